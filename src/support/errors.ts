@@ -1,0 +1,43 @@
+/**
+ * Errors that look like Node's own: socket errors with `code`, `errno`, `syscall`, `address`, `port`,
+ * and argument errors that say which argument, what was expected and what came.
+ */
+import { inspect } from 'node:util'
+import { getSystemErrorMap } from 'node:util'
+import type { SocketError } from '../transport/transport.js'
+
+/**
+ * Builds the error that `node:net` would have built for the same failure.
+ *
+ * @param errno negative, as libuv and the engine report it
+ * @param syscall 'listen', 'connect', 'read', ...
+ */
+export function socketError(errno: number, syscall: string, address?: string, port?: number): SocketError {
+  const [code, text] = getSystemErrorMap().get(errno) ?? [`E${-errno}`, 'unknown error']
+  const where = address === undefined ? '' : port === undefined ? ` ${address}` : ` ${address}:${port}`
+  const error = new Error(`${syscall} ${code}${syscall === 'listen' || syscall === 'bind' ? `: ${text}` : ''}${where}`)
+  const fields: Partial<SocketError> = { errno, code, syscall }
+  if (address !== undefined) fields.address = address
+  if (port !== undefined) fields.port = port
+  return Object.assign(error, fields) as SocketError
+}
+
+/** A value as an error message shows it: short, on one line. */
+export function show(value: unknown): string {
+  const text = inspect(value, { depth: 2, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 6 })
+  return text.length > 120 ? `${text.slice(0, 117)}...` : text
+}
+
+/** A TypeError for a wrong argument: `spawn: boot must be a function; got 5`. */
+export function argumentError(call: string, argument: string, expected: string, got: unknown): TypeError {
+  return Object.assign(new TypeError(`${call}: ${argument} must be ${expected}; got ${show(got)}`), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  })
+}
+
+/** A RangeError for an argument of the right type and the wrong size. */
+export function rangeError(call: string, argument: string, expected: string, got: unknown): RangeError {
+  return Object.assign(new RangeError(`${call}: ${argument} must be ${expected}; got ${show(got)}`), {
+    code: 'ERR_OUT_OF_RANGE',
+  })
+}
