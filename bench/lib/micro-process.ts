@@ -1,0 +1,38 @@
+/**
+ * Runs the in-VM benchmarks in a process of their own and reads their JSON.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import type { MicroReport } from '../micro/harness.js'
+import { track } from './children.js'
+import { microMain } from './paths.js'
+
+const TIMEOUT_MS = 20 * 60_000
+const OUTPUT_MAX = 1 << 26
+
+export function runMicroProcess(pin: readonly string[], quick: boolean): Promise<MicroReport> {
+  if (!existsSync(microMain)) return Promise.reject(new Error(`missing: ${microMain}`))
+  const [file, ...args] = [
+    ...pin,
+    process.execPath,
+    '--expose-gc',
+    microMain,
+    '--json',
+    ...(quick ? ['--quick'] : []),
+  ]
+  return new Promise((resolve, reject) => {
+    const options = { timeout: TIMEOUT_MS, maxBuffer: OUTPUT_MAX }
+    const child = execFile(file, args, options, (error, stdout, stderr) => {
+      if (error !== null) {
+        reject(new Error(stderr.trim().split('\n').slice(-8).join(' | ') || error.message))
+        return
+      }
+      try {
+        resolve(JSON.parse(stdout) as MicroReport)
+      } catch {
+        reject(new Error(`micro: not JSON: ${stdout.slice(0, 200)}`))
+      }
+    })
+    track(child)
+  })
+}

@@ -1,0 +1,15 @@
+/**
+ * Where things are. This file runs as dist/bench/lib/paths.js, so the package is three levels up.
+ */
+import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+
+export const root = fileURLToPath(new URL('../../../', import.meta.url))
+
+/** The C programs' sources (with their Makefile), and where they are built. */
+export const benchSources = join(root, 'bench')
+export const benchBuild = join(root, 'build', 'bench')
+
+export const loadGenerator = join(benchBuild, 'load')
+export const cli = join(root, 'dist', 'src', 'cli', 'main.js')
+export const microMain = join(root, 'dist', 'bench', 'micro', 'main.js')

@@ -1,0 +1,28 @@
+/**
+ * The peer without a VM: a plain node:net echo server as its documentation recommends writing it.
+ *
+ * noDelay for every connection; reading pauses while the peer doesn't take what was written.
+ *
+ * usage: node node-net-echo.mjs [--host ADDRESS] [--port PORT]; prints `listening on HOST:PORT`.
+ */
+import { createServer } from 'node:net'
+import { parseArgs } from 'node:util'
+
+const { values } = parseArgs({
+  options: {
+    host: { type: 'string', default: '127.0.0.1' },
+    port: { type: 'string', default: '0' },
+  },
+})
+
+const server = createServer({ noDelay: true }, (socket) => {
+  socket.on('data', (data) => {
+    if (!socket.write(data)) socket.pause()
+  })
+  socket.on('drain', () => socket.resume())
+  socket.on('error', () => socket.destroy())
+})
+
+server.listen({ host: values.host, port: Number(values.port), backlog: 4096 }, () => {
+  console.log(`listening on ${server.address().address}:${server.address().port}`)
+})
