@@ -1,0 +1,51 @@
+/** `endpoint.subscriber(topic, {...})` and `endpoint.publisher(topic, {...})`. */
+import { argumentError } from '../support/errors.js'
+import { addEndpoint, role, type Action, type Handlers, type Interest, type Orientation } from '../vm/index.js'
+import type { MessageOf } from './message-of.js'
+
+/** Handlers of an endpoint, and what else may be said of it. `T` is the topic's type, `S` the state's. */
+export interface EndpointOptions<T, S> extends Handlers<MessageOf<T>, S> {
+  /** By which `deleteEndpoint` knows it. Any value, unique in the process. Default: unlike any other. */
+  readonly name?: unknown
+  /** Default `participant`. */
+  readonly interest?: Interest | undefined
+}
+
+const known = new Set(['name', 'interest', 'onPresence', 'onAbsence', 'onMessage'])
+
+function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: EndpointOptions<T, S>): Action<S> {
+  const call = `endpoint.${orientation}`
+  if (typeof options !== 'object' || options === null) {
+    throw argumentError(call, 'options', 'an object of handlers', options)
+  }
+  for (const key of Object.keys(options)) {
+    if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
+  }
+  for (const event of ['onPresence', 'onAbsence', 'onMessage'] as const) {
+    const handler: unknown = options[event]
+    if (handler !== undefined && typeof handler !== 'function') {
+      throw argumentError(call, `options.${event}`, 'a function', handler)
+    }
+  }
+  const { name = Symbol(orientation), interest = 'participant' } = options
+  return addEndpoint<S>(name, role(orientation, topic, interest), options)
+}
+
+/** Ways to add an endpoint to a process. */
+export const endpoint = {
+  /**
+   * Receives what publishers of the topic send, and hears of their presence.
+   *
+   * @param topic a message with wildcards in it; its type gives the handlers theirs
+   * @returns the action that adds the endpoint
+   * @throws TypeError when an option is unknown or of the wrong type
+   */
+  subscriber<const T, S = unknown>(topic: T, options: EndpointOptions<T, S> = {}): Action<S> {
+    return makeEndpoint('subscriber', topic, options)
+  },
+
+  /** Announces that messages of the topic will be sent; receives feedback, and hears of subscribers. */
+  publisher<const T, S = unknown>(topic: T, options: EndpointOptions<T, S> = {}): Action<S> {
+    return makeEndpoint('publisher', topic, options)
+  },
+} as const

@@ -1,0 +1,65 @@
+/**
+ * The log: `MARKETPLACE_LOG=debug|info|warning|error|fatal|off`, default `warning`, to standard error.
+ *
+ * Every record that passes the level is also published, structured, on the diagnostics channel
+ * `marketplace:log`; with a subscriber there, nothing is printed: the subscriber is the logger.
+ * Callers on warm paths ask `logs(level)` first, so that a level that is off costs one comparison.
+ */
+import { channel } from 'node:diagnostics_channel'
+import { inspect } from 'node:util'
+
+export type LogLevel = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
+
+/** What subscribers of `marketplace:log` get. */
+export interface LogRecord {
+  readonly level: LogLevel
+  readonly message: string
+  /** Milliseconds since 1970. */
+  readonly time: number
+  /** What the message is about: pid, name, reason, address, ... */
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+const ranks: Readonly<Record<LogLevel | 'off', number>> = {
+  debug: 0,
+  info: 1,
+  warning: 2,
+  error: 3,
+  fatal: 4,
+  off: 5,
+}
+
+/** Name of the diagnostics channel. */
+export const LOG_CHANNEL = 'marketplace:log'
+const records = channel(LOG_CHANNEL)
+
+function threshold(): number {
+  const wanted = process.env['MARKETPLACE_LOG']
+  if (wanted === undefined || wanted === '') return ranks.warning
+  const rank = (ranks as Record<string, number | undefined>)[wanted.toLowerCase()]
+  if (rank !== undefined) return rank
+  process.emitWarning(
+    `MARKETPLACE_LOG must be one of ${Object.keys(ranks).join(', ')}; got ${inspect(wanted)}; using warning`,
+  )
+  return ranks.warning
+}
+
+const lowest = threshold()
+
+/** Whether a record of this level would go anywhere. */
+export function logs(level: LogLevel): boolean {
+  return ranks[level] >= lowest
+}
+
+export function log(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+  if (!logs(level)) return
+  if (records.hasSubscribers) {
+    records.publish({ level, message, time: Date.now(), fields } satisfies LogRecord)
+    return
+  }
+  const details = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => ` ${name}=${inspect(value, { breakLength: Infinity, depth: 3 })}`)
+    .join('')
+  process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
+}

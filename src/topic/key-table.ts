@@ -1,0 +1,131 @@
+/**
+ * A hash table from short tuples of positive integers to values: open addressing, linear probing,
+ * deletion by backward shift (Knuth, TAOCP 3, 6.4, algorithm R). Keys live in one Int32Array, so that
+ * a look-up touches one or two cache lines.
+ */
+export class KeyTable<V> {
+  /** Integers in a key; at least 1. */
+  private readonly width: number
+  private keys: Int32Array
+  private values: (V | undefined)[]
+  private mask: number
+  private used = 0
+
+  constructor(width: number) {
+    this.width = width
+    this.mask = 7
+    this.keys = new Int32Array(8 * width)
+    this.values = new Array<V | undefined>(8).fill(undefined)
+  }
+
+  get size(): number {
+    return this.used
+  }
+
+  /** Where the key (a) is, or -1. For width 1. */
+  find1(a: number): number {
+    const { keys, mask } = this
+    for (let i = scramble(a) & mask; ; i = (i + 1) & mask) {
+      const key = keys[i]
+      if (key === a) return i
+      if (key === 0) return -1
+    }
+  }
+
+  /** Where the key (a, b) is, or -1. For width 2. */
+  find2(a: number, b: number): number {
+    const { keys, mask } = this
+    for (let i = scramble(Math.imul(a, 31) + b) & mask; ; i = (i + 1) & mask) {
+      const key = keys[i * 2]
+      if (key === a && keys[i * 2 + 1] === b) return i
+      if (key === 0) return -1
+    }
+  }
+
+  /** Where the key is, or -1. For any width. */
+  find(key: readonly number[]): number {
+    if (this.width === 1) return this.find1(key[0])
+    if (this.width === 2) return this.find2(key[0], key[1])
+    for (let i = this.home(key) & this.mask; ; i = (i + 1) & this.mask) {
+      if (this.keys[i * this.width] === 0) return -1
+      if (this.matches(i, key)) return i
+    }
+  }
+
+  valueAt(index: number): V {
+    return this.values[index] as V
+  }
+
+  setAt(index: number, value: V): void {
+    this.values[index] = value
+  }
+
+  /** Adds a key that is not there yet. */
+  add(key: readonly number[], value: V): void {
+    if (this.used * 2 > this.mask) this.resize((this.mask + 1) * 2)
+    this.insert(key, value)
+    this.used++
+  }
+
+  removeAt(index: number): void {
+    const { keys, values, mask, width } = this
+    let hole = index
+    for (let i = (hole + 1) & mask; keys[i * width] !== 0; i = (i + 1) & mask) {
+      const home = this.home(this.keyAt(i)) & mask
+      // Move what would no longer be reached past the hole.
+      if (((i - home) & mask) >= ((i - hole) & mask)) {
+        keys.copyWithin(hole * width, i * width, (i + 1) * width)
+        values[hole] = values[i]
+        hole = i
+      }
+    }
+    keys.fill(0, hole * width, (hole + 1) * width)
+    values[hole] = undefined
+    this.used--
+    if (this.mask > 63 && this.used * 8 < this.mask) this.resize((this.mask + 1) / 2)
+  }
+
+  private insert(key: readonly number[], value: V): void {
+    const { keys, mask, width } = this
+    let i = this.home(key) & mask
+    while (keys[i * width] !== 0) i = (i + 1) & mask
+    for (let j = 0; j < width; j++) keys[i * width + j] = key[j]
+    this.values[i] = value
+  }
+
+  private matches(index: number, key: readonly number[]): boolean {
+    for (let j = 0; j < this.width; j++) if (this.keys[index * this.width + j] !== key[j]) return false
+    return true
+  }
+
+  private keyAt(index: number): number[] {
+    const key: number[] = []
+    for (let j = 0; j < this.width; j++) key.push(this.keys[index * this.width + j])
+    return key
+  }
+
+  private home(key: readonly number[]): number {
+    let h = key[0]
+    for (let j = 1; j < this.width; j++) h = Math.imul(h, 31) + key[j]
+    return scramble(h)
+  }
+
+  private resize(capacity: number): void {
+    const { keys, values, mask } = this
+    this.mask = capacity - 1
+    this.keys = new Int32Array(capacity * this.width)
+    this.values = new Array<V | undefined>(capacity).fill(undefined)
+    for (let i = 0; i <= mask; i++) {
+      if (keys[i * this.width] === 0) continue
+      const key: number[] = []
+      for (let j = 0; j < this.width; j++) key.push(keys[i * this.width + j])
+      this.insert(key, values[i] as V)
+    }
+  }
+}
+
+/** Multiplicative hashing (Knuth, TAOCP 3, 6.4) with the high bits folded into the low ones. */
+function scramble(h: number): number {
+  const x = Math.imul(h, 0x9e3779b1)
+  return (x ^ (x >>> 15)) >>> 0
+}

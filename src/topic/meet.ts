@@ -1,0 +1,195 @@
+/**
+ * Meetings of topics: their most general common instance, in canonical form.
+ *
+ * The wildcards of the two sides are renamed apart. Topics without a repeated wildcard (nearly all)
+ * meet in one walk; the others are unified with a substitution and an occurs check
+ * (Robinson, "A Machine-Oriented Logic Based on the Resolution Principle", 1965).
+ *
+ * Parts that one side gives and the other leaves open are taken over as they are, not copied, so that
+ * an address in a meeting is the very object that was in the endpoint's topic.
+ */
+import { hasAtom } from './atom.js'
+import { equal, isCompound, isGround, part, rebuild, sameConstructor, size, type Compound } from './value.js'
+import { _, wild, Wildcard } from './wildcard.js'
+
+/** Marks topics that don't meet: `undefined` is an ordinary value. */
+export const NO_MEETING = Symbol('no meeting')
+
+/** Whether no wildcard stands twice in a topic. */
+export function isLinear(topic: unknown, seen: Set<string | number | symbol> = new Set()): boolean {
+  if (topic instanceof Wildcard) {
+    if (topic === _) return true
+    if (seen.has(topic.name)) return false
+    seen.add(topic.name)
+    return true
+  }
+  if (!isCompound(topic)) return true
+  for (let i = 0, n = size(topic); i < n; i++) if (!isLinear(part(topic, i), seen)) return false
+  return true
+}
+
+/**
+ * The meeting of two topics.
+ *
+ * @param linear whether both sides are known to be linear
+ * @returns the canonical meeting, or NO_MEETING
+ */
+export function meet(a: unknown, b: unknown, linear = isLinear(a) && isLinear(b)): unknown {
+  if (linear) return new LinearMeeting().meet(a, b)
+  return new Unifier().meet(a, b)
+}
+
+/** A topic with its wildcards numbered from 0 in reading order. Ground parts are not copied. */
+export function canonical(topic: unknown): unknown {
+  return new Renumbering().apply(topic)
+}
+
+/** Whether two topics are equal up to renaming of wildcards, sharing included. */
+export function sameTopic(a: unknown, b: unknown): boolean {
+  return a === b || equal(canonical(a), canonical(b))
+}
+
+/** Whether `special` is an instance of `general`. */
+export function isSpecialization(special: unknown, general: unknown): boolean {
+  const meeting = meet(special, general)
+  return meeting !== NO_MEETING && equal(meeting, canonical(special))
+}
+
+/** Copies `value` with its parts mapped; `value` itself when no part changed. */
+function mapParts(value: Compound, map: (inner: unknown) => unknown): unknown {
+  let parts: unknown[] | undefined
+  for (let i = 0, n = size(value); i < n; i++) {
+    const before = part(value, i)
+    const after = map(before)
+    if (parts !== undefined) {
+      parts.push(after)
+    } else if (after !== before) {
+      parts = []
+      for (let j = 0; j < i; j++) parts.push(part(value, j))
+      parts.push(after)
+    }
+  }
+  return parts === undefined ? value : rebuild(value, parts)
+}
+
+class Renumbering {
+  private count = 0
+  private names: Map<string | number | symbol, Wildcard> | undefined
+
+  apply(topic: unknown): unknown {
+    if (typeof topic !== 'object' || topic === null) return topic
+    if (topic instanceof Wildcard) {
+      if (topic === _) return wild(this.count++)
+      this.names ??= new Map()
+      let renamed = this.names.get(topic.name)
+      if (renamed === undefined) this.names.set(topic.name, (renamed = wild(this.count++)))
+      return renamed
+    }
+    if (!isCompound(topic) || hasAtom(topic)) return topic
+    return mapParts(topic, (inner) => this.apply(inner))
+  }
+}
+
+/** Meeting of two topics in which no wildcard stands twice: every place can be decided by itself. */
+class LinearMeeting {
+  private count = 0
+
+  meet(a: unknown, b: unknown): unknown {
+    if (a === b && (typeof a !== 'object' || a === null)) return a
+    if (a instanceof Wildcard) return b instanceof Wildcard ? wild(this.count++) : this.renumber(b)
+    if (b instanceof Wildcard) return this.renumber(a)
+    if (!isCompound(a)) return equal(a, b) ? a : NO_MEETING
+    if (!isCompound(b) || !sameConstructor(a, b)) return NO_MEETING
+    if (a === b && hasAtom(a)) return a
+    const parts: unknown[] = []
+    let fromA = true
+    let fromB = true
+    for (let i = 0, n = size(a); i < n; i++) {
+      const x = part(a, i)
+      const y = part(b, i)
+      const inner = this.meet(x, y)
+      if (inner === NO_MEETING) return NO_MEETING
+      fromA &&= inner === x
+      fromB &&= inner === y
+      parts.push(inner)
+    }
+    return fromA ? a : fromB ? b : rebuild(a, parts)
+  }
+
+  private renumber(topic: unknown): unknown {
+    if (topic instanceof Wildcard) return wild(this.count++)
+    if (!isCompound(topic) || hasAtom(topic)) return topic
+    return mapParts(topic, (inner) => this.renumber(inner))
+  }
+}
+
+/** A wildcard of one of the sides, bound or not. Doubles as the canonical wildcard's holder at the end. */
+class Variable {
+  bound = false
+  value: unknown = undefined
+  renamed: Wildcard | undefined
+  visiting = false
+}
+
+class Unifier {
+  private count = 0
+
+  meet(a: unknown, b: unknown): unknown {
+    const left = this.open(a, new Map())
+    const right = this.open(b, new Map())
+    return this.unify(left, right) ? this.close(left) : NO_MEETING
+  }
+
+  /** Replaces the wildcards of one side by variables of its own. */
+  private open(topic: unknown, names: Map<string | number | symbol, Variable>): unknown {
+    if (topic instanceof Wildcard) {
+      if (topic === _) return new Variable()
+      let variable = names.get(topic.name)
+      if (variable === undefined) names.set(topic.name, (variable = new Variable()))
+      return variable
+    }
+    if (!isCompound(topic) || isGround(topic)) return topic
+    return mapParts(topic, (inner) => this.open(inner, names))
+  }
+
+  private unify(a: unknown, b: unknown): boolean {
+    const x = resolve(a)
+    const y = resolve(b)
+    if (x === y) return true
+    if (x instanceof Variable) return bind(x, y)
+    if (y instanceof Variable) return bind(y, x)
+    if (!isCompound(x) || !isCompound(y)) return equal(x, y)
+    if (!sameConstructor(x, y)) return false
+    for (let i = 0, n = size(x); i < n; i++) if (!this.unify(part(x, i), part(y, i))) return false
+    return true
+  }
+
+  /** Puts bindings in place and numbers what is left. */
+  private close(term: unknown): unknown {
+    const value = resolve(term)
+    if (value instanceof Variable) return (value.renamed ??= wild(this.count++))
+    return isCompound(value) ? mapParts(value, (inner) => this.close(inner)) : value
+  }
+}
+
+function resolve(term: unknown): unknown {
+  let value = term
+  while (value instanceof Variable && value.bound) value = value.value
+  return value
+}
+
+function bind(variable: Variable, value: unknown): boolean {
+  if (occurs(variable, value)) return false
+  variable.bound = true
+  variable.value = value
+  return true
+}
+
+/** The occurs check: a wildcard can't stand for something that contains it. */
+function occurs(variable: Variable, term: unknown): boolean {
+  const value = resolve(term)
+  if (value === variable) return true
+  if (!isCompound(value)) return false
+  for (let i = 0, n = size(value); i < n; i++) if (occurs(variable, part(value, i))) return true
+  return false
+}

@@ -1,0 +1,156 @@
+/**
+ * The routing index: finds the entries whose topics meet a message or another topic.
+ *
+ * Topics are grouped by their outermost constructor, then by skeleton (a shape). A message is looked
+ * up once per shape of its constructor, by hash: the cost depends on the number of different forms of
+ * topics, never on the number of entries that don't match.
+ */
+import { meet, NO_MEETING } from './meet.js'
+import { RecordBase } from './record.js'
+import { Shape, type IndexEntry } from './shape.js'
+import { skeletonKey, skeletonOf, type Skeleton } from './skeleton.js'
+import { Wildcard } from './wildcard.js'
+
+export type { IndexEntry } from './shape.js'
+
+/** The shapes of the topics with one outermost constructor. */
+class Group<E extends IndexEntry> {
+  readonly shapes = new Map<string, Shape<E>>()
+  /** Those with an entry that receives messages. */
+  receiving: Shape<E>[] = []
+}
+
+export class RoutingIndex<E extends IndexEntry> {
+  /** By kind id, by array length. Sparse. */
+  private readonly records: (Group<E> | undefined)[] = []
+  private readonly arrays: (Group<E> | undefined)[] = []
+  /** Topics that are a single value without parts. */
+  private readonly atoms = new Group<E>()
+  /** The topic that is nothing but a wildcard. */
+  private readonly open = new Shape<E>('wild', 'w')
+  private count = 0
+
+  get size(): number {
+    return this.count
+  }
+
+  add(entry: E): void {
+    this.count++
+    const skeleton = skeletonOf(entry.topic)
+    if (skeleton === 'wild') {
+      this.open.add(entry)
+      return
+    }
+    const group = this.groupFor(entry.topic)
+    const key = skeletonKey(skeleton)
+    let shape = group.shapes.get(key)
+    if (shape === undefined) group.shapes.set(key, (shape = new Shape<E>(skeleton, key)))
+    shape.add(entry)
+    if (entry.receives && shape.receivers === 1) group.receiving.push(shape)
+  }
+
+  remove(entry: E): void {
+    this.count--
+    const shape = entry.shape as unknown as Shape<E>
+    shape.remove(entry)
+    if (shape === this.open) return
+    const group = this.groupFor(entry.topic)
+    if (entry.receives && shape.receivers === 0) group.receiving = group.receiving.filter((s) => s !== shape)
+    if (shape.entries.length === 0) group.shapes.delete(shape.key)
+  }
+
+  /** Changes whether messages find an entry that is in the index. */
+  setReceives(entry: E, receives: boolean): void {
+    if (entry.receives === receives) return
+    const shape = entry.shape as unknown as Shape<E>
+    entry.receives = receives
+    if (receives) shape.addReceiver(entry)
+    else shape.removeReceiver(entry)
+    if (shape === this.open) return
+    const group = this.groupFor(entry.topic)
+    if (receives && shape.receivers === 1) group.receiving.push(shape)
+    if (!receives && shape.receivers === 0) group.receiving = group.receiving.filter((s) => s !== shape)
+  }
+
+  /**
+   * Finds the entries that receive a message.
+   *
+   * @param found is filled from index 0 on; what was in it is overwritten, and not cut off
+   * @returns how many were found
+   */
+  receivers(body: unknown, found: E[]): number {
+    let n = 0
+    if (this.open.receivers > 0) n = collect(this.open.receiversOf(body) as E[], body, found, 0)
+    const group = this.groupOf(body)
+    if (group === undefined) return body instanceof Wildcard ? this.receiversOfTopic(body, found) : n
+    const shapes = group.receiving
+    for (let i = 0; i < shapes.length; i++) {
+      const bucket = shapes[i].receiversOf(body)
+      if (bucket === undefined) continue
+      if (bucket === null) return this.receiversOfTopic(body, found)
+      if (Array.isArray(bucket)) n = collect(bucket, body, found, n)
+      else if (bucket.linear || meet(body, bucket.topic) !== NO_MEETING) found[n++] = bucket
+    }
+    return n
+  }
+
+  /** A message with wildcards in it is looked up as a topic is. */
+  private receiversOfTopic(body: unknown, found: E[]): number {
+    let n = 0
+    const all: E[] = []
+    this.peers(body, all)
+    for (const entry of all) if (entry.receives && meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
+    return n
+  }
+
+  /**
+   * Finds the entries whose topics may meet a topic: all that do, and perhaps some that don't because
+   * of a repeated wildcard. Appends to `found`.
+   */
+  peers(topic: unknown, found: E[]): void {
+    const skeleton = skeletonOf(topic)
+    for (const entry of this.open.entries) found.push(entry)
+    if (skeleton === 'wild') {
+      for (const group of [this.atoms, ...this.records, ...this.arrays]) {
+        if (group === undefined) continue
+        for (const shape of group.shapes.values()) for (const entry of shape.entries) found.push(entry)
+      }
+      return
+    }
+    const group = this.groupOf(topic)
+    if (group !== undefined) candidatesIn(group, topic, skeleton, found)
+  }
+
+  private groupOf(body: unknown): Group<E> | undefined {
+    if (typeof body !== 'object' || body === null) return this.atoms
+    if (body instanceof RecordBase) return this.records[body.$kind.id]
+    if (Array.isArray(body)) return this.arrays[body.length]
+    return body instanceof Wildcard ? undefined : this.atoms
+  }
+
+  private groupFor(topic: unknown): Group<E> {
+    if (topic instanceof RecordBase) return (this.records[topic.$kind.id] ??= new Group<E>())
+    if (Array.isArray(topic)) return (this.arrays[topic.length] ??= new Group<E>())
+    return this.atoms
+  }
+}
+
+function candidatesIn<E extends IndexEntry>(
+  group: Group<E>,
+  topic: unknown,
+  skeleton: Skeleton,
+  found: E[],
+): void {
+  const key = skeletonKey(skeleton)
+  for (const shape of group.shapes.values()) {
+    for (const entry of shape.candidates(topic, skeleton, key)) found.push(entry)
+  }
+}
+
+function collect<E extends IndexEntry>(bucket: readonly E[], body: unknown, found: E[], n: number): number {
+  for (let i = 0; i < bucket.length; i++) {
+    const entry = bucket[i]
+    if (entry.linear || meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
+  }
+  return n
+}

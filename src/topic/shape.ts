@@ -1,0 +1,264 @@
+/**
+ * Shapes: all topics of one skeleton in a routing index, found by the values in their ground places.
+ *
+ * Owns the tables of one skeleton: the one for messages (only entries that receive messages are in
+ * it), and one for each way in which topics with wildcards have asked for peers. The latter are made
+ * when a query of a new form comes, if there are more entries than a walk is worth.
+ */
+import { acquireAtom, lookupAtom, releaseAtom, WILD, type Atom } from './atom.js'
+import { KeyTable } from './key-table.js'
+import { slot, type RecordBase } from './record.js'
+import {
+  at,
+  placesOf,
+  project,
+  satisfies,
+  skeletonKey,
+  type Check,
+  type Path,
+  type Projection,
+  type Skeleton,
+} from './skeleton.js'
+import { isCompound, sameConstructor } from './value.js'
+import { Wildcard } from './wildcard.js'
+
+/** What an index holds. The fields beside `topic`, `linear` and `receives` belong to the index. */
+export interface IndexEntry {
+  readonly topic: unknown
+  /** Whether no wildcard stands twice in the topic. */
+  readonly linear: boolean
+  /** Whether messages are to find it. Changes only through the index. */
+  receives: boolean
+  /** @internal */
+  shape: Shape<IndexEntry> | undefined
+  /** Position in its shape's list, and in its bucket of the message table. @internal */
+  place: number
+  bucketPlace: number
+  /** Atoms of its keys, held while it is in the index. @internal */
+  atoms: readonly Atom[]
+}
+
+type Bucket<E> = E | E[]
+
+/** More entries than this, and a new form of query gets a table of its own. */
+const WALK_MAX = 16
+
+/** The entries of a shape by some of their places; for queries with wildcards. */
+interface Join<E> {
+  readonly keys: readonly Path[]
+  readonly checks: readonly Check[]
+  /** Undefined when there is no key: then all entries that pass the checks are in `all`. */
+  readonly table: KeyTable<Set<E>> | undefined
+  readonly all: Set<E>
+}
+
+export class Shape<E extends IndexEntry> {
+  readonly skeleton: Skeleton
+  readonly key: string
+  readonly entries: E[] = []
+  /** How many entries receive messages. */
+  receivers = 0
+
+  private readonly keys: readonly Path[]
+  private readonly checks: readonly Check[]
+  /** Part number of each key if all keys are direct parts of the outermost constructor. */
+  private readonly first: number
+  private readonly second: number
+  private readonly width: number
+  private readonly simple: boolean
+  private readonly table: KeyTable<Bucket<E>> | undefined
+  private readonly keyless: E[] = []
+  private readonly joins = new Map<string, Join<E>>()
+  private readonly projections = new Map<string, Projection | undefined>()
+
+  constructor(skeleton: Skeleton, key: string) {
+    this.skeleton = skeleton
+    this.key = key
+    const { keys, checks } = placesOf(skeleton)
+    this.keys = keys
+    this.checks = checks
+    this.width = keys.length
+    this.table = keys.length === 0 ? undefined : new KeyTable(keys.length)
+    this.simple = checks.length === 0 && keys.length <= 2 && keys.every((path) => path.length === 1)
+    this.first = this.simple && keys.length > 0 ? keys[0][0] : -1
+    this.second = this.simple && keys.length > 1 ? keys[1][0] : -1
+  }
+
+  add(entry: E): void {
+    entry.shape = this as unknown as Shape<IndexEntry>
+    entry.place = this.entries.length
+    this.entries.push(entry)
+    entry.atoms = this.keys.map((path) => acquireAtom(at(entry.topic, path)))
+    if (entry.receives) this.addReceiver(entry)
+    for (const join of this.joins.values()) addToJoin(join, entry)
+  }
+
+  remove(entry: E): void {
+    const last = this.entries.pop() as E
+    if (last !== entry) {
+      this.entries[entry.place] = last
+      last.place = entry.place
+    }
+    if (entry.receives) this.removeReceiver(entry)
+    for (const join of this.joins.values()) removeFromJoin(join, entry)
+    for (let i = 0; i < entry.atoms.length; i++) releaseAtom(entry.atoms[i])
+    entry.atoms = []
+    entry.shape = undefined
+  }
+
+  addReceiver(entry: E): void {
+    this.receivers++
+    if (this.table === undefined) {
+      entry.bucketPlace = this.keyless.push(entry) - 1
+      return
+    }
+    const ids = idsOf(entry)
+    const index = this.table.find(ids)
+    if (index < 0) {
+      entry.bucketPlace = 0
+      this.table.add(ids, entry)
+      return
+    }
+    const bucket = this.table.valueAt(index)
+    if (Array.isArray(bucket)) {
+      entry.bucketPlace = bucket.push(entry) - 1
+    } else {
+      entry.bucketPlace = 1
+      this.table.setAt(index, [bucket, entry])
+    }
+  }
+
+  removeReceiver(entry: E): void {
+    this.receivers--
+    if (this.table === undefined) {
+      removeFrom(this.keyless, entry)
+      return
+    }
+    const index = this.table.find(idsOf(entry))
+    const bucket = this.table.valueAt(index)
+    if (!Array.isArray(bucket)) {
+      this.table.removeAt(index)
+      return
+    }
+    removeFrom(bucket, entry)
+    if (bucket.length === 1) this.table.setAt(index, bucket[0])
+  }
+
+  /**
+   * What receives a message, repeated wildcards not considered.
+   *
+   * @returns null when the message has a wildcard in one of the shape's ground places
+   */
+  receiversOf(body: unknown): Bucket<E> | undefined | null {
+    const table = this.table
+    if (this.simple) {
+      if (table === undefined) return this.keyless
+      const a = lookupAtom(Array.isArray(body) ? body[this.first] : slot(body as RecordBase, this.first))
+      if (a === undefined) return undefined
+      if (this.width === 1) {
+        if (a === WILD) return null
+        const index = table.find1(a.id)
+        return index < 0 ? undefined : table.valueAt(index)
+      }
+      const b = lookupAtom(Array.isArray(body) ? body[this.second] : slot(body as RecordBase, this.second))
+      if (b === undefined) return undefined
+      if (a === WILD || b === WILD) return null
+      const index = table.find2(a.id, b.id)
+      return index < 0 ? undefined : table.valueAt(index)
+    }
+    return this.deepReceiversOf(body)
+  }
+
+  private deepReceiversOf(body: unknown): Bucket<E> | undefined | null {
+    for (let i = 0; i < this.checks.length; i++) {
+      const value = at(body, this.checks[i].path)
+      if (value instanceof Wildcard) return null
+      if (!isCompound(value) || !sameConstructor(value, this.checks[i].like)) return undefined
+    }
+    if (this.table === undefined) return this.keyless
+    const ids: number[] = []
+    for (let i = 0; i < this.keys.length; i++) {
+      const atom = lookupAtom(at(body, this.keys[i]))
+      if (atom === undefined) return undefined
+      if (atom === WILD) return null
+      ids.push(atom.id)
+    }
+    const index = this.table.find(ids)
+    return index < 0 ? undefined : this.table.valueAt(index)
+  }
+
+  /** All entries that a topic of the given skeleton may meet; exact but for repeated wildcards. */
+  candidates(query: unknown, skeleton: Skeleton, queryKey: string): Iterable<E> {
+    if (this.entries.length <= WALK_MAX || skeleton === 'wild') return this.entries
+    let projection = this.projections.get(queryKey)
+    if (projection === undefined && !this.projections.has(queryKey)) {
+      projection = project(this.skeleton, skeleton)
+      this.projections.set(queryKey, projection)
+    }
+    if (projection === undefined || !satisfies(query, projection.queryChecks)) return []
+    const join = this.joinFor(projection)
+    if (join.table === undefined) return join.all
+    const ids: number[] = []
+    for (const path of join.keys) {
+      const atom = lookupAtom(at(query, path))
+      if (atom === undefined) return []
+      ids.push(atom.id)
+    }
+    const index = join.table.find(ids)
+    return index < 0 ? [] : join.table.valueAt(index)
+  }
+
+  private joinFor(projection: Projection): Join<E> {
+    const checks = projection.entryChecks
+    const key =
+      projection.keys.map((path) => path.join('.')).join(' ') +
+      checks.map(({ path, like }) => `|${path.join('.')}:${skeletonKey({ like, parts: [] })}`).join('')
+    let join = this.joins.get(key)
+    if (join === undefined) {
+      const keys = projection.keys
+      join = { keys, checks, table: keys.length === 0 ? undefined : new KeyTable(keys.length), all: new Set() }
+      for (const entry of this.entries) addToJoin(join, entry)
+      this.joins.set(key, join)
+    }
+    return join
+  }
+}
+
+function idsOf(entry: IndexEntry): number[] {
+  const ids: number[] = []
+  for (let i = 0; i < entry.atoms.length; i++) ids.push(entry.atoms[i].id)
+  return ids
+}
+
+function removeFrom<E extends IndexEntry>(list: E[], entry: E): void {
+  const last = list.pop() as E
+  if (last === entry) return
+  list[entry.bucketPlace] = last
+  last.bucketPlace = entry.bucketPlace
+}
+
+function addToJoin<E extends IndexEntry>(join: Join<E>, entry: E): void {
+  if (!satisfies(entry.topic, join.checks)) return
+  if (join.table === undefined) {
+    join.all.add(entry)
+    return
+  }
+  const ids = join.keys.map((path) => acquireAtom(at(entry.topic, path)).id)
+  const index = join.table.find(ids)
+  if (index < 0) join.table.add(ids, new Set([entry]))
+  else join.table.valueAt(index).add(entry)
+}
+
+function removeFromJoin<E extends IndexEntry>(join: Join<E>, entry: E): void {
+  if (!satisfies(entry.topic, join.checks)) return
+  if (join.table === undefined) {
+    join.all.delete(entry)
+    return
+  }
+  const atoms = join.keys.map((path) => lookupAtom(at(entry.topic, path)) as Atom)
+  const index = join.table.find(atoms.map((atom) => atom.id))
+  const set = join.table.valueAt(index)
+  set.delete(entry)
+  if (set.size === 0) join.table.removeAt(index)
+  atoms.forEach(releaseAtom)
+}

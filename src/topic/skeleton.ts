@@ -1,0 +1,119 @@
+/**
+ * Skeletons: the form of a topic with its ground parts left out.
+ *
+ * A skeleton says where a topic has wildcards, where it has ground values ("keys"), and which
+ * constructors lie above its wildcards. The outermost constructor is always spelt out, so that topics
+ * can be grouped by it. Topics with equal skeletons share one shape of the routing index.
+ */
+import { RecordBase } from './record.js'
+import { isCompound, isGround, part, sameConstructor, size, type Compound } from './value.js'
+import { Wildcard } from './wildcard.js'
+
+/** A place in a topic: part numbers from the outside in. */
+export type Path = readonly number[]
+
+export type Skeleton = 'key' | 'wild' | Frame
+
+/** A constructor with a wildcard somewhere inside (or the outermost one). */
+export interface Frame {
+  /** Any compound with this constructor. */
+  readonly like: Compound
+  readonly parts: readonly Skeleton[]
+}
+
+export function skeletonOf(topic: unknown, outermost = true): Skeleton {
+  if (topic instanceof Wildcard) return 'wild'
+  if (!isCompound(topic) || (!outermost && isGround(topic))) return 'key'
+  const parts: Skeleton[] = []
+  for (let i = 0, n = size(topic); i < n; i++) parts.push(skeletonOf(part(topic, i), false))
+  return { like: topic instanceof RecordBase ? topic : new Array<unknown>(topic.length), parts }
+}
+
+/** A string that two skeletons share exactly when they are equal. */
+export function skeletonKey(skeleton: Skeleton): string {
+  if (skeleton === 'key') return 'k'
+  if (skeleton === 'wild') return 'w'
+  return `${constructorKey(skeleton.like)}(${skeleton.parts.map(skeletonKey).join('')})`
+}
+
+export function constructorKey(value: Compound): string {
+  return value instanceof RecordBase ? `r${value.$kind.id}` : `a${value.length}`
+}
+
+/** A constructor that must be found at a place. */
+export interface Check {
+  readonly path: Path
+  readonly like: Compound
+}
+
+/** The places of the keys, and the constructors above wildcards, the outermost one left out. */
+export function placesOf(skeleton: Skeleton): { keys: Path[]; checks: Check[] } {
+  const keys: Path[] = []
+  const checks: Check[] = []
+  const walk = (inner: Skeleton, path: Path): void => {
+    if (inner === 'key') keys.push(path)
+    if (typeof inner === 'string') return
+    if (path.length > 0) checks.push({ path, like: inner.like })
+    inner.parts.forEach((next, i) => walk(next, [...path, i]))
+  }
+  walk(skeleton, [])
+  return { keys, checks }
+}
+
+/**
+ * How topics of skeleton `entry` are told apart by a query of skeleton `query`: they meet (but for
+ * repeated wildcards) exactly when the values at `keys` are equal, the entry satisfies `entryChecks`
+ * and the query satisfies `queryChecks`.
+ */
+export interface Projection {
+  readonly keys: readonly Path[]
+  readonly entryChecks: readonly Check[]
+  readonly queryChecks: readonly Check[]
+}
+
+/** @returns undefined when no topics of these skeletons can meet */
+export function project(entry: Skeleton, query: Skeleton): Projection | undefined {
+  const keys: Path[] = []
+  const entryChecks: Check[] = []
+  const queryChecks: Check[] = []
+  const walk = (e: Skeleton, q: Skeleton, path: Path): boolean => {
+    if (e === 'wild' || q === 'wild') return true
+    if (e === 'key' && q === 'key') {
+      keys.push(path)
+      return true
+    }
+    if (e === 'key') return descend(q as Frame, entryChecks, path, (next, i) => walk('key', next, [...path, i]))
+    if (q === 'key') return descend(e, queryChecks, path, (next, i) => walk(next, 'key', [...path, i]))
+    if (!sameConstructor(e.like, q.like)) return false
+    const other = q.parts
+    return e.parts.every((next, i) => walk(next, other[i], [...path, i]))
+  }
+  return walk(entry, query, []) ? { keys, entryChecks, queryChecks } : undefined
+}
+
+/** One side is ground here, the other has a frame: the ground side must have its constructor. */
+function descend(
+  frame: Frame,
+  checks: Check[],
+  path: Path,
+  inner: (next: Skeleton, i: number) => boolean,
+): boolean {
+  checks.push({ path, like: frame.like })
+  return frame.parts.every(inner)
+}
+
+/** The value at a place; the constructors above it must have been checked. */
+export function at(topic: unknown, path: Path): unknown {
+  let value = topic
+  for (let i = 0; i < path.length; i++) value = part(value as Compound, path[i])
+  return value
+}
+
+/** Whether a topic has a constructor at each of the places. Checks are in reading order, outer before inner. */
+export function satisfies(topic: unknown, checks: readonly Check[]): boolean {
+  for (let i = 0; i < checks.length; i++) {
+    const value = at(topic, checks[i].path)
+    if (!isCompound(value) || !sameConstructor(value, checks[i].like)) return false
+  }
+  return true
+}

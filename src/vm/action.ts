@@ -1,0 +1,210 @@
+/**
+ * Actions: what a process asks its VM to do. Plain values without effect until they are performed;
+ * one value may be returned many times.
+ *
+ * Every constructor checks its arguments here, so that a mistake is reported where it was made.
+ */
+import { argumentError, show } from '../support/errors.js'
+import type { Handler, HandlerResult, Handlers } from './handler.js'
+import { checkOrientation, Role, type Orientation } from './role.js'
+
+/** Identifies a process in its VM. Counts from 0; not used again while the VM lives. */
+export type Pid = number
+
+/** Base of all actions. `S` is the state that the handlers in it expect. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- most actions fit any state
+export abstract class Action<in S = any> {
+  /** Makes the type parameter count. */
+  declare protected readonly state: (state: S) => void
+  abstract readonly kind: ActionKind
+}
+
+/** Handlers for whatever state; the action's type parameter keeps track of it. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type AnyHandlers = Handlers<any> | Handler
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type AnyResult = HandlerResult<any>
+
+export type ActionKind = 'send' | 'addEndpoint' | 'deleteEndpoint' | 'spawn' | 'quit' | 'yield' | 'atMetaLevel'
+
+export class SendMessage extends Action {
+  readonly kind = 'send'
+  readonly body: unknown
+  readonly orientation: Orientation
+
+  constructor(body: unknown, orientation: Orientation) {
+    super()
+    this.body = body
+    this.orientation = orientation
+  }
+}
+
+export class AddEndpoint<in S> extends Action<S> {
+  readonly kind = 'addEndpoint'
+  constructor(
+    readonly name: unknown,
+    readonly role: Role,
+    readonly handlers: AnyHandlers,
+  ) {
+    super()
+  }
+}
+
+export class DeleteEndpoint extends Action {
+  readonly kind = 'deleteEndpoint'
+  constructor(
+    readonly name: unknown,
+    readonly reason: unknown,
+  ) {
+    super()
+  }
+}
+
+/** Makes the first transition of a process. */
+export type Boot<S> = () => HandlerResult<S>
+
+export interface SpawnOptions<S> {
+  /** For logs and errors. */
+  readonly name?: string | undefined
+  /** Runs in the parent right after the child's boot, with the child's pid. */
+  readonly parent?: ((pid: Pid, state: S) => HandlerResult<S>) | undefined
+}
+
+export class Spawn<in S> extends Action<S> {
+  readonly kind = 'spawn'
+  constructor(
+    readonly boot: () => AnyResult,
+    readonly name: string | undefined,
+    readonly parent: ((pid: Pid, state: never) => AnyResult) | undefined,
+    /** Whether the child is a VM, whose first process boots with `boot`. */
+    readonly nested: boolean,
+  ) {
+    super()
+  }
+}
+
+export class Quit extends Action {
+  readonly kind = 'quit'
+  constructor(
+    readonly pid: Pid | undefined,
+    readonly reason: unknown,
+  ) {
+    super()
+  }
+}
+
+export class Yield<in S> extends Action<S> {
+  readonly kind = 'yield'
+  constructor(readonly continuation: (state: never) => AnyResult) {
+    super()
+  }
+}
+
+export class AtMetaLevel<in S> extends Action<S> {
+  readonly kind = 'atMetaLevel'
+  constructor(readonly action: Action<S>) {
+    super()
+  }
+}
+
+/**
+ * Sends a message: to subscribers, or with orientation `subscriber` to publishers.
+ * The sender's own matching endpoints get it first. No endpoint is needed to send.
+ */
+export function sendMessage(body: unknown, orientation: Orientation = 'publisher'): SendMessage {
+  if (orientation !== 'publisher') checkOrientation('sendMessage', orientation)
+  return new SendMessage(body, orientation)
+}
+
+/** Sends a message against the stream, from a subscriber to publishers. */
+export function sendFeedback(body: unknown): SendMessage {
+  return new SendMessage(body, 'subscriber')
+}
+
+/**
+ * Adds an endpoint, or replaces the handlers of the one with this name and an equal role.
+ * (`endpoint.subscriber` and `endpoint.publisher` are the comfortable way.)
+ *
+ * @param name any value, unique in the process
+ * @param handlers functions by event, or one function of `(event, state)`
+ */
+export function addEndpoint<S>(
+  name: unknown,
+  role: Role,
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- message types come with the DSL
+  handlers: Handlers<any, S> | Handler<S>,
+): AddEndpoint<S> {
+  if (!(role instanceof Role)) throw argumentError('addEndpoint', 'role', 'a role(...)', role)
+  if (typeof handlers !== 'function' && (typeof handlers !== 'object' || handlers === null)) {
+    throw argumentError('addEndpoint', 'handlers', 'a function or an object of handlers', handlers)
+  }
+  return new AddEndpoint(name, role, handlers)
+}
+
+/** Removes an endpoint; its peers, and its own handler, hear of the absence. Unknown names are ignored. */
+export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint {
+  return new DeleteEndpoint(name, reason)
+}
+
+function checkBoot(call: string, boot: unknown, options: unknown): void {
+  if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
+  if (typeof options !== 'object' || options === null) throw argumentError(call, 'options', 'an object', options)
+  const { name, parent } = options as SpawnOptions<unknown>
+  if (name !== undefined && typeof name !== 'string') throw argumentError(call, 'options.name', 'a string', name)
+  if (parent !== undefined && typeof parent !== 'function') {
+    throw argumentError(call, 'options.parent', 'a function', parent)
+  }
+}
+
+/**
+ * Starts a process beside this one.
+ *
+ * @param boot runs at once; what it returns is the child's first transition
+ */
+export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
+  checkBoot('spawn', boot, options)
+  return new Spawn(boot, options.name, options.parent, false)
+}
+
+/**
+ * Starts a VM as a process beside this one. Its processes see only each other, but for `atMetaLevel`.
+ *
+ * @param boot makes the first transition of the first process inside
+ */
+export function nestedVm<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
+  checkBoot('nestedVm', boot, options)
+  return new Spawn(boot, options.name, options.parent, true)
+}
+
+/** Ends this process. The actions behind it in the queue are dropped. */
+export function quit(reason?: unknown): Quit {
+  return new Quit(undefined, reason)
+}
+
+/** Ends the process with this pid in the same VM; unknown pids are ignored. */
+export function kill(pid: Pid, reason?: unknown): Quit {
+  if (!Number.isInteger(pid)) throw argumentError('kill', 'pid', 'a pid', pid)
+  return new Quit(pid, reason)
+}
+
+/** Runs `continuation` when the action is performed; what it returns waits for the process's next turn. */
+export function yieldTurn<S>(continuation: (state: S) => HandlerResult<S>): Yield<S> {
+  if (typeof continuation !== 'function') {
+    throw argumentError('yieldTurn', 'continuation', 'a function', continuation)
+  }
+  return new Yield(continuation)
+}
+
+/** The same action in the VM that contains this VM. */
+export function atMetaLevel<S>(action: Action<S>): AtMetaLevel<S> {
+  if (!(action instanceof Action)) throw argumentError('atMetaLevel', 'action', 'an action', action)
+  return new AtMetaLevel(action)
+}
+
+/** An action in a few words, for errors. */
+export function describeAction(action: Action): string {
+  if (action instanceof AtMetaLevel) return `atMetaLevel(${describeAction(action.action)})`
+  if (action instanceof SendMessage) return `sendMessage(${show(action.body)})`
+  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint) return `${action.kind}(${show(action.name)})`
+  return action.kind
+}

@@ -1,0 +1,91 @@
+/** Endpoints: a role that a process plays under a name, with the handlers of its events. */
+import { isLinear, sameTopic, snapshot, type IndexEntry } from '../topic/index.js'
+import type { AnyHandlers } from './action.js'
+import type { HandlerResult } from './handler.js'
+import type { Process } from './process.js'
+import { Role, type Interest, type Orientation } from './role.js'
+
+type PresenceHandler = (topic: unknown, state: unknown, peer: Role) => HandlerResult<unknown>
+type AbsenceHandler = (topic: unknown, state: unknown, reason: unknown, peer: Role) => HandlerResult<unknown>
+type MessageHandler = (body: unknown, state: unknown) => HandlerResult<unknown>
+
+const ignore = (): undefined => undefined
+
+export class Endpoint implements IndexEntry {
+  readonly name: unknown
+  readonly orientation: Orientation
+  readonly interest: Interest
+  readonly topic: unknown
+  readonly linear: boolean
+  /** The process that it belongs to in the VM where it is installed. */
+  readonly owner: Process
+  /** The process whose handlers and state it has: `owner`, or one inside of it. */
+  readonly target: Process
+  installed = false
+
+  onPresence: PresenceHandler | undefined
+  onAbsence: AbsenceHandler | undefined
+  onMessage: MessageHandler | undefined
+
+  receives: boolean
+  shape: IndexEntry['shape'] = undefined
+  place = 0
+  bucketPlace = 0
+  atoms: IndexEntry['atoms'] = []
+
+  constructor(name: unknown, role: Role, handlers: AnyHandlers, owner: Process, target: Process) {
+    this.name = name
+    this.orientation = role.orientation
+    this.interest = role.interest
+    this.topic = snapshot(role.topic)
+    this.linear = isLinear(role.topic)
+    this.owner = owner
+    this.target = target
+    this.onPresence = undefined
+    this.onAbsence = undefined
+    this.onMessage = undefined
+    this.setHandlers(handlers)
+    this.receives = this.onMessage !== undefined
+  }
+
+  /** Replaces the handlers. The index must be told when `receives` changes by it. */
+  setHandlers(handlers: AnyHandlers): void {
+    if (typeof handlers === 'function') {
+      const { orientation } = this
+      const sender: Orientation = orientation === 'publisher' ? 'subscriber' : 'publisher'
+      this.onPresence = (_topic, state, role) => handlers({ type: 'presence', role }, state)
+      this.onAbsence = (_topic, state, reason, role) => handlers({ type: 'absence', role, reason }, state)
+      this.onMessage = (body, state) =>
+        handlers({ type: 'message', role: new Role(sender, body), body }, state)
+      return
+    }
+    this.onPresence = handlers.onPresence as PresenceHandler | undefined
+    this.onAbsence = handlers.onAbsence as AbsenceHandler | undefined
+    this.onMessage = handlers.onMessage as MessageHandler | undefined
+  }
+
+  /** Its process has forgotten it: whatever still comes is not for anyone. */
+  forget(): void {
+    this.onPresence = undefined
+    this.onAbsence = undefined
+    if (this.onMessage !== undefined) this.onMessage = ignore
+  }
+
+  hasRole(role: Role): boolean {
+    return (
+      role.orientation === this.orientation &&
+      role.interest === this.interest &&
+      sameTopic(role.topic, this.topic)
+    )
+  }
+
+  /** The role of this endpoint as a peer meets it. */
+  roleMeeting(topic: unknown): Role {
+    return new Role(this.orientation, topic, this.interest)
+  }
+
+  /** Whether it is to be told of a peer's coming and going. */
+  hearsOf(peer: Endpoint): boolean {
+    return peer.interest === 'participant' || this.interest === 'everything'
+  }
+}

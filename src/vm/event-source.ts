@@ -1,0 +1,54 @@
+/**
+ * Event sources: how the world outside reaches a ground VM.
+ *
+ * A source is an opaque value. It is active while some participant in the ground VM subscribes to
+ * `[source, ...]`; what it fires is sent there as the message `[source, value]`.
+ */
+import { inspect } from 'node:util'
+import { argumentError } from '../support/errors.js'
+
+/** Where an active source delivers. */
+export interface EventSink<T> {
+  /** Sends `[source, value]` in the ground VM, now or as soon as the VM is free. Ignored after release. */
+  fire(value: T): void
+  /** Calls back once the ground VM has nothing more to do, before it waits for events again. */
+  whenIdle(callback: () => void): void
+}
+
+/** Releases what `activate` took. The ground VM ends only after a returned promise has settled. */
+export type Release = () => void | Promise<void>
+
+/**
+ * Something that happens outside of the VM: a socket engine, a timer, a signal, lines of a file.
+ * The type parameter is what it fires.
+ */
+export class EventSource<out T> {
+  declare protected readonly fires: () => T
+  readonly name: string
+  /** @internal */
+  readonly activate: (sink: EventSink<never>) => Release | void
+
+  constructor(name: string, activate: (sink: EventSink<T>) => Release | void) {
+    if (typeof name !== 'string') throw argumentError('EventSource', 'name', 'a string', name)
+    if (typeof activate !== 'function') throw argumentError('EventSource', 'activate', 'a function', activate)
+    this.name = name
+    this.activate = activate as (sink: EventSink<never>) => Release | void
+  }
+
+  [inspect.custom](): string {
+    return `<event source ${this.name}>`
+  }
+}
+
+/**
+ * Makes an event source.
+ *
+ * @param name for logs
+ * @param activate called when somebody subscribes; returns what is to be called when nobody does any more
+ */
+export function eventSource<T>(
+  name: string,
+  activate: (sink: EventSink<T>) => Release | void,
+): EventSource<T> {
+  return new EventSource(name, activate)
+}

@@ -1,0 +1,223 @@
+/**
+ * The ground VM: the outermost VM, its event sources, and its place in Node's event loop.
+ *
+ * Owns the activation of sources, the running of rounds until nothing is queued, and the end. It works
+ * in slices: after a bounded amount of work the event loop gets its turn, so that processes that
+ * message each other for ever starve neither sockets nor timers.
+ */
+import { log } from '../support/log.js'
+import { argumentError } from '../support/errors.js'
+import { Spawn, type Boot } from './action.js'
+import type { Endpoint } from './endpoint.js'
+import { EventSource, type Release } from './event-source.js'
+import { Vm, type Ground } from './vm.js'
+
+/** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
+const SLICE = 20_000
+
+export interface GroundVmOptions {
+  /** Name of the first process, for logs. Default `main`. */
+  readonly name?: string | undefined
+}
+
+/** A running ground VM: a promise of its end, and what can be done to it from outside. */
+export interface GroundVm extends Promise<void> {
+  /**
+   * Ends all processes with a reason; sources are released. The promise resolves once they are closed,
+   * sockets after their queued bytes were handed to the kernel. Idempotent.
+   */
+  stop(reason?: unknown): GroundVm
+}
+
+/** A source that somebody subscribes to. */
+interface Activation {
+  readonly source: EventSource<unknown>
+  /** The endpoints that keep it active; the first one owns the messages. */
+  readonly subscribers: Set<Endpoint>
+  release: Release | undefined
+}
+
+/**
+ * Runs a Marketplace program.
+ *
+ * @param boot makes the first transition of the first process
+ * @returns a promise that resolves when nothing is queued and no event source is active
+ * @throws TypeError when `boot` is not a function
+ */
+export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): GroundVm {
+  if (typeof boot !== 'function') throw argumentError('groundVm', 'boot', 'a function', boot)
+  const ground = new GroundLoop()
+  const end = new Promise<void>((resolve, reject) => {
+    ground.start(boot, options.name ?? 'main', resolve, reject)
+  }) as GroundVm
+  end.stop = (reason) => {
+    ground.stop(reason)
+    return end
+  }
+  return end
+}
+
+class GroundLoop implements Ground {
+  pending = 0
+  work = 0
+  private readonly vm = new Vm(this)
+  private readonly activations = new Map<EventSource<unknown>, Activation>()
+  private firings: { readonly activation: Activation; readonly value: unknown }[] = []
+  private idleCallbacks: (() => void)[] = []
+  private readonly releases = new Set<Promise<unknown>>()
+  private stopping: { readonly reason: unknown } | undefined
+  private running = false
+  private resuming = false
+  private ended = false
+  private resolve: () => void = () => undefined
+  private reject: (error: unknown) => void = () => undefined
+
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the first process's state is its own business
+  start(boot: Boot<any>, name: string, resolve: () => void, reject: (error: unknown) => void): void {
+    this.resolve = resolve
+    this.reject = reject
+    this.running = true // the first round comes after the caller has the promise
+    this.vm.spawn(new Spawn(boot, name, undefined, false))
+    queueMicrotask(() => {
+      this.running = false
+      this.run()
+    })
+  }
+
+  stop(reason: unknown): void {
+    this.stopping = { reason }
+    this.wake()
+  }
+
+  wake(): void {
+    if (!this.running && !this.ended) this.run()
+  }
+
+  installed(endpoint: Endpoint): void {
+    const source = sourceOf(endpoint)
+    if (source === undefined) return
+    const active = this.activations.get(source)
+    if (active === undefined) this.activate(source, endpoint)
+    else active.subscribers.add(endpoint)
+  }
+
+  uninstalled(endpoint: Endpoint): void {
+    const source = sourceOf(endpoint)
+    const activation = source === undefined ? undefined : this.activations.get(source)
+    if (activation === undefined || !activation.subscribers.delete(endpoint)) return
+    if (activation.subscribers.size > 0) return
+    this.activations.delete(activation.source)
+    const released = activation.release?.()
+    if (released instanceof Promise) this.awaitRelease(activation, released)
+  }
+
+  private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
+    const activation: Activation = { source, subscribers: new Set([endpoint]), release: undefined }
+    this.activations.set(source, activation)
+    const isActive = (): boolean => this.activations.get(source) === activation
+    try {
+      const release = source.activate({
+        fire: (value: unknown) => {
+          if (!isActive()) return
+          this.firings.push({ activation, value })
+          this.wake()
+        },
+        whenIdle: (callback) => {
+          this.idleCallbacks.push(() => {
+            if (isActive()) callback()
+          })
+        },
+      })
+      if (typeof release === 'function') activation.release = release
+    } catch (error) {
+      this.activations.delete(source)
+      throw error
+    }
+  }
+
+  private awaitRelease(activation: Activation, released: Promise<unknown>): void {
+    const settled = released
+      .catch((error: unknown) => {
+        log('error', `event source ${activation.source.name} was not released`, { reason: error })
+      })
+      .then(() => {
+        this.releases.delete(settled)
+        this.endIfDone()
+      })
+    this.releases.add(settled)
+  }
+
+  /** Runs rounds until nothing is queued, or for one slice. */
+  private run(): void {
+    const limit = this.work + SLICE
+    this.running = true
+    try {
+      for (;;) {
+        if (this.stopping !== undefined) this.quitAll(this.stopping.reason)
+        if (this.firings.length > 0) this.deliverFirings()
+        if (this.vm.isIdle()) {
+          if (this.idleCallbacks.length === 0) break
+          this.callIdle()
+        } else {
+          this.vm.runRound()
+        }
+        if (this.work > limit) {
+          this.resume()
+          break
+        }
+      }
+    } catch (error) {
+      this.ended = true
+      this.reject(error)
+    } finally {
+      this.running = false
+    }
+    this.endIfDone()
+  }
+
+  private quitAll(reason: unknown): void {
+    this.stopping = undefined
+    for (const process of [...this.vm.processes.values()]) this.vm.quit(process, reason)
+  }
+
+  private deliverFirings(): void {
+    const firings = this.firings
+    this.firings = []
+    for (const { activation, value } of firings) {
+      const [owner] = activation.subscribers
+      if (owner !== undefined) this.vm.deliver(owner.owner, [activation.source, value], 'publisher')
+    }
+  }
+
+  private callIdle(): void {
+    const callbacks = this.idleCallbacks
+    this.idleCallbacks = []
+    for (const callback of callbacks) callback()
+  }
+
+  /** Goes on after the event loop had its turn. */
+  private resume(): void {
+    if (this.resuming) return
+    this.resuming = true
+    setImmediate(() => {
+      this.resuming = false
+      this.wake()
+    })
+  }
+
+  private endIfDone(): void {
+    if (this.ended || this.running || !this.vm.isIdle() || this.firings.length > 0) return
+    if (this.activations.size > 0 || this.pending > 0 || this.releases.size > 0) return
+    this.ended = true
+    this.resolve()
+  }
+}
+
+/** The source that an endpoint of the ground VM activates. */
+function sourceOf(endpoint: Endpoint): EventSource<unknown> | undefined {
+  if (endpoint.orientation !== 'subscriber' || endpoint.interest !== 'participant') return undefined
+  const { topic } = endpoint
+  if (!Array.isArray(topic) || topic.length !== 2) return undefined
+  const source: unknown = topic[0]
+  return source instanceof EventSource ? source : undefined
+}

@@ -1,0 +1,30 @@
+/** The virtual machine: what the rest of the project uses of this folder. */
+export {
+  Action,
+  addEndpoint,
+  atMetaLevel,
+  deleteEndpoint,
+  kill,
+  nestedVm,
+  quit,
+  sendFeedback,
+  sendMessage,
+  spawn,
+  yieldTurn,
+  type Boot,
+  type Pid,
+  type SpawnOptions,
+} from './action.js'
+export { transition, Transition, type ActionTree, type Handler, type HandlerResult, type Handlers } from './handler.js'
+export {
+  role,
+  Role,
+  type AbsenceEvent,
+  type EndpointEvent,
+  type Interest,
+  type MessageEvent,
+  type Orientation,
+  type PresenceEvent,
+} from './role.js'
+export { eventSource, EventSource, type EventSink, type Release } from './event-source.js'
+export { groundVm, type GroundVm, type GroundVmOptions } from './ground.js'

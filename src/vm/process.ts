@@ -1,0 +1,168 @@
+/**
+ * Processes: a private state, named endpoints, and a queue of actions to be performed.
+ *
+ * Owns what a handler's result does to its process. Who gets a turn when is the VM's business.
+ */
+import { log } from '../support/log.js'
+import { mapKey } from '../topic/index.js'
+import { Quit, SendMessage, type Action, type Pid } from './action.js'
+import type { Endpoint } from './endpoint.js'
+import { flatten, Transition } from './handler.js'
+import type { Vm } from './vm.js'
+
+/** Endpoints of a process at one level, by name. */
+export type EndpointTable = Map<unknown, Endpoint>
+
+export class Process {
+  readonly vm: Vm
+  readonly pid: Pid
+  readonly name: string | undefined
+  state: unknown = undefined
+  alive = true
+  /** Whether it stands in its VM's run queue. */
+  scheduled = false
+
+  /** The queue: nearly always there is at most one action in it. */
+  first: Action | undefined = undefined
+  rest: Action[] | undefined = undefined
+
+  /** Endpoints at its own level. */
+  endpoints: EndpointTable | undefined = undefined
+  /** Endpoints outside, by number of levels less one. */
+  metaEndpoints: EndpointTable[] | undefined = undefined
+  /** Things that may still come back to it: promises, meta actions not performed yet. */
+  pending = 0
+
+  /** The VM that this process is, and the endpoints that processes inside of it have at this level. */
+  inner: Vm | undefined = undefined
+  installed: Set<Endpoint> | undefined = undefined
+
+  constructor(vm: Vm, pid: Pid, name: string | undefined) {
+    this.vm = vm
+    this.pid = pid
+    this.name = name
+  }
+
+  enqueue(action: Action): void {
+    if (this.first === undefined) {
+      this.first = action
+      if (!this.scheduled) this.vm.schedule(this)
+    } else if (this.rest === undefined) {
+      this.rest = [action]
+    } else {
+      this.rest.push(action)
+    }
+  }
+
+  /** Takes what a handler returned. Anything but a valid result counts as a crash of the handler. */
+  accept(result: unknown): void {
+    if (result === undefined) return
+    if (result instanceof SendMessage) this.enqueue(result)
+    else this.acceptAny(result)
+  }
+
+  private acceptAny(result: unknown): void {
+    try {
+      this.take(result)
+    } catch (error) {
+      this.crash(error)
+    }
+  }
+
+  /** Takes a result, or throws if it isn't valid: then nothing has changed. */
+  take(result: unknown): void {
+    if (result instanceof Promise) {
+      this.awaitActions(result)
+      return
+    }
+    const actions: Action[] = []
+    flatten(result instanceof Transition ? result.actions : result, actions)
+    if (result instanceof Transition) this.state = result.state
+    for (let i = 0; i < actions.length; i++) this.enqueue(actions[i])
+  }
+
+  /** Keeps the process, and the VMs around it, alive until the promise settles. */
+  private awaitActions(promise: Promise<unknown>): void {
+    this.hold()
+    const settle = (take: () => void): void => {
+      if (this.release()) {
+        take()
+        this.vm.wake()
+      }
+    }
+    promise.then(
+      (value) => {
+        settle(() => {
+          if (value instanceof Transition) {
+            this.crash(new TypeError('an async handler must resolve to actions, not to a transition'))
+          } else if (value instanceof Promise) {
+            this.crash(new TypeError('an async handler must resolve to actions, not to a promise'))
+          } else {
+            this.accept(value)
+          }
+        })
+      },
+      (error: unknown) => {
+        settle(() => {
+          this.crash(error)
+        })
+      },
+    )
+  }
+
+  /** Something is still to come back to this process: neither it nor a VM around it is idle. */
+  hold(): void {
+    for (let process: Process | undefined = this; process !== undefined; process = process.vm.container) {
+      process.pending++
+    }
+    this.vm.ground.pending++
+  }
+
+  /** Undoes one `hold`. @returns whether the process still lives, VMs around it included */
+  release(): boolean {
+    let lives = true
+    for (let process: Process | undefined = this; process !== undefined; process = process.vm.container) {
+      process.pending--
+      if (!process.alive) lives = false
+      else if (process.isIdle()) process.vm.collectLater(process)
+    }
+    this.vm.ground.pending--
+    if (!lives) this.vm.wake()
+    return lives
+  }
+
+  /** A handler failed: its process is to quit with the error, after what is queued already. */
+  crash(error: unknown): void {
+    log('error', `${this.describe()} failed`, { reason: error })
+    this.enqueue(new Quit(undefined, error))
+  }
+
+  /** Whether nothing can happen to it any more. */
+  isIdle(): boolean {
+    return (
+      this.first === undefined &&
+      this.pending === 0 &&
+      (this.endpoints === undefined || this.endpoints.size === 0) &&
+      (this.installed === undefined || this.installed.size === 0) &&
+      (this.metaEndpoints === undefined || this.metaEndpoints.every((table) => table.size === 0)) &&
+      (this.inner === undefined || this.inner.isIdle())
+    )
+  }
+
+  endpoint(name: unknown): Endpoint | undefined {
+    return this.endpoints?.get(mapKey(name))
+  }
+
+  metaTable(level: number): EndpointTable {
+    this.metaEndpoints ??= []
+    while (this.metaEndpoints.length < level) this.metaEndpoints.push(new Map())
+    return this.metaEndpoints[level - 1]
+  }
+
+  /** For logs and errors: `process 3 (chat) of VM 2`. */
+  describe(): string {
+    const name = this.name === undefined ? '' : ` (${this.name})`
+    const where = this.vm.container === undefined ? '' : ` of VM ${this.vm.path()}`
+    return `process ${this.pid}${name}${where}`
+  }
+}

@@ -1,0 +1,80 @@
+/** Roles: how an endpoint takes part in the conversations of its topic; and the events it is told. */
+import { _, isLinear } from '../topic/index.js'
+import { argumentError } from '../support/errors.js'
+
+/** Which way messages flow: from publishers to subscribers; feedback flows back. */
+export type Orientation = 'publisher' | 'subscriber'
+
+/**
+ * `participant`: takes part, and peers are told. `observer`: is told of participants, and nobody is
+ * told of it. `everything`: is told of peers of all three types. Messages reach all three alike.
+ */
+export type Interest = 'participant' | 'observer' | 'everything'
+
+/** An orientation, a topic and an interest type. */
+export class Role {
+  readonly orientation: Orientation
+  readonly topic: unknown
+  readonly interest: Interest
+
+  constructor(orientation: Orientation, topic: unknown, interest: Interest = 'participant') {
+    this.orientation = orientation
+    this.topic = topic
+    this.interest = interest
+  }
+
+  toString(): string {
+    return `${this.orientation} ${this.interest}`
+  }
+}
+
+/**
+ * Makes a role.
+ *
+ * @param interest default `participant`
+ * @throws TypeError when an argument is not one of the words above
+ */
+export function role(orientation: Orientation, topic: unknown = _, interest: Interest = 'participant'): Role {
+  checkOrientation('role', orientation)
+  checkInterest('role', interest)
+  return new Role(orientation, topic, interest)
+}
+
+export function checkOrientation(call: string, orientation: unknown): void {
+  if (orientation !== 'publisher' && orientation !== 'subscriber') {
+    throw argumentError(call, 'orientation', "'publisher' or 'subscriber'", orientation)
+  }
+}
+
+export function checkInterest(call: string, interest: unknown): void {
+  if (interest !== 'participant' && interest !== 'observer' && interest !== 'everything') {
+    throw argumentError(call, 'interest', "'participant', 'observer' or 'everything'", interest)
+  }
+}
+
+/** Whether wildcards stand at most once each in a role's topic. */
+export function hasLinearTopic(role: Role): boolean {
+  return isLinear(role.topic)
+}
+
+/** A peer came: its orientation and interest, and the meeting of the two topics. */
+export interface PresenceEvent {
+  readonly type: 'presence'
+  readonly role: Role
+}
+
+/** A peer went. `reason` is undefined for an orderly end. */
+export interface AbsenceEvent {
+  readonly type: 'absence'
+  readonly role: Role
+  readonly reason: unknown
+}
+
+/** A message came. The role has the orientation of the sending action; its topic is the body. */
+export interface MessageEvent {
+  readonly type: 'message'
+  readonly role: Role
+  readonly body: unknown
+}
+
+export type EndpointEvent = PresenceEvent | AbsenceEvent | MessageEvent

@@ -1,0 +1,327 @@
+/**
+ * The virtual machine: processes, the endpoints between them, and the rounds in which they act.
+ *
+ * Owns scheduling and the performing of actions at its own level; presence is in `presence.ts`, what
+ * crosses levels in `meta.ts`. In a round each process with queued actions gets one turn; in its turn
+ * the whole queue is performed, each action taking full effect before the next. Processes that have
+ * nothing to do cost nothing.
+ */
+import { log, logs } from '../support/log.js'
+import { mapKey, RoutingIndex } from '../topic/index.js'
+import {
+  AddEndpoint,
+  AtMetaLevel,
+  DeleteEndpoint,
+  Quit,
+  SendMessage,
+  Spawn,
+  Yield,
+  type Action,
+  type AnyHandlers,
+  type Pid,
+} from './action.js'
+import { Endpoint } from './endpoint.js'
+import { DeleteMetaEndpoints, relay, Relayed } from './meta.js'
+import { installEndpoint, uninstallEndpoint } from './presence.js'
+import { Process } from './process.js'
+import { show } from '../support/errors.js'
+import type { HandlerResult } from './handler.js'
+import type { Orientation, Role } from './role.js'
+
+/** What a VM needs of the ground VM around everything. */
+export interface Ground {
+  /** Promises that are still to settle, anywhere inside. */
+  pending: number
+  /** Actions performed and handlers run for messages, anywhere inside. Never reset. */
+  work: number
+  /** There may be something to run. */
+  wake(): void
+  /** An endpoint was installed in, or removed from, the ground VM itself. */
+  installed(endpoint: Endpoint): void
+  uninstalled(endpoint: Endpoint): void
+}
+
+export class Vm {
+  readonly ground: Ground
+  /** The process that this VM is in the VM around it; undefined for the ground VM. */
+  readonly container: Process | undefined
+  readonly publishers = new RoutingIndex<Endpoint>()
+  readonly subscribers = new RoutingIndex<Endpoint>()
+  readonly processes = new Map<Pid, Process>()
+  private nextPid: Pid = 0
+  private queue: (Process | undefined)[] = []
+  private spare: (Process | undefined)[] = []
+  private queued = 0
+  private collectable: Process[] = []
+  /** Receivers of the message being delivered. Deliveries in one VM never nest. */
+  private readonly found: (Endpoint | undefined)[] = []
+
+  constructor(ground: Ground, container?: Process) {
+    this.ground = ground
+    this.container = container
+  }
+
+  /** Whether no process has anything queued. */
+  isIdle(): boolean {
+    return this.queued === 0
+  }
+
+  schedule(process: Process): void {
+    process.scheduled = true
+    this.queue[this.queued++] = process
+  }
+
+  /** Something happened inside without the VMs around having asked: they have to give this one a turn. */
+  wake(): void {
+    let container = this.container
+    while (container !== undefined) {
+      if (!container.scheduled && container.alive) container.vm.schedule(container)
+      container = container.vm.container
+    }
+    this.ground.wake()
+  }
+
+  /** Gives one turn to each process that has something queued. */
+  runRound(): void {
+    const round = this.queue
+    const count = this.queued
+    this.queue = this.spare
+    this.queued = 0
+    this.spare = round
+    for (let i = 0; i < count; i++) {
+      const process = round[i] as Process
+      round[i] = undefined
+      process.scheduled = false
+      if (process.alive) this.takeTurn(process)
+    }
+    if (this.collectable.length > 0) this.collect()
+  }
+
+  private takeTurn(process: Process): void {
+    const { first, rest } = process
+    process.first = undefined
+    process.rest = undefined
+    try {
+      if (process.inner !== undefined) process.inner.runRound()
+      if (first !== undefined) {
+        this.perform(process, first)
+        if (rest !== undefined) {
+          for (let i = 0; i < rest.length && process.alive; i++) this.perform(process, rest[i])
+        }
+      }
+    } catch (error) {
+      // An action that can't be performed: the acting process quits at once, the VM lives.
+      log('error', `${process.describe()} failed`, { reason: error })
+      this.quit(process, error)
+    }
+    if (!process.alive) return
+    if (process.inner !== undefined && !process.inner.isIdle() && !process.scheduled) this.schedule(process)
+    if (process.isIdle()) this.collectable.push(process)
+  }
+
+  /** Performs one action of a process of this VM. @throws when the action is not possible */
+  private perform(process: Process, action: Action): void {
+    this.ground.work++
+    if (action instanceof SendMessage) {
+      this.deliver(process, action.body, action.orientation)
+    } else if (action instanceof Relayed) {
+      action.perform(this, process)
+    } else if (action instanceof AddEndpoint) {
+      this.addEndpoint(process, action)
+    } else if (action instanceof DeleteEndpoint) {
+      this.deleteEndpoint(process, action.name, action.reason)
+    } else if (action instanceof Spawn) {
+      this.spawn(action, process)
+    } else if (action instanceof Quit) {
+      this.quit(action.pid === undefined ? process : this.processes.get(action.pid), action.reason)
+    } else if (action instanceof Yield) {
+      this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
+    } else if (action instanceof AtMetaLevel) {
+      relay(this, process, action)
+    }
+  }
+
+  /** Runs all handlers that a message is for: first the sender's own, then the others'. */
+  deliver(sender: Process, body: unknown, orientation: Orientation): void {
+    const index = orientation === 'publisher' ? this.subscribers : this.publishers
+    const found = this.found
+    const count = index.receivers(body, found as Endpoint[])
+    if (count === 1) {
+      this.hear(found[0] as Endpoint, body)
+      found[0] = undefined
+      return
+    }
+    let others = 0
+    for (let i = 0; i < count; i++) {
+      const endpoint = found[i] as Endpoint
+      if (endpoint.owner === sender) this.hear(endpoint, body)
+      else found[others++] = endpoint
+    }
+    for (let i = 0; i < others; i++) this.hear(found[i] as Endpoint, body)
+    for (let i = 0; i < count; i++) found[i] = undefined
+  }
+
+  private hear(endpoint: Endpoint, body: unknown): void {
+    this.ground.work++
+    const target = endpoint.target
+    const handler = endpoint.onMessage as NonNullable<Endpoint['onMessage']>
+    let result: unknown
+    try {
+      result = handler(body, target.state)
+    } catch (error) {
+      target.crash(error)
+    }
+    if (result !== undefined) target.accept(result)
+    if (target !== endpoint.owner) this.climb(target, endpoint.owner)
+  }
+
+  /** Tells an endpoint of a peer's coming. */
+  hearPresence(endpoint: Endpoint, topic: unknown, peer: Role): void {
+    const handler = endpoint.onPresence
+    if (handler === undefined) return
+    this.run(endpoint.target, (state) => handler(topic, state, peer), endpoint.owner)
+  }
+
+  /** Tells an endpoint of a peer's going. */
+  hearAbsence(endpoint: Endpoint, topic: unknown, reason: unknown, peer: Role): void {
+    const handler = endpoint.onAbsence
+    if (handler === undefined) return
+    this.run(endpoint.target, (state) => handler(topic, state, reason, peer), endpoint.owner)
+  }
+
+  /** Runs a function as a handler of a process, `owner` or one inside of it. */
+  run(target: Process, handler: (state: unknown) => HandlerResult<unknown>, owner: Process = target): void {
+    try {
+      target.accept(handler(target.state))
+    } catch (error) {
+      target.crash(error)
+    }
+    if (target !== owner) this.climb(target, owner)
+  }
+
+  /** A handler of `target`, inside of the VM that is `owner`, has run: each VM between runs one round. */
+  private climb(target: Process, owner: Process): void {
+    if (!owner.alive) return // it was killed: what its handlers return is lost
+    for (let vm: Vm = target.vm; vm !== this; vm = (vm.container as Process).vm) {
+      const container = vm.container as Process
+      vm.runRound()
+      if (!container.scheduled && (!vm.isIdle() || container.isIdle())) container.vm.schedule(container)
+    }
+  }
+
+  private addEndpoint(process: Process, { name, role, handlers }: AddEndpoint<unknown>): void {
+    const table = (process.endpoints ??= new Map())
+    const key = mapKey(name)
+    const existing = table.get(key)
+    if (existing !== undefined) {
+      this.replaceHandlers(existing, role, handlers)
+      return
+    }
+    const endpoint = new Endpoint(name, role, handlers, process, process)
+    table.set(key, endpoint)
+    installEndpoint(this, endpoint)
+  }
+
+  /** @throws when the role is another than the endpoint has */
+  replaceHandlers(endpoint: Endpoint, role: Role, handlers: AnyHandlers): void {
+    if (!endpoint.hasRole(role)) {
+      throw new Error(
+        `endpoint ${show(endpoint.name)} is already a ${endpoint.orientation} ${endpoint.interest} of ` +
+          `${show(endpoint.topic)}; it can't be added as a ${role.orientation} ${role.interest} of ${show(role.topic)}`,
+      )
+    }
+    endpoint.setHandlers(handlers)
+    const receives = endpoint.onMessage !== undefined
+    if (endpoint.installed) this.indexOf(endpoint).setReceives(endpoint, receives)
+    else endpoint.receives = receives
+  }
+
+  indexOf(endpoint: Endpoint): RoutingIndex<Endpoint> {
+    const { vm } = endpoint.owner
+    return endpoint.orientation === 'publisher' ? vm.publishers : vm.subscribers
+  }
+
+  private deleteEndpoint(process: Process, name: unknown, reason: unknown): void {
+    const key = mapKey(name)
+    const endpoint = process.endpoints?.get(key)
+    if (endpoint === undefined) return
+    process.endpoints?.delete(key)
+    uninstallEndpoint(this, endpoint, reason)
+  }
+
+  /**
+   * Starts a process. Its boot runs at once, then the parent's continuation.
+   *
+   * @param owner the process at this level that `parent` is, or is inside of
+   */
+  spawn(action: Spawn<unknown>, parent?: Process, owner = parent): void {
+    const pid = this.nextPid++
+    const child = new Process(this, pid, action.name)
+    if (action.nested) child.inner = new Vm(this.ground, child)
+    this.boot(child, action)
+    const continuation = action.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
+    if (continuation !== undefined && parent !== undefined) {
+      this.run(parent, (state) => continuation(pid, state), owner)
+    }
+  }
+
+  private boot(child: Process, action: Spawn<unknown>): void {
+    if (child.inner !== undefined) {
+      this.processes.set(child.pid, child)
+      child.inner.spawn(new Spawn(action.boot, action.name, undefined, false))
+      this.schedule(child)
+      return
+    }
+    try {
+      child.take(action.boot())
+    } catch (error) {
+      log('error', `${child.describe()} did not boot`, { reason: error })
+      return
+    }
+    this.processes.set(child.pid, child)
+    if (logs('debug')) log('debug', `${child.describe()} starting`)
+    if (child.isIdle()) this.collectable.push(child)
+  }
+
+  /** Ends a process: its endpoints go one by one, what its handlers return is lost. */
+  quit(process: Process | undefined, reason: unknown): void {
+    if (process === undefined || !process.alive) return
+    if (logs('info')) log('info', `${process.describe()} quits`, { reason })
+    process.alive = false
+    this.processes.delete(process.pid)
+    process.first = undefined
+    process.rest = undefined
+    const { endpoints, installed, metaEndpoints } = process
+    if (endpoints !== undefined) for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
+    if (installed !== undefined) for (const endpoint of installed) uninstallEndpoint(this, endpoint, reason)
+    metaEndpoints?.forEach((table, i) => {
+      if (table.size === 0) return
+      for (const endpoint of table.values()) endpoint.forget()
+      this.container?.enqueue(new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1))
+    })
+  }
+
+  /** For VM processes that became idle otherwise than in their turn. */
+  collectLater(process: Process): void {
+    this.collectable.push(process)
+  }
+
+  /** Silently drops the processes to which nothing can happen any more. */
+  private collect(): void {
+    const candidates = this.collectable
+    this.collectable = []
+    for (const process of candidates) {
+      if (!process.alive || process.scheduled || !process.isIdle()) continue
+      process.alive = false
+      this.processes.delete(process.pid)
+      if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)
+    }
+  }
+
+  /** Pids from the outside in: `2.0`. */
+  path(): string {
+    if (this.container === undefined) return 'ground'
+    const outer = this.container.vm
+    return outer.container === undefined ? String(this.container.pid) : `${outer.path()}.${this.container.pid}`
+  }
+}
