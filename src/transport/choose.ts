@@ -1,0 +1,34 @@
+/**
+ * Chooses a transport by name. Owns the rule for 'auto': native where the addon loads, else `node:net`,
+ * with one warning that says why.
+ */
+import { argumentError } from '../support/errors.js'
+import { loadNative, nativeTransport } from './native.js'
+import { nodeTransport } from './node.js'
+import type { Transport, TransportOptions } from './transport.js'
+
+export type TransportName = 'native' | 'node' | 'auto'
+
+let warned = false
+
+/**
+ * Makes a transport.
+ *
+ * @param name 'native': the C++ engine, or an Error that says why it can't be loaded; 'node': `node:net`;
+ *   'auto': native if it loads, else node, with a warning (once per process)
+ */
+export function openTransport(name: TransportName, options: TransportOptions = {}): Transport {
+  if (name === 'node') return nodeTransport(options)
+  if (name !== 'native' && name !== 'auto') {
+    throw argumentError('openTransport', 'name', "'native', 'node' or 'auto'", name)
+  }
+  const loaded = loadNative()
+  if (loaded.ok) return nativeTransport(options)
+  const reason = loaded.reason.replace(/\s*\n\s*/g, '; ')
+  if (name === 'native') throw new Error(`the native transport can't be loaded: ${reason}`)
+  if (!warned) {
+    warned = true
+    process.emitWarning(`native transport not available, using node:net: ${reason}`, 'MarketplaceWarning')
+  }
+  return nodeTransport(options)
+}

@@ -1,0 +1,352 @@
+/**
+ * The fallback transport: the transport seam over `node:net`, for platforms without the addon.
+ *
+ * Owns the translation from streams to batched events. Errors are Node's own, passed on untouched.
+ * One limit comes from libuv: a reset that arrives together with data is reported as an end.
+ */
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { constants } from 'node:os'
+import { socketError } from '../support/errors.js'
+import type {
+  ConnectOptions, ListenOptions, SocketAddress, SocketError, Transport, TransportConnection, TransportEvent,
+  TransportListener, TransportMetrics, TransportOptions, TransportSink,
+} from './transport.js'
+
+const DEFAULT_CLOSE_TIMEOUT = 10_000
+/** The longest delay that a Node timer takes. */
+const LONGEST_DELAY = 0x7fffffff
+
+/** A transport on `node:net`. It passes the same tests as the native one. */
+export function nodeTransport(options: TransportOptions = {}): Transport {
+  return new NodeTransport(options)
+}
+
+/** All events have the same shape, so that their readers stay monomorphic. */
+function connectionEvent(
+  kind: TransportEvent['kind'], connection: TransportConnection, data?: Buffer, bytes = 0, error?: SocketError,
+): TransportEvent {
+  return { kind, connection, listener: undefined, data, bytes, error }
+}
+
+function listenerEvent(
+  kind: TransportEvent['kind'], listener: TransportListener, error?: SocketError,
+): TransportEvent {
+  return { kind, connection: undefined, listener, data: undefined, bytes: 0, error }
+}
+
+class NodeTransport implements Transport {
+  readonly name = 'node'
+  readonly metrics: TransportMetrics = {
+    connections: 0, opened: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, batches: 0,
+  }
+  readonly closeTimeout: number
+  readonly #connections = new Set<NodeConnection>()
+  readonly #listeners = new Set<NodeListener>()
+  #sink: TransportSink | undefined
+  #keepAlive: NodeJS.Timeout | undefined
+  #events: TransportEvent[] = []
+  #corked: Socket[] = []
+  #flushScheduled = false
+  #delivering = false
+  #closing: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: TransportOptions) {
+    this.closeTimeout = options.closeTimeout ?? DEFAULT_CLOSE_TIMEOUT
+  }
+
+  open(sink: TransportSink): void {
+    if (this.#sink !== undefined) throw new Error('transport: open must be called once')
+    this.#sink = sink
+    this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
+  }
+
+  listen(options: ListenOptions): TransportListener {
+    this.#assertOpen('listen')
+    const listener = new NodeListener(this, options)
+    this.#listeners.add(listener)
+    return listener
+  }
+
+  connect(options: ConnectOptions): TransportConnection {
+    this.#assertOpen('connect')
+    const { host, port } = options
+    const connection = new NodeConnection(
+      this, connect({ host, port, allowHalfOpen: true, noDelay: true }), undefined,
+    )
+    this.#connections.add(connection)
+    return connection
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      this.#events = []
+      for (const listener of this.#listeners) listener.close()
+      for (const connection of this.#connections) connection.close()
+      this.#onEmpty = () => {
+        clearInterval(this.#keepAlive)
+        resolve()
+      }
+      if (this.#connections.size === 0) this.#onEmpty()
+    })
+    return this.#closing
+  }
+
+  /** Queues an event for this turn's batch. The check phase comes right after all sockets were polled. */
+  report(event: TransportEvent): void {
+    if (this.#closing !== undefined) return
+    if (this.#events.push(event) === 1) setImmediate(this.#deliver)
+  }
+
+  adopt(connection: NodeConnection): void {
+    this.#connections.add(connection)
+  }
+
+  forget(connection: NodeConnection): void {
+    this.#connections.delete(connection)
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  forgetListener(listener: NodeListener): void {
+    this.#listeners.delete(listener)
+  }
+
+  /** Holds a socket's writes back until the end of the batch, so that they leave in one system call. */
+  cork(socket: Socket): void {
+    if (socket.writableCorked > 0) return
+    socket.cork()
+    this.#corked.push(socket)
+    if (this.#delivering || this.#flushScheduled) return
+    this.#flushScheduled = true
+    process.nextTick(this.#flush)
+  }
+
+  readonly #deliver = (): void => {
+    const events = this.#events
+    const sink = this.#sink
+    if (events.length === 0 || sink === undefined) return
+    this.#events = []
+    this.metrics.batches += 1
+    this.#delivering = true
+    try {
+      sink(events)
+    } finally {
+      this.#delivering = false
+      this.#flush()
+    }
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false
+    const corked = this.#corked
+    if (corked.length === 0) return
+    this.#corked = []
+    for (const socket of corked) socket.uncork()
+  }
+
+  #assertOpen(call: string): void {
+    if (this.#sink === undefined) throw new Error(`transport: ${call} before open`)
+    if (this.#closing !== undefined) throw new Error(`transport: ${call} after close`)
+  }
+}
+
+class NodeListener implements TransportListener {
+  context: unknown
+  address: SocketAddress | undefined
+  readonly #transport: NodeTransport
+  readonly #server: Server
+  #closed = false
+
+  constructor(transport: NodeTransport, options: ListenOptions) {
+    const { host, port, backlog = 511 } = options
+    this.#transport = transport
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accepted(socket))
+    this.#server.on('listening', () => this.#listening())
+    this.#server.on('error', (error) => this.#failed(error as SocketError))
+    this.#server.listen({ host, port, backlog })
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#transport.forgetListener(this)
+    this.#server.close()
+  }
+
+  #listening(): void {
+    // Closed while its name was being looked up: Node starts listening all the same.
+    if (this.#closed) {
+      this.#server.close()
+      return
+    }
+    this.address = this.#server.address() as AddressInfo as SocketAddress
+    this.#transport.report(listenerEvent('listening', this))
+  }
+
+  #failed(error: SocketError): void {
+    if (this.#closed) return
+    if (this.address === undefined) {
+      this.#closed = true
+      this.#transport.forgetListener(this)
+      this.#transport.report(listenerEvent('listen-failed', this, error))
+    } else {
+      this.#transport.report(listenerEvent('accept-failed', this, error))
+    }
+  }
+
+  #accepted(socket: Socket): void {
+    // The peer reset it before it was accepted: it has no address any more, and nothing to say.
+    if (socket.remoteAddress === undefined || this.#closed) {
+      socket.destroy()
+      return
+    }
+    const connection = new NodeConnection(this.#transport, socket, this)
+    this.#transport.adopt(connection)
+    connection.opened('accepted')
+  }
+}
+
+class NodeConnection implements TransportConnection {
+  context: unknown
+  readonly listener: TransportListener | undefined
+  remote: SocketAddress | undefined
+  local: SocketAddress | undefined
+  queuedBytes = 0
+  reportWrites = false
+  readonly #transport: NodeTransport
+  readonly #socket: Socket
+  #state: 'connecting' | 'open' | 'closing' | 'aborted' | 'closed'
+  #wasOpened = false
+  #outputEnded = false
+  #error: SocketError | undefined
+  #deadline: NodeJS.Timeout | undefined
+
+  constructor(transport: NodeTransport, socket: Socket, listener: TransportListener | undefined) {
+    this.#transport = transport
+    this.#socket = socket
+    this.listener = listener
+    this.#state = 'connecting'
+    socket.on('data', (data: Buffer) => this.#received(data))
+    socket.on('end', () => this.#ended())
+    socket.on('error', (error) => (this.#error ??= plainError(error)))
+    socket.on('close', () => this.#closed())
+    if (listener === undefined) socket.on('connect', () => this.opened('connected'))
+  }
+
+  opened(kind: 'accepted' | 'connected'): void {
+    this.#wasOpened = true
+    const { metrics } = this.#transport
+    metrics.connections += 1
+    metrics.opened += 1
+    // Asked for now: a socket that is closed no longer knows its addresses.
+    const { remoteAddress, remoteFamily, remotePort } = this.#socket
+    if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)
+    const { localAddress, localFamily, localPort } = this.#socket
+    if (localAddress !== undefined) this.local = address(localAddress, localFamily, localPort)
+    if (this.#state !== 'connecting') return
+    this.#state = 'open'
+    this.#transport.report(connectionEvent(kind, this))
+  }
+
+  write(data: Uint8Array | string): void {
+    if (this.#outputEnded) throw new Error('transport: write after shutdown, close or abort')
+    const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
+    // A socket that has died says so in `closed`, with an error; nothing can be sent on it.
+    if (bytes === 0 || this.#socket.destroyed) return
+    this.queuedBytes += bytes
+    this.#transport.cork(this.#socket)
+    this.#socket.write(data, (error) => this.#wrote(bytes, error))
+  }
+
+  shutdown(): void {
+    if (this.#outputEnded) return
+    this.#outputEnded = true
+    this.#socket.end()
+  }
+
+  close(): void {
+    if (this.#state !== 'open' && this.#state !== 'connecting') return
+    const connecting = this.#state === 'connecting'
+    this.#state = 'closing'
+    this.#outputEnded = true
+    if (connecting && this.queuedBytes === 0) {
+      this.#socket.destroy()
+      return
+    }
+    this.#deadline = setTimeout(() => this.#expired(), this.#transport.closeTimeout)
+    // What still comes is read and dropped: a peer that is blocked in its own send would not read our
+    // last bytes, and unread bytes would turn our FIN into an RST that destroys them.
+    this.#socket.resume()
+    this.#socket.destroySoon()
+  }
+
+  abort(): void {
+    if (this.#state === 'aborted' || this.#state === 'closed') return
+    const connecting = !this.#wasOpened
+    this.#state = 'aborted'
+    this.#outputEnded = true
+    // Node would wait for the connection to be established, only to reset it.
+    if (connecting || this.#socket.destroyed) this.#socket.destroy()
+    else this.#socket.resetAndDestroy()
+  }
+
+  pause(): void {
+    if (this.#state === 'open' || this.#state === 'connecting') this.#socket.pause()
+  }
+
+  resume(): void {
+    if (this.#state === 'open' || this.#state === 'connecting') this.#socket.resume()
+  }
+
+  #received(data: Buffer): void {
+    if (this.#state !== 'open') return
+    const { metrics } = this.#transport
+    metrics.bytesIn += data.length
+    metrics.chunksIn += 1
+    this.#transport.report(connectionEvent('data', this, data))
+  }
+
+  #ended(): void {
+    if (this.#state === 'open') this.#transport.report(connectionEvent('end', this))
+  }
+
+  #wrote(bytes: number, error: Error | null | undefined): void {
+    // Node calls back without an error for writes that were cut off by `destroy`.
+    if ((error !== null && error !== undefined) || this.#socket.destroyed) return
+    this.queuedBytes -= bytes
+    this.#transport.metrics.bytesOut += bytes
+    if (this.reportWrites && this.#state !== 'closed' && this.#state !== 'aborted') {
+      this.#transport.report(connectionEvent('written', this, undefined, bytes))
+    }
+  }
+
+  #expired(): void {
+    this.#error ??= socketError(
+      -constants.errno.ETIMEDOUT, 'close', this.remote?.address, this.remote?.port,
+    )
+    if (this.#wasOpened) this.#socket.resetAndDestroy()
+    else this.#socket.destroy()
+  }
+
+  #closed(): void {
+    const state = this.#state
+    this.#state = 'closed'
+    this.#outputEnded = true
+    clearTimeout(this.#deadline)
+    if (this.#wasOpened) this.#transport.metrics.connections -= 1
+    // After `close` or `abort` the end is orderly, whatever the peer did, unless bytes were lost.
+    const orderly = state === 'aborted' || (state === 'closing' && this.queuedBytes === 0)
+    this.#transport.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))
+    this.#transport.forget(this)
+  }
+}
+
+function address(text: string, family: string | undefined, port: number | undefined): SocketAddress {
+  return { address: text, family: family === 'IPv6' ? 'IPv6' : 'IPv4', port: port ?? 0 }
+}
+
+/** A name with several addresses fails with one error for all of them; the last one has the details. */
+function plainError(error: Error): SocketError {
+  const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : error
+  return (last instanceof Error ? last : error) as SocketError
+}
