@@ -71,7 +71,11 @@ export function choosePinning(): Pinning {
 function commit(): string {
   try {
     const git = (...args: string[]): string =>
-      execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      execFileSync('git', args, {
+        cwd: root,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      })
     const changed = git('status', '--porcelain', '--untracked-files=no').trim() !== ''
     return git('rev-parse', '--short=12', 'HEAD').trim() + (changed ? ' with changes' : '')
   } catch {

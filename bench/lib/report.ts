@@ -21,7 +21,7 @@ export function heading(environment: Environment, plan: Plan): string {
       `Node ${environment.node}; ${environment.pinning}`,
     `${rounds} rounds of ${times.duration} s after ${times.warmup} s of warm-up, arms in turns, ` +
       (freshProcesses ? 'a new server process each round' : 'one server process per arm'),
-    'Medians over the rounds (smallest..largest). CPU: of the server, all threads, user and kernel.',
+    'Medians over rounds (smallest..largest). CPU: of the server, all threads, user and kernel.',
     '',
   ].join('\n')
 }

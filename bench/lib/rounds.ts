@@ -55,6 +55,7 @@ class Stage {
     const { client } = this.plan.pinning
     const load = await runLoad(this.#server, client, scenario.load, this.plan.times)
     if (load.messages === 0) throw new Error('no message came back in the timed window')
+    if (load.unfinished > 0) throw new Error(`${load.unfinished} messages without an answer`)
     this.result.samples.push({ round, ...load })
     if (this.plan.freshProcesses) await this.close()
   }

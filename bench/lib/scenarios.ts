@@ -31,7 +31,7 @@ export const scenarios: readonly Scenario[] = [
   ),
 ]
 
-/** What every server must answer rightly before it is timed: all sizes of chunk, several at once. */
+/** What every server must answer rightly before it is timed: small and big chunks. */
 export const correctnessChecks: readonly (readonly string[])[] = [
   ['--mode', 'pingpong', '--connections', '3', '--size', '1', '--depth', '3'],
   ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],

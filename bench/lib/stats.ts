@@ -3,7 +3,8 @@
  *
  * Every figure is a median over rounds; arms are compared by the ratio of their medians. Two
  * identical arms of the same run say how far that ratio strays by chance. A ratio counts as a
- * difference only if it is further from 1 than that, at least 2 %, and the rounds agree on its side.
+ * difference only if it is further from 1 than that, by 2 % or more, and the rounds agree on its
+ * side (one in five may not).
  */
 
 /** One round's value. Rounds in which an arm failed are simply missing. */
@@ -92,7 +93,7 @@ export function compare(
   return { ratio, low: Math.min(...ratios), high: Math.max(...ratios), different }
 }
 
-/** The order of `count` arms in a round: rotated by one each round, and reversed every other one. */
+/** The order of `count` arms in a round: rotated by one each time, reversed every other time. */
 export function rotation(count: number, round: number): number[] {
   const order = Array.from({ length: count }, (_, i) => (i + round) % count)
   return round % 2 === 1 ? order.reverse() : order

@@ -55,7 +55,7 @@ struct histogram {
 
 void histogram_reset(struct histogram *histogram);
 void histogram_record(struct histogram *histogram, uint64_t value);
-/* The smallest recorded value (to the histogram's precision) that `fraction` of all don't exceed. */
+/* The smallest recorded value, to the histogram's precision, that `fraction` don't exceed. */
 uint64_t histogram_quantile(const struct histogram *histogram, double fraction);
 
 /* ---- connections: a stream of pattern bytes out, the same stream expected back ---- */
@@ -74,9 +74,9 @@ struct connection {
 };
 
 void pattern_init(void);
-/* Opens a blocking-connected, then non-blocking socket with TCP_NODELAY; ends the program if not. */
+/* Connects, with TCP_NODELAY and a deadline; ends the program where that fails. */
 void connection_open(struct connection *connection, uint32_t index, const struct options *options);
-/* Starts a non-blocking connect. Level-triggered events come through `epoll_fd`. */
+/* Starts a non-blocking connect; writability, level-triggered, says when it is over. */
 void connection_start(struct connection *c, uint32_t index, int epoll_fd,
                       const struct options *options);
 /* Ends the program if the connect that was started has failed. */

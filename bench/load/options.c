@@ -166,7 +166,9 @@ static void take(int option, const char *text, struct options *options, struct e
     case OPTION_BYTES: options->bytes = parse_count("bytes", text, 1, 1ull << 45); break;
     case OPTION_READ_RATE: options->read_rate = parse_count("read-rate", text, 1, 1u << 30); break;
     case OPTION_ONE_WAY: options->one_way = true; break;
-    case OPTION_DURATION: options->duration_ns = parse_seconds("duration", text, 0.001, 3600); break;
+    case OPTION_DURATION:
+      options->duration_ns = parse_seconds("duration", text, 0.001, 3600);
+      break;
     case OPTION_WARMUP: options->warmup_ns = parse_seconds("warmup", text, 0, 3600); break;
     case OPTION_STALL: options->stall_ns = parse_seconds("stall", text, 0.1, 3600); break;
     default: usage_error("unknown or incomplete option");

@@ -1,6 +1,6 @@
 /*
- * Modes `storm` (connect, one round trip, close, again and again) and `idle` (open many connections,
- * one round trip each so that the server has surely accepted them, and hold them).
+ * Modes `storm` (connect, one round trip, close, again and again) and `idle` (open many, one round
+ * trip each so that the server has surely accepted them, and hold them).
  *
  * A "message" of these modes is one connection; its latency runs from connect to the last byte of
  * the reply.

@@ -3,7 +3,8 @@
  * subscribers with distinct topics in turn.
  */
 import { _, endpoint, sendMessage, spawn, transition, type ActionTree } from 'marketplace-native'
-import { drive, expectCount } from './driver.js'
+import { expectCount } from './baseline.js'
+import { drive } from './driver.js'
 import { ratio, type Effort, type Suite } from './harness.js'
 import { makeAddresses, says } from './messages.js'
 import { routed } from './routed.js'

@@ -3,7 +3,8 @@
  * out, handler; against `Map.get` and a function call among 100 entries.
  */
 import { _, endpoint, sendMessage, spawn, transition, type ActionTree } from 'marketplace-native'
-import { BATCH, drive, expectCount, mapBaseline, plan } from './driver.js'
+import { BATCH, expectCount, mapBaseline, plan } from './baseline.js'
+import { drive } from './driver.js'
 import { ratio, type Effort, type Suite } from './harness.js'
 import { here, makeAddresses, packet, type Address } from './messages.js'
 

@@ -53,7 +53,7 @@ const command = new Command('micro')
 const options = command.parse().opts<Options>()
 
 const rounds = options.rounds ?? (options.quick ? 3 : 7)
-const effort: Effort = { quick: options.quick, operations: options.quick ? 60_000 : 300_000 }
+const effort: Effort = { quick: options.quick, operations: options.quick ? 150_000 : 600_000 }
 const suites: SuiteResult[] = []
 for (const name of options.only ?? names) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kinside the VM: ${name}`)

@@ -6,13 +6,18 @@ import {
   _, atMetaLevel, endpoint, groundVm, nestedVm, sendMessage, spawn, transition,
   type Action, type ActionTree,
 } from 'marketplace-native'
-import { BATCH, drive, Driver, expectCount, plan } from './driver.js'
+import { BATCH, expectCount, plan } from './baseline.js'
+import { drive, Driver } from './driver.js'
 import type { Claim, Effort, Program, Suite } from './harness.js'
 import { here, makeAddresses, packet, type Address } from './messages.js'
 
 const SUBSCRIBERS = 10
 const DEPTHS = [0, 1, 2, 5] as const
 const LIMIT = 0.6
+
+function levels(depth: number): string {
+  return depth === 1 ? '1 level' : `${depth} levels`
+}
 
 /** An action of a process `depth` levels deep that takes effect on the ground. */
 function onGround(depth: number, action: Action): Action {
@@ -76,23 +81,22 @@ async function outward(depth: number, operations: number): Promise<number> {
   const driver = new Driver(batches)
   await groundVm(() => [
     subscribers(addresses, 0, seen),
-    inDepth(depth, () => spawn(() => driver.step())),
+    inDepth(depth, () => spawn(driver.boot)),
   ])
   expectCount('messages', seen.got, driver.operations)
   return driver.nsPerOperation
 }
 
 function programs(depth: number, operations: number): Program[] {
-  const levels = depth === 1 ? '1 level' : `${depth} levels`
   return [
     {
       name: `inward-${depth}`,
-      title: `message to a subscriber ${levels} deep`,
+      title: `message to a subscriber ${levels(depth)} deep`,
       run: () => inward(depth, operations),
     },
     {
       name: `outward-${depth}`,
-      title: `message from a process ${levels} deep`,
+      title: `message from a process ${levels(depth)} deep`,
       run: () => outward(depth, operations),
     },
   ]
@@ -100,7 +104,7 @@ function programs(depth: number, operations: number): Program[] {
 
 /** (deep - flat) / levels / flat. */
 function perLevel(direction: string, depth: number, limit?: number): Claim {
-  const title = `per level of nesting / a flat message, ${direction}, ${depth} levels`
+  const title = `per level of nesting / a flat message, ${direction}, ${levels(depth)}`
   const of: Claim['of'] = (ns) => {
     const flat = ns(`${direction}-0`)
     return (ns(`${direction}-${depth}`) - flat) / depth / flat
@@ -112,7 +116,7 @@ export function nestingSuite({ operations }: Effort): Suite {
   return {
     name: 'nesting',
     title: 'nested VMs',
-    programs: DEPTHS.flatMap((depth) => programs(depth, operations / 2)),
+    programs: DEPTHS.flatMap((depth) => programs(depth, operations * 2)),
     claims: ['inward', 'outward'].flatMap((direction) =>
       DEPTHS.slice(1).map((depth) => perLevel(direction, depth, LIMIT)),
     ),

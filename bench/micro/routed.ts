@@ -1,12 +1,14 @@
 /**
- * A routed message (send, match, handler, transition) that visits N subscribers with distinct topics
- * in turn, against `Map.get` and a function call that visit as many entries in the same order.
+ * A routed message (send, match, handler, transition) that visits N subscribers with distinct
+ * topics in turn, against `Map.get` and a function call that visit as many entries in the same
+ * order.
  *
  * The topics differ in an address object, as those of TCP sessions do; the variant with strings
  * shows what it costs when the distinguishing field is not an object.
  */
 import { _, endpoint, sendMessage, spawn, transition, type ActionTree } from 'marketplace-native'
-import { BATCH, drive, expectCount, mapBaseline, plan } from './driver.js'
+import { BATCH, expectCount, mapBaseline, plan } from './baseline.js'
+import { drive } from './driver.js'
 import { ratio, type Claim, type Effort, type Program, type Suite } from './harness.js'
 import { here, makeAddresses, packet } from './messages.js'
 

@@ -2,7 +2,8 @@
  * Spawning and quitting a process with two endpoints while 10 or 100,000 processes are alive.
  */
 import { _, endpoint, quit, spawn, type ActionTree } from 'marketplace-native'
-import { BATCH, drive, expectCount, plan } from './driver.js'
+import { BATCH, expectCount, plan } from './baseline.js'
+import { drive } from './driver.js'
 import { ratio, type Effort, type Program, type Suite } from './harness.js'
 import { here, makeAddresses, packet, type Address } from './messages.js'
 
