@@ -1,0 +1,50 @@
+{
+  "targets": [
+    {
+      "target_name": "marketplace",
+      "conditions": [
+        ["OS!='linux'", {"type": "none"}],
+        ["OS=='linux'", {
+          "sources": [
+            "native/engine/address.cc",
+            "native/engine/engine.cc",
+            "native/engine/engine_accept.cc",
+            "native/engine/engine_input.cc",
+            "native/engine/engine_output.cc",
+            "native/engine/epoll.cc",
+            "native/engine/output.cc",
+            "native/engine/slab.cc",
+            "native/engine/socket.cc",
+            "native/binding/addon.cc",
+            "native/binding/loop.cc",
+            "native/binding/shared.cc"
+          ],
+          "defines": [
+            "NAPI_VERSION=9",
+            "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS",
+            "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+          ],
+          # Not include_dirs: the warnings below are for our own code.
+          "cflags_cc": [
+            "<!(node -p \"'-isystem' + require('path').dirname(require.resolve('node-addon-api'))\")",
+            "-std=c++20",
+            "-fno-exceptions",
+            "-fvisibility=hidden",
+            "-fvisibility-inlines-hidden",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wshadow",
+            "-Wconversion"
+          ],
+          "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-O3"],
+          "configurations": {
+            "Release": {"cflags_cc": ["-O2"], "defines": ["NDEBUG"]},
+            "Debug": {"cflags_cc": ["-O0", "-g"]}
+          },
+          "ldflags": ["-Wl,-Bsymbolic", "-Wl,--exclude-libs,ALL"]
+        }]
+      ]
+    }
+  ]
+}

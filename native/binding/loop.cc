@@ -1,0 +1,219 @@
+// The engine's place in libuv's loop; see loop.h.
+#include "loop.h"
+
+#include <cerrno>
+#include <new>
+
+#include "../engine/epoll.h"
+
+namespace marketplace::binding {
+
+namespace {
+
+// Turns records into a limit that leaves room for what `flush` reports, so that the records of one
+// turn's data always reach JavaScript together, before the program can touch the slabs.
+constexpr uint32_t records_headroom = 64;
+
+bool function_reference(napi_env env, napi_value options, const char* name, napi_ref& out) {
+  napi_value value = nullptr;
+  napi_valuetype type = napi_undefined;
+  return napi_get_named_property(env, options, name, &value) == napi_ok &&
+         napi_typeof(env, value, &type) == napi_ok && type == napi_function &&
+         napi_create_reference(env, value, 1, &out) == napi_ok;
+}
+
+void throw_errno(napi_env env, const char* what, int error) {
+  static_cast<void>(napi_throw_error(env, uv_err_name(error), what));
+}
+
+}  // namespace
+
+Loop* Loop::create(napi_env env, napi_value options) {
+  Loop* loop = new (std::nothrow) Loop(env);
+  if (loop == nullptr) {
+    throw_errno(env, "create: out of memory", -ENOMEM);
+    return nullptr;
+  }
+  if (loop->open(options)) return loop;
+  // Nothing of libuv is open when `open` fails.
+  loop->release_references();
+  loop->unref();
+  return nullptr;
+}
+
+bool Loop::open(napi_value options) {
+  if (!shared_.open(env_, options)) return false;
+  napi_value value = nullptr;
+  engine::Options engine_options;
+  if (napi_get_named_property(env_, options, "closeTimeout", &value) != napi_ok ||
+      napi_get_value_int64(env_, value, &engine_options.close_timeout_ms) != napi_ok ||
+      !function_reference(env_, options, "onBatch", on_batch_) ||
+      !function_reference(env_, options, "onClosed", on_closed_)) {
+    static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
+    return false;
+  }
+  engine_options.records_max = shared_.records_max() / 2 - records_headroom;
+  engine_ = std::make_unique<engine::Engine>(std::make_unique<engine::EpollBackend>(),
+                                             engine_options);
+  const int result = engine_->open();
+  if (result < 0) {
+    throw_errno(env_, "create: the engine cannot be opened", result);
+    return false;
+  }
+  napi_value name = nullptr;
+  napi_value receiver = nullptr;
+  if (napi_create_string_utf8(env_, "MARKETPLACE", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_object(env_, &receiver) != napi_ok ||
+      napi_create_reference(env_, receiver, 1, &receiver_) != napi_ok ||
+      napi_async_init(env_, receiver, name, &context_) != napi_ok) {
+    return false;
+  }
+  return open_handles();
+}
+
+bool Loop::open_handles() {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return false;
+  int result = uv_poll_init(loop, &poll_, engine_->descriptor());
+  if (result < 0) {
+    throw_errno(env_, "create: the event loop refuses the engine", result);
+    return false;
+  }
+  // From here on something is open, so that failure means to close, not to delete. What can still
+  // fail, fails only for a bad argument or while the environment ends.
+  poll_.data = this;
+  idle_.data = this;
+  static_cast<void>(uv_idle_init(loop, &idle_));
+  open_handles_ = 2;
+  references_++;
+  result = uv_poll_start(&poll_, UV_READABLE, on_ready);
+  if (result == 0 && napi_add_async_cleanup_hook(env_, on_teardown, this, &hook_) == napi_ok) {
+    return true;
+  }
+  close();
+  throw_errno(env_, "create: the event loop refuses the engine", result);
+  return false;
+}
+
+void Loop::unref() {
+  if (--references_ == 0) delete this;
+}
+
+void Loop::on_ready(uv_poll_t* handle, int status, int) {
+  Loop* self = static_cast<Loop*>(handle->data);
+  if (status < 0) return self->fail(status);
+  self->turn();
+}
+
+void Loop::on_again(uv_idle_t* handle) { static_cast<Loop*>(handle->data)->turn(); }
+
+void Loop::turn() {
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  shared_.check_slab(env_, *engine_);
+  const int result = engine_->turn();
+  if (result < 0) {
+    fail(result);
+  } else {
+    const uint32_t count = shared_.publish(engine_->records());
+    napi_value argument = nullptr;
+    if (count > 0 && napi_create_uint32(env_, count, &argument) == napi_ok) {
+      call(on_batch_, 1, &argument);
+    }
+    // The callback may have closed us.
+    if (running()) flush();
+  }
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+void Loop::flush() {
+  shared_.flush(env_, *engine_);
+  // What the flush brought about is the next turn's; the loop must not sleep before that. An idle
+  // handle does it without a system call.
+  const bool again = !engine_->records().empty();
+  if (again == again_) return;
+  again_ = again;
+  static_cast<void>(again ? uv_idle_start(&idle_, on_again) : uv_idle_stop(&idle_));
+}
+
+// An exception goes where one from any callback of Node's goes: to 'uncaughtException'.
+void Loop::call(napi_ref function, size_t count, const napi_value* arguments) {
+  napi_value receiver = nullptr;
+  napi_value callee = nullptr;
+  if (napi_get_reference_value(env_, receiver_, &receiver) != napi_ok) return;
+  if (napi_get_reference_value(env_, function, &callee) != napi_ok) return;
+  const napi_status status =
+      napi_make_callback(env_, context_, receiver, callee, count, arguments, nullptr);
+  if (status == napi_ok) return;
+  // Any other failure means that the environment is about to end and cannot run JavaScript.
+  bool pending = false;
+  if (napi_is_exception_pending(env_, &pending) != napi_ok || !pending) return;
+  napi_value exception = nullptr;
+  if (napi_get_and_clear_last_exception(env_, &exception) != napi_ok) return;
+  static_cast<void>(napi_fatal_exception(env_, exception));
+}
+
+// The engine itself is broken, which no argument can bring about: loudly, and without spinning.
+void Loop::fail(int error) {
+  static_cast<void>(uv_poll_stop(&poll_));
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  napi_value code = nullptr;
+  napi_value message = nullptr;
+  napi_value exception = nullptr;
+  if (napi_create_string_utf8(env_, uv_err_name(error), NAPI_AUTO_LENGTH, &code) == napi_ok &&
+      napi_create_string_utf8(env_, "marketplace: the engine's event loop failed",
+                              NAPI_AUTO_LENGTH, &message) == napi_ok &&
+      napi_create_error(env_, code, message, &exception) == napi_ok) {
+    static_cast<void>(napi_fatal_exception(env_, exception));
+  }
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+void Loop::close() {
+  if (state_ != State::running) return;
+  state_ = State::closing;
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), on_handle_closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&idle_), on_handle_closed);
+}
+
+void Loop::on_handle_closed(uv_handle_t* handle) {
+  Loop* self = static_cast<Loop*>(handle->data);
+  if (--self->open_handles_ == 0) self->closed();
+}
+
+void Loop::closed() {
+  state_ = State::closed;
+  engine_.reset();
+  if (!teardown_) {
+    napi_handle_scope scope = nullptr;
+    if (napi_open_handle_scope(env_, &scope) == napi_ok) {
+      call(on_closed_, 0, nullptr);
+      release_references();
+      static_cast<void>(napi_close_handle_scope(env_, scope));
+    }
+  }
+  if (hook_ != nullptr) static_cast<void>(napi_remove_async_cleanup_hook(hook_));
+  hook_ = nullptr;
+  unref();
+}
+
+// The environment ends: references go while it is still there, the rest when libuv has let go.
+void Loop::on_teardown(napi_async_cleanup_hook_handle, void* data) {
+  Loop* self = static_cast<Loop*>(data);
+  self->teardown_ = true;
+  self->release_references();
+  self->close();
+}
+
+void Loop::release_references() {
+  shared_.release_all(env_);
+  for (napi_ref* reference : {&on_batch_, &on_closed_, &receiver_}) {
+    if (*reference != nullptr) static_cast<void>(napi_delete_reference(env_, *reference));
+    *reference = nullptr;
+  }
+  if (context_ != nullptr) static_cast<void>(napi_async_destroy(env_, context_));
+  context_ = nullptr;
+}
+
+}  // namespace marketplace::binding

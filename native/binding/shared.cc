@@ -1,0 +1,231 @@
+// Records out, commands in, slabs; see shared.h.
+#include "shared.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace marketplace::binding {
+
+namespace {
+
+constexpr uint32_t record_words = 8;
+constexpr uint32_t command_words = 4;
+constexpr uint32_t header_words = 4;
+
+struct Words {
+  void* data = nullptr;
+  uint32_t count = 0;
+};
+
+// The memory of the typed array that is `name` of `options`.
+bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Words& out) {
+  napi_typedarray_type type;
+  size_t length = 0;
+  bool is_typed_array = false;
+  if (napi_is_typedarray(env, value, &is_typed_array) != napi_ok || !is_typed_array) return false;
+  if (napi_get_typedarray_info(env, value, &type, &length, &out.data, nullptr, nullptr) != napi_ok)
+    return false;
+  out.count = static_cast<uint32_t>(length);
+  return type == wanted && out.data != nullptr;
+}
+
+}  // namespace
+
+bool Shared::open(napi_env env, napi_value options) {
+  const auto member = [&](const char* name, napi_typedarray_type type, Words& words) {
+    napi_value value = nullptr;
+    napi_ref reference = nullptr;
+    if (napi_get_named_property(env, options, name, &value) != napi_ok) return false;
+    if (!typed_array(env, value, type, words)) return false;
+    if (napi_create_reference(env, value, 1, &reference) != napi_ok) return false;
+    references_.push_back(reference);
+    return true;
+  };
+  Words records;
+  Words commands;
+  Words stats;
+  napi_value large = nullptr;
+  bool is_array = false;
+  const bool ok = member("records", napi_int32_array, records) &&
+                  member("commands", napi_int32_array, commands) &&
+                  member("stats", napi_float64_array, stats) &&
+                  napi_get_named_property(env, options, "large", &large) == napi_ok &&
+                  napi_is_array(env, large, &is_array) == napi_ok && is_array &&
+                  napi_create_reference(env, large, 1, &large_) == napi_ok;
+  if (!ok || records.count < record_words || commands.count < header_words + command_words) {
+    static_cast<void>(napi_throw_type_error(env, nullptr, "create: wrong shared memory"));
+    return false;
+  }
+  records_ = static_cast<int32_t*>(records.data);
+  record_count_ = records.count / record_words;
+  commands_ = static_cast<int32_t*>(commands.data);
+  command_count_ = (commands.count - header_words) / command_words;
+  stats_ = static_cast<double*>(stats.data);
+  return true;
+}
+
+void Shared::release_all(napi_env env) {
+  for (napi_ref reference : references_) static_cast<void>(napi_delete_reference(env, reference));
+  references_.clear();
+  if (large_ != nullptr) static_cast<void>(napi_delete_reference(env, large_));
+  if (gauges_ != nullptr) static_cast<void>(napi_delete_reference(env, gauges_));
+  for (const Slab& slab : slabs_) {
+    if (slab.reference != nullptr) static_cast<void>(napi_delete_reference(env, slab.reference));
+  }
+  large_ = nullptr;
+  gauges_ = nullptr;
+  slabs_.clear();
+  records_ = nullptr;
+  commands_ = nullptr;
+  stats_ = nullptr;
+}
+
+uint32_t Shared::publish(std::vector<engine::Record>& records) {
+  const uint32_t count = std::min(static_cast<uint32_t>(records.size()), record_count_);
+  std::memcpy(records_, records.data(), count * sizeof(engine::Record));
+  // What is left over can only be what `flush` reported; see Loop::create for why.
+  records.erase(records.begin(), records.begin() + count);
+  return count;
+}
+
+int32_t Shared::add_slab(napi_env env, napi_value buffer, bool fill, engine::Engine& engine) {
+  void* data = nullptr;
+  size_t length = 0;
+  bool is_buffer = false;
+  Slab slab;
+  if (napi_is_arraybuffer(env, buffer, &is_buffer) != napi_ok || !is_buffer) return -1;
+  if (napi_get_arraybuffer_info(env, buffer, &data, &length) != napi_ok) return -1;
+  if (data == nullptr || length == 0 || length > INT32_MAX) return -1;
+  if (napi_create_reference(env, buffer, 1, &slab.reference) != napi_ok) return -1;
+  slab.base = static_cast<uint8_t*>(data);
+  slab.size = static_cast<uint32_t>(length);
+  slab.checked = flushes_;
+  slab.fill = fill;
+  uint32_t index = static_cast<uint32_t>(slabs_.size());
+  if (free_slabs_.empty()) {
+    slabs_.push_back(slab);
+  } else {
+    index = free_slabs_.back();
+    free_slabs_.pop_back();
+    slabs_[index] = slab;
+  }
+  if (fill) engine.slabs().add(index, slab.base, slab.size);
+  return static_cast<int32_t>(index);
+}
+
+bool Shared::slab_intact(napi_env env, const Slab& slab) const {
+  napi_value buffer = nullptr;
+  void* data = nullptr;
+  size_t length = 0;
+  return napi_get_reference_value(env, slab.reference, &buffer) == napi_ok && buffer != nullptr &&
+         napi_get_arraybuffer_info(env, buffer, &data, &length) == napi_ok &&
+         data == slab.base && length >= slab.size;
+}
+
+void Shared::check_slab(napi_env env, engine::Engine& engine) {
+  // Only a slab that views have been made of can be in the program's hands.
+  if (!engine.slabs().current_started()) return;
+  if (!slab_intact(env, slabs_[engine.slabs().current()])) engine.retire_slab();
+}
+
+bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine) {
+  Words words;
+  napi_ref reference = nullptr;
+  if (!typed_array(env, gauges, napi_float64_array, words)) return false;
+  if (napi_create_reference(env, gauges, 1, &reference) != napi_ok) return false;
+  if (gauges_ != nullptr) static_cast<void>(napi_delete_reference(env, gauges_));
+  gauges_ = reference;
+  engine.set_gauges(static_cast<double*>(words.data), words.count);
+  return true;
+}
+
+void Shared::flush(napi_env env, engine::Engine& engine) {
+  const uint32_t count = std::min(static_cast<uint32_t>(commands_[0]), command_count_);
+  flushes_++;
+  for (uint32_t i = 0; i < count; i++) {
+    execute(env, engine, commands_ + header_words + i * command_words);
+  }
+  commands_[0] = 0;
+  engine.flush();
+  *stats_ = static_cast<double>(engine.counters().bytes_out);
+  if (large_now_ != nullptr) forget_large(env);
+  if (!released_.empty()) release_slabs(env);
+}
+
+void Shared::execute(napi_env env, engine::Engine& engine, const int32_t* command) {
+  const uint32_t id = static_cast<uint32_t>(command[1]);
+  switch (static_cast<Command>(command[0] & 0xff)) {
+    case Command::write:
+      return write_slab(env, engine, command);
+    case Command::write_large:
+      return write_large(env, engine, command);
+    case Command::shutdown:
+      return engine.shutdown(id);
+    case Command::close:
+      return engine.close(id);
+    case Command::abort:
+      return engine.abort(id);
+    case Command::pause:
+      return engine.pause(id, true);
+    case Command::resume:
+      return engine.pause(id, false);
+    case Command::report_writes_on:
+      return engine.report_writes(id, true);
+    case Command::report_writes_off:
+      return engine.report_writes(id, false);
+    case Command::release_slab:
+      released_.push_back(static_cast<uint32_t>(command[0]) >> 8);
+      return;
+  }
+}
+
+void Shared::write_slab(napi_env env, engine::Engine& engine, const int32_t* command) {
+  const uint32_t index = static_cast<uint32_t>(command[0]) >> 8;
+  const uint32_t offset = static_cast<uint32_t>(command[2]);
+  const uint32_t length = static_cast<uint32_t>(command[3]);
+  const uint32_t id = static_cast<uint32_t>(command[1]);
+  if (index >= slabs_.size() || slabs_[index].reference == nullptr) return engine.abort(id);
+  Slab& slab = slabs_[index];
+  // Once per slab and flush. The arena, which is not filled by the engine, never leaves native.ts.
+  if (slab.fill && slab.checked != flushes_ && slab_intact(env, slab)) slab.checked = flushes_;
+  const bool usable = !slab.fill || slab.checked == flushes_;
+  // The bytes are gone with the detached memory; to go on would corrupt the stream.
+  if (!usable || offset > slab.size || length > slab.size - offset) return engine.abort(id);
+  engine.write(id, slab.base + offset, length);
+}
+
+void Shared::write_large(napi_env env, engine::Engine& engine, const int32_t* command) {
+  const uint32_t id = static_cast<uint32_t>(command[1]);
+  if (large_now_ == nullptr) {
+    if (napi_get_reference_value(env, large_, &large_now_) != napi_ok) return engine.abort(id);
+  }
+  napi_value value = nullptr;
+  Words bytes;
+  const uint32_t index = static_cast<uint32_t>(command[2]);
+  const bool usable = napi_get_element(env, large_now_, index, &value) == napi_ok &&
+                      typed_array(env, value, napi_uint8_array, bytes) &&
+                      bytes.count == static_cast<uint32_t>(command[3]);
+  if (!usable) return engine.abort(id);
+  engine.write(id, static_cast<uint8_t*>(bytes.data), bytes.count);
+}
+
+// Empties the list of large buffers, so that they do not live until the next write.
+void Shared::forget_large(napi_env env) {
+  napi_value zero = nullptr;
+  if (napi_create_uint32(env, 0, &zero) == napi_ok) {
+    static_cast<void>(napi_set_named_property(env, large_now_, "length", zero));
+  }
+  large_now_ = nullptr;
+}
+
+void Shared::release_slabs(napi_env env) {
+  for (const uint32_t index : released_) {
+    if (index >= slabs_.size() || slabs_[index].reference == nullptr) continue;
+    static_cast<void>(napi_delete_reference(env, slabs_[index].reference));
+    slabs_[index] = Slab{};
+    free_slabs_.push_back(index);
+  }
+  released_.clear();
+}
+
+}  // namespace marketplace::binding

@@ -1,0 +1,86 @@
+// The memory that C++ and JavaScript share, and the slabs that JavaScript lends to the engine.
+//
+// Layout, all in 32-bit words of Int32Arrays; src/transport/native.ts has the other end of it:
+//   records   eight words each, as in engine/record.h, from word 0
+//   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); from word 4:
+//             four words each: operation | slab << 8, connection, offset, length
+//   stats     Float64Array: bytes taken by the kernel
+//
+// Invariants: a slab's memory is used only after its address was asked for again in this turn, as
+// the program may have detached it; a reference to a slab is dropped only after `flush`.
+#pragma once
+
+#include <node_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "../engine/engine.h"
+
+namespace marketplace::binding {
+
+enum class Command : int32_t {
+  write = 1,        // bytes of a slab
+  write_large = 2,  // a whole buffer: `offset` is its index in the list of large ones
+  shutdown = 3,
+  close = 4,
+  abort = 5,
+  pause = 6,
+  resume = 7,
+  report_writes_on = 8,
+  report_writes_off = 9,
+  release_slab = 10,  // JavaScript has seen that the slab is retired
+};
+
+class Shared {
+ public:
+  // Takes references to what `options` holds; false with a pending exception if it is not right.
+  bool open(napi_env env, napi_value options);
+  void release_all(napi_env env);
+
+  uint32_t records_max() const { return record_count_; }
+  // Moves the first records over; returns how many.
+  uint32_t publish(std::vector<engine::Record>& records);
+
+  // Registers an ArrayBuffer; `fill`: the engine may receive into it. Negative: not an ArrayBuffer.
+  int32_t add_slab(napi_env env, napi_value buffer, bool fill, engine::Engine& engine);
+  // Before a turn: gives up the slab in use if the program has taken its memory away.
+  void check_slab(napi_env env, engine::Engine& engine);
+  bool set_gauges(napi_env env, napi_value gauges, engine::Engine& engine);
+
+  // Executes the commands and hands all output to the kernel.
+  void flush(napi_env env, engine::Engine& engine);
+
+ private:
+  struct Slab {
+    napi_ref reference = nullptr;
+    uint8_t* base = nullptr;
+    uint32_t size = 0;
+    uint32_t checked = 0;
+    bool fill = false;
+  };
+
+  bool slab_intact(napi_env env, const Slab& slab) const;
+  void execute(napi_env env, engine::Engine& engine, const int32_t* command);
+  void write_slab(napi_env env, engine::Engine& engine, const int32_t* command);
+  void write_large(napi_env env, engine::Engine& engine, const int32_t* command);
+  void forget_large(napi_env env);
+  void release_slabs(napi_env env);
+
+  std::vector<napi_ref> references_;
+  int32_t* records_ = nullptr;
+  uint32_t record_count_ = 0;
+  int32_t* commands_ = nullptr;
+  uint32_t command_count_ = 0;
+  double* stats_ = nullptr;
+  napi_ref gauges_ = nullptr;
+  napi_ref large_ = nullptr;
+  napi_value large_now_ = nullptr;
+
+  std::vector<Slab> slabs_;
+  std::vector<uint32_t> free_slabs_;
+  std::vector<uint32_t> released_;
+  uint32_t flushes_ = 0;
+};
+
+}  // namespace marketplace::binding

@@ -1,0 +1,72 @@
+// Parsing and unpacking of socket addresses; see address.h.
+#include "address.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace marketplace::engine {
+
+namespace {
+
+// The zone is an interface's name or its number.
+int parse_zone(const char* text, uint32_t& out) {
+  out = if_nametoindex(text);
+  if (out != 0) return 0;
+  char* end = nullptr;
+  const unsigned long number = std::strtoul(text, &end, 10);
+  if (end == text || *end != '\0' || number == 0 || number > UINT32_MAX) return -ENODEV;
+  out = static_cast<uint32_t>(number);
+  return 0;
+}
+
+}  // namespace
+
+int Address::parse(const char* text, uint16_t port, Address& out) {
+  out = Address{};
+  if (inet_pton(AF_INET, text, &out.storage.v4.sin_addr) == 1) {
+    out.storage.v4.sin_family = AF_INET;
+    out.storage.v4.sin_port = htons(port);
+    out.length = sizeof(sockaddr_in);
+    return 0;
+  }
+  out = Address{};
+  char literal[INET6_ADDRSTRLEN];
+  const char* zone = std::strchr(text, '%');
+  const size_t size = zone == nullptr ? std::strlen(text) : static_cast<size_t>(zone - text);
+  if (size >= sizeof(literal)) return -EINVAL;
+  std::memcpy(literal, text, size);
+  literal[size] = '\0';
+  if (inet_pton(AF_INET6, literal, &out.storage.v6.sin6_addr) != 1) return -EINVAL;
+  if (zone != nullptr) {
+    const int result = parse_zone(zone + 1, out.storage.v6.sin6_scope_id);
+    if (result < 0) return result;
+  }
+  out.storage.v6.sin6_family = AF_INET6;
+  out.storage.v6.sin6_port = htons(port);
+  out.length = sizeof(sockaddr_in6);
+  return 0;
+}
+
+uint16_t Address::port() const {
+  return ntohs(is_v6() ? storage.v6.sin6_port : storage.v4.sin_port);
+}
+
+int32_t Address::port_and_family() const {
+  return static_cast<int32_t>(port()) | (is_v6() ? 6 : 4) << 16;
+}
+
+void Address::words(int32_t out[4]) const {
+  uint32_t raw[4] = {0, 0, 0, 0};
+  if (is_v6()) {
+    std::memcpy(raw, &storage.v6.sin6_addr, sizeof(raw));
+  } else {
+    std::memcpy(raw, &storage.v4.sin_addr, sizeof(uint32_t));
+  }
+  for (int i = 0; i < 4; i++) out[i] = static_cast<int32_t>(ntohl(raw[i]));
+}
+
+}  // namespace marketplace::engine

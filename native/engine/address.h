@@ -1,0 +1,34 @@
+// An IPv4 or IPv6 socket address: parsed from a literal, read back as words. Never resolves names.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+
+namespace marketplace::engine {
+
+struct Address {
+  union {
+    sockaddr base;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+  } storage{};
+  socklen_t length = sizeof(storage);
+
+  // Reads "127.0.0.1", "::1" or "fe80::1%eth0". Returns 0, or -EINVAL when it is not a literal,
+  // or -ENODEV when the zone names no interface.
+  static int parse(const char* text, uint16_t port, Address& out);
+
+  sockaddr* data() { return &storage.base; }
+  const sockaddr* data() const { return &storage.base; }
+  bool is_v6() const { return storage.base.sa_family == AF_INET6; }
+  uint16_t port() const;
+
+  // Port in the low half, 4 or 6 in the high half.
+  int32_t port_and_family() const;
+  // The address itself, most significant word first; an IPv4 address is the first word.
+  void words(int32_t out[4]) const;
+};
+
+}  // namespace marketplace::engine

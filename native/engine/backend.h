@@ -1,0 +1,102 @@
+// What a kernel interface must do for the engine, and what it tells the engine in return.
+//
+// The shape is that of completion: the backend asks for memory and says when it is filled, it is
+// told what is wanted of a socket and says what came of it. Readiness (epoll) imitates that by
+// doing the system calls itself; the reverse would leak who owns a buffer during a receive.
+//
+// Invariants: nothing is reported except from inside `turn` and `settle`; a socket that is gone is
+// never reported again, because sockets are looked up by id when their turn comes.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+
+#include "address.h"
+#include "descriptor.h"
+#include "slab.h"
+
+namespace marketplace::engine {
+
+// What is wanted of a socket; a set of bits.
+constexpr uint8_t want_nothing = 0;
+constexpr uint8_t want_receive = 1;  // fill memory (a listener: accept)
+constexpr uint8_t want_send = 2;     // say when there is room to send, or that it is connected
+constexpr uint8_t want_hangup = 4;   // say when the connection is lost, without receiving
+constexpr uint8_t want_discard = 8;  // throw away what arrives
+
+// A socket as a backend knows it: the part of connections and listeners that it may touch.
+struct Socket {
+  Descriptor descriptor;
+  uint32_t id = 0;
+  bool listening = false;
+  bool connecting = false;
+  uint8_t wanted = want_nothing;
+  // The backend's own: whether the kernel knows the socket, for what, and whether that is stale.
+  bool attached = false;
+  bool unsettled = false;
+  uint32_t armed = 0;
+};
+
+// How the backend refers to a socket that may be gone by the time it is looked up.
+using Token = uint64_t;
+constexpr Token listening_bit = Token{1} << 32;
+constexpr Token token_of(const Socket& socket) {
+  return socket.id | (socket.listening ? listening_bit : 0);
+}
+
+// What the engine does for, and hears from, the backend.
+class BackendSink {
+ public:
+  virtual Socket* find(Token token) = 0;
+  // Whether there is room for more reports in this turn. What is ready then waits for the next.
+  virtual bool ready_for_more() const = 0;
+
+  // A listener has a connection (whose descriptor the sink takes over), or failed to accept one
+  // (negative errno). Returns whether to try for another.
+  virtual bool accepted(Socket& listener, Descriptor descriptor, const Address& peer) = 0;
+  virtual bool accept_failed(Socket& listener, int error) = 0;
+  // A connection attempt ended: 0 or negative errno.
+  virtual void connected(Socket& socket, int result) = 0;
+  // Memory for one receive; size 0 when there is none in this turn.
+  virtual Memory memory_for(Socket& socket) = 0;
+  // The memory was filled: bytes, 0 for FIN, or negative errno. Returns whether to go on.
+  virtual bool received(Socket& socket, const Memory& memory, ssize_t result) = 0;
+  // What has arrived was thrown away (positive), or FIN (0) or an error (negative errno) came.
+  virtual void discarded(Socket& socket, ssize_t result) = 0;
+  // There is room for output.
+  virtual void sendable(Socket& socket) = 0;
+  // The connection is lost, and neither receiving nor sending would show it.
+  virtual void hung_up(Socket& socket) = 0;
+  // The backend can no longer watch the socket: negative errno.
+  virtual void unwatchable(Socket& socket, int error) = 0;
+  // The time given to `wake_at` has come.
+  virtual void woken() = 0;
+
+ protected:
+  ~BackendSink() = default;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // 0 or negative errno.
+  virtual int open() = 0;
+  // A descriptor that is readable for as long as `turn` has something to do.
+  virtual int descriptor() const = 0;
+  // Takes effect at the next `settle`, so that a socket that changes its mind within a turn, or
+  // dies in it, costs no system call.
+  virtual void want(Socket& socket, uint8_t wanted) = 0;
+  virtual void settle(BackendSink& sink) = 0;
+  // Sends now what the kernel takes now: bytes or negative errno. After -EAGAIN, `want_send`.
+  virtual ssize_t send(Socket& socket, const iovec* pieces, int count) = 0;
+  // Asks for `woken` at a time of the monotonic clock, in milliseconds; 0 for never.
+  virtual void wake_at(int64_t time_ms) = 0;
+  // Reports what has happened since, within the limits of one turn. Never waits.
+  // 0 or negative errno.
+  virtual int turn(BackendSink& sink) = 0;
+};
+
+}  // namespace marketplace::engine

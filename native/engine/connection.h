@@ -1,0 +1,45 @@
+// The state of one TCP connection, and of one listener. Data only: what happens to it is in
+// engine_input.cc, engine_output.cc and engine_accept.cc.
+#pragma once
+
+#include <cstdint>
+
+#include "backend.h"
+#include "output.h"
+
+namespace marketplace::engine {
+
+enum class State : uint8_t {
+  connecting,
+  open,
+  closing,  // throws away what it receives; closed when the output has gone, or at the deadline
+};
+
+struct Connection : Socket {
+  static constexpr uint32_t no_piece = UINT32_MAX;
+
+  State state = State::open;
+  bool paused = false;
+  bool input_ended = false;      // FIN was read
+  bool shutdown_wanted = false;  // FIN is to follow the output
+  bool output_ended = false;     // FIN was sent
+  bool report_writes = false;
+  bool dirty = false;  // is in the list of what `flush` looks at
+  bool deadline_set = false;     // its close has a time limit
+  // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
+  int32_t write_error = 0;
+  // What the next receive will probably bring.
+  uint32_t expected = 2048;
+  // This turn's output: a list of pieces in memory of the caller's, sent by `flush`.
+  uint32_t piece_first = no_piece;
+  uint32_t piece_last = no_piece;
+  OutputQueue output;
+
+  bool receiving() const { return state == State::open && !paused && !input_ended; }
+};
+
+struct Listener : Socket {
+  bool failing = false;  // the last accept failed for lack of resources, which has been reported
+};
+
+}  // namespace marketplace::engine

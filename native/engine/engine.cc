@@ -1,0 +1,186 @@
+// The engine's life and bookkeeping: ids, records, deadlines, the turn. Receiving, sending and
+// accepting have files of their own.
+#include "engine.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "socket.h"
+
+namespace marketplace::engine {
+
+Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
+    : backend_(std::move(backend)), options_(options) {}
+
+int Engine::open() {
+  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!spare_.valid()) return -errno;
+  return backend_->open();
+}
+
+int32_t Engine::listen(const Address& address, int backlog, bool v6_only) {
+  Descriptor descriptor;
+  const int result = open_listener(address, backlog, v6_only, descriptor);
+  if (result < 0) return result;
+  Listener* listener = listeners_.insert();
+  if (listener == nullptr) return -ENOMEM;
+  listener->descriptor = std::move(descriptor);
+  listener->listening = true;
+  backend_->want(*listener, want_receive);
+  backend_->settle(*this);
+  return static_cast<int32_t>(listener->id);
+}
+
+void Engine::close_listener(uint32_t id) {
+  Listener* listener = listeners_.find(id);
+  if (listener != nullptr) listeners_.remove(*listener);
+}
+
+int Engine::listener_address(uint32_t id, Address& out) {
+  Listener* listener = listeners_.find(id);
+  return listener == nullptr ? -EBADF : local_address(listener->descriptor.get(), out);
+}
+
+int32_t Engine::connect(const Address& address) {
+  Descriptor descriptor;
+  const int result = open_connection(address, descriptor);
+  if (result < 0) return result;
+  Connection* connection = connections_.insert();
+  if (connection == nullptr) return -ENOMEM;
+  connection->descriptor = std::move(descriptor);
+  connection->state = State::connecting;
+  connection->connecting = true;
+  gauge(*connection);
+  update_interest(*connection);
+  backend_->settle(*this);
+  return static_cast<int32_t>(connection->id);
+}
+
+void Engine::connected(Socket& socket, int result) {
+  Connection& connection = static_cast<Connection&>(socket);
+  connection.connecting = false;
+  if (result < 0) return finish(connection, result, Call::connect);
+  // `close` may have come first; then what is queued still goes out.
+  if (connection.state == State::connecting) connection.state = State::open;
+  report(Event::connected, connection.id);
+  if (send_queue(connection)) output_changed(connection);
+}
+
+int Engine::local(uint32_t id, Address& out) {
+  Connection* connection = connections_.find(id);
+  return connection == nullptr ? -ENOTCONN : local_address(connection->descriptor.get(), out);
+}
+
+int Engine::remote(uint32_t id, Address& out) {
+  Connection* connection = connections_.find(id);
+  return connection == nullptr ? -ENOTCONN : peer_address(connection->descriptor.get(), out);
+}
+
+void Engine::close(uint32_t id) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->state == State::closing) return;
+  connection->state = State::closing;
+  // The output that precedes this command is not sent yet: `flush` goes on from here.
+  touch(*connection);
+}
+
+void Engine::abort(uint32_t id) {
+  Connection* connection = connections_.find(id);
+  if (connection != nullptr) finish_with_reset(*connection, 0, Call::none);
+}
+
+void Engine::pause(uint32_t id, bool paused) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->paused == paused) return;
+  connection->paused = paused;
+  touch(*connection);
+}
+
+int Engine::turn() {
+  slabs_short_ = false;
+  return backend_->turn(*this);
+}
+
+Socket* Engine::find(Token token) {
+  const uint32_t id = static_cast<uint32_t>(token);
+  if ((token & listening_bit) != 0) return listeners_.find(id);
+  return connections_.find(id);
+}
+
+bool Engine::ready_for_more() const {
+  return !slabs_short_ && records_.size() < options_.records_max;
+}
+
+void Engine::report(Event event, uint32_t id, int32_t a, int32_t b, int32_t c) {
+  records_.push_back(Record{event, static_cast<int32_t>(id), a, b, c, 0, 0, 0});
+}
+
+// Nothing is wanted of a paused connection, not even hang-ups: what the peer sent before it went
+// is still to be read, and without reading there is no telling an orderly end from a reset.
+void Engine::update_interest(Connection& connection) {
+  uint8_t wanted = want_nothing;
+  if (connection.connecting) {
+    wanted = want_send;
+  } else {
+    if (connection.receiving()) wanted |= want_receive;
+    if (!connection.output.empty()) wanted |= want_send;
+    // A peer that is blocked in sending would not read what we still have for it.
+    if (connection.state == State::closing && !connection.input_ended) wanted |= want_discard;
+    if (wanted == want_nothing && connection.input_ended) wanted = want_hangup;
+  }
+  backend_->want(connection, wanted);
+}
+
+void Engine::finish(Connection& connection, int error, Call call) {
+  report(Event::closed, connection.id, error, static_cast<int32_t>(call));
+  connections_.remove(connection);
+}
+
+void Engine::finish_with_reset(Connection& connection, int error, Call call) {
+  // Fails for a socket that has been reset already, which is as good.
+  static_cast<void>(reset_on_close(connection.descriptor.get()));
+  finish(connection, error, call);
+}
+
+void Engine::unwatchable(Socket& socket, int error) {
+  if (socket.listening) {
+    report(Event::accept_failed, socket.id, error);
+    rest_listener(static_cast<Listener&>(socket));
+    return;
+  }
+  finish_with_reset(static_cast<Connection&>(socket), error, Call::poll);
+}
+
+void Engine::set_alarm() {
+  int64_t time_ms = close_deadlines_.empty() ? 0 : close_deadlines_.front().time_ms;
+  if (!accept_pauses_.empty()) {
+    const int64_t pause_ms = accept_pauses_.front().time_ms;
+    if (time_ms == 0 || pause_ms < time_ms) time_ms = pause_ms;
+  }
+  backend_->wake_at(time_ms);
+}
+
+void Engine::woken() {
+  const int64_t now_ms = monotonic_ms();
+  while (!accept_pauses_.empty() && accept_pauses_.front().time_ms <= now_ms) {
+    Listener* listener = listeners_.find(accept_pauses_.front().id);
+    accept_pauses_.pop_front();
+    if (listener != nullptr) backend_->want(*listener, want_receive);
+  }
+  while (!close_deadlines_.empty() && close_deadlines_.front().time_ms <= now_ms) {
+    Connection* connection = connections_.find(close_deadlines_.front().id);
+    close_deadlines_.pop_front();
+    if (connection != nullptr) finish_with_reset(*connection, -ETIMEDOUT, Call::write);
+  }
+  set_alarm();
+}
+
+void Engine::set_gauges(double* gauges, uint32_t count) {
+  gauges_ = gauges;
+  gauge_count_ = count;
+  connections_.each([this](const Connection& connection) { gauge(connection); });
+}
+
+}  // namespace marketplace::engine

@@ -1,0 +1,143 @@
+// The engine's face: non-blocking TCP for one thread, with nothing of JavaScript in it.
+//
+// How it is used: the host polls `descriptor()`; when that is readable it calls `turn()`, reads
+// `records`, clears them, gives its commands, and calls `flush()`, always: only then does what was
+// decided in between reach the kernel. Nothing happens behind the host's back.
+//
+// Invariants: functions that can fail return negative errno; ids that are no longer valid are
+// ignored (the host cannot know yet); `closed` is the last record of a connection, exactly once;
+// no record comes for a connection that the host has not been told of or has not made.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "backend.h"
+#include "connection.h"
+#include "record.h"
+#include "slab.h"
+#include "table.h"
+
+namespace marketplace::engine {
+
+struct Options {
+  int64_t close_timeout_ms = 10'000;
+  // How long a listener rests after accept failed for lack of descriptors or memory.
+  int64_t accept_pause_ms = 100;
+  // A turn stops reading when there are so many records.
+  uint32_t records_max = 4096;
+};
+
+struct Counters {
+  uint64_t bytes_in = 0;
+  uint64_t bytes_out = 0;
+};
+
+class Engine final : private BackendSink {
+ public:
+  Engine(std::unique_ptr<Backend> backend, const Options& options);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  ~Engine() = default;
+
+  int open();
+  int descriptor() const { return backend_->descriptor(); }
+
+  // The new id (positive) or negative errno.
+  int32_t listen(const Address& address, int backlog, bool v6_only);
+  void close_listener(uint32_t id);
+  int listener_address(uint32_t id, Address& out);
+  int32_t connect(const Address& address);
+  int local(uint32_t id, Address& out);
+  int remote(uint32_t id, Address& out);
+
+  // The bytes have to stay as they are until `flush` returns.
+  void write(uint32_t id, const uint8_t* data, size_t length);
+  void shutdown(uint32_t id);
+  void close(uint32_t id);
+  void abort(uint32_t id);
+  void pause(uint32_t id, bool paused);
+  void report_writes(uint32_t id, bool on);
+  // Hands all output to the kernel, one gathered write per connection; queues the rest.
+  void flush();
+
+  // Reports what has happened, within a turn's limits. Never waits. 0 or negative errno.
+  int turn();
+
+  SlabPool& slabs() { return slabs_; }
+  // Gives up the slab that is being filled; reported as retired.
+  void retire_slab();
+  std::vector<Record>& records() { return records_; }
+  const Counters& counters() const { return counters_; }
+  uint32_t connection_count() const { return connections_.count(); }
+  // Where to keep the number of queued bytes of each connection, by index of its id.
+  void set_gauges(double* gauges, uint32_t count);
+
+ private:
+  struct Piece {
+    const uint8_t* data;
+    size_t length;
+    uint32_t next;
+  };
+  struct Deadline {
+    int64_t time_ms;
+    uint32_t id;
+  };
+
+  // BackendSink
+  Socket* find(Token token) override;
+  bool ready_for_more() const override;
+  bool accepted(Socket& listener, Descriptor descriptor, const Address& peer) override;
+  bool accept_failed(Socket& listener, int error) override;
+  void connected(Socket& socket, int result) override;
+  Memory memory_for(Socket& socket) override;
+  bool received(Socket& socket, const Memory& memory, ssize_t result) override;
+  void discarded(Socket& socket, ssize_t result) override;
+  void sendable(Socket& socket) override;
+  void hung_up(Socket& socket) override;
+  void unwatchable(Socket& socket, int error) override;
+  void woken() override;
+
+  void report(Event event, uint32_t id, int32_t a = 0, int32_t b = 0, int32_t c = 0);
+  void update_interest(Connection& connection);
+  void finish(Connection& connection, int error, Call call);
+  void finish_with_reset(Connection& connection, int error, Call call);
+  void set_alarm();
+
+  void shed_connection(Listener& listener);
+  void rest_listener(Listener& listener);
+
+  void touch(Connection& connection);
+  void flush_connection(Connection& connection);
+  bool send_pieces(Connection& connection);
+  bool send_queue(Connection& connection);
+  bool queue_pieces(Connection& connection, uint32_t piece, size_t skip);
+  void sent(Connection& connection, size_t length);
+  void send_failed(Connection& connection, int error);
+  void output_changed(Connection& connection);
+  void gauge(const Connection& connection);
+
+  std::unique_ptr<Backend> backend_;
+  Options options_;
+  Table<Listener> listeners_;
+  Table<Connection> connections_;
+  SlabPool slabs_;
+  bool slabs_short_ = false;
+  std::vector<Record> records_;
+  Counters counters_;
+
+  std::vector<Piece> pieces_;
+  std::vector<uint32_t> dirty_;
+  double* gauges_ = nullptr;
+  uint32_t gauge_count_ = 0;
+
+  // In order of time, as each kind has one delay; entries of what is gone are skipped when due.
+  std::deque<Deadline> close_deadlines_;
+  std::deque<Deadline> accept_pauses_;
+  // Kept open so that one descriptor can be had when there are no others.
+  Descriptor spare_;
+};
+
+}  // namespace marketplace::engine

@@ -1,0 +1,82 @@
+// Accepting: what a listener does with a new connection, and without the means to have one.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "engine.h"
+#include "socket.h"
+
+namespace marketplace::engine {
+
+bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer) {
+  Listener& listener = static_cast<Listener&>(socket);
+  Connection* connection = connections_.insert();
+  // Full: the descriptor closes itself. As good as having no descriptor for it.
+  if (connection == nullptr) return accept_failed(socket, -EMFILE);
+  listener.failing = false;
+  connection->descriptor = std::move(descriptor);
+  int32_t words[4];
+  peer.words(words);
+  records_.push_back(Record{Event::accepted, static_cast<int32_t>(connection->id),
+                            static_cast<int32_t>(listener.id), peer.port_and_family(), words[0],
+                            words[1], words[2], words[3]});
+  gauge(*connection);
+  // Not watched until `settle`: the host may want it paused before anything is read.
+  touch(*connection);
+  return ready_for_more();
+}
+
+bool Engine::accept_failed(Socket& socket, int error) {
+  Listener& listener = static_cast<Listener&>(socket);
+  switch (-error) {
+    case EMFILE:
+    case ENFILE:
+      shed_connection(listener);
+      break;
+    case ENOBUFS:
+    case ENOMEM:
+      break;
+    case EBADF:
+    case EINVAL:
+    case ENOTSOCK:
+    case EOPNOTSUPP:
+    case EFAULT:
+      // Not a listener any more: it must not make the loop spin, whatever happened to it.
+      break;
+    default:
+      // This connection ended before it was accepted (ECONNABORTED, EPERM by a firewall, a network
+      // error that Linux passes on): the next one may be well.
+      return true;
+  }
+  // Once per shortage, not once per try.
+  if (!listener.failing) report(Event::accept_failed, listener.id, error);
+  listener.failing = true;
+  rest_listener(listener);
+  return false;
+}
+
+// Out of descriptors: a client that waits is told so by an end of its connection, where it would
+// hang otherwise. Takes the spare descriptor's number for as long as that takes.
+void Engine::shed_connection(Listener& listener) {
+  if (!spare_.valid()) spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!spare_.valid()) return;
+  spare_.reset();
+  Address peer;
+  {
+    Descriptor descriptor;
+    // Its failure changes nothing: somebody else was faster, or the client has gone.
+    static_cast<void>(accept_socket(listener.descriptor.get(), descriptor, peer));
+  }
+  // If somebody else took the number, the next shortage tries again.
+  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+// The kernel goes on reporting the listener as ready, so it has to be left alone for a while.
+void Engine::rest_listener(Listener& listener) {
+  backend_->want(listener, want_nothing);
+  accept_pauses_.push_back(Deadline{monotonic_ms() + options_.accept_pause_ms, listener.id});
+  set_alarm();
+}
+
+}  // namespace marketplace::engine

@@ -1,0 +1,84 @@
+// Receiving: from the kernel into slabs and records, up to FIN or an error.
+#include <algorithm>
+#include <cerrno>
+
+#include "engine.h"
+#include "socket.h"
+
+namespace marketplace::engine {
+
+namespace {
+
+// Follows a growing stream at once and a shrinking one slowly.
+uint32_t next_expected(uint32_t expected, uint32_t got, bool filled) {
+  if (filled) return std::min(std::max(expected, got) * 2, SlabPool::lease_max);
+  if (got >= expected) return got;
+  return std::max(expected - (expected - got) / 8, SlabPool::lease_min);
+}
+
+}  // namespace
+
+Memory Engine::memory_for(Socket& socket) {
+  const Connection& connection = static_cast<Connection&>(socket);
+  // The host may have paused or closed it after the kernel reported it.
+  if (!connection.receiving() || records_.size() >= options_.records_max) return Memory{};
+  while (!slabs_.empty()) {
+    const Memory memory = slabs_.lease(connection.expected);
+    if (memory.size > 0) return memory;
+    retire_slab();
+  }
+  if (!slabs_short_) report(Event::slabs_short, 0);
+  slabs_short_ = true;
+  return Memory{};
+}
+
+void Engine::retire_slab() { report(Event::slab_retired, slabs_.retire()); }
+
+bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
+  Connection& connection = static_cast<Connection&>(socket);
+  if (result > 0) {
+    const uint32_t length = static_cast<uint32_t>(result);
+    slabs_.commit(length);
+    counters_.bytes_in += length;
+    report(Event::data, connection.id, static_cast<int32_t>(memory.slab),
+           static_cast<int32_t>(memory.offset), static_cast<int32_t>(length));
+    connection.expected = next_expected(connection.expected, length, length == memory.size);
+    return true;
+  }
+  if (result < 0) {
+    finish(connection, static_cast<int>(result), Call::read);
+    return false;
+  }
+  // FIN, or the end of what there was to read after sending had failed.
+  if (connection.write_error != 0) {
+    finish(connection, connection.write_error, Call::write);
+    return false;
+  }
+  connection.input_ended = true;
+  report(Event::end, connection.id);
+  // Both directions are done: the host hears of it in one go.
+  if (connection.output_ended) {
+    finish(connection, 0, Call::none);
+  } else {
+    update_interest(connection);
+  }
+  return false;
+}
+
+void Engine::discarded(Socket& socket, ssize_t result) {
+  if (result > 0) return;
+  // An error will show when the rest is sent.
+  Connection& connection = static_cast<Connection&>(socket);
+  connection.input_ended = true;
+  update_interest(connection);
+}
+
+void Engine::hung_up(Socket& socket) {
+  Connection& connection = static_cast<Connection&>(socket);
+  const int error = pending_error(connection.descriptor.get());
+  // After FIN was read, Linux turns a reset into EPIPE: it is the way to the peer that is lost.
+  if (error == -EPIPE) return finish(connection, error, Call::write);
+  finish(connection, error == 0 ? -ECONNRESET : error, Call::read);
+}
+
+}  // namespace marketplace::engine

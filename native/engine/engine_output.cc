@@ -1,0 +1,224 @@
+// Sending: this turn's pieces in one gathered write per connection, the rest from the queue, then
+// FIN and close in their order.
+#include <algorithm>
+#include <cerrno>
+
+#include "engine.h"
+#include "socket.h"
+
+namespace marketplace::engine {
+
+namespace {
+
+// Pieces per system call. More gain nothing: the call's own cost is spread enough by then.
+constexpr int pieces_max = 64;
+// System calls per connection and turn when a queue drains into a kernel that takes everything.
+constexpr int sends_max = 8;
+
+}  // namespace
+
+void Engine::touch(Connection& connection) {
+  if (connection.dirty) return;
+  connection.dirty = true;
+  dirty_.push_back(connection.id);
+}
+
+void Engine::write(uint32_t id, const uint8_t* data, size_t length) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || length == 0) return;
+  // After a failure the bytes cannot arrive, and `closed` will say so. After FIN or close the
+  // caller is wrong; what it was promised for the bytes before that still holds.
+  if (connection->write_error != 0 || connection->shutdown_wanted) return;
+  if (connection->state == State::closing) return;
+  const uint32_t piece = static_cast<uint32_t>(pieces_.size());
+  pieces_.push_back(Piece{data, length, Connection::no_piece});
+  if (connection->piece_first == Connection::no_piece) {
+    connection->piece_first = piece;
+  } else {
+    pieces_[connection->piece_last].next = piece;
+  }
+  connection->piece_last = piece;
+  touch(*connection);
+}
+
+void Engine::shutdown(uint32_t id) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->shutdown_wanted) return;
+  connection->shutdown_wanted = true;
+  touch(*connection);
+}
+
+void Engine::report_writes(uint32_t id, bool on) {
+  Connection* connection = connections_.find(id);
+  if (connection != nullptr) connection->report_writes = on;
+}
+
+void Engine::flush() {
+  // By index: nothing here adds to the list, but that is not a reason to depend on it.
+  for (size_t i = 0; i < dirty_.size(); i++) {
+    Connection* connection = connections_.find(dirty_[i]);
+    if (connection == nullptr) continue;
+    connection->dirty = false;
+    flush_connection(*connection);
+  }
+  dirty_.clear();
+  pieces_.clear();
+  backend_->settle(*this);
+}
+
+void Engine::flush_connection(Connection& connection) {
+  if (connection.piece_first != Connection::no_piece) {
+    const bool alive = connection.connecting || !connection.output.empty()
+                           ? queue_pieces(connection, connection.piece_first, 0)
+                           : send_pieces(connection);
+    if (!alive) return;
+    connection.piece_first = Connection::no_piece;
+    connection.piece_last = Connection::no_piece;
+  }
+  output_changed(connection);
+}
+
+// Returns whether the connection is still there, as do the functions below.
+bool Engine::send_pieces(Connection& connection) {
+  uint32_t piece = connection.piece_first;
+  while (piece != Connection::no_piece) {
+    iovec vector[pieces_max];
+    int count = 0;
+    size_t total = 0;
+    uint32_t next = piece;
+    while (next != Connection::no_piece && count < pieces_max) {
+      const Piece& p = pieces_[next];
+      vector[count++] = iovec{const_cast<uint8_t*>(p.data), p.length};
+      total += p.length;
+      next = p.next;
+    }
+    const ssize_t result = backend_->send(connection, vector, count);
+    if (result < 0 && result != -EAGAIN) {
+      const uint32_t id = connection.id;
+      send_failed(connection, static_cast<int>(result));
+      return connections_.find(id) != nullptr;
+    }
+    size_t taken = result < 0 ? 0 : static_cast<size_t>(result);
+    sent(connection, taken);
+    if (taken < total) {
+      while (taken >= pieces_[piece].length) {
+        taken -= pieces_[piece].length;
+        piece = pieces_[piece].next;
+      }
+      return queue_pieces(connection, piece, taken);
+    }
+    piece = next;
+  }
+  return true;
+}
+
+bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
+  while (piece != Connection::no_piece) {
+    const Piece& p = pieces_[piece];
+    if (!connection.output.append(p.data + skip, p.length - skip)) {
+      finish_with_reset(connection, -ENOMEM, Call::write);
+      return false;
+    }
+    skip = 0;
+    piece = p.next;
+  }
+  gauge(connection);
+  return true;
+}
+
+void Engine::sendable(Socket& socket) {
+  Connection& connection = static_cast<Connection&>(socket);
+  if (send_queue(connection)) output_changed(connection);
+}
+
+bool Engine::send_queue(Connection& connection) {
+  if (connection.output.empty()) return true;
+  size_t total = 0;
+  for (int i = 0; i < sends_max && !connection.output.empty(); i++) {
+    iovec vector[pieces_max];
+    const int count = connection.output.gather(vector, pieces_max);
+    const ssize_t result = backend_->send(connection, vector, count);
+    if (result == -EAGAIN) break;
+    if (result < 0) {
+      sent(connection, total);
+      const uint32_t id = connection.id;
+      send_failed(connection, static_cast<int>(result));
+      return connections_.find(id) != nullptr;
+    }
+    connection.output.consume(static_cast<size_t>(result));
+    total += static_cast<size_t>(result);
+  }
+  sent(connection, total);
+  gauge(connection);
+  return true;
+}
+
+void Engine::sent(Connection& connection, size_t length) {
+  if (length == 0) return;
+  counters_.bytes_out += length;
+  if (!connection.report_writes) return;
+  // A record's word is 31 bits wide; more than that at once takes several records.
+  constexpr size_t word_max = INT32_MAX;
+  for (; length > 0; length -= std::min(length, word_max)) {
+    report(Event::written, connection.id, static_cast<int32_t>(std::min(length, word_max)));
+  }
+}
+
+// A peer that is gone may have sent something before: that is read first, and its end is reported
+// with this error. Other errors, and connections that nobody reads, end here.
+void Engine::send_failed(Connection& connection, int error) {
+  const bool lost = error == -EPIPE || error == -ECONNRESET;
+  if (!lost || !connection.receiving()) return finish(connection, error, Call::write);
+  connection.write_error = error;
+  connection.output.clear();
+  connection.piece_first = Connection::no_piece;
+  connection.piece_last = Connection::no_piece;
+  gauge(connection);
+  update_interest(connection);
+}
+
+// The output is shorter or longer than it was, or something was asked for that waits for its end.
+void Engine::output_changed(Connection& connection) {
+  if (connection.write_error != 0) {
+    // Paused or closed meanwhile: nobody will read what may be left.
+    if (!connection.receiving()) return finish(connection, connection.write_error, Call::write);
+    return update_interest(connection);
+  }
+  const bool closing = connection.state == State::closing;
+  if (connection.connecting) {
+    if (closing && connection.output.empty()) return finish(connection, 0, Call::none);
+  } else if (connection.output.empty()) {
+    const bool end = (connection.shutdown_wanted || closing) && !connection.output_ended;
+    // When both directions end here, closing the descriptor sends the FIN.
+    if (end && !(closing && connection.input_ended)) {
+      const int result = shutdown_output(connection.descriptor.get());
+      // The connection is lost: receiving will say how, unless nobody receives.
+      if (result < 0 && !closing && !connection.receiving()) {
+        const int error = pending_error(connection.descriptor.get());
+        return finish(connection, error < 0 ? error : result, Call::shutdown);
+      }
+      connection.output_ended = true;
+    }
+    if (closing) {
+      if (!connection.input_ended) static_cast<void>(discard_input(connection.descriptor.get()));
+      return finish(connection, 0, Call::none);
+    }
+    if (connection.output_ended && connection.input_ended) {
+      return finish(connection, 0, Call::none);
+    }
+  }
+  if (closing && !connection.deadline_set) {
+    connection.deadline_set = true;
+    close_deadlines_.push_back(
+        Deadline{monotonic_ms() + options_.close_timeout_ms, connection.id});
+    set_alarm();
+  }
+  update_interest(connection);
+}
+
+void Engine::gauge(const Connection& connection) {
+  const uint32_t index = index_of(connection.id);
+  if (index < gauge_count_) gauges_[index] = static_cast<double>(connection.output.size());
+}
+
+}  // namespace marketplace::engine

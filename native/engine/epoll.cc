@@ -1,0 +1,165 @@
+// The epoll backend; see epoll.h.
+#include "epoll.h"
+
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "socket.h"
+
+namespace marketplace::engine {
+
+namespace {
+
+constexpr uint32_t hangup_events = EPOLLHUP | EPOLLERR;
+
+uint32_t mask_of(uint8_t wanted) {
+  uint32_t mask = 0;
+  if ((wanted & (want_receive | want_discard)) != 0) mask |= EPOLLIN;
+  if ((wanted & want_send) != 0) mask |= EPOLLOUT;
+  return mask;
+}
+
+}  // namespace
+
+int EpollBackend::open() {
+  epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return -errno;
+  timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!timer_.valid()) return -errno;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = timer_token;
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, timer_.get(), &event) == 0 ? 0 : -errno;
+}
+
+void EpollBackend::want(Socket& socket, uint8_t wanted) {
+  socket.wanted = wanted;
+  if (socket.unsettled) return;
+  if (socket.attached == (wanted != want_nothing) && socket.armed == mask_of(wanted)) return;
+  socket.unsettled = true;
+  unsettled_.push_back(token_of(socket));
+}
+
+void EpollBackend::settle(BackendSink& sink) {
+  // By index: reporting a failure can make other sockets change their mind.
+  for (size_t i = 0; i < unsettled_.size(); i++) {
+    Socket* socket = sink.find(unsettled_[i]);
+    if (socket == nullptr) continue;
+    socket->unsettled = false;
+    const int result = arm(*socket);
+    if (result < 0) sink.unwatchable(*socket, result);
+  }
+  unsettled_.clear();
+}
+
+int EpollBackend::arm(Socket& socket) {
+  const bool attach = socket.wanted != want_nothing;
+  const uint32_t mask = mask_of(socket.wanted);
+  if (attach == socket.attached && mask == socket.armed) return 0;
+  int operation = EPOLL_CTL_MOD;
+  if (!attach) operation = EPOLL_CTL_DEL;
+  if (attach && !socket.attached) operation = EPOLL_CTL_ADD;
+  epoll_event event{};
+  event.events = mask;
+  event.data.u64 = token_of(socket);
+  if (epoll_ctl(epoll_.get(), operation, socket.descriptor.get(), &event) != 0) return -errno;
+  socket.attached = attach;
+  socket.armed = mask;
+  return 0;
+}
+
+ssize_t EpollBackend::send(Socket& socket, const iovec* pieces, int count) {
+  return send_pieces(socket.descriptor.get(), pieces, count);
+}
+
+void EpollBackend::wake_at(int64_t time_ms) {
+  if (time_ms == timer_ms_) return;
+  itimerspec spec{};
+  spec.it_value.tv_sec = time_ms / 1000;
+  spec.it_value.tv_nsec = (time_ms % 1000) * 1'000'000;
+  // Fails only for a bad descriptor or time, neither of which can be; a zero time disarms.
+  if (timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &spec, nullptr) == 0) timer_ms_ = time_ms;
+}
+
+int EpollBackend::turn(BackendSink& sink) {
+  if (ready_next_ == ready_count_) {
+    ready_next_ = 0;
+    ready_count_ = 0;
+    const int count = epoll_wait(epoll_.get(), ready_.data(), events_max, 0);
+    if (count < 0) return errno == EINTR ? 0 : -errno;
+    ready_count_ = count;
+  }
+  while (ready_next_ < ready_count_ && sink.ready_for_more()) {
+    dispatch(sink, ready_[static_cast<size_t>(ready_next_++)]);
+  }
+  return 0;
+}
+
+void EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
+  if (event.data.u64 == timer_token) return drain_timer(sink);
+  Socket* socket = sink.find(event.data.u64);
+  // It was closed, or lost its interest, after the kernel made this list.
+  if (socket == nullptr || socket->wanted == want_nothing) return;
+  if (socket->listening) return accept(sink, *socket);
+  const bool lost = (event.events & hangup_events) != 0;
+  if (socket->connecting) {
+    if (lost || (event.events & EPOLLOUT) != 0) {
+      sink.connected(*socket, pending_error(socket->descriptor.get()));
+    }
+    return;
+  }
+  if ((socket->wanted & want_receive) != 0) {
+    // What was sent before a hang-up is read first: receiving will end in FIN or in the error.
+    if (lost || (event.events & EPOLLIN) != 0) receive(sink, *socket);
+    socket = sink.find(event.data.u64);
+    if (socket == nullptr) return;
+  }
+  if ((socket->wanted & want_discard) != 0 && (event.events & EPOLLIN) != 0) {
+    const ssize_t result = discard_input(socket->descriptor.get());
+    if (result != -EAGAIN) sink.discarded(*socket, result);
+  }
+  if ((socket->wanted & want_send) != 0) {
+    // A lost connection is sendable in that sending shows the error.
+    if (lost || (event.events & EPOLLOUT) != 0) sink.sendable(*socket);
+  } else if (lost && (socket->wanted & want_receive) == 0) {
+    sink.hung_up(*socket);
+  }
+}
+
+void EpollBackend::accept(BackendSink& sink, Socket& listener) {
+  const Token token = token_of(listener);
+  for (int i = 0; i < accepts_max; i++) {
+    Address peer;
+    Descriptor descriptor;
+    const int result = accept_socket(listener.descriptor.get(), descriptor, peer);
+    if (result == -EAGAIN) return;
+    const bool more = result < 0 ? sink.accept_failed(listener, result)
+                                 : sink.accepted(listener, std::move(descriptor), peer);
+    if (!more || sink.find(token) == nullptr) return;
+  }
+}
+
+void EpollBackend::receive(BackendSink& sink, Socket& socket) {
+  for (int i = 0; i < receives_max; i++) {
+    const Memory memory = sink.memory_for(socket);
+    if (memory.size == 0) return;
+    const ssize_t result = receive_into(socket.descriptor.get(), memory.base, memory.size);
+    if (result == -EAGAIN) return;
+    // After this the socket may be gone, unless the sink says to go on.
+    if (!sink.received(socket, memory, result)) return;
+    // Less than was offered: there is no more, and asking would cost a system call.
+    if (result < static_cast<ssize_t>(memory.size)) return;
+  }
+}
+
+void EpollBackend::drain_timer(BackendSink& sink) {
+  uint64_t expirations = 0;
+  if (::read(timer_.get(), &expirations, sizeof(expirations)) != sizeof(expirations)) return;
+  timer_ms_ = 0;
+  sink.woken();
+}
+
+}  // namespace marketplace::engine

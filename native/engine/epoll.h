@@ -1,0 +1,49 @@
+// The backend on Linux's epoll: level-triggered, never waiting.
+//
+// Invariants: a socket is in the epoll set exactly if `attached`, with the mask `armed`; every
+// socket whose `wanted` may differ from that is in `unsettled_`. Ready sockets that a turn had no
+// room for are kept and come first in the next turn, so that nobody starves at the list's end.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <vector>
+
+#include "backend.h"
+
+namespace marketplace::engine {
+
+class EpollBackend final : public Backend {
+ public:
+  int open() override;
+  int descriptor() const override { return epoll_.get(); }
+  void want(Socket& socket, uint8_t wanted) override;
+  void settle(BackendSink& sink) override;
+  ssize_t send(Socket& socket, const iovec* pieces, int count) override;
+  void wake_at(int64_t time_ms) override;
+  int turn(BackendSink& sink) override;
+
+ private:
+  static constexpr int events_max = 512;
+  // Limits per socket and turn, so that one that is always ready leaves time for the others.
+  static constexpr int receives_max = 4;
+  static constexpr int accepts_max = 64;
+  static constexpr Token timer_token = ~Token{0};
+
+  int arm(Socket& socket);
+  void dispatch(BackendSink& sink, const epoll_event& event);
+  void accept(BackendSink& sink, Socket& listener);
+  void receive(BackendSink& sink, Socket& socket);
+  void drain_timer(BackendSink& sink);
+
+  Descriptor epoll_;
+  Descriptor timer_;
+  int64_t timer_ms_ = 0;
+  std::vector<Token> unsettled_;
+  std::array<epoll_event, events_max> ready_{};
+  int ready_next_ = 0;
+  int ready_count_ = 0;
+};
+
+}  // namespace marketplace::engine

@@ -1,0 +1,37 @@
+// Bump allocation of received data; see slab.h.
+#include "slab.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace marketplace::engine {
+
+void SlabPool::add(uint32_t slab, uint8_t* base, uint32_t size) {
+  assert(base != nullptr && size > 0);
+  slabs_.push_back(Slab{slab, base, size, 0});
+}
+
+Memory SlabPool::lease(uint32_t expected) const {
+  const Slab& slab = slabs_.front();
+  const uint32_t room = slab.size - slab.used;
+  const bool fits = room >= expected && room >= lease_min;
+  if (!fits && (slab.used > 0 && room < slab.size / 4)) return Memory{};
+  if (room == 0) return Memory{};
+  return Memory{slab.base + slab.used, std::min(room, lease_max), slab.id, slab.used};
+}
+
+void SlabPool::commit(uint32_t length) {
+  Slab& slab = slabs_.front();
+  assert(length <= slab.size - slab.used);
+  // Aligned starts let a program lay typed arrays over what it received.
+  const uint32_t aligned = (length + 7u) & ~7u;
+  slab.used = std::min(slab.size, slab.used + aligned);
+}
+
+uint32_t SlabPool::retire() {
+  const uint32_t id = slabs_.front().id;
+  slabs_.pop_front();
+  return id;
+}
+
+}  // namespace marketplace::engine

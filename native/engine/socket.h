@@ -1,0 +1,39 @@
+// The system calls on one TCP socket. Every function returns negative errno on failure, retries
+// after EINTR, and leaves policy to its caller.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+
+#include "address.h"
+#include "descriptor.h"
+
+namespace marketplace::engine {
+
+// A listening socket: non-blocking, close-on-exec, address reusable, Nagle's algorithm off for what
+// it accepts. `::` also accepts IPv4 unless `v6_only`.
+int open_listener(const Address& address, int backlog, bool v6_only, Descriptor& out);
+// A socket that is connecting: 0 when the attempt has begun.
+int open_connection(const Address& address, Descriptor& out);
+
+int accept_socket(int listener, Descriptor& out, Address& peer);
+ssize_t receive_into(int socket, uint8_t* memory, size_t size);
+ssize_t send_pieces(int socket, const iovec* pieces, int count);
+int shutdown_output(int socket);
+
+// The error that the kernel holds for this socket, which forgets it.
+int pending_error(int socket);
+int local_address(int socket, Address& out);
+int peer_address(int socket, Address& out);
+
+// Makes the close of this descriptor an RST.
+int reset_on_close(int socket);
+// Throws away some of what has arrived: unread bytes would turn the close into an RST, which can
+// destroy what the peer has not read of our output.
+ssize_t discard_input(int socket);
+
+int64_t monotonic_ms();
+
+}  // namespace marketplace::engine

@@ -1,0 +1,51 @@
+/**
+ * Socket addresses as the engine gives them, in words, and as Node gives them, in text.
+ * Owns nothing; text is made only when somebody asks for it.
+ */
+import type { SocketAddress } from './transport.js'
+
+/** The text of an IPv4 address in one word, most significant byte first. */
+function ipv4Text(word: number): string {
+  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`
+}
+
+/** The longest run of two or more zero groups, as `[start, length]`; the first one of equals. */
+function zeroRun(groups: readonly number[]): readonly [number, number] {
+  let best = 0
+  let bestLength = 0
+  for (let i = 0; i < 8; i++) {
+    let length = 0
+    while (i + length < 8 && groups[i + length] === 0) length++
+    if (length > bestLength) {
+      best = i
+      bestLength = length
+    }
+    i += length
+  }
+  return bestLength < 2 ? [8, 0] : [best, bestLength]
+}
+
+function hex(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':')
+}
+
+/** As inet_ntop writes it: lower case, the longest run of zeros left out, embedded IPv4 dotted. */
+function ipv6Text(words: readonly number[]): string {
+  const groups = words.flatMap((word) => [word >>> 16, word & 0xffff])
+  const [start, length] = zeroRun(groups)
+  if (start === 0 && (length === 6 || (length === 5 && groups[5] === 0xffff))) {
+    return `::${length === 5 ? 'ffff:' : ''}${ipv4Text(words[3])}`
+  }
+  if (length === 0) return hex(groups)
+  return `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`
+}
+
+/**
+ * @param portAndFamily port in the low half, 4 or 6 in the high half
+ */
+export function socketAddress(portAndFamily: number, a: number, b: number, c: number, d: number): SocketAddress {
+  const port = portAndFamily & 0xffff
+  return portAndFamily >>> 16 === 6
+    ? { address: ipv6Text([a, b, c, d]), family: 'IPv6', port }
+    : { address: ipv4Text(a), family: 'IPv4', port }
+}

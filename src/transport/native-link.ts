@@ -1,0 +1,310 @@
+/**
+ * This side of the memory that is shared with the addon: commands, outgoing bytes, slabs.
+ * native/binding/shared.h describes the layout and is the other side.
+ *
+ * Invariants: commands are executed in the order in which they were queued; a slab is released only
+ * by a command, so that writes out of it that were queued before still find it; memory given to the
+ * engine is never zero-filled, pooled, or used again for something else.
+ */
+
+/** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
+export interface Addon {
+  create(options: {
+    records: Int32Array
+    commands: Int32Array
+    stats: Float64Array
+    large: Uint8Array[]
+    closeTimeout: number
+    onBatch: (count: number) => void
+    onClosed: () => void
+  }): object
+  addSlab(handle: object, buffer: ArrayBufferLike, fill: boolean): number
+  setGauges(handle: object, gauges: Float64Array): number
+  listen(handle: object, address: string, port: number, backlog: number, v6Only: boolean): number
+  closeListener(handle: object, id: number): void
+  connect(handle: object, address: string, port: number): number
+  listenerAddress(handle: object, id: number, words: Int32Array): number
+  localAddress(handle: object, id: number, words: Int32Array): number
+  flush(handle: object): void
+  close(handle: object): void
+}
+
+export const Command = {
+  write: 1,
+  writeLarge: 2,
+  shutdown: 3,
+  close: 4,
+  abort: 5,
+  pause: 6,
+  resume: 7,
+  reportWritesOn: 8,
+  reportWritesOff: 9,
+  releaseSlab: 10,
+} as const
+
+/** The index in an id; the rest is its generation. */
+export const INDEX_MASK = (1 << 20) - 1
+
+export const RECORD_WORDS = 8
+const RECORDS_MAX = 8192
+const COMMAND_WORDS = 4
+const HEADER_WORDS = 4
+const COMMANDS_MAX = 8192
+
+/** Outgoing bytes that are copied: what is longer than `COPY_MAX` is cheaper to hand over. */
+const ARENA_SIZE = 256 * 1024
+const COPY_MAX = 8192
+/** Below this a loop beats the call of `TypedArray.prototype.set`. */
+const LOOP_MAX = 24
+
+const SLAB_SIZE_MIN = 64 * 1024
+const SLAB_SIZE_MAX = 512 * 1024
+/** Slabs that wait to be filled: a turn can receive this many before it has to stop. */
+const SLABS = 4
+/** So many slabs without a shortage, and they may be smaller again. */
+const CALM = 256
+
+const kSlab = Symbol('slab')
+
+/** A piece of memory that the engine fills. */
+class Slab {
+  constructor(
+    readonly link: Link,
+    readonly buffer: ArrayBuffer,
+    /** The addon's number; 0 (the arena's) once it was released. */
+    public id: number,
+  ) {}
+}
+
+type TaggedBuffer = ArrayBufferLike & { [kSlab]?: Slab }
+type FastBuffer = Buffer & { utf8Write(text: string, offset: number, length: number): number }
+
+export class Link {
+  readonly records = new Int32Array(RECORDS_MAX * RECORD_WORDS)
+  /** Queued bytes of each connection, by index; written by the addon. */
+  gauges = new Float64Array(1024)
+  /** Changes each time that the commands have been executed. */
+  epoch = 0
+
+  readonly #addon: Addon
+  readonly #handle: object
+  readonly #commands = new Int32Array(HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
+  readonly #stats = new Float64Array(1)
+  readonly #large: Uint8Array[] = []
+  readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
+  #arenaUsed = 0
+  #inBatch = false
+  #scheduled = false
+  #open = true
+  readonly #flushTask: () => void
+
+  readonly #slabs: (Slab | undefined)[] = []
+  readonly #retired: Slab[] = []
+  #slabSize = SLAB_SIZE_MIN
+  #calm = 0
+
+  /**
+   * @param onBatch called once per loop turn with the number of records
+   * @param onClosed called when every descriptor is closed
+   */
+  constructor(addon: Addon, closeTimeout: number, onBatch: (count: number) => void, onClosed: () => void) {
+    this.#addon = addon
+    this.#handle = addon.create({
+      records: this.records,
+      commands: this.#commands,
+      stats: this.#stats,
+      large: this.#large,
+      closeTimeout,
+      onBatch: (count) => {
+        this.#inBatch = true
+        try {
+          onBatch(count)
+        } finally {
+          this.#releaseRetired()
+          this.#inBatch = false
+        }
+      },
+      onClosed,
+    })
+    this.#flushTask = () => {
+      this.#scheduled = false
+      if (this.#commands[0] !== 0) this.flush()
+    }
+    // The arena comes first, so that its number is 0.
+    addon.addSlab(this.#handle, this.#arena.buffer, false)
+    addon.setGauges(this.#handle, this.gauges)
+    for (let i = 0; i < SLABS; i++) this.#addSlab()
+  }
+
+  /** Bytes that the kernel has taken. */
+  get bytesOut(): number {
+    return this.#stats[0]
+  }
+
+  /** Whether what was queued in `epoch` still waits to be executed. */
+  isPending(epoch: number): boolean {
+    return epoch === this.epoch && this.#commands[0] !== 0
+  }
+
+  listen(address: string, port: number, backlog: number, v6Only: boolean): number {
+    return this.#addon.listen(this.#handle, address, port, backlog, v6Only)
+  }
+
+  closeListener(id: number): void {
+    this.#addon.closeListener(this.#handle, id)
+  }
+
+  connect(address: string, port: number): number {
+    return this.#addon.connect(this.#handle, address, port)
+  }
+
+  listenerAddress(id: number, words: Int32Array): number {
+    return this.#addon.listenerAddress(this.#handle, id, words)
+  }
+
+  localAddress(id: number, words: Int32Array): number {
+    return this.#addon.localAddress(this.#handle, id, words)
+  }
+
+  /** Executes what is queued now. */
+  flush(): void {
+    if (this.#open) this.#addon.flush(this.#handle)
+    this.#commands[0] = 0
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#addon.close(this.#handle)
+  }
+
+  command(operation: number, id: number): void {
+    this.#queue(operation, id, 0, 0)
+  }
+
+  /** Queues bytes; returns how many. */
+  write(id: number, data: Uint8Array | string): number {
+    if (typeof data === 'string') return this.#writeText(id, data)
+    const length = data.length
+    if (length === 0) return 0
+    const slab = (data.buffer as TaggedBuffer)[kSlab]
+    if (slab !== undefined && slab.link === this && slab.id !== 0) {
+      this.#queue(Command.write | (slab.id << 8), id, data.byteOffset, length)
+    } else if (length <= COPY_MAX) {
+      const start = this.#room(length)
+      const arena = this.#arena
+      if (length <= LOOP_MAX) {
+        for (let i = 0; i < length; i++) arena[start + i] = data[i]
+      } else {
+        arena.set(data, start)
+      }
+      this.#arenaUsed = start + length
+      this.#queue(Command.write, id, start, length)
+    } else {
+      this.#writeLarge(id, data)
+    }
+    return length
+  }
+
+  /** The bytes of a `data` record. */
+  view(slab: number, offset: number, length: number): Buffer {
+    return Buffer.from((this.#slabs[slab] as Slab).buffer, offset, length)
+  }
+
+  /** Nothing more will be received into this slab: it is replaced, and released after the batch. */
+  slabRetired(id: number): void {
+    this.#retired.push(this.#slabs[id] as Slab)
+    if (++this.#calm >= CALM && this.#slabSize > SLAB_SIZE_MIN) {
+      this.#slabSize /= 2
+      this.#calm = 0
+    }
+    this.#addSlab()
+  }
+
+  /** A turn could have received more than there was memory for. */
+  slabsShort(): void {
+    this.#calm = 0
+    if (this.#slabSize < SLAB_SIZE_MAX) this.#slabSize *= 2
+  }
+
+  /** Makes sure that there is a gauge for this index. */
+  reserveGauge(index: number): void {
+    if (index < this.gauges.length) return
+    this.gauges = new Float64Array(this.gauges.length * 2 ** Math.ceil(Math.log2((index + 1) / this.gauges.length)))
+    this.#addon.setGauges(this.#handle, this.gauges)
+  }
+
+  #addSlab(): void {
+    const buffer = Buffer.allocUnsafeSlow(this.#slabSize).buffer as ArrayBuffer
+    const id = this.#addon.addSlab(this.#handle, buffer, true)
+    // The handle is closed.
+    if (id < 0) return
+    const slab = new Slab(this, buffer, id)
+    ;(buffer as TaggedBuffer)[kSlab] = slab
+    this.#slabs[id] = slab
+  }
+
+  #releaseRetired(): void {
+    const retired = this.#retired
+    if (retired.length === 0) return
+    for (const slab of retired) {
+      this.#queue(Command.releaseSlab | (slab.id << 8), 0, 0, 0)
+      this.#slabs[slab.id] = undefined
+      slab.id = 0
+    }
+    retired.length = 0
+  }
+
+  #queue(operation: number, id: number, offset: number, length: number): void {
+    const commands = this.#commands
+    if (commands[0] === COMMANDS_MAX) this.flush()
+    const count = commands[0]
+    if (count === 0) this.#begin()
+    const at = HEADER_WORDS + count * COMMAND_WORDS
+    commands[at] = operation
+    commands[at + 1] = id
+    commands[at + 2] = offset
+    commands[at + 3] = length
+    commands[0] = count + 1
+  }
+
+  /** The first command since they were executed: the arena is free again. */
+  #begin(): void {
+    this.epoch++
+    if (this.#inBatch || this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(this.#flushTask)
+  }
+
+  /** Where `length` bytes can be put in the arena, and their command queued without a flush. */
+  #room(length: number): number {
+    const commands = this.#commands
+    if (commands[0] === 0) return 0
+    if (commands[0] < COMMANDS_MAX && this.#arenaUsed + length <= ARENA_SIZE) return this.#arenaUsed
+    this.flush()
+    return 0
+  }
+
+  #writeText(id: number, text: string): number {
+    // UTF-8 takes at most three bytes for each UTF-16 unit.
+    const most = text.length * 3
+    if (most === 0) return 0
+    if (most > ARENA_SIZE) {
+      const data = Buffer.from(text)
+      this.#writeLarge(id, data)
+      return data.length
+    }
+    const start = this.#room(most)
+    const length = this.#arena.utf8Write(text, start, most)
+    this.#arenaUsed = start + length
+    this.#queue(Command.write, id, start, length)
+    return length
+  }
+
+  #writeLarge(id: number, data: Uint8Array): void {
+    // Memory of other threads could change while it is sent; and the addon wants the plain kind.
+    const plain = data.buffer instanceof SharedArrayBuffer ? Buffer.from(data) : data
+    if (this.#commands[0] === COMMANDS_MAX) this.flush()
+    this.#queue(Command.writeLarge, id, this.#large.push(plain) - 1, plain.length)
+  }
+}

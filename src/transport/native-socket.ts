@@ -1,0 +1,246 @@
+/**
+ * The objects that the native transport hands out: listeners, connections, events.
+ *
+ * Invariants: a connection has an engine's id exactly while it is established; a call on one that
+ * has none is ignored or kept by its dial; every object has all its fields from the start, so that
+ * code that meets many of them stays fast.
+ */
+import { socketAddress } from './native-address.js'
+import { Dial } from './native-dial.js'
+import { Command, INDEX_MASK, type Link } from './native-link.js'
+import type {
+  ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportEventKind,
+  TransportListener,
+} from './transport.js'
+
+/** What the sockets need of their transport. */
+export interface Station {
+  readonly link: Link
+  readonly closeTimeout: number
+  /** Reports an event that no record brought, after the present call. */
+  later(event: NativeEvent): void
+  /** An attempt of an outbound connection begins: an id, or a negative errno. */
+  attempt(connection: NativeConnection, address: string, port: number): number
+  /** An outbound connection ended without having been established. */
+  dialOver(connection: NativeConnection): void
+  listenerClosed(listener: NativeListener): void
+}
+
+export class NativeEvent implements TransportEvent {
+  constructor(
+    readonly kind: TransportEventKind,
+    readonly connection: NativeConnection | undefined,
+    readonly listener: NativeListener | undefined,
+    readonly data: Buffer | undefined,
+    readonly bytes: number,
+    readonly error: SocketError | undefined,
+  ) {}
+}
+
+export class NativeListener implements TransportListener {
+  context: unknown = undefined
+  address: SocketAddress | undefined = undefined
+  /** The engine's; 0 before it listens and after it failed. */
+  id = 0
+  closed = false
+  readonly #station: Station
+
+  constructor(station: Station) {
+    this.#station = station
+  }
+
+  /** Where its connections are bound to, if that is the same for all. */
+  get commonAddress(): SocketAddress | undefined {
+    const address = this.address
+    return address === undefined || address.address === '::' || address.address === '0.0.0.0' ? undefined : address
+  }
+
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.#station.listenerClosed(this)
+  }
+}
+
+const addressWords = new Int32Array(5)
+
+/** @internal The address that `ask` writes into the words it is given. */
+export function askAddress(ask: (words: Int32Array) => number): SocketAddress | undefined {
+  const w = addressWords
+  return ask(w) < 0 ? undefined : socketAddress(w[0], w[1], w[2], w[3], w[4])
+}
+
+export class NativeConnection implements TransportConnection {
+  context: unknown = undefined
+  readonly listener: NativeListener | undefined
+  /** The engine's, while the connection or an attempt to have one is open; otherwise 0. */
+  id = 0
+  established = false
+  /** Set while the connection is outbound and not established. */
+  dial: Dial | undefined = undefined
+  readonly #station: Station
+  readonly #link: Link
+  #outputOver = false
+  #closing = false
+  #reportWrites = false
+  /** Bytes queued in `#epoch` of the link. */
+  #pending = 0
+  #epoch = 0
+  #remote: SocketAddress | undefined = undefined
+  #local: SocketAddress | undefined = undefined
+  /** The peer's address as the engine gave it: its text costs more than most connections need. */
+  #portAndFamily = 0
+  #a = 0
+  #b = 0
+  #c = 0
+  #d = 0
+
+  constructor(station: Station, listener: NativeListener | undefined) {
+    this.#station = station
+    this.#link = station.link
+    this.listener = listener
+  }
+
+  /** An accepted connection, from its record. */
+  accepted(records: Int32Array, at: number): void {
+    this.id = records[at + 1]
+    this.established = true
+    this.#portAndFamily = records[at + 3]
+    this.#a = records[at + 4]
+    this.#b = records[at + 5]
+    this.#c = records[at + 6]
+    this.#d = records[at + 7]
+  }
+
+  /** An outbound connection begins its life. */
+  start(options: ConnectOptions): void {
+    this.dial = new Dial(
+      {
+        attempt: (address, port) => this.#station.attempt(this, address, port),
+        giveUp: () => { this.#command(Command.abort) },
+        failed: (error) => { this.#dialEnded(error) },
+      },
+      options,
+    )
+    this.dial.start()
+  }
+
+  /** The attempt of its dial succeeded; what was asked for meanwhile is done now. */
+  connected(): void {
+    const dial = this.dial as Dial
+    this.dial = undefined
+    this.established = true
+    this.#remote = dial.address
+    dial.succeeded()
+    if (this.#reportWrites) this.#command(Command.reportWritesOn)
+    if (dial.paused) this.#command(Command.pause)
+    for (const data of dial.backlog) this.#write(data)
+    if (dial.shutdown) this.#command(Command.shutdown)
+    if (dial.closing) this.#command(Command.close)
+  }
+
+  /** It is gone: the last thing that happens to it. */
+  ended(): void {
+    this.id = 0
+    this.established = false
+    this.#outputOver = true
+    this.#closing = true
+  }
+
+  get remote(): SocketAddress | undefined {
+    if (this.#remote === undefined && this.#portAndFamily !== 0) {
+      this.#remote = socketAddress(this.#portAndFamily, this.#a, this.#b, this.#c, this.#d)
+    }
+    return this.#remote
+  }
+
+  get local(): SocketAddress | undefined {
+    if (this.#local === undefined) {
+      this.#local = this.listener?.commonAddress
+      if (this.#local === undefined && this.established) {
+        this.#local = askAddress((words) => this.#link.localAddress(this.id, words))
+      }
+    }
+    return this.#local
+  }
+
+  get queuedBytes(): number {
+    if (this.dial !== undefined) return this.dial.backlogBytes
+    if (!this.established) return 0
+    const pending = this.#link.isPending(this.#epoch) ? this.#pending : 0
+    return this.#link.gauges[this.id & INDEX_MASK] + pending
+  }
+
+  get reportWrites(): boolean {
+    return this.#reportWrites
+  }
+
+  set reportWrites(on: boolean) {
+    if (on === this.#reportWrites) return
+    this.#reportWrites = on
+    if (this.established) this.#command(on ? Command.reportWritesOn : Command.reportWritesOff)
+  }
+
+  write(data: Uint8Array | string): void {
+    if (this.established && !this.#outputOver) this.#write(data)
+    else if (this.dial !== undefined && !this.#outputOver) this.dial.keep(data)
+    // One that is gone says so in `closed`; the program cannot have known.
+    else if (this.id !== 0) throw new Error('transport: write after shutdown, close or abort')
+  }
+
+  shutdown(): void {
+    if (this.#outputOver) return
+    this.#outputOver = true
+    if (this.dial !== undefined) this.dial.shutdown = true
+    else this.#command(Command.shutdown)
+  }
+
+  close(): void {
+    if (this.#closing) return
+    this.#closing = true
+    this.#outputOver = true
+    const dial = this.dial
+    if (dial === undefined) this.#command(Command.close)
+    else if (dial.backlogBytes > 0) dial.closeLater(this.#station.closeTimeout)
+    else this.#dialEnded(undefined)
+  }
+
+  abort(): void {
+    this.#closing = true
+    this.#outputOver = true
+    if (this.dial !== undefined) this.#dialEnded(undefined)
+    else this.#command(Command.abort)
+  }
+
+  pause(): void {
+    if (this.dial !== undefined) this.dial.paused = true
+    else this.#command(Command.pause)
+  }
+
+  resume(): void {
+    if (this.dial !== undefined) this.dial.paused = false
+    else this.#command(Command.resume)
+  }
+
+  #write(data: Uint8Array | string): void {
+    const link = this.#link
+    const length = link.write(this.id, data)
+    if (this.#epoch !== link.epoch) {
+      this.#epoch = link.epoch
+      this.#pending = 0
+    }
+    this.#pending += length
+  }
+
+  #command(operation: number): void {
+    if (this.id !== 0) this.#link.command(operation, this.id)
+  }
+
+  #dialEnded(error: SocketError | undefined): void {
+    this.dial?.cancel()
+    this.dial = undefined
+    this.#station.dialOver(this)
+    this.ended()
+    this.#station.later(new NativeEvent('closed', this, undefined, undefined, 0, error))
+  }
+}

@@ -1,0 +1,381 @@
+/**
+ * The native transport: the transport seam over the C++ engine.
+ *
+ * Owns the loading of the addon (this is the only file that does), the tables from the engine's ids
+ * to objects, and the translation of records into events. JavaScript is entered once per loop turn
+ * with all that happened; what the program does in reply is executed when it returns.
+ *
+ * Invariants: the program runs only after every record of the batch has been read; an id is looked
+ * up, never trusted, as its connection may have ended in the same turn.
+ */
+import { lookup } from 'node:dns'
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { isIP } from 'node:net'
+import { constants } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { type Addon, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
+import { askAddress, NativeConnection, NativeEvent, NativeListener, type Station } from './native-socket.js'
+import type {
+  ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
+  TransportMetrics, TransportOptions, TransportSink,
+} from './transport.js'
+
+const CLOSE_TIMEOUT = 10_000
+const BACKLOG = 511
+
+/** As in native/engine/record.h. */
+const Record = {
+  accepted: 1,
+  acceptFailed: 2,
+  connected: 3,
+  data: 4,
+  end: 5,
+  written: 6,
+  closed: 7,
+  slabRetired: 8,
+  slabsShort: 9,
+} as const
+
+/** The system call of an error, by its number in native/engine/record.h. */
+const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll']
+
+type Loaded = { readonly ok: true, readonly addon: Addon } | { readonly ok: false, readonly reason: string }
+
+let loaded: Loaded | undefined
+
+/** The directory of package.json: this file is run from src/transport or from dist/src/transport. */
+function packageRoot(): string {
+  let directory = dirname(fileURLToPath(import.meta.url))
+  while (!existsSync(join(directory, 'package.json')) && dirname(directory) !== directory) {
+    directory = dirname(directory)
+  }
+  return directory
+}
+
+function load(): Loaded {
+  const { platform, arch } = process
+  if (platform !== 'linux') {
+    return { ok: false, reason: `the engine is for Linux; this is ${platform}-${arch}` }
+  }
+  const path = join(packageRoot(), 'build', 'Release', 'marketplace.node')
+  if (!existsSync(path)) return { ok: false, reason: `the addon is not built: there is no ${path}` }
+  try {
+    return { ok: true, addon: createRequire(import.meta.url)(path) as Addon }
+  } catch (error) {
+    const [line] = (error instanceof Error ? error.message : String(error)).split('\n', 1)
+    return {
+      ok: false,
+      reason: `the addon does not fit this system (${platform}-${arch}, Node ${process.versions.node}, `
+        + `Node-API ${process.versions.napi}): ${line}`,
+    }
+  }
+}
+
+/** Loads the addon, once. Never throws; the reason is one line. */
+export function loadNative(): { ok: true } | { ok: false, reason: string } {
+  try {
+    loaded ??= load()
+  } catch (error) {
+    loaded = { ok: false, reason: `the addon cannot be looked for: ${String(error).split('\n', 1)[0]}` }
+  }
+  return loaded.ok ? { ok: true } : { ok: false, reason: loaded.reason }
+}
+
+/** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
+export function nativeTransport(options: TransportOptions = {}): Transport {
+  const { closeTimeout = CLOSE_TIMEOUT } = options
+  if (typeof closeTimeout !== 'number') {
+    throw argumentError('nativeTransport', 'closeTimeout', 'a number', closeTimeout)
+  }
+  if (!(closeTimeout >= 0 && closeTimeout <= 0x7fffffff)) {
+    throw rangeError('nativeTransport', 'closeTimeout', 'from 0 to 2147483647 milliseconds', closeTimeout)
+  }
+  loadNative()
+  if (loaded?.ok !== true) throw new Error(`the native transport can't be loaded: ${loaded?.reason}`)
+  return new NativeTransport(loaded.addon, Math.ceil(closeTimeout))
+}
+
+function checkPort(call: string, port: unknown): void {
+  if (typeof port !== 'number') throw argumentError(call, 'port', 'a number', port)
+  if (!Number.isInteger(port) || port < 0 || port > 0xffff) throw rangeError(call, 'port', 'from 0 to 65535', port)
+}
+
+class NativeTransport implements Transport, Station {
+  readonly name = 'native'
+  readonly metrics: TransportMetrics
+  readonly closeTimeout: number
+  readonly #addon: Addon
+  readonly #connections: (NativeConnection | undefined)[] = []
+  readonly #listeners = new Map<number, NativeListener>()
+  readonly #dials = new Set<NativeConnection>()
+  #link: Link | undefined
+  #sink: TransportSink | undefined
+  #later: NativeEvent[] = []
+  /** Connections and attempts that the engine has. */
+  #live = 0
+  #closing: Promise<void> | undefined
+  #closed: () => void = () => undefined
+
+  constructor(addon: Addon, closeTimeout: number) {
+    this.#addon = addon
+    this.closeTimeout = closeTimeout
+    const bytesOut = (): number => this.#link?.bytesOut ?? 0
+    this.metrics = {
+      connections: 0, opened: 0, bytesIn: 0, get bytesOut() { return bytesOut() }, chunksIn: 0, batches: 0,
+    }
+  }
+
+  get link(): Link {
+    return this.#link as Link
+  }
+
+  open(sink: TransportSink): void {
+    if (this.#sink !== undefined) throw new Error('transport: open must be called once')
+    this.#assertNotClosed('open')
+    this.#sink = sink
+    this.#link = new Link(
+      this.#addon,
+      this.closeTimeout,
+      (count) => { this.#batch(count) },
+      () => { this.#closed() },
+    )
+  }
+
+  listen(options: ListenOptions): TransportListener {
+    this.#assertOpen('listen')
+    const { host, port, backlog = BACKLOG } = options
+    checkPort('listen', port)
+    if (!Number.isInteger(backlog) || backlog < 0 || backlog > 0x7fffffff) {
+      throw rangeError('listen', 'backlog', 'from 0 to 2147483647', backlog)
+    }
+    const listener = new NativeListener(this)
+    if (host === undefined || isIP(host) !== 0) {
+      this.#listen(listener, host, port, backlog)
+      return listener
+    }
+    lookup(host, (error, address) => {
+      if (listener.closed || this.#closing !== undefined) return
+      if (error === null) this.#listen(listener, address, port, backlog)
+      else this.#listenFailed(listener, error as SocketError)
+    })
+    return listener
+  }
+
+  connect(options: ConnectOptions): TransportConnection {
+    this.#assertOpen('connect')
+    checkPort('connect', options.port)
+    if (typeof options.host !== 'string') throw argumentError('connect', 'host', 'a string', options.host)
+    const connection = new NativeConnection(this, undefined)
+    this.#dials.add(connection)
+    connection.start(options)
+    return connection
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      const link = this.#link
+      if (link === undefined) {
+        resolve()
+        return
+      }
+      this.#closed = resolve
+      this.#later = []
+      for (const listener of this.#listeners.values()) listener.close()
+      for (const connection of this.#dials) connection.close()
+      for (const connection of this.#connections) connection?.close()
+      this.#closeIfEmpty()
+    })
+    return this.#closing
+  }
+
+  later(event: NativeEvent): void {
+    if (this.#closing !== undefined) return
+    if (this.#later.push(event) === 1) process.nextTick(() => { this.#report([]) })
+  }
+
+  attempt(connection: NativeConnection, address: string, port: number): number {
+    const id = this.link.connect(address, port)
+    if (id > 0) this.#enter(connection, id)
+    return id
+  }
+
+  dialOver(connection: NativeConnection): void {
+    this.#dials.delete(connection)
+    // The engine may still have its attempt, and will say when that has ended.
+    if (connection.id !== 0) this.#connections[connection.id & INDEX_MASK] = undefined
+    if (this.#closing !== undefined) this.#closeIfEmpty()
+  }
+
+  listenerClosed(listener: NativeListener): void {
+    if (listener.id === 0) return
+    this.#listeners.delete(listener.id)
+    this.link.closeListener(listener.id)
+  }
+
+  #closeIfEmpty(): void {
+    if (this.#live === 0 && this.#dials.size === 0) this.link.close()
+  }
+
+  #listen(listener: NativeListener, host: string | undefined, port: number, backlog: number): void {
+    const { link } = this
+    let address = host ?? '::'
+    let id = link.listen(address, port, backlog, false)
+    // No IPv6 on this machine, or it is switched off.
+    const { EAFNOSUPPORT, EADDRNOTAVAIL, EINVAL } = constants.errno
+    if (host === undefined && (id === -EAFNOSUPPORT || id === -EADDRNOTAVAIL || id === -EINVAL)) {
+      address = '0.0.0.0'
+      id = link.listen(address, port, backlog, false)
+    }
+    if (id < 0) {
+      this.#listenFailed(listener, socketError(id, 'listen', host ?? address, port))
+      return
+    }
+    listener.id = id
+    this.#listeners.set(id, listener)
+    this.later(new NativeEvent('listening', undefined, listener, undefined, 0, undefined))
+  }
+
+  #listenFailed(listener: NativeListener, error: SocketError): void {
+    this.later(new NativeEvent('listen-failed', undefined, listener, undefined, 0, error))
+  }
+
+  #enter(connection: NativeConnection, id: number): void {
+    const index = id & INDEX_MASK
+    connection.id = id
+    this.#connections[index] = connection
+    this.#live++
+    this.link.reserveGauge(index)
+  }
+
+  /** The connection of an id that is still current. */
+  #find(id: number): NativeConnection | undefined {
+    const connection = this.#connections[id & INDEX_MASK]
+    return connection !== undefined && connection.id === id ? connection : undefined
+  }
+
+  /** One loop turn's records. */
+  #batch(count: number): void {
+    const { records } = this.link
+    const events: NativeEvent[] = []
+    for (let i = 0, at = 0; i < count; i++, at += RECORD_WORDS) {
+      const event = records[at] === Record.data ? this.#data(records, at) : this.#other(records, at)
+      if (event !== undefined) events.push(event)
+    }
+    if (this.#closing === undefined) this.#report(events)
+    else this.#closeIfEmpty()
+  }
+
+  #data(records: Int32Array, at: number): NativeEvent | undefined {
+    const connection = this.#find(records[at + 1])
+    if (connection === undefined || this.#closing !== undefined) return undefined
+    const length = records[at + 4]
+    const { metrics } = this
+    metrics.bytesIn += length
+    metrics.chunksIn += 1
+    const data = this.link.view(records[at + 2], records[at + 3], length)
+    return new NativeEvent('data', connection, undefined, data, 0, undefined)
+  }
+
+  #other(records: Int32Array, at: number): NativeEvent | undefined {
+    const id = records[at + 1]
+    switch (records[at]) {
+      case Record.accepted:
+        return this.#accepted(records, at)
+      case Record.acceptFailed: {
+        const listener = this.#listeners.get(id)
+        if (listener === undefined) return undefined
+        const { address, port } = listener.address ?? {}
+        const error = socketError(records[at + 2], 'accept', address, port)
+        return new NativeEvent('accept-failed', undefined, listener, undefined, 0, error)
+      }
+      case Record.connected:
+        return this.#connected(this.#find(id))
+      case Record.end:
+        return this.#connectionEvent('end', id, 0)
+      case Record.written:
+        return this.#connectionEvent('written', id, records[at + 2])
+      case Record.closed:
+        return this.#ended(id, records[at + 2], CALLS[records[at + 3]])
+      case Record.slabRetired:
+        this.link.slabRetired(id)
+        return undefined
+      case Record.slabsShort:
+        this.link.slabsShort()
+        return undefined
+    }
+    return undefined
+  }
+
+  #connectionEvent(kind: 'end' | 'written', id: number, bytes: number): NativeEvent | undefined {
+    const connection = this.#find(id)
+    return connection === undefined ? undefined : new NativeEvent(kind, connection, undefined, undefined, bytes, undefined)
+  }
+
+  #accepted(records: Int32Array, at: number): NativeEvent | undefined {
+    const connection = new NativeConnection(this, this.#listeners.get(records[at + 2]))
+    connection.accepted(records, at)
+    this.#enter(connection, records[at + 1])
+    this.metrics.connections += 1
+    this.metrics.opened += 1
+    if (this.#closing !== undefined || connection.listener === undefined) connection.abort()
+    return new NativeEvent('accepted', connection, undefined, undefined, 0, undefined)
+  }
+
+  #connected(connection: NativeConnection | undefined): NativeEvent | undefined {
+    if (connection?.dial === undefined) return undefined
+    const closing = connection.dial.closing
+    this.#dials.delete(connection)
+    this.metrics.connections += 1
+    this.metrics.opened += 1
+    connection.connected()
+    return closing ? undefined : new NativeEvent('connected', connection, undefined, undefined, 0, undefined)
+  }
+
+  #ended(id: number, errno: number, call: string): NativeEvent | undefined {
+    this.#live--
+    const connection = this.#find(id)
+    if (connection === undefined) return undefined
+    this.#connections[id & INDEX_MASK] = undefined
+    if (connection.dial !== undefined) {
+      connection.id = 0
+      connection.dial.attemptFailed(errno)
+      return undefined
+    }
+    this.metrics.connections -= 1
+    connection.ended()
+    const error = errno === 0 ? undefined : socketError(errno, call)
+    return new NativeEvent('closed', connection, undefined, undefined, 0, error)
+  }
+
+  /** Calls the sink with what waits to be reported, then with these. */
+  #report(events: NativeEvent[]): void {
+    if (this.#later.length > 0) {
+      events = [...this.#laterEvents(), ...events]
+      this.#later = []
+    }
+    if (events.length === 0 || this.#sink === undefined || this.#closing !== undefined) return
+    this.metrics.batches += 1
+    this.#sink(events)
+  }
+
+  #laterEvents(): NativeEvent[] {
+    return this.#later.filter(({ kind, listener }) => {
+      if (listener === undefined) return true
+      if (listener.closed) return false
+      if (kind === 'listening') listener.address = askAddress((words) => this.link.listenerAddress(listener.id, words))
+      return true
+    })
+  }
+
+  #assertOpen(call: string): void {
+    if (this.#sink === undefined) throw new Error(`transport: ${call} before open`)
+    this.#assertNotClosed(call)
+  }
+
+  #assertNotClosed(call: string): void {
+    if (this.#closing !== undefined) throw new Error(`transport: ${call} after close`)
+  }
+}
