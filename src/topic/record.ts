@@ -92,22 +92,39 @@ type Resolved<A, V> = {
   [K in keyof A]: A[K] extends Wildcard ? (K extends keyof V ? V[K] : never) : A[K]
 }
 
-/** Constructor of one type of records; also what tells them apart (`type.is`). */
-export interface RecordType<L extends string, N extends readonly string[], V extends readonly unknown[]> {
+/**
+ * Constructor of one type of records; also what tells them apart (`type.is`). `V` are the types that
+ * the fields of messages have, `W` those that the constructor takes.
+ */
+export interface RecordType<
+  L extends string,
+  N extends readonly string[],
+  V extends readonly unknown[],
+  W extends readonly unknown[] = V,
+> {
   /** Makes a message, or a topic where an argument is or contains a wildcard. */
-  <const A extends TopicArguments<V>>(...args: A): RecordOf<L, N, Resolved<A, V>>
+  <const A extends TopicArguments<W>>(...args: A): RecordOf<L, N, Resolved<A, V>>
   readonly label: L
   readonly fields: N
   /** @internal */
   readonly kind: RecordKind
   /** Whether `value` is a record of this kind. */
   is(value: unknown): value is RecordOf<L, N, V>
-  /** Types the fields; the value is the same constructor. `defineRecord('says', ['who', 'what']).of<[string, string]>()` */
-  of<W extends { readonly [K in keyof N]: unknown }>(): RecordType<L, N, W extends readonly unknown[] ? W : never>
+  /**
+   * Types the fields; the value is the same constructor.
+   * `defineRecord('says', ['who', 'what']).of<[string, string]>()`; a second list of types is for
+   * fields in which more may be sent than comes.
+   */
+  of<F extends { readonly [K in keyof N]: unknown }, G extends { readonly [K in keyof N]: unknown } = F>(): RecordType<
+    L,
+    N,
+    F extends readonly unknown[] ? F : never,
+    G extends readonly unknown[] ? G : never
+  >
 }
 
 /** The type of the records that a constructor makes. `type Says = RecordFrom<typeof says>` */
-export type RecordFrom<T> = T extends RecordType<infer L, infer N, infer V> ? RecordOf<L, N, V> : never
+export type RecordFrom<T> = T extends { is(value: unknown): value is infer R } ? R : never
 
 /** @internal */
 export interface AnyRecordType {

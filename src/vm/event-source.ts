@@ -11,7 +11,10 @@ import { argumentError } from '../support/errors.js'
 export interface EventSink<T> {
   /** Sends `[source, value]` in the ground VM, now or as soon as the VM is free. Ignored after release. */
   fire(value: T): void
-  /** Calls back once the ground VM has nothing more to do, before it waits for events again. */
+  /**
+   * Calls back once the ground VM has nothing more to do, before it waits for events again; or after
+   * some slices of work, if it is never done.
+   */
   whenIdle(callback: () => void): void
 }
 

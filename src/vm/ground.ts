@@ -15,6 +15,9 @@ import { Vm, type Ground } from './vm.js'
 /** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
 const SLICE = 20_000
 
+/** Slices after which `whenIdle` calls back although the VM never was idle. */
+const BUSY_SLICES_MAX = 4
+
 export interface GroundVmOptions {
   /** Name of the first process, for logs. Default `main`. */
   readonly name?: string | undefined
@@ -68,6 +71,7 @@ class GroundLoop implements Ground {
   private stopping: { readonly reason: unknown } | undefined
   private running = false
   private resuming = false
+  private busySlices = 0
   private ended = false
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
@@ -162,6 +166,7 @@ class GroundLoop implements Ground {
           this.vm.runRound()
         }
         if (this.work > limit) {
+          if (++this.busySlices >= BUSY_SLICES_MAX) this.callIdle()
           this.resume()
           break
         }
@@ -190,6 +195,7 @@ class GroundLoop implements Ground {
   }
 
   private callIdle(): void {
+    this.busySlices = 0
     const callbacks = this.idleCallbacks
     this.idleCallbacks = []
     for (const callback of callbacks) callback()

@@ -1,0 +1,440 @@
+/**
+ * The process behind both TCP drivers: turns demand in the VM into sockets, and sockets into presence.
+ *
+ * It watches, with interest `everything`, who wants to listen and who wants to connect; keeps one
+ * transport while there is any socket; and hands each event of a socket to its conversation. One
+ * process does it all, so that what it sends keeps the order in which it happened.
+ */
+import { argumentError, rangeError } from '../support/errors.js'
+import { log } from '../support/log.js'
+import { _, isGround, mapKey } from '../topic/index.js'
+import {
+  deleteEndpoint,
+  eventSource,
+  sendMessage,
+  spawn,
+  type Action,
+  type ActionTree,
+  type EventSink,
+} from '../vm/index.js'
+import { endpoint } from '../dsl/index.js'
+import { openTransport, type TransportName } from '../transport/choose.js'
+import type {
+  SocketError,
+  Transport,
+  TransportConnection,
+  TransportEvent,
+  TransportListener,
+} from '../transport/transport.js'
+import { Conversation, type Flow } from './tcp-conversation.js'
+import {
+  tcpAddress,
+  tcpChannel,
+  tcpError,
+  tcpHandle,
+  tcpListener,
+  tcpListening,
+  type TcpAddress,
+  type TcpChannel,
+  type TcpHandle,
+  type TcpListener,
+} from './tcp-records.js'
+
+export interface TcpOptions {
+  /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
+  readonly transport?: TransportName | undefined
+  /** Name or address that listeners bind to. Default: all interfaces. */
+  readonly host?: string | undefined
+  /** Length of each listener's accept queue. Default 511. */
+  readonly backlog?: number | undefined
+  /**
+   * Keep the outbound flow open after the peer's eof, until the program sends eof, deletes its
+   * endpoints or quits. Default false: what the program sends in reaction to the eof is still
+   * delivered, then the connection closes.
+   */
+  readonly allowHalfOpen?: boolean | undefined
+  /** Milliseconds to wait for the peer's eof after the program's own. Default: for ever. */
+  readonly halfCloseTimeout?: number | undefined
+  /** Milliseconds that a closing connection may take to hand queued bytes to the kernel. Default 10,000. */
+  readonly closeTimeout?: number | undefined
+  /** Called with each transport that is opened: for its metrics. */
+  readonly onTransport?: ((transport: Transport) => void) | undefined
+}
+
+/** Makes the flow of one connection. */
+export type FlowFactory = (conversation: Conversation) => Flow
+
+const known = new Set<string>([
+  'transport',
+  'host',
+  'backlog',
+  'allowHalfOpen',
+  'halfCloseTimeout',
+  'closeTimeout',
+  'onTransport',
+] satisfies (keyof TcpOptions)[])
+
+/** @internal */
+export function tcpDriver(call: string, options: TcpOptions, makeFlow: FlowFactory): Action {
+  checkOptions(call, options)
+  return spawn(() => new TcpDriver(options, makeFlow).boot(), { name: call })
+}
+
+function checkOptions(call: string, options: TcpOptions): void {
+  if (typeof options !== 'object' || options === null) throw argumentError(call, 'options', 'an object', options)
+  for (const key of Object.keys(options)) {
+    if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
+  }
+  const { transport = 'auto', host, backlog, halfCloseTimeout, closeTimeout } = options
+  if (!['native', 'node', 'auto'].includes(transport)) {
+    throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
+  }
+  if (host !== undefined && typeof host !== 'string') throw argumentError(call, 'options.host', 'a string', host)
+  for (const [name, value] of Object.entries({ backlog, halfCloseTimeout, closeTimeout })) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
+      throw argumentError(call, `options.${name}`, 'a non-negative integer', value)
+    }
+  }
+}
+
+/** What the source fires: events of the sockets, or the news that the VM was idle. */
+type Fired = readonly TransportEvent[] | 'idle'
+
+/** A port that somebody wants to listen on. */
+interface Listener {
+  readonly local: TcpListener
+  demand: number
+  /** Whether there is, or soon will be, a socket. */
+  active: boolean
+  socket: TransportListener | undefined
+}
+
+/** An outbound connection that somebody wants. */
+interface Handle {
+  readonly key: unknown
+  readonly local: TcpHandle
+  readonly remote: TcpAddress
+  demand: number
+  /** Whether there is, or soon will be, a connection. */
+  active: boolean
+  socket: TransportConnection | undefined
+}
+
+class TcpDriver {
+  private readonly options: TcpOptions
+  private readonly makeFlow: FlowFactory
+  private readonly listeners = new Map<number, Listener>()
+  private readonly handles = new Map<unknown, Handle>()
+  /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
+  private fresh: Conversation[] = []
+  private finished: Conversation[] = []
+  private idleWanted = false
+
+  /** Sockets that are not closed yet. The transport is held while there are any. */
+  private sockets = 0
+  private transport: Transport | undefined
+  private wanted = false
+  /** How many transports have been given up, and opened: a new one may be wanted before the last is open. */
+  private epoch = 0
+  private opened = 0
+  /** What waits for the transport of an epoch. */
+  private waiting: { readonly epoch: number; readonly use: (transport: Transport) => void }[] = []
+  private sink: EventSink<Fired> | undefined
+
+  private readonly source = eventSource<Fired>('tcp', (sink) => this.openTransport(sink))
+
+  constructor(options: TcpOptions, makeFlow: FlowFactory) {
+    this.options = options
+    this.makeFlow = makeFlow
+  }
+
+  boot(): ActionTree {
+    const everything = { interest: 'everything' as const }
+    const listening = {
+      ...everything,
+      onPresence: (topic: TcpChannel) => this.listenerWanted(topic),
+      onAbsence: (topic: TcpChannel) => this.listenerUnwanted(topic),
+    }
+    const connecting = {
+      ...everything,
+      onPresence: (topic: TcpChannel) => this.handleWanted(topic),
+      onAbsence: (topic: TcpChannel) => this.handleUnwanted(topic),
+    }
+    return [
+      endpoint.publisher(tcpError(_, _, _)),
+      endpoint.publisher(tcpChannel(_, tcpListener(_), _), listening),
+      endpoint.subscriber(tcpChannel(tcpListener(_), _, _), listening),
+      endpoint.publisher(tcpChannel(tcpAddress(_, _), tcpHandle(_), _), connecting),
+      endpoint.subscriber(tcpChannel(tcpHandle(_), tcpAddress(_, _), _), connecting),
+    ]
+  }
+
+  // Demand
+
+  /** The listener that a topic asks for: a definite port, and anyone as the remote end. */
+  private listenerOf({ source, destination }: TcpChannel): number | undefined {
+    const [local, remote] = tcpListener.is(destination) ? [destination, source] : [source as TcpListener, destination]
+    return isGround(local) && !isGround(remote) ? local.port : undefined
+  }
+
+  private listenerWanted(topic: TcpChannel): ActionTree {
+    const port = this.listenerOf(topic)
+    if (port === undefined) return undefined
+    let listener = this.listeners.get(port)
+    if (listener === undefined) {
+      listener = { local: tcpListener(port), demand: 0, active: false, socket: undefined }
+      this.listeners.set(port, listener)
+    }
+    listener.demand++
+    return listener.active ? undefined : this.listen(listener)
+  }
+
+  private listen(listener: Listener): ActionTree {
+    const { port } = listener.local
+    if (!isPort(port, 0)) return this.failed(listener.local, undefined, badAddress('listen', port, 0))
+    listener.active = true
+    return this.hold((transport) => {
+      if (!listener.active) return
+      const { host, backlog } = this.options
+      listener.socket = transport.listen({ host, port, backlog })
+      listener.socket.context = listener
+    })
+  }
+
+  private listenerUnwanted(topic: TcpChannel): ActionTree {
+    const port = this.listenerOf(topic)
+    const listener = port === undefined ? undefined : this.listeners.get(port)
+    if (listener === undefined || --listener.demand > 0) return undefined
+    this.listeners.delete(listener.local.port)
+    if (!listener.active) return undefined
+    listener.active = false
+    listener.socket?.close()
+    return [deleteEndpoint(listener), this.letGo()]
+  }
+
+  private handleOf({ source, destination }: TcpChannel): [TcpHandle, TcpAddress] | undefined {
+    const [local, remote] = tcpHandle.is(source) ? [source, destination] : [destination, source]
+    return isGround(local) && isGround(remote) ? [local as TcpHandle, remote as TcpAddress] : undefined
+  }
+
+  private handleWanted(topic: TcpChannel): ActionTree {
+    const ends = this.handleOf(topic)
+    if (ends === undefined) return undefined
+    const key = mapKey(ends)
+    let handle = this.handles.get(key)
+    if (handle === undefined) {
+      const [local, remote] = ends
+      handle = { key, local, remote, demand: 0, active: false, socket: undefined }
+      this.handles.set(key, handle)
+    }
+    handle.demand++
+    return handle.active ? undefined : this.connect(handle)
+  }
+
+  private connect(handle: Handle): ActionTree {
+    const { local, remote } = handle
+    if (typeof remote.host !== 'string' || !isPort(remote.port, 1)) {
+      return this.failed(local, remote, badAddress('connect', remote, 1))
+    }
+    handle.active = true
+    handle.socket = undefined
+    return this.hold((transport) => {
+      if (!handle.active) return
+      handle.socket = transport.connect({ host: remote.host, port: remote.port })
+      handle.socket.context = handle
+    })
+  }
+
+  private handleUnwanted(topic: TcpChannel): ActionTree {
+    const ends = this.handleOf(topic)
+    const handle = ends === undefined ? undefined : this.handles.get(mapKey(ends))
+    if (handle === undefined || --handle.demand > 0) return undefined
+    this.handles.delete(handle.key)
+    if (!handle.active) return undefined
+    const { socket } = handle
+    if (socket === undefined) {
+      handle.active = false
+      return this.letGo()
+    }
+    // A conversation closes by itself, as its peers go; an attempt to connect is given up here.
+    if (socket.context === handle) socket.abort()
+    return undefined
+  }
+
+  // The transport
+
+  private openTransport(sink: EventSink<Fired>): () => Promise<void> {
+    const { transport: name = 'auto', closeTimeout } = this.options
+    const transport = openTransport(name, { closeTimeout })
+    const epoch = this.opened++
+    if (epoch === this.epoch) this.transport = transport
+    this.sink = sink
+    this.idleWanted = false
+    transport.open((events) => {
+      sink.fire(events)
+    })
+    this.options.onTransport?.(transport)
+    const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
+    this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
+    for (const { use } of waiting) use(transport)
+    return () => transport.close()
+  }
+
+  /** Does something with the transport, which is opened first if this is the first socket. */
+  private hold(use: (transport: Transport) => void): ActionTree {
+    this.sockets++
+    if (this.transport !== undefined) {
+      use(this.transport)
+      return undefined
+    }
+    this.waiting.push({ epoch: this.epoch, use })
+    if (this.wanted) return undefined
+    this.wanted = true
+    return endpoint.subscriber([this.source, _], {
+      name: this.source,
+      onMessage: ([, fired]) => (fired === 'idle' ? this.idle() : this.handle(fired)),
+    })
+  }
+
+  /** A socket is closed. The transport goes with the last one. */
+  private letGo(): ActionTree {
+    if (--this.sockets > 0) return undefined
+    this.wanted = false
+    this.transport = undefined
+    this.epoch++
+    return deleteEndpoint(this.source)
+  }
+
+  private handle(events: readonly TransportEvent[]): ActionTree {
+    const actions: ActionTree[] = []
+    for (let i = 0; i < events.length; i++) {
+      const event = events[i]
+      const context = event.connection?.context
+      const action = context instanceof Conversation ? context.handle(event) : this.handleOther(event)
+      if (action !== undefined) actions.push(action)
+    }
+    return actions
+  }
+
+  private handleOther(event: TransportEvent): ActionTree {
+    const listener = event.listener?.context as Listener | undefined
+    switch (event.kind) {
+      case 'accepted':
+        return this.accepted(event.connection as TransportConnection)
+      case 'connected':
+        return this.connected(event.connection as TransportConnection)
+      case 'listening':
+        return listener && this.listening(listener)
+      case 'listen-failed':
+        return listener && this.listenFailed(listener, event.error as SocketError)
+      case 'accept-failed':
+        return listener && this.failed(listener.local, undefined, event.error as SocketError)
+      case 'closed':
+        return this.connectFailed(event)
+      default:
+        return undefined
+    }
+  }
+
+  private listening(listener: Listener): ActionTree {
+    const address = listener.socket?.address
+    if (address === undefined || listener.demand === 0) return undefined
+    log('info', 'listening', { ...address })
+    const where = tcpListening(listener.local, tcpAddress(address.address, address.port))
+    return endpoint.publisher(where, { name: listener })
+  }
+
+  private listenFailed(listener: Listener, error: SocketError): ActionTree {
+    if (!listener.active) return undefined
+    listener.active = false
+    listener.socket = undefined
+    return [this.failed(listener.local, undefined, error), this.letGo()]
+  }
+
+  private accepted(socket: TransportConnection): ActionTree {
+    const listener = socket.listener?.context as Listener
+    const address = socket.remote
+    const remote = tcpAddress(address?.address ?? '', address?.port ?? 0)
+    this.sockets++
+    if (!listener.active) {
+      // The last interest in the listener went in this very turn.
+      socket.context = undefined
+      socket.close()
+      return undefined
+    }
+    return this.converse(socket, remote, listener.local)
+  }
+
+  private connected(socket: TransportConnection): ActionTree {
+    const handle = socket.context as Handle
+    return this.converse(socket, handle.remote, handle.local, () => {
+      handle.active = false
+    })
+  }
+
+  private converse(
+    socket: TransportConnection,
+    remote: TcpAddress,
+    local: TcpListener | TcpHandle,
+    onLeave?: () => void,
+  ): ActionTree {
+    const { allowHalfOpen = false, halfCloseTimeout } = this.options
+    const conversation = new Conversation(socket, remote, local, this, { allowHalfOpen, halfCloseTimeout, onLeave })
+    conversation.flow = this.makeFlow(conversation)
+    socket.context = conversation
+    this.fresh.push(conversation)
+    this.wantIdle()
+    return conversation.open()
+  }
+
+  private connectFailed(event: TransportEvent): ActionTree {
+    const handle = event.connection?.context as Handle | undefined
+    if (handle === undefined) return this.letGo()
+    handle.active = false
+    handle.socket = undefined
+    const failed = event.error === undefined ? undefined : this.failed(handle.local, handle.remote, event.error)
+    return [failed, this.letGo()]
+  }
+
+  private failed(local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError): ActionTree {
+    log('warning', error.message, { local, remote, reason: error })
+    return sendMessage(tcpError(local, remote, error))
+  }
+
+  // What waits for the VM to be idle
+
+  settleLater(conversation: Conversation): void {
+    this.finished.push(conversation)
+    this.wantIdle()
+  }
+
+  gone(_conversation: Conversation): ActionTree {
+    return this.letGo()
+  }
+
+  private wantIdle(): void {
+    if (this.idleWanted) return
+    this.idleWanted = true
+    const { sink } = this
+    sink?.whenIdle(() => {
+      sink.fire('idle')
+    })
+  }
+
+  private idle(): ActionTree {
+    this.idleWanted = false
+    const { fresh, finished } = this
+    this.fresh = []
+    this.finished = []
+    return [fresh.map((conversation) => conversation.release()), finished.map((conversation) => conversation.settle())]
+  }
+}
+
+function isPort(port: unknown, lowest: number): port is number {
+  return Number.isInteger(port) && (port as number) >= lowest && (port as number) <= 65535
+}
+
+function badAddress(syscall: string, got: unknown, lowest: number): SocketError {
+  const error = rangeError(syscall, 'address', `a host and a port from ${lowest} to 65535`, got)
+  return Object.assign(error, { errno: -22, syscall }) as unknown as SocketError
+}

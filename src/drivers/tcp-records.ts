@@ -1,0 +1,55 @@
+/** The records that programs and the TCP drivers exchange. */
+import { defineRecord, type RecordFrom } from '../topic/index.js'
+import type { SocketError } from '../transport/transport.js'
+
+/** The subpacket that says that no more bytes will come in its direction. */
+export const eof: unique symbol = Symbol('eof')
+export type Eof = typeof eof
+
+/** A remote address: `host` as text, `port` as a number. */
+export const tcpAddress = defineRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
+export type TcpAddress = RecordFrom<typeof tcpAddress>
+
+/** A local address with a port that the kernel assigns. `id`, any value, names one connection. */
+export const tcpHandle = defineRecord('tcp-handle', ['id']).of<[id: unknown]>()
+export type TcpHandle = RecordFrom<typeof tcpHandle>
+
+/** A local address with a port of the program's choice; 0 lets the kernel choose (see `tcpListening`). */
+export const tcpListener = defineRecord('tcp-listener', ['port']).of<[port: number]>()
+export type TcpListener = RecordFrom<typeof tcpListener>
+
+/** Either end of a connection. */
+export type TcpEnd = TcpAddress | TcpHandle | TcpListener
+
+/** Feedback of flow control: so many more bytes, or lines, are welcome. */
+export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
+export type TcpCredit = RecordFrom<typeof tcpCredit>
+
+/** Feedback of flow control: how incoming bytes are cut into subpackets. Resets credit to 0. */
+export const tcpMode = defineRecord('tcp-mode', ['mode']).of<[mode: 'lines' | 'bytes']>()
+export type TcpMode = RecordFrom<typeof tcpMode>
+
+/**
+ * What travels over a connection, one flow each way. Received subpackets are a `Buffer` or `eof`; to
+ * be sent, any `Uint8Array` will do, with `tcpBare` a string too (as UTF-8).
+ */
+export const tcpChannel = defineRecord('tcp-channel', ['source', 'destination', 'subpacket']).of<
+  [source: TcpEnd, destination: TcpEnd, subpacket: Buffer | Eof],
+  [source: TcpEnd, destination: TcpEnd, subpacket: Uint8Array | string | Eof | TcpCredit | TcpMode]
+>()
+export type TcpChannel = RecordFrom<typeof tcpChannel>
+
+/** Published while a listener is bound: where it really listens. */
+export const tcpListening = defineRecord('tcp-listening', ['listener', 'address']).of<
+  [listener: TcpListener, address: TcpAddress]
+>()
+export type TcpListening = RecordFrom<typeof tcpListening>
+
+/**
+ * Published when a listen, an accept or a connect failed. `remote` is undefined for listeners.
+ * Nothing is retried.
+ */
+export const tcpError = defineRecord('tcp-error', ['local', 'remote', 'error']).of<
+  [local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError]
+>()
+export type TcpError = RecordFrom<typeof tcpError>
