@@ -1,0 +1,63 @@
+/** Lint rules: type-checked strict rules, and limits on what one has to read at once. */
+import eslint from '@eslint/js'
+import globals from './scripts/globals.mjs'
+import tseslint from 'typescript-eslint'
+
+const LIMITS = {
+  'max-lines': ['error', 400],
+  'max-lines-per-function': ['error', { max: 70, skipComments: true }],
+  'max-len': ['error', { code: 110, ignoreUrls: true }],
+}
+
+export default tseslint.config(
+  { ignores: ['dist/', 'build/', 'node_modules/', '.tap/', 'bench/**/*.js', 'bench/**/*.mjs'] },
+  eslint.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: {
+      parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname },
+    },
+    rules: {
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      // Numbers in texts are as clear as their conversions.
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      // Short arrow functions that are called for their effect read best on one line.
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      // The compiler checks for these with better knowledge of the index signatures.
+      '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: true }],
+      // Promise.reject and throw pass on what was given: reasons are any value here.
+      '@typescript-eslint/prefer-promise-reject-errors': 'off',
+      '@typescript-eslint/only-throw-error': 'off',
+      // Type parameters that are used once document what a caller may name.
+      '@typescript-eslint/no-unnecessary-type-parameters': 'off',
+      // Overflows its stack on recursive types, as those of tap.
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
+      'no-undef': 'off',
+    },
+  },
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      // Tests say what comes on purpose, and tap's subtests needn't await anything.
+      '@typescript-eslint/require-await': 'off',
+      '@typescript-eslint/no-floating-promises': 'off',
+      '@typescript-eslint/no-non-null-assertion': 'off',
+    },
+  },
+  { files: ['**/*.js', '**/*.mjs'], languageOptions: { globals } },
+  {
+    rules: {
+      ...LIMITS,
+      eqeqeq: 'error',
+      'no-console': 'off',
+      'no-var': 'error',
+      'prefer-const': 'error',
+      semi: ['error', 'never'],
+      quotes: ['error', 'single', { avoidEscape: true }],
+    },
+  },
+  { files: ['test/**/*.ts'], rules: { 'max-lines-per-function': 'off' } },
+)

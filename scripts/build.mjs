@@ -1,0 +1,76 @@
+/**
+ * `npm run build`: the addon with node-gyp, the TypeScript with tsc, both only where something changed.
+ * Without a usable compiler the addon is left out with one line: the node transport works without it.
+ */
+import { existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { CI, ROOT, StepFailed, changedAt, filesBelow, main, run, say, seconds, step, upToDate } from './steps.mjs'
+
+const ADDON = 'build/Release/marketplace.node'
+const NODE_GYP = 'node_modules/node-gyp/bin/node-gyp.js'
+const TSC = 'node_modules/typescript/bin/tsc'
+const STAMP = 'dist/.built'
+const SOURCES = ['src', 'examples', 'test', 'bench']
+
+/** Node's own headers, if they were installed with it: then node-gyp needn't download any. */
+function nodeDirectory() {
+  const prefix = dirname(dirname(realpathSync(process.execPath)))
+  return existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : []
+}
+
+export async function buildAddon() {
+  if (!existsSync(join(ROOT, 'binding.gyp'))) return
+  // Both are checked: node-gyp leaves an addon alone that is newer than its objects.
+  const sources = ['binding.gyp', ...filesBelow('native/engine'), ...filesBelow('native/binding')]
+  if (upToDate(ADDON, sources)) return
+  const start = performance.now()
+  const configured = upToDate('build/config.gypi', ['binding.gyp'])
+  const args = configured ? ['build'] : ['rebuild']
+  const { code, output } = await run(process.execPath, [
+    NODE_GYP, ...args, '--release', '--jobs=max', ...nodeDirectory(),
+  ])
+  if (code === 0) {
+    say(`addon: built in ${seconds(start)}`)
+    return
+  }
+  rmSync(join(ROOT, ADDON), { force: true })
+  if (CI && process.platform === 'linux') {
+    process.stderr.write(`${output.trimEnd()}\n`)
+    throw new StepFailed('addon: failed')
+  }
+  mkdirSync(join(ROOT, 'build'), { recursive: true })
+  writeFileSync(join(ROOT, 'build/addon.log'), output)
+  say(`addon: can't be built on ${process.platform} ${process.arch}; going on with node:net (see build/addon.log)`)
+}
+
+/** Removes compiled files whose source is gone, so that no test of yesterday runs. */
+function removeStale() {
+  for (const file of SOURCES.flatMap((folder) => filesBelow(`dist/${folder}`))) {
+    const source = file.replace(/^dist\//, '').replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts')
+    if (!existsSync(join(ROOT, source))) rmSync(join(ROOT, file))
+  }
+}
+
+export async function buildTypeScript() {
+  removeStale()
+  const sources = SOURCES.flatMap(filesBelow).filter((file) => file.endsWith('.ts'))
+  const compiled = sources.filter((file) => !file.endsWith('.d.ts')).map((file) => `dist/${file.slice(0, -3)}.js`)
+  const complete = compiled.every((file) => changedAt(file) > 0)
+  // tsc's own notes say that these were written; it would not write them again.
+  if (!complete) rmSync(join(ROOT, 'dist/.tsbuildinfo'), { force: true })
+  const inputs = ['tsconfig.json', 'node_modules/.package-lock.json', ...sources]
+  if (complete && upToDate(STAMP, inputs)) return
+  const began = Date.now()
+  await step('typescript', process.execPath, [TSC, '-p', '.'])
+  writeFileSync(join(ROOT, STAMP), `${began}\n`)
+}
+
+export async function build() {
+  await buildAddon()
+  await buildTypeScript()
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
+  await main(build)
+}

@@ -1,0 +1,66 @@
+/**
+ * `npm run lint`: eslint for the TypeScript and the scripts; for the C++ the compiler with warnings as
+ * errors, cppcheck, and clang-format. What isn't installed is named, and skipped; missing it isn't a failure.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, realpathSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { ROOT, filesBelow, main, say, step } from './steps.mjs'
+
+const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wpedantic']
+const CPPCHECK = [
+  '--enable=warning,performance,portability', '--inline-suppr', '--error-exitcode=1', '--std=c++20', '--quiet',
+  '--suppress=missingIncludeSystem', '--suppress=preprocessorErrorDirective', '--template=gcc', '-Inative/engine',
+]
+
+const works = (command, ...args) => spawnSync(command, args, { cwd: ROOT }).status === 0
+
+async function lintTypeScript() {
+  await step('eslint', process.execPath, ['node_modules/eslint/bin/eslint.js', '--max-warnings=0', '.'])
+}
+
+/** Node's headers and the wrapper's, as system headers: their warnings are not ours. */
+function bindingIncludes() {
+  const headers = join(dirname(dirname(realpathSync(process.execPath))), 'include/node')
+  if (!existsSync(join(headers, 'node_api.h'))) return undefined
+  return ['-isystem', headers, '-isystem', 'node_modules/node-addon-api', '-DNAPI_VERSION=9', '-DNAPI_CPP_EXCEPTIONS']
+}
+
+async function compile(name, sources, flags) {
+  const compiler = process.env.CXX ?? 'g++'
+  if (sources.length === 0) return
+  if (!works(compiler, '--version')) {
+    say(`${name}: skipped, there is no ${compiler}`)
+    return
+  }
+  const args = ['-std=c++20', '-fsyntax-only', ...WARNINGS, '-Inative', '-Inative/engine', ...flags, ...sources]
+  await step(name, compiler, args)
+}
+
+/** The npm package's program, if it runs on this machine. */
+function clangFormat() {
+  const found = [['node_modules/.bin/clang-format'], ['clang-format']].find(([path]) => works(path, '--version'))
+  return found?.[0]
+}
+
+async function lintCpp() {
+  const all = filesBelow('native').filter((file) => /\.(cc|h)$/.test(file))
+  if (all.length === 0) return
+  const units = (folder) => filesBelow(folder).filter((file) => file.endsWith('.cc'))
+  await compile('engine warnings', units('native/engine'), [])
+  const includes = bindingIncludes()
+  if (includes !== undefined) await compile('binding warnings', units('native/binding'), includes)
+  else say('binding warnings: skipped, Node was installed without its headers')
+  if (works('cppcheck', '--version')) await step('cppcheck', 'cppcheck', [...CPPCHECK, 'native'])
+  else say('cppcheck: skipped, it is not installed')
+  const formatter = clangFormat()
+  if (formatter === undefined) say('clang-format: skipped, it does not run here')
+  else if (existsSync(join(ROOT, '.clang-format'))) {
+    await step('clang-format', formatter, ['--dry-run', '-Werror', ...all])
+  }
+}
+
+await main(async () => {
+  await lintTypeScript()
+  await lintCpp()
+})

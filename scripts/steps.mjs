@@ -1,0 +1,99 @@
+/**
+ * What the scripts share: running a step quietly (one line when it works, everything when it fails),
+ * and knowing whether something is out of date. No dependencies: this runs before `npm ci`.
+ */
+import { spawn } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
+export const CI = Boolean(process.env.CI) && process.env.CI !== 'false'
+
+/** A failure that has already been explained; `main` prints nothing more about it. */
+export class StepFailed extends Error {
+  constructor(message, code = 1) {
+    super(message)
+    this.code = code
+  }
+}
+
+export const say = (text) => process.stdout.write(`${text}\n`)
+
+export const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`
+
+/**
+ * Runs a program to its end and resolves to `{ code, output }`; `onLine` hears the lines of stdout.
+ * A signal that ends this script ends the program too.
+ */
+export function run(command, args, { env, onLine, cwd = ROOT } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env: env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const output = []
+    let rest = ''
+    const forward = (signal) => {
+      child.kill(signal)
+      child.once('close', () => process.exit(signal === 'SIGINT' ? 130 : 143))
+    }
+    process.once('SIGINT', forward).once('SIGTERM', forward)
+    child.stdout.on('data', (chunk) => {
+      output.push(chunk)
+      if (onLine === undefined) return
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop()
+      lines.forEach((line) => onLine(line))
+    })
+    child.stderr.on('data', (chunk) => output.push(chunk))
+    child.on('error', reject)
+    child.on('close', (code, signal) => {
+      process.off('SIGINT', forward).off('SIGTERM', forward)
+      if (rest !== '') onLine?.(rest)
+      resolve({ code: code ?? `signal ${signal}`, output: Buffer.concat(output).toString() })
+    })
+  })
+}
+
+/** One step: a line that says what was done and how long it took, or all of its output and an error. */
+export async function step(name, command, args, options) {
+  const start = performance.now()
+  const { code, output } = await run(command, args, options)
+  if (code !== 0) {
+    process.stderr.write(`${output.trimEnd()}\n`)
+    throw new StepFailed(`${name}: failed (${code})`)
+  }
+  say(`${name}: done in ${seconds(start)}`)
+  return output
+}
+
+/** Runs a script's body; a failure becomes one line and the exit code. */
+export async function main(body) {
+  try {
+    await body()
+  } catch (error) {
+    process.stderr.write(`${error instanceof StepFailed ? error.message : error.stack}\n`)
+    process.exitCode = error.code > 0 ? error.code : 1
+  }
+}
+
+/** All files below `path` (or `path` itself, if it is a file), relative to the root. */
+export function filesBelow(path) {
+  const stat = statSync(join(ROOT, path), { throwIfNoEntry: false })
+  if (stat === undefined) return []
+  if (stat.isFile()) return [path]
+  return readdirSync(join(ROOT, path), { withFileTypes: true }).flatMap((entry) => {
+    const below = `${path}/${entry.name}`
+    if (entry.isDirectory()) return filesBelow(below)
+    return entry.isFile() ? [below] : []
+  })
+}
+
+/** When a file was changed, in milliseconds; 0 if there is none. */
+export function changedAt(path) {
+  return statSync(join(ROOT, path), { throwIfNoEntry: false })?.mtimeMs ?? 0
+}
+
+/** Whether `target` exists and is newer than all of `sources`. */
+export function upToDate(target, sources) {
+  const made = changedAt(target)
+  return made > 0 && sources.every((source) => changedAt(source) <= made)
+}

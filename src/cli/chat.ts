@@ -1,0 +1,28 @@
+/** `marketplace chat`: the chat server. */
+import type { Command } from 'commander'
+import type { SocketAddress } from '../transport/transport.js'
+import { addCommonOptions, type CommonOptions } from './options.js'
+import { startChat } from './programs.js'
+import { runServer } from './run-server.js'
+
+/** What to type to reach a server from its own machine. */
+export function clientArguments({ address, port }: SocketAddress): string {
+  const local = /^(127\.0\.0\.1|0\.0\.0\.0|::)$/.test(address)
+  return `${local ? 'localhost' : address} ${port}`
+}
+
+export function addChat(program: Command, done: (code: Promise<number>) => Promise<void>): void {
+  const command = program
+    .command('chat')
+    .summary('run the chat server')
+    .description('Run the chat server: everybody who connects talks to everybody else, line by line.')
+  addCommonOptions(command, 'name or address to listen on', 'port to listen on; 0: any free one')
+    .action((options: CommonOptions) => done(runServer({
+      name: 'chat',
+      start: startChat,
+      hints: (address) => [
+        `try it: run "telnet ${clientArguments(address)}" in two windows (or "nc ${clientArguments(address)}")`,
+        'Ctrl-C ends it',
+      ],
+    }, options)))
+}

@@ -1,0 +1,53 @@
+/** `marketplace connect HOST PORT`: the chat client. Lines of stdin go out, what comes goes to stdout. */
+import { Argument, type Command } from 'commander'
+import { openTransport } from '../transport/choose.js'
+import type { SocketError } from '../transport/transport.js'
+import { CommandError, explain } from './messages.js'
+import { addCommonOptions, parseHost, parsePort, type CommonOptions } from './options.js'
+import { Output } from './output.js'
+import { startChatClient } from './programs.js'
+import { onStopSignal } from './signals.js'
+import { watchTransport } from './watch.js'
+
+/** Resolves to the exit code when the connection has ended. */
+async function runClient({ host, port, transport: name }: CommonOptions): Promise<number> {
+  const output = new Output()
+  let failure: SocketError | undefined
+  const transport = watchTransport(openTransport(name), {
+    closed: (error) => {
+      failure = error
+      if (error !== undefined) output.explained(error)
+    },
+  })
+  const program = startChatClient({
+    transport, host, port, input: process.stdin, output: process.stdout,
+  })
+  let stopping = false
+  const stop = (): void => {
+    stopping = true
+    void program.stop()
+  }
+  output.onBroken = stop
+  const unwatch = onStopSignal(stop)
+  try {
+    await program
+  } finally {
+    await transport.close()
+    unwatch()
+  }
+  if (failure !== undefined && !stopping) throw new CommandError(explain(failure, host, port))
+  return 0
+}
+
+export function addConnect(program: Command, done: (code: Promise<number>) => Promise<void>): void {
+  const command = program
+    .command('connect')
+    .summary('run the chat client')
+    .description('Connect to a server: what is typed goes out line by line, what comes is printed.')
+    .addArgument(new Argument('[host]', 'the same as --host').argParser(parseHost))
+    .addArgument(new Argument('[port]', 'the same as --port').argParser(parsePort))
+  addCommonOptions(command, 'name or address to connect to', 'port to connect to')
+    .action((host: string | undefined, port: number | undefined, options: CommonOptions) => done(runClient({
+      ...options, host: host ?? options.host, port: port ?? options.port,
+    })))
+}

@@ -1,0 +1,67 @@
+/** How the commands put things: addresses, amounts, and what went wrong, in one line each. */
+import { isIPv6 } from 'node:net'
+import type { TransportMetrics } from '../transport/transport.js'
+
+/** A failure that is explained completely by its message. */
+export class CommandError extends Error {
+  constructor(message: string, readonly exitCode = 1) {
+    super(message)
+  }
+}
+
+/** `127.0.0.1:5999`, `[::1]:5999`. */
+export function formatAddress(host: string, port: number): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`
+}
+
+type Explanation = (host: string, port: number) => string
+
+const EXPLANATIONS: Readonly<Partial<Record<string, Explanation>>> = {
+  EADDRINUSE: (host, port) => `port ${port} of ${host} is in use; choose another one with --port`,
+  EACCES: (_host, port) => `port ${port} is not permitted to this user`,
+  EADDRNOTAVAIL: (host) => `${host} is not an address of this machine`,
+  ENOTFOUND: (host) => `unknown host ${host}`,
+  EAI_AGAIN: (host) => `unknown host ${host}: no name server answers`,
+  ECONNREFUSED: (host, port) => `${formatAddress(host, port)} refused the connection: nothing listens there`,
+  ETIMEDOUT: (host, port) => `${formatAddress(host, port)} does not answer`,
+  EHOSTUNREACH: (host) => `${host} can't be reached`,
+  ENETUNREACH: (host) => `${host} can't be reached`,
+  ECONNRESET: (host, port) => `${formatAddress(host, port)} reset the connection`,
+}
+
+/** Says in one line what an error means to the user who named this host and port. */
+export function explain(error: unknown, host: string, port: number): string {
+  if (!(error instanceof Error)) return String(error)
+  const code = (error as NodeJS.ErrnoException).code ?? ''
+  const text = EXPLANATIONS[code]?.(host, port) ?? firstLine(error)
+  return code === '' || text.includes(code) ? text : `${text} (${code})`
+}
+
+export function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return text.split('\n', 1)[0] ?? ''
+}
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const
+
+/** `999 B`, `1.2 kB`, `34 MB`. */
+export function formatBytes(bytes: number): string {
+  let amount = bytes
+  let unit = 0
+  while (amount >= 999.5 && unit < UNITS.length - 1) {
+    amount /= 1000
+    unit += 1
+  }
+  const digits = unit > 0 && amount < 9.95 ? 1 : 0
+  return `${amount.toFixed(digits)} ${UNITS[unit]}`
+}
+
+/** What a server is doing, in one line. `rate` is in messages per second. */
+export function formatStatus(metrics: Readonly<TransportMetrics>, rate: number): string {
+  const { connections, bytesIn, bytesOut } = metrics
+  const noun = connections === 1 ? 'connection' : 'connections'
+  return [
+    `${connections} ${noun}`, `${Math.round(rate).toLocaleString('en-US')} messages/s`,
+    `${formatBytes(bytesIn)} in`, `${formatBytes(bytesOut)} out`,
+  ].join(', ')
+}

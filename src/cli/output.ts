@@ -1,0 +1,65 @@
+/**
+ * The terminal: lines, and below them a status line that is redrawn in place and cleared at the end.
+ * Owns stdout's errors too: a reader that has gone away (EPIPE) mutes a command, it doesn't break it.
+ */
+import { subscribe } from 'node:diagnostics_channel'
+import { LOG_CHANNEL, logs, type LogRecord } from '../support/log.js'
+import { firstLine } from './messages.js'
+
+const CLEAR = '\r\x1b[K'
+
+export class Output {
+  readonly isTerminal: boolean
+  /** Called once, when nobody reads stdout any more. */
+  onBroken: (() => void) | undefined
+  #status = ''
+  #broken = false
+  readonly #explained = new Set<unknown>()
+
+  constructor() {
+    this.isTerminal = process.stdout.isTTY
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.#broken) return
+      if (error.code !== 'EPIPE') throw error
+      this.#broken = true
+      this.onBroken?.()
+    })
+    // A terminal's last line is ours: log records are printed around it.
+    subscribe(LOG_CHANNEL, (record) => { this.#log(record as LogRecord) })
+  }
+
+  line(text: string): void {
+    this.#write(`${this.#status === '' ? '' : CLEAR}${text}\n${this.#status}`)
+  }
+
+  /** Shows a status below the lines; an empty one clears it. Not for anything but a terminal. */
+  status(text: string): void {
+    if (!this.isTerminal || text === this.#status) return
+    this.#status = text.slice(0, Math.max(process.stdout.columns - 1, 20))
+    this.#write(`${CLEAR}${this.#status}`)
+  }
+
+  error(text: string): void {
+    const status = this.#status
+    this.status('')
+    process.stderr.write(`marketplace: ${text}\n`)
+    this.status(status)
+  }
+
+  /** The command itself tells the user of this error: the log needn't. */
+  explained(error: unknown): void {
+    this.#explained.add(error)
+  }
+
+  #log({ level, message, fields }: LogRecord): void {
+    if (!logs(level) || Object.values(fields).some((value) => this.#explained.has(value))) return
+    const details = Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => ` ${name}=${value instanceof Error ? firstLine(value) : String(value)}`)
+    this.error(`${level}: ${message}${details.join('')}`)
+  }
+
+  #write(text: string): void {
+    if (!this.#broken) process.stdout.write(text)
+  }
+}
