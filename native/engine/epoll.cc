@@ -93,40 +93,54 @@ int EpollBackend::turn(BackendSink& sink) {
     ready_count_ = count;
   }
   while (ready_next_ < ready_count_ && sink.ready_for_more()) {
-    dispatch(sink, ready_[static_cast<size_t>(ready_next_++)]);
+    // One that found no memory is the first of the next turn; one that had some is not, or it
+    // could use up all of it again.
+    if (dispatch(sink, ready_[static_cast<size_t>(ready_next_)])) ready_next_++;
   }
   return 0;
 }
 
-void EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
-  if (event.data.u64 == timer_token) return drain_timer(sink);
+bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
+  if (event.data.u64 == timer_token) {
+    drain_timer(sink);
+    return true;
+  }
   Socket* socket = sink.find(event.data.u64);
   // It was closed, or lost its interest, after the kernel made this list.
-  if (socket == nullptr || socket->wanted == want_nothing) return;
-  if (socket->listening) return accept(sink, *socket);
+  if (socket == nullptr || socket->wanted == want_nothing) return true;
   const bool lost = (event.events & hangup_events) != 0;
-  if (socket->connecting) {
+  if (socket->listening) {
+    accept(sink, *socket);
+  } else if (socket->connecting) {
     if (lost || (event.events & EPOLLOUT) != 0) {
       sink.connected(*socket, pending_error(socket->descriptor.get()));
     }
-    return;
+  } else {
+    return dispatch_connection(sink, *socket, event);
   }
-  if ((socket->wanted & want_receive) != 0) {
+  return true;
+}
+
+bool EpollBackend::dispatch_connection(BackendSink& sink, Socket& socket,
+                                       const epoll_event& event) {
+  const bool lost = (event.events & hangup_events) != 0;
+  bool served = true;
+  if ((socket.wanted & want_receive) != 0) {
     // What was sent before a hang-up is read first: receiving will end in FIN or in the error.
-    if (lost || (event.events & EPOLLIN) != 0) receive(sink, *socket);
-    socket = sink.find(event.data.u64);
-    if (socket == nullptr) return;
+    if (lost || (event.events & EPOLLIN) != 0) served = receive(sink, socket);
+    if (sink.find(event.data.u64) == nullptr) return true;
   }
-  if ((socket->wanted & want_discard) != 0 && (event.events & EPOLLIN) != 0) {
-    const ssize_t result = discard_input(socket->descriptor.get());
-    if (result != -EAGAIN) sink.discarded(*socket, result);
+  if ((socket.wanted & want_discard) != 0 && (event.events & EPOLLIN) != 0) {
+    const ssize_t result = discard_input(socket.descriptor.get());
+    if (result != -EAGAIN) sink.discarded(socket, result);
   }
-  if ((socket->wanted & want_send) != 0) {
+  if ((socket.wanted & want_send) != 0) {
     // A lost connection is sendable in that sending shows the error.
-    if (lost || (event.events & EPOLLOUT) != 0) sink.sendable(*socket);
-  } else if (lost && (socket->wanted & want_receive) == 0) {
-    sink.hung_up(*socket);
+    if (lost || (event.events & EPOLLOUT) != 0) sink.sendable(socket);
+  } else if (lost && (socket.wanted & (want_receive | want_discard)) == 0) {
+    sink.hung_up(socket);
   }
+  return served;
 }
 
 void EpollBackend::accept(BackendSink& sink, Socket& listener) {
@@ -142,17 +156,19 @@ void EpollBackend::accept(BackendSink& sink, Socket& listener) {
   }
 }
 
-void EpollBackend::receive(BackendSink& sink, Socket& socket) {
+bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
   for (int i = 0; i < receives_max; i++) {
     const Memory memory = sink.memory_for(socket);
-    if (memory.size == 0) return;
+    // Without the last condition, `turn` would come back here for ever.
+    if (memory.size == 0) return i > 0 || sink.ready_for_more();
     const ssize_t result = receive_into(socket.descriptor.get(), memory.base, memory.size);
-    if (result == -EAGAIN) return;
+    if (result == -EAGAIN) break;
     // After this the socket may be gone, unless the sink says to go on.
-    if (!sink.received(socket, memory, result)) return;
+    if (!sink.received(socket, memory, result)) break;
     // Less than was offered: there is no more, and asking would cost a system call.
-    if (result < static_cast<ssize_t>(memory.size)) return;
+    if (result < static_cast<ssize_t>(memory.size)) break;
   }
+  return true;
 }
 
 void EpollBackend::drain_timer(BackendSink& sink) {

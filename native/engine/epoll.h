@@ -32,9 +32,11 @@ class EpollBackend final : public Backend {
   static constexpr Token timer_token = ~Token{0};
 
   int arm(Socket& socket);
-  void dispatch(BackendSink& sink, const epoll_event& event);
+  // Both return false if there was no memory for what has arrived.
+  bool dispatch(BackendSink& sink, const epoll_event& event);
+  bool dispatch_connection(BackendSink& sink, Socket& socket, const epoll_event& event);
   void accept(BackendSink& sink, Socket& listener);
-  void receive(BackendSink& sink, Socket& socket);
+  bool receive(BackendSink& sink, Socket& socket);
   void drain_timer(BackendSink& sink);
 
   Descriptor epoll_;

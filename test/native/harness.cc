@@ -1,0 +1,277 @@
+// See harness.h.
+#include "harness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <random>
+
+#include "../../native/engine/epoll.h"
+#include "../../native/engine/socket.h"
+
+namespace marketplace::test {
+
+namespace {
+
+struct Test {
+  const char* name;
+  void (*body)();
+};
+
+// A function's, as the order in which files are initialised is not defined.
+std::vector<Test>& tests() {
+  static std::vector<Test> all;
+  return all;
+}
+
+std::mt19937& random_source() {
+  static std::mt19937 source(std::random_device{}());
+  return source;
+}
+
+Address parse(const char* text, uint16_t port) {
+  Address address;
+  CHECK_EQUAL(Address::parse(text, port, address), 0);
+  return address;
+}
+
+}  // namespace
+
+Registration::Registration(const char* name, void (*body)()) { tests().push_back({name, body}); }
+
+void check(bool condition, const char* text, const char* file, int line) {
+  if (condition) return;
+  throw Failure{std::string(file) + ":" + std::to_string(line) + ": " + text + " (errno is " +
+                strerror(errno) + ")"};
+}
+
+void check_equal(int64_t got, int64_t wanted, const char* text, const char* file, int line) {
+  if (got == wanted) return;
+  const std::string values = std::to_string(got) + " != " + std::to_string(wanted);
+  check(false, (std::string(text) + ": " + values).c_str(), file, line);
+}
+
+Host::Host(engine::Options options, uint32_t slab_size)
+    : engine(std::make_unique<engine::EpollBackend>(), options), slab_size_(slab_size) {
+  CHECK_EQUAL(engine.open(), 0);
+  for (int i = 0; i < 4; i++) add_slab();
+}
+
+void Host::add_slab() {
+  slabs_.push_back(std::make_unique<uint8_t[]>(slab_size_));
+  const uint32_t id = static_cast<uint32_t>(slabs_.size() - 1);
+  engine.slabs().add(id, slabs_.back().get(), slab_size_);
+}
+
+bool Host::step(int timeout_ms) {
+  if (engine.records().empty()) {
+    pollfd wait{engine.descriptor(), POLLIN, 0};
+    if (::poll(&wait, 1, timeout_ms) == 0) return false;
+  }
+  CHECK_EQUAL(engine.turn(), 0);
+  const std::vector<Record> records = std::move(engine.records());
+  engine.records().clear();
+  for (const Record& record : records) {
+    take(record);
+    if (on_record) on_record(record);
+  }
+  engine.flush();
+  return true;
+}
+
+void Host::take(const Record& record) {
+  log.push_back(record);
+  if (record.event == Event::data) {
+    const uint8_t* base = slabs_[static_cast<size_t>(record.a)].get() + record.b;
+    CHECK_EQUAL(record.b % 8, 0);
+    input[record.id].append(reinterpret_cast<const char*>(base), static_cast<size_t>(record.c));
+  }
+  if (record.event == Event::slab_retired) {
+    // Freed, as it may be by a garbage collector: a late write into it would be seen.
+    slabs_[static_cast<size_t>(record.id)].reset();
+    if (lend) add_slab();
+  }
+}
+
+void Host::until(const std::function<bool()>& done) {
+  const int64_t deadline_ms = engine::monotonic_ms() + patience_ms;
+  engine.flush();
+  while (!done()) {
+    CHECK(engine::monotonic_ms() < deadline_ms);
+    step(10);
+  }
+}
+
+int Host::run_for(int time_ms) {
+  const int64_t end_ms = engine::monotonic_ms() + time_ms;
+  int turns = 0;
+  engine.flush();
+  for (int64_t now_ms = 0; (now_ms = engine::monotonic_ms()) < end_ms;) {
+    if (step(static_cast<int>(end_ms - now_ms))) turns++;
+  }
+  return turns;
+}
+
+uint32_t Host::listen(const char* address, bool v6_only) {
+  const int32_t id = engine.listen(parse(address, 0), 511, v6_only);
+  CHECK(id > 0);
+  return static_cast<uint32_t>(id);
+}
+
+uint16_t Host::port(uint32_t listener) {
+  Address address;
+  CHECK_EQUAL(engine.listener_address(listener, address), 0);
+  return address.port();
+}
+
+uint32_t Host::accept(uint32_t listener, Descriptor& client) {
+  const int before = count(Event::accepted);
+  if (!client.valid()) client = dial(port(listener));
+  until([&] { return count(Event::accepted) > before; });
+  return static_cast<uint32_t>(last(Event::accepted)->id);
+}
+
+void Host::write(uint32_t id, const std::string& data) {
+  engine.write(id, reinterpret_cast<const uint8_t*>(data.data()), data.size());
+  engine.flush();
+}
+
+int Host::count(Event event, int32_t id) const {
+  int result = 0;
+  for (const Record& record : log) {
+    if (record.event == event && (id == 0 || record.id == id)) result++;
+  }
+  return result;
+}
+
+const Record* Host::last(Event event, int32_t id) const {
+  for (auto record = log.rbegin(); record != log.rend(); record++) {
+    if (record->event == event && (id == 0 || record->id == id)) return &*record;
+  }
+  return nullptr;
+}
+
+Descriptor dial(uint16_t port, int receive_buffer, const char* address) {
+  const Address to = parse(address, port);
+  Descriptor socket(::socket(to.data()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  CHECK(socket.valid());
+  if (receive_buffer > 0) {
+    CHECK_EQUAL(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &receive_buffer,
+                             sizeof(receive_buffer)), 0);
+  }
+  CHECK_EQUAL(::connect(socket.get(), to.data(), to.length), 0);
+  return socket;
+}
+
+void send_all(const Descriptor& socket, const std::string& data) {
+  size_t sent = 0;
+  while (sent < data.size()) {
+    const ssize_t n = ::send(socket.get(), data.data() + sent, data.size() - sent, MSG_NOSIGNAL);
+    CHECK(n > 0);
+    sent += static_cast<size_t>(n);
+  }
+}
+
+std::string read_some(const Descriptor& socket, size_t length) {
+  std::string result(length, '\0');
+  const ssize_t n = ::recv(socket.get(), result.data(), length, 0);
+  CHECK(n >= 0);
+  result.resize(static_cast<size_t>(n));
+  return result;
+}
+
+std::string read_all(Host& host, const Descriptor& socket, int& error) {
+  std::string result;
+  std::string chunk(64 * 1024, '\0');
+  const int64_t deadline_ms = engine::monotonic_ms() + patience_ms;
+  for (;;) {
+    CHECK(engine::monotonic_ms() < deadline_ms);
+    const ssize_t n = ::recv(socket.get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+    if (n > 0) {
+      result.append(chunk, 0, static_cast<size_t>(n));
+    } else if (n < 0 && errno == EAGAIN) {
+      host.step(1);
+    } else {
+      error = n == 0 ? 0 : errno;
+      return result;
+    }
+  }
+}
+
+void reset(Descriptor& socket) {
+  CHECK_EQUAL(engine::reset_on_close(socket.get()), 0);
+  socket.reset();
+}
+
+void unblock(const Descriptor& socket) {
+  CHECK_EQUAL(::fcntl(socket.get(), F_SETFL, O_NONBLOCK), 0);
+}
+
+int engine_side(const Descriptor& client) {
+  Address own;
+  CHECK_EQUAL(engine::local_address(client.get(), own), 0);
+  for (int fd = 0; fd < 1024; fd++) {
+    Address peer;
+    if (fd != client.get() && engine::peer_address(fd, peer) == 0 && peer.port() == own.port()) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+std::string pattern(size_t length, uint32_t seed) {
+  std::string result(length, '\0');
+  uint32_t state = seed * 2654435761u + 1;
+  for (char& c : result) {
+    state = state * 1664525u + 1013904223u;
+    c = static_cast<char>(state >> 24);
+  }
+  return result;
+}
+
+uint32_t random_below(uint32_t limit) {
+  return std::uniform_int_distribution<uint32_t>(0, limit - 1)(random_source());
+}
+
+int open_descriptors() {
+  DIR* directory = ::opendir("/proc/self/fd");
+  CHECK(directory != nullptr);
+  int count = 0;
+  while (::readdir(directory) != nullptr) count++;
+  ::closedir(directory);
+  return count;
+}
+
+// Runs every test; each must give back the descriptors that it took.
+int run_all() {
+  int number = 0;
+  int failures = 0;
+  for (const Test& test : tests()) {
+    std::string problem;
+    const int before = open_descriptors();
+    try {
+      test.body();
+      const int after = open_descriptors();
+      if (after != before) {
+        problem = std::to_string(after - before) + " descriptors were leaked";
+      }
+    } catch (const Failure& failure) {
+      problem = failure.text;
+    }
+    if (!problem.empty()) failures++;
+    std::printf("%s %d - %s\n", problem.empty() ? "ok" : "not ok", ++number, test.name);
+    if (!problem.empty()) std::printf("# %s\n", problem.c_str());
+    std::fflush(stdout);
+  }
+  std::printf("1..%d\n", number);
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace marketplace::test
+
+int main() { return marketplace::test::run_all(); }
