@@ -21,7 +21,8 @@ export function addChat(program: Command, done: (code: Promise<number>) => Promi
       name: 'chat',
       start: startChat,
       hints: (address) => [
-        `try it: run "telnet ${clientArguments(address)}" in two windows (or "nc ${clientArguments(address)}")`,
+        `try it: run "telnet ${clientArguments(address)}" in two windows`,
+        `(or, without telnet: "nc ${clientArguments(address)}")`,
         'Ctrl-C ends it',
       ],
     }, options)))

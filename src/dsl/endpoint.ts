@@ -1,5 +1,6 @@
 /** `endpoint.subscriber(topic, {...})` and `endpoint.publisher(topic, {...})`. */
 import { argumentError } from '../support/errors.js'
+import { checkHandlers } from '../vm/action.js'
 import { addEndpoint, role, type Action, type Handlers, type Interest, type Orientation } from '../vm/index.js'
 import type { MessageOf } from './message-of.js'
 
@@ -21,12 +22,7 @@ function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: Endpoin
   for (const key of Object.keys(options)) {
     if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
   }
-  for (const event of ['onPresence', 'onAbsence', 'onMessage'] as const) {
-    const handler: unknown = options[event]
-    if (handler !== undefined && typeof handler !== 'function') {
-      throw argumentError(call, `options.${event}`, 'a function', handler)
-    }
-  }
+  checkHandlers(call, 'options', options)
   const { name = Symbol(orientation), interest = 'participant' } = options
   return addEndpoint<S>(name, role(orientation, topic, interest), options)
 }

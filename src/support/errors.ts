@@ -2,8 +2,7 @@
  * Errors that look like Node's own: socket errors with `code`, `errno`, `syscall`, `address`, `port`,
  * and argument errors that say which argument, what was expected and what came.
  */
-import { inspect } from 'node:util'
-import { getSystemErrorMap } from 'node:util'
+import { getSystemErrorMap, inspect, type InspectOptions } from 'node:util'
 import type { SocketError } from '../transport/transport.js'
 
 /**
@@ -22,9 +21,18 @@ export function socketError(errno: number, syscall: string, address?: string, po
   return Object.assign(error, fields) as SocketError
 }
 
+/** `inspect` for values that may have a throwing inspector of their own. */
+export function safeInspect(value: unknown, options: InspectOptions): string {
+  try {
+    return inspect(value, options)
+  } catch {
+    return `<uninspectable ${typeof value}>`
+  }
+}
+
 /** A value as an error message shows it: short, on one line. */
 export function show(value: unknown): string {
-  const text = inspect(value, { depth: 2, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 6 })
+  const text = safeInspect(value, { depth: 2, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 6 })
   return text.length > 120 ? `${text.slice(0, 117)}...` : text
 }
 

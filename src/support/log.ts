@@ -6,7 +6,7 @@
  * Callers on warm paths ask `logs(level)` first, so that a level that is off costs one comparison.
  */
 import { channel } from 'node:diagnostics_channel'
-import { inspect } from 'node:util'
+import { safeInspect } from './errors.js'
 
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
 
@@ -39,7 +39,7 @@ function threshold(): number {
   const rank = (ranks as Record<string, number | undefined>)[wanted.toLowerCase()]
   if (rank !== undefined) return rank
   process.emitWarning(
-    `MARKETPLACE_LOG must be one of ${Object.keys(ranks).join(', ')}; got ${inspect(wanted)}; using warning`,
+    `MARKETPLACE_LOG must be one of ${Object.keys(ranks).join(', ')}; got '${wanted}'; using warning`,
   )
   return ranks.warning
 }
@@ -59,7 +59,7 @@ export function log(level: LogLevel, message: string, fields: Readonly<Record<st
   }
   const details = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ` ${name}=${inspect(value, { breakLength: Infinity, depth: 3 })}`)
+    .map(([name, value]) => ` ${name}=${safeInspect(value, { breakLength: Infinity, depth: 3 })}`)
     .join('')
   process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
 }

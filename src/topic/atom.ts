@@ -5,7 +5,7 @@
  * An atom lives while some topic in some index holds it. Records remember their atom in a hidden
  * property: a program that keeps using one address object pays for hashing it once.
  */
-import { RecordBase } from './record.js'
+import { RecordBase, slot } from './record.js'
 import { isCompound, structuralKey, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
@@ -71,9 +71,20 @@ function lookupStructured(value: Compound | Uint8Array): Atom | undefined {
   return atom
 }
 
+/** Not for records whose parts may be written to: they could become another value. */
 function remember(record: RecordBase, atom: Atom): void {
+  if (!isFixed(record)) return
   if (ATOM in record) (record as Remembering)[ATOM] = atom
   else if (Object.isExtensible(record)) Object.defineProperty(record, ATOM, { value: atom, writable: true })
+}
+
+function isFixed(record: RecordBase): boolean {
+  for (let i = 0; i < record.$kind.arity; i++) {
+    const value = slot(record, i)
+    if (Array.isArray(value) || value instanceof Uint8Array) return false
+    if (value instanceof RecordBase && !isFixed(value)) return false
+  }
+  return true
 }
 
 /** Holds the atom of a ground value; pair with `releaseAtom`. */

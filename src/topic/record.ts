@@ -40,11 +40,6 @@ export abstract class RecordBase {
   /** @internal */
   declare readonly $3: unknown
 
-  /** The record's name. */
-  get label(): string {
-    return this.$kind.label
-  }
-
   toJSON(): Record<string, unknown> {
     const out: Record<string, unknown> = { record: this.$kind.label }
     this.$type.fields.forEach((name, i) => (out[name] = slot(this, i)))
@@ -73,6 +68,8 @@ export function slot(record: RecordBase, i: number): unknown {
   }
 }
 
+declare const LABEL: unique symbol
+
 /** The index keys of a tuple type. */
 type Places<T extends readonly unknown[]> = Exclude<keyof T, keyof readonly unknown[]>
 
@@ -81,7 +78,8 @@ type Places<T extends readonly unknown[]> = Exclude<keyof T, keyof readonly unkn
  * Messages and topics have the same type: a wildcard's place has the type that the field was declared with.
  */
 export type RecordOf<L extends string, N extends readonly string[], V> = RecordBase & {
-  readonly label: L
+  /** Exists for the compiler only: tells records of different labels apart. */
+  readonly [LABEL]: L
 } & { readonly [K in Places<N> as N[K] & string]: K extends keyof V ? V[K] : never }
 
 /** What may be written in each place of a topic. */
@@ -252,7 +250,7 @@ export function defineRecord<const L extends string, const N extends readonly st
   }
   for (const name of fields) {
     if (typeof name !== 'string' || name === '' || name.startsWith('$') || name in RecordBase.prototype) {
-      throw argumentError('defineRecord', 'fields', 'names other than "label", "toJSON" and "$..."', name)
+      throw argumentError('defineRecord', 'fields', 'names other than "toJSON" and "$..."', name)
     }
   }
   const kind = kindFor(label, fields.length)

@@ -77,11 +77,12 @@ function opaqueId(value: object | symbol): number {
 }
 
 /**
- * A string that two ground values share exactly when they are equal.
+ * A string that two values share exactly when they are equal.
  *
- * @returns undefined when the value has a wildcard in it
+ * @param wildcards whether the value may have wildcards in it
+ * @returns undefined when the value has a wildcard in it that it may not have
  */
-export function structuralKey(value: unknown): string | undefined {
+export function structuralKey(value: unknown, wildcards = false): string | undefined {
   switch (typeof value) {
     case 'string':
       return `s${value.length}:${value}`
@@ -94,7 +95,7 @@ export function structuralKey(value: unknown): string | undefined {
       return registered === undefined ? `o${opaqueId(value)}` : `y${registered.length}:${registered}`
     }
     case 'object':
-      return value === null ? 'null' : objectKey(value)
+      return value === null ? 'null' : objectKey(value, wildcards)
     case 'function':
       return `o${opaqueId(value)}`
     default:
@@ -102,17 +103,17 @@ export function structuralKey(value: unknown): string | undefined {
   }
 }
 
-function objectKey(value: object): string | undefined {
+function objectKey(value: object, wildcards: boolean): string | undefined {
   if (isCompound(value)) {
     let key = value instanceof RecordBase ? `r${value.$kind.id}(` : `a${value.length}(`
     for (let i = 0, n = size(value); i < n; i++) {
-      const inner = structuralKey(part(value, i))
+      const inner = structuralKey(part(value, i), wildcards)
       if (inner === undefined) return undefined
       key += inner + ','
     }
     return key + ')'
   }
-  if (value instanceof Wildcard) return undefined
+  if (value instanceof Wildcard) return wildcards ? `w${structuralKey(value.name)}` : undefined
   if (value instanceof Uint8Array) {
     return `b${value.length}:${Buffer.from(value.buffer, value.byteOffset, value.length).toString('latin1')}`
   }
@@ -132,11 +133,14 @@ export function snapshot(topic: unknown): unknown {
 }
 
 /**
- * What to key a Map with so that equal ground values meet: the value itself unless it has parts.
+ * What to key a Map with so that equal values meet: the value itself unless it has parts.
  * The prefix keeps structural keys apart from strings that look like them.
  */
 export function mapKey(value: unknown): unknown {
+  if (typeof value === 'string') return value.startsWith('\u0000') ? `\u0000${structuralKey(value)}` : value
   if (typeof value !== 'object' || value === null) return value
-  if (isCompound(value) || value instanceof Uint8Array) return `\u0000${structuralKey(value) ?? '?'}`
+  if (isCompound(value) || value instanceof Uint8Array || value instanceof Wildcard) {
+    return `\u0000${structuralKey(value, true)}`
+  }
   return value
 }

@@ -23,7 +23,8 @@ export function nodeTransport(options: TransportOptions = {}): Transport {
 
 /** All events have the same shape, so that their readers stay monomorphic. */
 function connectionEvent(
-  kind: TransportEvent['kind'], connection: TransportConnection, data?: Buffer, bytes = 0, error?: SocketError,
+  kind: TransportEvent['kind'], connection: TransportConnection,
+  data?: Buffer, bytes = 0, error?: SocketError,
 ): TransportEvent {
   return { kind, connection, listener: undefined, data, bytes, error }
 }

@@ -135,10 +135,21 @@ export function addEndpoint<S>(
   handlers: Handlers<any, S> | Handler<S>,
 ): AddEndpoint<S> {
   if (!(role instanceof Role)) throw argumentError('addEndpoint', 'role', 'a role(...)', role)
-  if (typeof handlers !== 'function' && (typeof handlers !== 'object' || handlers === null)) {
-    throw argumentError('addEndpoint', 'handlers', 'a function or an object of handlers', handlers)
-  }
+  if (typeof handlers !== 'function') checkHandlers('addEndpoint', 'handlers', handlers)
   return new AddEndpoint(name, role, handlers)
+}
+
+/** @internal */
+export function checkHandlers(call: string, argument: string, handlers: unknown): void {
+  if (typeof handlers !== 'object' || handlers === null) {
+    throw argumentError(call, argument, 'an object of handlers', handlers)
+  }
+  for (const event of ['onPresence', 'onAbsence', 'onMessage'] as const) {
+    const handler = (handlers as Handlers)[event] as unknown
+    if (handler !== undefined && typeof handler !== 'function') {
+      throw argumentError(call, `${argument}.${event}`, 'a function', handler)
+    }
+  }
 }
 
 /** Removes an endpoint; its peers, and its own handler, hear of the absence. Unknown names are ignored. */

@@ -111,8 +111,12 @@ class GroundLoop implements Ground {
     if (activation === undefined || !activation.subscribers.delete(endpoint)) return
     if (activation.subscribers.size > 0) return
     this.activations.delete(activation.source)
-    const released = activation.release?.()
-    if (released instanceof Promise) this.awaitRelease(activation, released)
+    try {
+      const released = activation.release?.()
+      if (released instanceof Promise) this.awaitRelease(activation, released)
+    } catch (error) {
+      this.releaseFailed(activation, error)
+    }
   }
 
   private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
@@ -142,13 +146,17 @@ class GroundLoop implements Ground {
   private awaitRelease(activation: Activation, released: Promise<unknown>): void {
     const settled = released
       .catch((error: unknown) => {
-        log('error', `event source ${activation.source.name} was not released`, { reason: error })
+        this.releaseFailed(activation, error)
       })
       .then(() => {
         this.releases.delete(settled)
         this.endIfDone()
       })
     this.releases.add(settled)
+  }
+
+  private releaseFailed({ source }: Activation, error: unknown): void {
+    log('error', `event source ${source.name} failed when it was released`, { reason: error })
   }
 
   /** Runs rounds until nothing is queued, or for one slice. */
@@ -198,7 +206,13 @@ class GroundLoop implements Ground {
     this.busySlices = 0
     const callbacks = this.idleCallbacks
     this.idleCallbacks = []
-    for (const callback of callbacks) callback()
+    for (const callback of callbacks) {
+      try {
+        callback()
+      } catch (error) {
+        log('error', 'a whenIdle callback of an event source failed', { reason: error })
+      }
+    }
   }
 
   /** Goes on after the event loop had its turn. */

@@ -31,7 +31,7 @@ export class Relayed extends Action {
   /** Performs it in `vm`, as `actor`, or passes it on outwards. */
   perform(vm: Vm, actor: Process): void {
     if (this.levels > 1) {
-      ;(vm.container as Process).enqueue(new Relayed(this.action, this.origin, this.levels - 1))
+      this.passOn(vm.container as Process, actor)
       return
     }
     const { origin } = this
@@ -39,9 +39,18 @@ export class Relayed extends Action {
       performFor(vm, actor, origin, this.action)
     } catch (error) {
       origin.crash(error) // its fault, not that of the VM it lives in
+      vm.climb(origin, actor)
     }
-    origin.pending--
-    if (origin.alive && origin.isIdle()) origin.vm.collectLater(origin)
+    origin.release()
+  }
+
+  /** To the next level out. To the VM here, the endpoint is one that `actor` has at the meta-level. */
+  private passOn(container: Process, actor: Process): void {
+    const { action, levels } = this
+    const table = actor.metaTable(levels - 1)
+    if (action instanceof Endpoint) table.set(action, action)
+    if (action instanceof DeleteMetaEndpoints) for (const endpoint of action.endpoints) table.delete(endpoint)
+    container.enqueue(new Relayed(action, this.origin, levels - 1))
   }
 }
 
@@ -75,7 +84,7 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
   }
   const relayed = register(target, process, action, actor, levels)
   if (relayed === undefined) return
-  process.pending++
+  process.hold()
   ;(vm.container as Process).enqueue(new Relayed(relayed, process, levels))
 }
 
@@ -131,7 +140,7 @@ function performFor(
     vm.spawn(action, origin, actor)
   } else if (action instanceof Quit) {
     vm.quit(action.pid === undefined ? actor : vm.processes.get(action.pid), action.reason)
-  } else if (action instanceof Yield) {
+  } else if (action instanceof Yield && origin.alive) {
     vm.run(origin, action.continuation as (state: unknown) => HandlerResult<unknown>, actor)
   }
 }

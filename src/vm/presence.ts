@@ -8,11 +8,15 @@ import { meet, NO_MEETING } from '../topic/index.js'
 import type { Endpoint } from './endpoint.js'
 import type { Vm } from './vm.js'
 
-/** Puts an endpoint into its VM, and tells it and its peers of each other. */
+/**
+ * Puts an endpoint into its VM, and tells it and its peers of each other.
+ *
+ * @throws when it asks for an event source that can't be activated; then nothing has happened
+ */
 export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
+  if (vm.container === undefined) vm.ground.installed(endpoint)
   endpoint.installed = true
   vm.indexOf(endpoint).add(endpoint)
-  if (vm.container === undefined) vm.ground.installed(endpoint)
   forEachPeer(vm, endpoint, (peer, tellPeer, tellSelf, topic) => {
     if (tellPeer) vm.hearPresence(peer, topic, endpoint.roleMeeting(topic))
     if (tellSelf) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic))

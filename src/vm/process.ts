@@ -30,8 +30,10 @@ export class Process {
   endpoints: EndpointTable | undefined = undefined
   /** Endpoints outside, by number of levels less one. */
   metaEndpoints: EndpointTable[] | undefined = undefined
-  /** Things that may still come back to it: promises, meta actions not performed yet. */
+  /** Things that may still come back to it, or to a process inside: promises, meta actions on their way. */
   pending = 0
+  /** Those of its own. */
+  private held = 0
 
   /** The VM that this process is, and the endpoints that processes inside of it have at this level. */
   inner: Vm | undefined = undefined
@@ -62,6 +64,7 @@ export class Process {
   }
 
   private acceptAny(result: unknown): void {
+    if (!this.alive) return
     try {
       this.take(result)
     } catch (error) {
@@ -85,56 +88,69 @@ export class Process {
   private awaitActions(promise: Promise<unknown>): void {
     this.hold()
     const settle = (take: () => void): void => {
-      if (this.release()) {
-        take()
-        this.vm.wake()
-      }
+      if (!this.release()) return
+      take()
+      this.vm.wake()
     }
-    promise.then(
-      (value) => {
+    const wait = async (): Promise<void> => {
+      try {
+        const value = await promise
         settle(() => {
-          if (value instanceof Transition) {
-            this.crash(new TypeError('an async handler must resolve to actions, not to a transition'))
-          } else if (value instanceof Promise) {
-            this.crash(new TypeError('an async handler must resolve to actions, not to a promise'))
-          } else {
-            this.accept(value)
-          }
+          this.takeSettled(value)
         })
-      },
-      (error: unknown) => {
+      } catch (error) {
         settle(() => {
           this.crash(error)
         })
-      },
-    )
+      }
+    }
+    void wait()
+  }
+
+  private takeSettled(value: unknown): void {
+    if (value instanceof Transition) {
+      this.crash(new TypeError('an async handler must resolve to actions, not to a transition'))
+    } else {
+      this.accept(value)
+    }
   }
 
   /** Something is still to come back to this process: neither it nor a VM around it is idle. */
   hold(): void {
-    for (let process: Process | undefined = this; process !== undefined; process = process.vm.container) {
-      process.pending++
-    }
-    this.vm.ground.pending++
+    this.held++
+    this.changePending(1)
   }
 
-  /** Undoes one `hold`. @returns whether the process still lives, VMs around it included */
+  /** Undoes one `hold`. @returns whether the process still lives */
   release(): boolean {
-    let lives = true
+    if (!this.alive) return false
+    this.held--
+    this.changePending(-1)
+    return true
+  }
+
+  private changePending(by: number): void {
     for (let process: Process | undefined = this; process !== undefined; process = process.vm.container) {
-      process.pending--
-      if (!process.alive) lives = false
-      else if (process.isIdle()) process.vm.collectLater(process)
+      process.pending += by
+      if (by < 0 && process.alive && process.isIdle()) process.vm.collectLater(process)
     }
-    this.vm.ground.pending--
-    if (!lives) this.vm.wake()
-    return lives
+    this.vm.ground.pending += by
+  }
+
+  /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */
+  end(): void {
+    this.alive = false
+    this.first = undefined
+    this.rest = undefined
+    if (this.held > 0) this.changePending(-this.held)
+    this.held = 0
+    this.inner?.abandon()
   }
 
   /** A handler failed: its process is to quit with the error, after what is queued already. */
   crash(error: unknown): void {
-    log('error', `${this.describe()} failed`, { reason: error })
     this.enqueue(new Quit(undefined, error))
+    log('error', `${this.describe()} failed`, { reason: error })
   }
 
   /** Whether nothing can happen to it any more. */

@@ -164,7 +164,8 @@ export class Vm {
   private hear(endpoint: Endpoint, body: unknown): void {
     this.ground.work++
     const target = endpoint.target
-    const handler = endpoint.onMessage as NonNullable<Endpoint['onMessage']>
+    const handler = endpoint.onMessage
+    if (handler === undefined) return // taken away while the message was being delivered
     let result: unknown
     try {
       result = handler(body, target.state)
@@ -200,7 +201,7 @@ export class Vm {
   }
 
   /** A handler of `target`, inside of the VM that is `owner`, has run: each VM between runs one round. */
-  private climb(target: Process, owner: Process): void {
+  climb(target: Process, owner: Process): void {
     if (!owner.alive) return // it was killed: what its handlers return is lost
     for (let vm: Vm = target.vm; vm !== this; vm = (vm.container as Process).vm) {
       const container = vm.container as Process
@@ -260,7 +261,7 @@ export class Vm {
     if (action.nested) child.inner = new Vm(this.ground, child)
     this.boot(child, action)
     const continuation = action.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
-    if (continuation !== undefined && parent !== undefined) {
+    if (continuation !== undefined && parent?.alive === true) {
       this.run(parent, (state) => continuation(pid, state), owner)
     }
   }
@@ -287,10 +288,8 @@ export class Vm {
   quit(process: Process | undefined, reason: unknown): void {
     if (process === undefined || !process.alive) return
     if (logs('info')) log('info', `${process.describe()} quits`, { reason })
-    process.alive = false
+    process.end()
     this.processes.delete(process.pid)
-    process.first = undefined
-    process.rest = undefined
     const { endpoints, installed, metaEndpoints } = process
     if (endpoints !== undefined) for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
     if (installed !== undefined) for (const endpoint of installed) uninstallEndpoint(this, endpoint, reason)
@@ -299,6 +298,12 @@ export class Vm {
       for (const endpoint of table.values()) endpoint.forget()
       this.container?.enqueue(new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1))
     })
+  }
+
+  /** The process that this VM was is no more. */
+  abandon(): void {
+    for (const process of this.processes.values()) process.end()
+    this.processes.clear()
   }
 
   /** For VM processes that became idle otherwise than in their turn. */
@@ -312,7 +317,7 @@ export class Vm {
     this.collectable = []
     for (const process of candidates) {
       if (!process.alive || process.scheduled || !process.isIdle()) continue
-      process.alive = false
+      process.end()
       this.processes.delete(process.pid)
       if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)
     }

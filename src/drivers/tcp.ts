@@ -1,0 +1,194 @@
+/**
+ * The driver `tcp`: flow-controlled.
+ *
+ * Nothing is read before a subscriber grants credit: bytes in mode `bytes`, lines in mode `lines`.
+ * Without credit the socket is paused, so that the kernel's window closes and the sender blocks. For
+ * what is written, credit comes back as the kernel takes it.
+ */
+import { show } from '../support/errors.js'
+import { sendFeedback, sendMessage, type Action, type ActionTree } from '../vm/index.js'
+import type { Conversation, Flow } from './tcp-conversation.js'
+import { tcpDriver, type TcpOptions } from './tcp-driver.js'
+import { tcpChannel, tcpCredit, tcpMode } from './tcp-records.js'
+
+/** Longest line in mode `lines`, in bytes, when the option isn't given. */
+const LINE_MAX = 1024 * 1024
+
+export interface FlowControlledTcpOptions extends TcpOptions {
+  /** Longest line in mode `lines`, in bytes; a longer one ends the connection. Default 1,048,576. */
+  readonly maxLineLength?: number | undefined
+}
+
+/**
+ * Starts the driver: as `tcpBare`, and in addition takes `sendFeedback(tcpChannel(them, us, x))` where
+ * x is `tcpCredit(n)` or `tcpMode('lines' | 'bytes')`, and sends feedback `tcpCredit(n)` for n bytes
+ * written. Only bytes and `eof` may be sent.
+ *
+ * @throws TypeError when an option is unknown or of the wrong type
+ */
+export function tcp(options: FlowControlledTcpOptions = {}): Action {
+  const { maxLineLength = LINE_MAX, ...rest } = options
+  return tcpDriver('tcp', rest, (conversation) => new CreditFlow(conversation, maxLineLength))
+}
+
+const LF = 10
+const CR = 13
+
+class CreditFlow implements Flow {
+  private readonly conversation: Conversation
+  private readonly lineMax: number
+  private mode: 'lines' | 'bytes' = 'bytes'
+  private credit = 0
+  /** What came and has not been delivered. */
+  private chunks: Buffer[] = []
+  private waiting = 0
+  /** Bytes at the front that are known to hold no line end. */
+  private scanned = 0
+  /** The last line ended with CR: an LF that follows belongs to it. */
+  private skipLF = false
+  private ended = false
+  private endTold = false
+  private paused = false
+
+  constructor(conversation: Conversation, lineMax: number) {
+    this.conversation = conversation
+    this.lineMax = lineMax
+    conversation.socket.reportWrites = true
+    this.balance()
+  }
+
+  readonly feedback = (subpacket: unknown): ActionTree => {
+    if (tcpCredit.is(subpacket)) {
+      const { amount } = subpacket
+      if (!Number.isFinite(amount) || amount < 0) return this.conversation.refuse(subpacket)
+      this.credit += amount
+    } else if (tcpMode.is(subpacket)) {
+      const { mode } = subpacket
+      if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes') return this.conversation.refuse(subpacket)
+      this.mode = mode
+      this.credit = 0
+      this.scanned = 0
+    } else {
+      return this.conversation.refuse(subpacket)
+    }
+    return this.deliver()
+  }
+
+  receive(data: Buffer): ActionTree {
+    this.chunks.push(data)
+    this.waiting += data.length
+    return this.deliver()
+  }
+
+  receiveEnd(): ActionTree {
+    this.ended = true
+    return this.deliver()
+  }
+
+  written(bytes: number): ActionTree {
+    const { local, remote } = this.conversation
+    return sendFeedback(tcpChannel(local, remote, tcpCredit(bytes)))
+  }
+
+  accepts(subpacket: unknown): subpacket is Uint8Array {
+    return subpacket instanceof Uint8Array
+  }
+
+  private deliver(): ActionTree {
+    const out: ActionTree[] = []
+    while (this.credit > 0) {
+      const piece = this.mode === 'bytes' ? this.takeBytes() : this.takeLine()
+      if (piece === undefined) break
+      out.push(sendMessage(tcpChannel(this.conversation.remote, this.conversation.local, piece)))
+    }
+    if (this.mode === 'lines' && this.scanned > this.lineMax) {
+      return [out, this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`))]
+    }
+    if (this.ended && this.waiting === 0 && !this.endTold) {
+      this.endTold = true
+      out.push(this.conversation.endInbound())
+    }
+    this.balance()
+    return out
+  }
+
+  /** As much as is there and as the credit covers. */
+  private takeBytes(): Buffer | undefined {
+    this.dropLF()
+    if (this.waiting === 0) return undefined
+    const [first] = this.chunks
+    const piece = first.length <= this.credit ? first : first.subarray(0, this.credit)
+    this.drop(piece.length)
+    this.credit -= piece.length
+    return piece
+  }
+
+  /** The next line, without its end; at the end of input also one that has none. */
+  private takeLine(): Buffer | undefined {
+    this.dropLF()
+    const length = this.findLineEnd()
+    if (length < 0) {
+      if (!this.ended || this.waiting === 0) return undefined
+      this.credit--
+      return this.take(this.waiting)
+    }
+    const line = this.take(length)
+    this.skipLF = this.chunks[0][0] === CR
+    this.drop(1)
+    this.credit--
+    return line
+  }
+
+  /** How many bytes precede the first line end; -1 if there is none yet. */
+  private findLineEnd(): number {
+    let start = 0
+    for (const chunk of this.chunks) {
+      const from = Math.max(0, this.scanned - start)
+      if (from < chunk.length) {
+        const lf = chunk.indexOf(LF, from)
+        const cr = (lf < 0 ? chunk : chunk.subarray(0, lf)).indexOf(CR, from)
+        const end = cr >= 0 ? cr : lf
+        if (end >= 0) {
+          this.scanned = 0
+          return start + end
+        }
+      }
+      start += chunk.length
+    }
+    this.scanned = start
+    return -1
+  }
+
+  private dropLF(): void {
+    if (!this.skipLF || this.waiting === 0) return
+    this.skipLF = false
+    if (this.chunks[0][0] === LF) this.drop(1)
+  }
+
+  /** Removes and returns bytes from the front; only a line that came in pieces is copied. */
+  private take(length: number): Buffer {
+    const [first] = this.chunks as (Buffer | undefined)[]
+    if (first === undefined || length === 0) return Buffer.alloc(0)
+    const piece = length <= first.length ? first.subarray(0, length) : Buffer.concat(this.chunks, length)
+    this.drop(length)
+    return piece
+  }
+
+  private drop(length: number): void {
+    this.waiting -= length
+    let left = length
+    let whole = 0
+    while (left > 0 && left >= this.chunks[whole].length) left -= this.chunks[whole++].length
+    if (whole > 0) this.chunks.splice(0, whole)
+    if (left > 0) this.chunks[0] = this.chunks[0].subarray(left)
+  }
+
+  /** Reads exactly while there is credit for what may come. */
+  private balance(): void {
+    const pause = this.credit <= 0
+    if (pause === this.paused || this.ended) return
+    this.paused = pause
+    if (pause) this.conversation.socket.pause()
+    else this.conversation.socket.resume()
+  }
+}

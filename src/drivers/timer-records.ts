@@ -1,0 +1,19 @@
+/** The records that programs and the timer driver exchange. */
+import { defineRecord, type RecordFrom } from '../topic/index.js'
+
+/**
+ * Asks for a timer. `relative`: in `msecs` milliseconds, by the monotonic clock. `absolute`: when the
+ * wall clock shows `msecs` milliseconds since 1970. Labels, any values, are shared by all processes.
+ */
+export const setTimer = defineRecord('set-timer', ['label', 'msecs', 'kind']).of<
+  [label: unknown, msecs: number, kind: 'relative' | 'absolute']
+>()
+export type SetTimer = RecordFrom<typeof setTimer>
+
+/** Calls off all timers with this label. */
+export const cancelTimer = defineRecord('cancel-timer', ['label']).of<[label: unknown]>()
+export type CancelTimer = RecordFrom<typeof cancelTimer>
+
+/** A timer is due. `now`: milliseconds since 1970. */
+export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<[label: unknown, now: number]>()
+export type TimerExpired = RecordFrom<typeof timerExpired>
