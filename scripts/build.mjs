@@ -5,7 +5,9 @@
 import { existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { CI, ROOT, StepFailed, changedAt, filesBelow, main, run, say, seconds, step, upToDate } from './steps.mjs'
+import {
+  CI, ROOT, StepFailed, changedAt, filesBelow, main, run, say, seconds, step, upToDate,
+} from './steps.mjs'
 
 const ADDON = 'build/Release/marketplace.node'
 const NODE_GYP = 'node_modules/node-gyp/bin/node-gyp.js'
@@ -41,7 +43,8 @@ export async function buildAddon() {
   }
   mkdirSync(join(ROOT, 'build'), { recursive: true })
   writeFileSync(join(ROOT, 'build/addon.log'), output)
-  say(`addon: can't be built on ${process.platform} ${process.arch}; going on with node:net (see build/addon.log)`)
+  const machine = `${process.platform} ${process.arch}`
+  say(`addon: can't be built on ${machine}; going on with node:net (see build/addon.log)`)
 }
 
 /** Removes compiled files whose source is gone, so that no test of yesterday runs. */
@@ -55,8 +58,9 @@ function removeStale() {
 export async function buildTypeScript() {
   removeStale()
   const sources = SOURCES.flatMap(filesBelow).filter((file) => file.endsWith('.ts'))
-  const compiled = sources.filter((file) => !file.endsWith('.d.ts')).map((file) => `dist/${file.slice(0, -3)}.js`)
-  const complete = compiled.every((file) => changedAt(file) > 0)
+  const complete = sources
+    .filter((file) => !file.endsWith('.d.ts'))
+    .every((file) => changedAt(`dist/${file.slice(0, -3)}.js`) > 0)
   // tsc's own notes say that these were written; it would not write them again.
   if (!complete) rmSync(join(ROOT, 'dist/.tsbuildinfo'), { force: true })
   const inputs = ['tsconfig.json', 'node_modules/.package-lock.json', ...sources]

@@ -1,4 +1,6 @@
 /** The globals that the plain JavaScript files may use, for eslint. */
-const NAMES = ['process', 'performance', 'Buffer', 'URL', 'setTimeout', 'setImmediate', 'clearTimeout', 'console']
+const NAMES = [
+  'process', 'performance', 'Buffer', 'URL', 'setTimeout', 'setImmediate', 'clearTimeout', 'console',
+]
 
 export default Object.fromEntries(NAMES.map((name) => [name, 'readonly']))

@@ -30,5 +30,6 @@ export async function install() {
   // By way of npm's own entry point where npm started us: `npm` is a shell script on Windows.
   const npm = process.env.npm_execpath
   const args = ['ci', '--include=dev', '--no-audit', '--no-fund']
-  await (npm?.endsWith('.js') ? step('install', process.execPath, [npm, ...args]) : step('install', 'npm', args))
+  if (npm?.endsWith('.js')) await step('install', process.execPath, [npm, ...args])
+  else await step('install', 'npm', args)
 }

@@ -1,6 +1,6 @@
 /**
  * `npm run lint`: eslint for the TypeScript and the scripts; for the C++ the compiler with warnings as
- * errors, cppcheck, and clang-format. What isn't installed is named, and skipped; missing it isn't a failure.
+ * errors, cppcheck, and clang-format. What isn't installed is named, and skipped.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, realpathSync } from 'node:fs'
@@ -9,8 +9,15 @@ import { ROOT, filesBelow, main, say, step } from './steps.mjs'
 
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wpedantic']
 const CPPCHECK = [
-  '--enable=warning,performance,portability', '--inline-suppr', '--error-exitcode=1', '--std=c++20', '--quiet',
-  '--suppress=missingIncludeSystem', '--suppress=preprocessorErrorDirective', '--template=gcc', '-Inative/engine',
+  '--enable=warning,performance,portability', '--inline-suppr', '--error-exitcode=1', '--std=c++20',
+  '--suppress=missingIncludeSystem', '--suppress=preprocessorErrorDirective', '--quiet', '--template=gcc',
+  '-Inative/engine',
+]
+
+/** Those of binding.gyp. */
+const BINDING_DEFINES = [
+  '-DNAPI_VERSION=9', '-DNODE_ADDON_API_DISABLE_CPP_EXCEPTIONS', '-fno-exceptions',
+  '-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
 ]
 
 const works = (command, ...args) => spawnSync(command, args, { cwd: ROOT }).status === 0
@@ -23,7 +30,7 @@ async function lintTypeScript() {
 function bindingIncludes() {
   const headers = join(dirname(dirname(realpathSync(process.execPath))), 'include/node')
   if (!existsSync(join(headers, 'node_api.h'))) return undefined
-  return ['-isystem', headers, '-isystem', 'node_modules/node-addon-api', '-DNAPI_VERSION=9', '-DNAPI_CPP_EXCEPTIONS']
+  return ['-isystem', headers, '-isystem', 'node_modules/node-addon-api', ...BINDING_DEFINES]
 }
 
 async function compile(name, sources, flags) {
@@ -33,14 +40,13 @@ async function compile(name, sources, flags) {
     say(`${name}: skipped, there is no ${compiler}`)
     return
   }
-  const args = ['-std=c++20', '-fsyntax-only', ...WARNINGS, '-Inative', '-Inative/engine', ...flags, ...sources]
+  const args = ['-std=c++20', '-fsyntax-only', ...WARNINGS, '-Inative/engine', ...flags, ...sources]
   await step(name, compiler, args)
 }
 
 /** The npm package's program, if it runs on this machine. */
 function clangFormat() {
-  const found = [['node_modules/.bin/clang-format'], ['clang-format']].find(([path]) => works(path, '--version'))
-  return found?.[0]
+  return ['node_modules/.bin/clang-format', 'clang-format'].find((path) => works(path, '--version'))
 }
 
 async function lintCpp() {

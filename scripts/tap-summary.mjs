@@ -50,7 +50,8 @@ export class TapSummary {
     if (indent > 0) return
     // A file that was killed or that planned more tests has failed, though no test in it says so.
     if (parent && negative && this.failed === this.#failedBefore) this.failed += 1
-    this.#onTop({ ok: !negative, skipped, name: rest.replace(/^ *\d* *-? */, ''), text: this.#block.join('\n') })
+    const name = rest.replace(/^ *\d* *-? */, '')
+    this.#onTop({ ok: !negative, skipped, name, text: this.#block.join('\n') })
     this.#block = []
     this.#failedBefore = this.failed
   }

@@ -34,7 +34,7 @@ async function tapStep(name, args, perPoint) {
 /** The compiled test files, or those whose name contains one of the arguments. */
 function testFiles(filters) {
   const files = filesBelow('dist/test').filter((file) => file.endsWith('.test.js')).sort()
-  const wanted = filters.map((filter) => filter.replace(/^(dist\/)?(test\/)?/, '').replace(/\.(test\.)?[tj]s$/, ''))
+  const wanted = filters.map((text) => text.replace(/^(dist\/)?(test\/)?/, '').replace(/\.(test\.)?[tj]s$/, ''))
   return wanted.length === 0 ? files : files.filter((file) => wanted.some((part) => file.includes(part)))
 }
 

@@ -1,12 +1,12 @@
 /** `marketplace chat`: the chat server. */
 import type { Command } from 'commander'
-import type { SocketAddress } from '../transport/transport.js'
+import type { Address } from './messages.js'
 import { addCommonOptions, type CommonOptions } from './options.js'
 import { startChat } from './programs.js'
 import { runServer } from './run-server.js'
 
 /** What to type to reach a server from its own machine. */
-export function clientArguments({ address, port }: SocketAddress): string {
+export function clientArguments({ address, port }: Address): string {
   const local = /^(127\.0\.0\.1|0\.0\.0\.0|::)$/.test(address)
   return `${local ? 'localhost' : address} ${port}`
 }

@@ -1,30 +1,22 @@
 /** `marketplace connect HOST PORT`: the chat client. Lines of stdin go out, what comes goes to stdout. */
 import { Argument, type Command } from 'commander'
-import { openTransport } from '../transport/choose.js'
-import type { SocketError } from '../transport/transport.js'
-import { CommandError, explain } from './messages.js'
+import { CommandError, assertLoadable, explain } from './messages.js'
 import { addCommonOptions, parseHost, parsePort, type CommonOptions } from './options.js'
 import { Output } from './output.js'
 import { startChatClient } from './programs.js'
 import { onStopSignal } from './signals.js'
-import { watchTransport } from './watch.js'
 
 /** Resolves to the exit code when the connection has ended. */
-async function runClient({ host, port, transport: name }: CommonOptions): Promise<number> {
+async function runClient(options: CommonOptions): Promise<number> {
+  assertLoadable(options.transport)
   const output = new Output()
-  let failure: SocketError | undefined
-  const transport = watchTransport(openTransport(name), {
-    closed: (error) => {
-      failure = error
-      if (error !== undefined) output.explained(error)
-    },
+  let failure: Error | undefined
+  let stopped = false
+  const program = startChatClient(options, {
+    failed: (error) => { failure ??= error },
   })
-  const program = startChatClient({
-    transport, host, port, input: process.stdin, output: process.stdout,
-  })
-  let stopping = false
   const stop = (): void => {
-    stopping = true
+    stopped = true
     void program.stop()
   }
   output.onBroken = stop
@@ -32,10 +24,11 @@ async function runClient({ host, port, transport: name }: CommonOptions): Promis
   try {
     await program
   } finally {
-    await transport.close()
     unwatch()
   }
-  if (failure !== undefined && !stopping) throw new CommandError(explain(failure, host, port))
+  if (failure !== undefined && !stopped) {
+    throw new CommandError(explain(failure, options.host, options.port))
+  }
   return 0
 }
 

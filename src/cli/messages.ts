@@ -1,11 +1,24 @@
 /** How the commands put things: addresses, amounts, and what went wrong, in one line each. */
 import { isIPv6 } from 'node:net'
-import type { TransportMetrics } from '../transport/transport.js'
+import { openTransport, type TransportName } from '../transport/choose.js'
+import type { SocketAddress, TransportMetrics } from '../transport/transport.js'
+
+export type Address = Pick<SocketAddress, 'address' | 'port'>
 
 /** A failure that is explained completely by its message. */
 export class CommandError extends Error {
   constructor(message: string, readonly exitCode = 1) {
     super(message)
+  }
+}
+
+/** Refuses at once, and in one line, what could not work later. */
+export function assertLoadable(name: TransportName): void {
+  if (name !== 'native') return
+  try {
+    openTransport(name)
+  } catch (error) {
+    throw new CommandError(firstLine(error))
   }
 }
 

@@ -14,7 +14,6 @@ export class Output {
   onBroken: (() => void) | undefined
   #status = ''
   #broken = false
-  readonly #explained = new Set<unknown>()
 
   constructor() {
     this.isTerminal = process.stdout.isTTY
@@ -46,13 +45,8 @@ export class Output {
     this.status(status)
   }
 
-  /** The command itself tells the user of this error: the log needn't. */
-  explained(error: unknown): void {
-    this.#explained.add(error)
-  }
-
   #log({ level, message, fields }: LogRecord): void {
-    if (!logs(level) || Object.values(fields).some((value) => this.#explained.has(value))) return
+    if (!logs(level) || isReported(fields['reason'])) return
     const details = Object.entries(fields)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => ` ${name}=${value instanceof Error ? firstLine(value) : String(value)}`)
@@ -62,4 +56,10 @@ export class Output {
   #write(text: string): void {
     if (!this.#broken) process.stdout.write(text)
   }
+}
+
+/** The command itself tells the user of these errors: the log needn't. */
+function isReported(reason: unknown): boolean {
+  const { syscall } = (reason instanceof Error ? reason : {}) as NodeJS.ErrnoException
+  return ['listen', 'bind', 'connect', 'getaddrinfo'].includes(syscall ?? '')
 }

@@ -1,76 +1,53 @@
 /**
- * The one place where the command line meets the programs of `examples/`.
- *
- * STAND-IN: until the drivers exist these run on the bare transport, without the VM. To be wired to
- * `groundVm`; what `StartServer` and `StartClient` promise is all that the commands rely on.
+ * The one place where the command line meets the programs of `examples/`: each is started in a ground
+ * VM next to the TCP driver and a reporter, which tells the command what becomes of the sockets.
  */
-import type { Readable, Writable } from 'node:stream'
-import type { Transport, TransportConnection } from '../transport/transport.js'
+import { chatClient } from '../../examples/chat-client.js'
+import { chatServer } from '../../examples/chat.js'
+import { echoServer } from '../../examples/echo.js'
+import {
+  _, endpoint, groundVm, spawn, tcpBare, tcpError, tcpListener, tcpListening,
+  type ActionTree, type GroundVm, type SocketAddress, type SocketError, type TransportMetrics,
+} from '../index.js'
+import type { CommonOptions } from './options.js'
 
-/** A running program, as `groundVm` returns it: a promise of its end that can be asked to end. */
-export interface RunningProgram extends PromiseLike<unknown> {
-  stop(reason?: unknown): unknown
+/** What a command wants to hear of its program. */
+export interface Reports {
+  listening?(address: Pick<SocketAddress, 'address' | 'port'>): void
+  /** A listen, an accept or a connect failed, or an established connection was lost. */
+  failed(error: SocketError): void
+  metrics?(metrics: Readonly<TransportMetrics>): void
 }
 
-export interface ServerWiring {
-  /** Not opened yet. The program opens it; the command closes it when the program has ended. */
-  readonly transport: Transport
-  readonly host: string
-  readonly port: number
-}
+export type StartProgram = (options: CommonOptions, reports: Reports) => GroundVm
 
-export interface ClientWiring extends ServerWiring {
-  readonly input: Readable
-  readonly output: Writable
-}
+/** Hears of every listener, and of every socket that could not be had. */
+const reporter = (port: number, reports: Reports): ActionTree => [
+  endpoint.subscriber(tcpListening(tcpListener(port), _), {
+    onPresence: ({ address }) => { reports.listening?.({ address: address.host, port: address.port }) },
+  }),
+  endpoint.subscriber(tcpError(_, _, _), {
+    onMessage: ({ error }) => { reports.failed(error) },
+  }),
+]
 
-export type StartServer = (wiring: ServerWiring) => RunningProgram
-export type StartClient = (wiring: ClientWiring) => RunningProgram
-
-function program(start: (end: () => void) => () => void): RunningProgram {
-  let stop: () => void = () => undefined
-  const end = new Promise<void>((resolve) => { stop = start(resolve) })
-  return Object.assign(end, { stop: () => { stop() } })
-}
-
-function serve(
-  { transport, host, port }: ServerWiring,
-  said: (connection: TransportConnection, all: Set<TransportConnection>, data: Buffer) => void,
-): RunningProgram {
-  const all = new Set<TransportConnection>()
-  return program((end) => {
-    transport.open((events) => {
-      for (const { kind, connection, data } of events) {
-        if (connection === undefined) continue
-        if (kind === 'accepted') all.add(connection)
-        else if (kind === 'data' && data !== undefined) said(connection, all, data)
-        else if (kind === 'end') connection.close()
-        else if (kind === 'closed') all.delete(connection)
-      }
-    })
-    transport.listen({ host, port })
-    return () => void transport.close().then(end)
+function start(name: string, program: ActionTree, options: CommonOptions, reports: Reports): GroundVm {
+  const { host, port, transport } = options
+  const driver = tcpBare({
+    transport, host, onTransport: ({ metrics }) => { reports.metrics?.(metrics) },
   })
+  return groundVm(() => [driver, spawn(() => reporter(port, reports), { name: 'reporter' }), program], { name })
 }
 
-export const startEcho: StartServer = (wiring) => serve(wiring, (connection, _all, data) => {
-  connection.write(data)
-})
+export const startEcho: StartProgram = (options, reports) =>
+  start('echo', echoServer(options.port), options, reports)
 
-export const startChat: StartServer = (wiring) => serve(wiring, (connection, all, data) => {
-  for (const other of all) if (other !== connection) other.write(data)
-})
+export const startChat: StartProgram = (options, reports) =>
+  start('chat', chatServer(options.port), options, reports)
 
-export const startChatClient: StartClient = ({ transport, host, port, input, output }) => program((end) => {
-  transport.open((events) => {
-    for (const { kind, connection, data } of events) {
-      if (kind === 'data') output.write(data)
-      else if (kind === 'end') connection?.close()
-      else if (kind === 'closed') end()
-    }
-  })
-  const connection = transport.connect({ host, port })
-  input.on('data', (data: Buffer) => { connection.write(data) })
-  input.on('end', () => { connection.shutdown() })
-  return () => { connection.close() }
-})
+export const startChatClient: StartProgram = (options, reports) => {
+  const ended = (reason: unknown): void => {
+    if (reason !== undefined) reports.failed(reason as SocketError)
+  }
+  return start('connect', chatClient(options.host, options.port, ended), options, reports)
+}

@@ -123,7 +123,7 @@ void t.test('a second Ctrl-C exits at once', { timeout: TIMEOUT }, async (t) => 
   socket.destroy()
 })
 
-void t.test('below npm, the second delivery of one Ctrl-C is no second Ctrl-C', { timeout: TIMEOUT }, async (t) => {
+void t.test('below npm, a Ctrl-C that comes twice is one Ctrl-C', { timeout: TIMEOUT }, async (t) => {
   const cli = new Cli(['echo', '--port', '0', '--transport', 'node'], { npm_lifecycle_event: 'start' })
   t.teardown(() => cli.child.kill('SIGKILL'))
   const socket = await client(await cli.listening())

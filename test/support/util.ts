@@ -76,7 +76,7 @@ export interface Finished {
 }
 
 /** Runs a program to its end, with `input` on its stdin. */
-export function runProgram(command: string, args: readonly string[], input: Buffer | string): Promise<Finished> {
+export function runProgram(command: string, args: readonly string[], input: Buffer): Promise<Finished> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args)
     const stdout: Buffer[] = []

@@ -23,7 +23,10 @@ function visit(port: number, reset: boolean): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1' }, () => socket.write('hello\n'))
     socket.on('error', reject)
-    socket.on('data', () => { void (reset ? socket.resetAndDestroy() : socket.end()) })
+    socket.on('data', () => {
+      if (reset) socket.resetAndDestroy()
+      else socket.end()
+    })
     socket.on('close', () => { resolve() })
   })
 }

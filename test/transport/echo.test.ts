@@ -89,10 +89,13 @@ sender.join()
 sys.stdout.buffer.write(bytes(got))
 `
 
+const LINUX = process.platform === 'linux'
+
 /** Clients by others: how to start one that sends its stdin, then ends, and prints what comes back. */
 const CLIENTS: readonly { readonly command: string, readonly args: (port: number) => string[] }[] = [
   { command: 'python3', args: (port) => ['-c', PYTHON, String(port)] },
-  { command: 'nc', args: (port) => [...(process.platform === 'linux' ? ['-N'] : []), '127.0.0.1', String(port)] },
+  // Linux's nc goes on after its input has ended unless it is told; others know no -N.
+  { command: 'nc', args: (port) => [...(LINUX ? ['-N'] : []), '127.0.0.1', String(port)] },
   { command: 'socat', args: (port) => ['-t', '20', '-', `TCP:127.0.0.1:${port}`] },
 ]
 

@@ -104,7 +104,8 @@ async function countAll(socket: Socket): Promise<number> {
   socket.on('data', (data: Buffer) => { count += data.length })
   socket.on('error', () => undefined)
   // libuv reports a reset that comes with data as an end, hence both.
-  await Promise.race([once(socket, 'end'), once(socket, 'close')].map((event) => event.catch(() => undefined)))
+  const ends = [once(socket, 'end'), once(socket, 'close')]
+  await Promise.race(ends.map((event) => event.catch(() => undefined)))
   socket.destroy()
   return count
 }
