@@ -36,6 +36,12 @@ interface Remembering {
 const plain = new Map<unknown, Atom>()
 /** Arrays, records and byte arrays, by structural key. */
 const structured = new Map<string, Atom>()
+/** Whether a ground value can key a Map by itself. */
+export function isOwnKey(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  return !(value instanceof RecordBase || Array.isArray(value) || value instanceof Uint8Array)
+}
+
 /** How many live atoms there are of each constructor, so that most misses need no structural key. */
 const population = new Map<string, number>()
 const freeIds: number[] = []

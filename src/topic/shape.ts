@@ -5,7 +5,7 @@
  * it), and one for each way in which topics with wildcards have asked for peers. The latter are made
  * when a query of a new form comes, if there are more entries than a walk is worth.
  */
-import { acquireAtom, lookupAtom, releaseAtom, WILD, type Atom } from './atom.js'
+import { acquireAtom, isOwnKey, lookupAtom, releaseAtom, WILD, type Atom } from './atom.js'
 import { KeyTable } from './key-table.js'
 import { slot, type RecordBase } from './record.js'
 import {
@@ -40,6 +40,8 @@ export interface IndexEntry {
 
 type Bucket<E> = E | E[]
 
+const NO_ATOMS: readonly Atom[] = []
+
 /** More entries than this, and a new form of query gets a table of its own. */
 const WALK_MAX = 16
 
@@ -64,10 +66,11 @@ export class Shape<E extends IndexEntry> {
   /** Part number of each key if all keys are direct parts of the outermost constructor. */
   private readonly first: number
   private readonly second: number
-  private readonly width: number
   private readonly simple: boolean
-  private readonly table: KeyTable<Bucket<E>> | undefined
+  /** Receivers by their keys: none, one (the value itself, or its atom if it has parts), or several. */
   private readonly keyless: E[] = []
+  private readonly single: Map<unknown, Bucket<E>> | undefined
+  private readonly table: KeyTable<Bucket<E>> | undefined
   private readonly joins = new Map<string, Join<E>>()
   private readonly projections = new Map<string, Projection | undefined>()
 
@@ -77,8 +80,8 @@ export class Shape<E extends IndexEntry> {
     const { keys, checks } = placesOf(skeleton)
     this.keys = keys
     this.checks = checks
-    this.width = keys.length
-    this.table = keys.length === 0 ? undefined : new KeyTable(keys.length)
+    this.single = keys.length === 1 ? new Map() : undefined
+    this.table = keys.length > 1 ? new KeyTable(keys.length) : undefined
     this.simple = checks.length === 0 && keys.length <= 2 && keys.every((path) => path.length === 1)
     this.first = this.simple && keys.length > 0 ? keys[0][0] : -1
     this.second = this.simple && keys.length > 1 ? keys[1][0] : -1
@@ -88,7 +91,7 @@ export class Shape<E extends IndexEntry> {
     entry.shape = this as unknown as Shape<IndexEntry>
     entry.place = this.entries.length
     this.entries.push(entry)
-    entry.atoms = this.keys.map((path) => acquireAtom(at(entry.topic, path)))
+    entry.atoms = this.atomsFor(entry)
     if (entry.receives) this.addReceiver(entry)
     for (const join of this.joins.values()) addToJoin(join, entry)
   }
@@ -102,46 +105,50 @@ export class Shape<E extends IndexEntry> {
     if (entry.receives) this.removeReceiver(entry)
     for (const join of this.joins.values()) removeFromJoin(join, entry)
     for (let i = 0; i < entry.atoms.length; i++) releaseAtom(entry.atoms[i])
-    entry.atoms = []
+    entry.atoms = NO_ATOMS
     entry.shape = undefined
+  }
+
+  /** The atoms that an entry's keys are found by. A single key needs one only if it has parts. */
+  private atomsFor(entry: E): readonly Atom[] {
+    if (this.single !== undefined && isOwnKey(at(entry.topic, this.keys[0]))) return NO_ATOMS
+    return this.keys.map((path) => acquireAtom(at(entry.topic, path)))
+  }
+
+  private singleKey(entry: E): unknown {
+    return entry.atoms.length === 0 ? at(entry.topic, this.keys[0]) : entry.atoms[0]
   }
 
   addReceiver(entry: E): void {
     this.receivers++
-    if (this.table === undefined) {
-      entry.bucketPlace = this.keyless.push(entry) - 1
-      return
-    }
-    const ids = idsOf(entry)
-    const index = this.table.find(ids)
-    if (index < 0) {
-      entry.bucketPlace = 0
-      this.table.add(ids, entry)
-      return
-    }
-    const bucket = this.table.valueAt(index)
-    if (Array.isArray(bucket)) {
-      entry.bucketPlace = bucket.push(entry) - 1
+    if (this.single !== undefined) {
+      const key = this.singleKey(entry)
+      this.single.set(key, joined(this.single.get(key), entry))
+    } else if (this.table !== undefined) {
+      const ids = idsOf(entry)
+      const index = this.table.find(ids)
+      if (index < 0) this.table.add(ids, joined(undefined, entry))
+      else this.table.setAt(index, joined(this.table.valueAt(index), entry))
     } else {
-      entry.bucketPlace = 1
-      this.table.setAt(index, [bucket, entry])
+      entry.bucketPlace = this.keyless.push(entry) - 1
     }
   }
 
   removeReceiver(entry: E): void {
     this.receivers--
-    if (this.table === undefined) {
+    if (this.single !== undefined) {
+      const key = this.singleKey(entry)
+      const left = without(this.single.get(key) as Bucket<E>, entry)
+      if (left === undefined) this.single.delete(key)
+      else this.single.set(key, left)
+    } else if (this.table !== undefined) {
+      const index = this.table.find(idsOf(entry))
+      const left = without(this.table.valueAt(index), entry)
+      if (left === undefined) this.table.removeAt(index)
+      else this.table.setAt(index, left)
+    } else {
       removeFrom(this.keyless, entry)
-      return
     }
-    const index = this.table.find(idsOf(entry))
-    const bucket = this.table.valueAt(index)
-    if (!Array.isArray(bucket)) {
-      this.table.removeAt(index)
-      return
-    }
-    removeFrom(bucket, entry)
-    if (bucket.length === 1) this.table.setAt(index, bucket[0])
   }
 
   /**
@@ -150,23 +157,27 @@ export class Shape<E extends IndexEntry> {
    * @returns null when the message has a wildcard in one of the shape's ground places
    */
   receiversOf(body: unknown): Bucket<E> | undefined | null {
-    const table = this.table
-    if (this.simple) {
-      if (table === undefined) return this.keyless
-      const a = lookupAtom(Array.isArray(body) ? body[this.first] : slot(body as RecordBase, this.first))
-      if (a === undefined) return undefined
-      if (this.width === 1) {
-        if (a === WILD) return null
-        const index = table.find1(a.id)
-        return index < 0 ? undefined : table.valueAt(index)
-      }
-      const b = lookupAtom(Array.isArray(body) ? body[this.second] : slot(body as RecordBase, this.second))
-      if (b === undefined) return undefined
-      if (a === WILD || b === WILD) return null
-      const index = table.find2(a.id, b.id)
-      return index < 0 ? undefined : table.valueAt(index)
+    if (!this.simple) return this.deepReceiversOf(body)
+    const { single, table, first } = this
+    if (single !== undefined) {
+      const value: unknown = Array.isArray(body) ? body[first] : slot(body as RecordBase, first)
+      return typeof value === 'object' ? this.singleReceiversOf(value) : single.get(value)
     }
-    return this.deepReceiversOf(body)
+    if (table === undefined) return this.keyless
+    const second = this.second
+    const a = lookupAtom(Array.isArray(body) ? body[first] : slot(body as RecordBase, first))
+    const b = lookupAtom(Array.isArray(body) ? body[second] : slot(body as RecordBase, second))
+    if (a === undefined || b === undefined) return undefined
+    if (a === WILD || b === WILD) return null
+    const index = table.find2(a.id, b.id)
+    return index < 0 ? undefined : table.valueAt(index)
+  }
+
+  private singleReceiversOf(value: unknown): Bucket<E> | undefined | null {
+    const single = this.single as Map<unknown, Bucket<E>>
+    if (isOwnKey(value)) return value instanceof Wildcard ? null : single.get(value)
+    const atom = lookupAtom(value)
+    return atom === WILD ? null : atom && single.get(atom)
   }
 
   private deepReceiversOf(body: unknown): Bucket<E> | undefined | null {
@@ -175,6 +186,7 @@ export class Shape<E extends IndexEntry> {
       if (value instanceof Wildcard) return null
       if (!isCompound(value) || !sameConstructor(value, this.checks[i].like)) return undefined
     }
+    if (this.single !== undefined) return this.singleReceiversOf(at(body, this.keys[0]))
     if (this.table === undefined) return this.keyless
     const ids: number[] = []
     for (let i = 0; i < this.keys.length; i++) {
@@ -228,6 +240,26 @@ function idsOf(entry: IndexEntry): number[] {
   const ids: number[] = []
   for (let i = 0; i < entry.atoms.length; i++) ids.push(entry.atoms[i].id)
   return ids
+}
+
+function joined<E extends IndexEntry>(bucket: Bucket<E> | undefined, entry: E): Bucket<E> {
+  if (bucket === undefined) {
+    entry.bucketPlace = 0
+    return entry
+  }
+  if (!Array.isArray(bucket)) {
+    bucket.bucketPlace = 0
+    entry.bucketPlace = 1
+    return [bucket, entry]
+  }
+  entry.bucketPlace = bucket.push(entry) - 1
+  return bucket
+}
+
+function without<E extends IndexEntry>(bucket: Bucket<E>, entry: E): Bucket<E> | undefined {
+  if (!Array.isArray(bucket)) return undefined
+  removeFrom(bucket, entry)
+  return bucket.length === 1 ? bucket[0] : bucket
 }
 
 function removeFrom<E extends IndexEntry>(list: E[], entry: E): void {

@@ -16,7 +16,6 @@ export type Pid = number
 export abstract class Action<in S = any> {
   /** Makes the type parameter count. */
   declare protected readonly state: (state: S) => void
-  abstract readonly kind: ActionKind
 }
 
 /** Handlers for whatever state; the action's type parameter keeps track of it. */
@@ -25,10 +24,7 @@ export type AnyHandlers = Handlers<any> | Handler
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 type AnyResult = HandlerResult<any>
 
-export type ActionKind = 'send' | 'addEndpoint' | 'deleteEndpoint' | 'spawn' | 'quit' | 'yield' | 'atMetaLevel'
-
 export class SendMessage extends Action {
-  readonly kind = 'send'
   readonly body: unknown
   readonly orientation: Orientation
 
@@ -40,7 +36,6 @@ export class SendMessage extends Action {
 }
 
 export class AddEndpoint<in S> extends Action<S> {
-  readonly kind = 'addEndpoint'
   constructor(
     readonly name: unknown,
     readonly role: Role,
@@ -51,7 +46,6 @@ export class AddEndpoint<in S> extends Action<S> {
 }
 
 export class DeleteEndpoint extends Action {
-  readonly kind = 'deleteEndpoint'
   constructor(
     readonly name: unknown,
     readonly reason: unknown,
@@ -71,7 +65,6 @@ export interface SpawnOptions<S> {
 }
 
 export class Spawn<in S> extends Action<S> {
-  readonly kind = 'spawn'
   constructor(
     readonly boot: () => AnyResult,
     readonly name: string | undefined,
@@ -84,7 +77,6 @@ export class Spawn<in S> extends Action<S> {
 }
 
 export class Quit extends Action {
-  readonly kind = 'quit'
   constructor(
     readonly pid: Pid | undefined,
     readonly reason: unknown,
@@ -94,14 +86,12 @@ export class Quit extends Action {
 }
 
 export class Yield<in S> extends Action<S> {
-  readonly kind = 'yield'
   constructor(readonly continuation: (state: never) => AnyResult) {
     super()
   }
 }
 
 export class AtMetaLevel<in S> extends Action<S> {
-  readonly kind = 'atMetaLevel'
   constructor(readonly action: Action<S>) {
     super()
   }
@@ -216,6 +206,6 @@ export function atMetaLevel<S>(action: Action<S>): AtMetaLevel<S> {
 export function describeAction(action: Action): string {
   if (action instanceof AtMetaLevel) return `atMetaLevel(${describeAction(action.action)})`
   if (action instanceof SendMessage) return `sendMessage(${show(action.body)})`
-  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint) return `${action.kind}(${show(action.name)})`
-  return action.kind
+  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint) return `${action.constructor.name}(${show(action.name)})`
+  return action.constructor.name
 }

@@ -11,21 +11,22 @@ type MessageHandler = (body: unknown, state: unknown) => HandlerResult<unknown>
 
 const ignore = (): undefined => undefined
 
+/* The fields that a message touches come first: they share a cache line. */
 export class Endpoint implements IndexEntry {
+  onMessage: MessageHandler | undefined = undefined
+  /** The process whose handlers and state it has: `owner`, or one inside of it. */
+  readonly target: Process
+  /** The process that it belongs to in the VM where it is installed. */
+  readonly owner: Process
+  readonly linear: boolean
+
   readonly name: unknown
   readonly orientation: Orientation
   readonly interest: Interest
   readonly topic: unknown
-  readonly linear: boolean
-  /** The process that it belongs to in the VM where it is installed. */
-  readonly owner: Process
-  /** The process whose handlers and state it has: `owner`, or one inside of it. */
-  readonly target: Process
+  onPresence: PresenceHandler | undefined = undefined
+  onAbsence: AbsenceHandler | undefined = undefined
   installed = false
-
-  onPresence: PresenceHandler | undefined
-  onAbsence: AbsenceHandler | undefined
-  onMessage: MessageHandler | undefined
 
   receives: boolean
   shape: IndexEntry['shape'] = undefined
@@ -41,9 +42,6 @@ export class Endpoint implements IndexEntry {
     this.linear = isLinear(role.topic)
     this.owner = owner
     this.target = target
-    this.onPresence = undefined
-    this.onAbsence = undefined
-    this.onMessage = undefined
     this.setHandlers(handlers)
     this.receives = this.onMessage !== undefined
   }

@@ -14,7 +14,7 @@ export type ActionTree<S = any> = Action<S> | undefined | null | false | void | 
 export class Transition<S> {
   constructor(
     readonly state: S,
-    readonly actions: readonly ActionTree<S>[],
+    readonly actions: ActionTree<S>,
   ) {}
 }
 
@@ -24,8 +24,10 @@ export class Transition<S> {
  * @param state replaces the process's state
  * @param actions performed depth-first, left to right
  */
-export function transition<S>(state: S, ...actions: readonly ActionTree<S>[]): Transition<S> {
-  return new Transition(state, actions)
+export function transition<S>(state: S, ...actions: readonly ActionTree<S>[]): Transition<S>
+// Written with a first action, as an array of the rest costs on each call, and most calls have none.
+export function transition<S>(state: S, first?: ActionTree<S>, ...more: readonly ActionTree<S>[]): Transition<S> {
+  return new Transition(state, more.length === 0 ? first : [first, ...more])
 }
 
 /**

@@ -16,8 +16,6 @@ import type { Vm } from './vm.js'
 
 /** An action on behalf of a process further in. */
 export class Relayed extends Action {
-  readonly kind = 'atMetaLevel'
-
   constructor(
     /** An action, or an endpoint to be installed. */
     readonly action: Action | Endpoint | DeleteMetaEndpoints,

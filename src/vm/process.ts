@@ -13,18 +13,23 @@ import type { Vm } from './vm.js'
 /** Endpoints of a process at one level, by name. */
 export type EndpointTable = Map<unknown, Endpoint>
 
-export class Process {
-  readonly vm: Vm
-  readonly pid: Pid
-  readonly name: string | undefined
-  state: unknown = undefined
-  alive = true
-  /** Whether it stands in its VM's run queue. */
-  scheduled = false
+/** Whether a tree is one message or nothing, as most are. */
+function isSimple(tree: unknown): boolean {
+  return tree === undefined || tree instanceof SendMessage
+}
 
+export class Process {
+  state: unknown = undefined
   /** The queue: nearly always there is at most one action in it. */
   first: Action | undefined = undefined
   rest: Action[] | undefined = undefined
+  readonly vm: Vm
+  /** Whether it stands in its VM's run queue. */
+  scheduled = false
+  alive = true
+
+  readonly pid: Pid
+  readonly name: string | undefined
 
   /** Endpoints at its own level. */
   endpoints: EndpointTable | undefined = undefined
@@ -65,6 +70,11 @@ export class Process {
 
   private acceptAny(result: unknown): void {
     if (!this.alive) return
+    if (result instanceof Transition && isSimple(result.actions)) {
+      this.state = result.state
+      if (result.actions instanceof SendMessage) this.enqueue(result.actions)
+      return
+    }
     try {
       this.take(result)
     } catch (error) {

@@ -147,10 +147,10 @@ export class Vm {
     const found = this.found
     const count = index.receivers(body, found as Endpoint[])
     if (count === 1) {
-      this.hear(found[0] as Endpoint, body)
-      found[0] = undefined
+      this.hear(found[0] as Endpoint, body) // left in `found`: one endpoint a VM is no leak
       return
     }
+    this.ground.work += count
     let others = 0
     for (let i = 0; i < count; i++) {
       const endpoint = found[i] as Endpoint
@@ -162,7 +162,6 @@ export class Vm {
   }
 
   private hear(endpoint: Endpoint, body: unknown): void {
-    this.ground.work++
     const target = endpoint.target
     const handler = endpoint.onMessage
     if (handler === undefined) return // taken away while the message was being delivered
