@@ -31,11 +31,14 @@ async function tapStep(name, args, perPoint) {
   say(`${name}: ${summary.passed} passed, ${summary.failed} failed in ${seconds(start)}`)
 }
 
+/** `test/cli/usage.test.ts` and `dist/test/cli/usage.test.js` are `cli/usage`. */
+const bare = (path) => path.replace(/^(dist\/)?(test\/)?/, '').replace(/\.(test\.)?[tj]s$/, '')
+
 /** The compiled test files, or those whose name contains one of the arguments. */
 function testFiles(filters) {
   const files = filesBelow('dist/test').filter((file) => file.endsWith('.test.js')).sort()
-  const wanted = filters.map((text) => text.replace(/^(dist\/)?(test\/)?/, '').replace(/\.(test\.)?[tj]s$/, ''))
-  return wanted.length === 0 ? files : files.filter((file) => wanted.some((part) => file.includes(part)))
+  if (filters.length === 0) return files
+  return files.filter((file) => filters.some((filter) => file.includes(bare(filter))))
 }
 
 await main(async () => {

@@ -34,7 +34,9 @@ export class Output {
   /** Shows a status below the lines; an empty one clears it. Not for anything but a terminal. */
   status(text: string): void {
     if (!this.isTerminal || text === this.#status) return
-    this.#status = text.slice(0, Math.max(process.stdout.columns - 1, 20))
+    // Some terminals don't know their width; a line that wraps could not be redrawn in place.
+    const { columns } = process.stdout
+    this.#status = text.slice(0, (columns > 0 ? columns : 80) - 1)
     this.#write(`${CLEAR}${this.#status}`)
   }
 

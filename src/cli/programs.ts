@@ -36,7 +36,8 @@ function start(name: string, program: ActionTree, options: CommonOptions, report
   const driver = tcpBare({
     transport, host, onTransport: ({ metrics }) => { reports.metrics?.(metrics) },
   })
-  return groundVm(() => [driver, spawn(() => reporter(port, reports), { name: 'reporter' }), program], { name })
+  const observer = spawn(() => reporter(port, reports), { name: 'reporter' })
+  return groundVm(() => [driver, observer, program], { name })
 }
 
 export const startEcho: StartProgram = (options, reports) =>
