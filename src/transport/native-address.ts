@@ -43,7 +43,9 @@ function ipv6Text(words: readonly number[]): string {
 /**
  * @param portAndFamily port in the low half, 4 or 6 in the high half
  */
-export function socketAddress(portAndFamily: number, a: number, b: number, c: number, d: number): SocketAddress {
+export function socketAddress(
+  portAndFamily: number, a: number, b: number, c: number, d: number,
+): SocketAddress {
   const port = portAndFamily & 0xffff
   return portAndFamily >>> 16 === 6
     ? { address: ipv6Text([a, b, c, d]), family: 'IPv6', port }

@@ -78,7 +78,9 @@ export class Dial {
   /** Closes when what was written has gone out, or fails when the time is up. */
   closeLater(timeout: number): void {
     this.closing = true
-    this.#deadline = setTimeout(() => { this.#fail(socketError(-constants.errno.ETIMEDOUT, 'connect')) }, timeout)
+    this.#deadline = setTimeout(() => {
+      this.#fail(socketError(-constants.errno.ETIMEDOUT, 'connect', this.#options.host, this.#options.port))
+    }, timeout)
   }
 
   attemptFailed(errno: number): void {
@@ -109,7 +111,9 @@ export class Dial {
       }
       this.#error = socketError(result, 'connect', address, port)
     }
-    if (!this.#over) this.#fail(this.#error ?? socketError(-constants.errno.ENOENT, 'getaddrinfo', this.#options.host))
+    if (this.#over) return
+    // A name without addresses is a failed lookup, so that there always is an error here.
+    this.#fail(this.#error ?? socketError(-constants.errno.ENOENT, 'getaddrinfo', this.#options.host))
   }
 
   #fail(error: SocketError): void {

@@ -230,12 +230,14 @@ export class Link {
   /** Makes sure that there is a gauge for this index. */
   reserveGauge(index: number): void {
     if (index < this.gauges.length) return
-    this.gauges = new Float64Array(this.gauges.length * 2 ** Math.ceil(Math.log2((index + 1) / this.gauges.length)))
+    let length = this.gauges.length
+    while (length <= index) length *= 2
+    this.gauges = new Float64Array(length)
     this.#addon.setGauges(this.#handle, this.gauges)
   }
 
   #addSlab(): void {
-    const buffer = Buffer.allocUnsafeSlow(this.#slabSize).buffer as ArrayBuffer
+    const buffer = Buffer.allocUnsafeSlow(this.#slabSize).buffer
     const id = this.#addon.addSlab(this.#handle, buffer, true)
     // The handle is closed.
     if (id < 0) return

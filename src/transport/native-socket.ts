@@ -52,7 +52,7 @@ export class NativeListener implements TransportListener {
   /** Where its connections are bound to, if that is the same for all. */
   get commonAddress(): SocketAddress | undefined {
     const address = this.address
-    return address === undefined || address.address === '::' || address.address === '0.0.0.0' ? undefined : address
+    return address?.address === '::' || address?.address === '0.0.0.0' ? undefined : address
   }
 
   close(): void {

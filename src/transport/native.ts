@@ -100,7 +100,8 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
 
 function checkPort(call: string, port: unknown): void {
   if (typeof port !== 'number') throw argumentError(call, 'port', 'a number', port)
-  if (!Number.isInteger(port) || port < 0 || port > 0xffff) throw rangeError(call, 'port', 'from 0 to 65535', port)
+  if (Number.isInteger(port) && port >= 0 && port <= 0xffff) return
+  throw rangeError(call, 'port', 'from 0 to 65535', port)
 }
 
 class NativeTransport implements Transport, Station {
@@ -311,7 +312,8 @@ class NativeTransport implements Transport, Station {
 
   #connectionEvent(kind: 'end' | 'written', id: number, bytes: number): NativeEvent | undefined {
     const connection = this.#find(id)
-    return connection === undefined ? undefined : new NativeEvent(kind, connection, undefined, undefined, bytes, undefined)
+    if (connection === undefined) return undefined
+    return new NativeEvent(kind, connection, undefined, undefined, bytes, undefined)
   }
 
   #accepted(records: Int32Array, at: number): NativeEvent | undefined {
@@ -365,7 +367,9 @@ class NativeTransport implements Transport, Station {
     return this.#later.filter(({ kind, listener }) => {
       if (listener === undefined) return true
       if (listener.closed) return false
-      if (kind === 'listening') listener.address = askAddress((words) => this.link.listenerAddress(listener.id, words))
+      if (kind === 'listening') {
+        listener.address = askAddress((words) => this.link.listenerAddress(listener.id, words))
+      }
       return true
     })
   }

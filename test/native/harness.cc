@@ -57,7 +57,10 @@ void check_equal(int64_t got, int64_t wanted, const char* text, const char* file
 }
 
 Host::Host(engine::Options options, uint32_t slab_size)
-    : engine(std::make_unique<engine::EpollBackend>(), options), slab_size_(slab_size) {
+    : Host(std::make_unique<engine::EpollBackend>(), options, slab_size) {}
+
+Host::Host(std::unique_ptr<engine::Backend> backend, engine::Options options, uint32_t slab_size)
+    : engine(std::move(backend), options), slab_size_(slab_size) {
   CHECK_EQUAL(engine.open(), 0);
   for (int i = 0; i < 4; i++) add_slab();
 }

@@ -50,6 +50,7 @@ constexpr int patience_ms = 5000;
 class Host {
  public:
   explicit Host(engine::Options options = {}, uint32_t slab_size = 64 * 1024);
+  Host(std::unique_ptr<engine::Backend> backend, engine::Options options, uint32_t slab_size);
 
   // Waits for something to do, up to `timeout_ms`, and does it. False if there was nothing.
   bool step(int timeout_ms = patience_ms);
