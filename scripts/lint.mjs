@@ -1,6 +1,7 @@
 /**
  * `npm run lint`: eslint for the TypeScript and the scripts; for the C++ the compiler with warnings as
  * errors, cppcheck, and clang-format. What isn't installed is named, and skipped.
+ * `npm run lint -- ts` and `npm run lint -- cpp` do one half.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, realpathSync } from 'node:fs'
@@ -67,6 +68,7 @@ async function lintCpp() {
 }
 
 await main(async () => {
-  await lintTypeScript()
-  await lintCpp()
+  const [only] = process.argv.slice(2)
+  if (only !== 'cpp') await lintTypeScript()
+  if (only !== 'ts') await lintCpp()
 })
