@@ -58,12 +58,9 @@ function constructorKey(value: Compound | Uint8Array): string {
  */
 export function lookupAtom(value: unknown): Atom | undefined {
   if (typeof value !== 'object' || value === null) return plain.get(value)
-  if (value instanceof RecordBase) {
-    const known = (value as Remembering)[ATOM]
-    if (known !== undefined && known.refs > 0) return known
-    return lookupStructured(value)
-  }
-  if (Array.isArray(value) || value instanceof Uint8Array) return lookupStructured(value as Compound)
+  const known = (value as Remembering)[ATOM]
+  if (known !== undefined && known.refs > 0) return known
+  if (value instanceof RecordBase || Array.isArray(value) || value instanceof Uint8Array) return lookupStructured(value as Compound)
   if (value instanceof Wildcard) return WILD
   return plain.get(value)
 }

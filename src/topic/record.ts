@@ -16,6 +16,9 @@ export interface RecordKind {
   readonly id: number
 }
 
+/** On the prototypes of records: no object of anyone else has it. */
+const KIND = Symbol('kind')
+
 const kinds = new Map<string, RecordKind>()
 
 function kindFor(label: string, arity: number): RecordKind {
@@ -50,6 +53,11 @@ export abstract class RecordBase {
     const values = this.$type.fields.map((_name, i) => inspect(slot(this, i), options))
     return `${this.$kind.label}(${values.join(', ')})`
   }
+}
+
+/** The kind of a record; undefined for any other object. One property load, on the hot path. */
+export function kindOf(value: object): RecordKind | undefined {
+  return (value as { readonly [KIND]?: RecordKind })[KIND]
 }
 
 /** The value of field number `i`. */
@@ -261,6 +269,7 @@ export function defineRecord<const L extends string, const N extends readonly st
     Object.defineProperty(prototype, name, { get: getterOf(i), enumerable: true, configurable: true })
   })
   Object.defineProperty(prototype, '$kind', { value: kind })
+  Object.defineProperty(prototype, KIND, { value: kind })
   Object.defineProperty(prototype, '$type', { value: make })
   Object.defineProperties(make, {
     name: { value: label },

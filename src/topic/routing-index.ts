@@ -6,7 +6,7 @@
  * topics, never on the number of entries that don't match.
  */
 import { meet, NO_MEETING } from './meet.js'
-import { RecordBase } from './record.js'
+import { kindOf, RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
 import { skeletonKey, skeletonOf, type Skeleton } from './skeleton.js'
 import { Wildcard } from './wildcard.js'
@@ -73,6 +73,21 @@ export class RoutingIndex<E extends IndexEntry> {
   }
 
   /**
+   * The one receiver of a message, undefined if there is none; null if `receivers` has to tell. The
+   * short way for what nearly all messages are.
+   */
+  onlyReceiver(body: unknown): E | undefined | null {
+    if (this.open.receivers > 0) return null
+    const group = this.groupOf(body)
+    if (group === undefined) return body instanceof Wildcard ? null : undefined
+    const shapes = group.receiving
+    if (shapes.length !== 1) return shapes.length === 0 ? undefined : null
+    const bucket = shapes[0].receiversOf(body)
+    if (bucket === undefined) return undefined
+    return bucket === null || Array.isArray(bucket) || !bucket.linear ? null : bucket
+  }
+
+  /**
    * Finds the entries that receive a message.
    *
    * @param found is filled from index 0 on; what was in it is overwritten, and not cut off
@@ -123,8 +138,9 @@ export class RoutingIndex<E extends IndexEntry> {
 
   private groupOf(body: unknown): Group<E> | undefined {
     if (typeof body !== 'object' || body === null) return this.atoms
-    if (body instanceof RecordBase) return this.records[body.$kind.id]
     if (Array.isArray(body)) return this.arrays[body.length]
+    const kind = kindOf(body)
+    if (kind !== undefined) return this.records[kind.id]
     return body instanceof Wildcard ? undefined : this.atoms
   }
 

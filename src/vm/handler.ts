@@ -3,7 +3,7 @@
  * action trees into the list of their actions.
  */
 import { show } from '../support/errors.js'
-import { Action } from './action.js'
+import { Action, SendMessage } from './action.js'
 import type { EndpointEvent, Role } from './role.js'
 
 /** Actions, nested to any depth. `undefined`, `null`, `false` and empty arrays are skipped. */
@@ -54,10 +54,14 @@ export interface Handlers<M = unknown, S = any> {
  * @throws TypeError for anything in the tree that is not an action
  */
 export function flatten(tree: unknown, out: Action[]): void {
-  if (tree instanceof Action) {
+  if (Array.isArray(tree)) {
+    for (let i = 0; i < tree.length; i++) {
+      const branch: unknown = tree[i]
+      if (branch instanceof SendMessage) out.push(branch)
+      else flatten(branch, out)
+    }
+  } else if (tree instanceof Action) {
     out.push(tree)
-  } else if (Array.isArray(tree)) {
-    for (let i = 0; i < tree.length; i++) flatten(tree[i], out)
   } else if (tree !== undefined && tree !== null && tree !== false) {
     throw new TypeError(`a handler must return actions, nested arrays of them or a transition; got ${strayValue(tree)}`)
   }

@@ -20,9 +20,8 @@ function isSimple(tree: unknown): boolean {
 
 export class Process {
   state: unknown = undefined
-  /** The queue: nearly always there is at most one action in it. */
-  first: Action | undefined = undefined
-  rest: Action[] | undefined = undefined
+  /** Actions to be performed: none, one (as is nearly always the case), or several. */
+  queue: Action | Action[] | undefined = undefined
   readonly vm: Vm
   /** Whether it stands in its VM's run queue. */
   scheduled = false
@@ -51,13 +50,24 @@ export class Process {
   }
 
   enqueue(action: Action): void {
-    if (this.first === undefined) {
-      this.first = action
+    const { queue } = this
+    if (queue === undefined) {
+      this.queue = action
       if (!this.scheduled) this.vm.schedule(this)
-    } else if (this.rest === undefined) {
-      this.rest = [action]
+    } else if (Array.isArray(queue)) {
+      queue.push(action)
     } else {
-      this.rest.push(action)
+      this.queue = [queue, action]
+    }
+  }
+
+  /** Takes over the array. */
+  private enqueueAll(actions: Action[]): void {
+    if (actions.length > 0 && this.queue === undefined) {
+      this.queue = actions
+      if (!this.scheduled) this.vm.schedule(this)
+    } else {
+      for (let i = 0; i < actions.length; i++) this.enqueue(actions[i])
     }
   }
 
@@ -91,7 +101,7 @@ export class Process {
     const actions: Action[] = []
     flatten(result instanceof Transition ? result.actions : result, actions)
     if (result instanceof Transition) this.state = result.state
-    for (let i = 0; i < actions.length; i++) this.enqueue(actions[i])
+    this.enqueueAll(actions)
   }
 
   /** Keeps the process, and the VMs around it, alive until the promise settles. */
@@ -150,8 +160,7 @@ export class Process {
   /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */
   end(): void {
     this.alive = false
-    this.first = undefined
-    this.rest = undefined
+    this.queue = undefined
     if (this.held > 0) this.changePending(-this.held)
     this.held = 0
     this.inner?.abandon()
@@ -166,7 +175,7 @@ export class Process {
   /** Whether nothing can happen to it any more. */
   isIdle(): boolean {
     return (
-      this.first === undefined &&
+      this.queue === undefined &&
       this.pending === 0 &&
       (this.endpoints === undefined || this.endpoints.size === 0) &&
       (this.installed === undefined || this.installed.size === 0) &&

@@ -98,16 +98,16 @@ export class Vm {
   }
 
   private takeTurn(process: Process): void {
-    const { first, rest } = process
-    process.first = undefined
-    process.rest = undefined
+    const { queue } = process
+    process.queue = undefined
     try {
       if (process.inner !== undefined) process.inner.runRound()
-      if (first !== undefined) {
-        this.perform(process, first)
-        if (rest !== undefined) {
-          for (let i = 0; i < rest.length && process.alive; i++) this.perform(process, rest[i])
-        }
+      if (Array.isArray(queue)) {
+        this.ground.work += queue.length
+        for (let i = 0; i < queue.length && process.alive; i++) this.perform(process, queue[i])
+      } else if (queue !== undefined) {
+        this.ground.work++
+        this.perform(process, queue)
       }
     } catch (error) {
       // An action that can't be performed: the acting process quits at once, the VM lives.
@@ -121,7 +121,6 @@ export class Vm {
 
   /** Performs one action of a process of this VM. @throws when the action is not possible */
   private perform(process: Process, action: Action): void {
-    this.ground.work++
     if (action instanceof SendMessage) {
       this.deliver(process, action.body, action.orientation)
     } else if (action instanceof Relayed) {
@@ -144,12 +143,14 @@ export class Vm {
   /** Runs all handlers that a message is for: first the sender's own, then the others'. */
   deliver(sender: Process, body: unknown, orientation: Orientation): void {
     const index = orientation === 'publisher' ? this.subscribers : this.publishers
-    const found = this.found
-    const count = index.receivers(body, found as Endpoint[])
-    if (count === 1) {
-      this.hear(found[0] as Endpoint, body) // left in `found`: one endpoint a VM is no leak
+    const only = index.onlyReceiver(body)
+    if (only === undefined) return
+    if (only !== null) {
+      this.hear(only, body)
       return
     }
+    const found = this.found
+    const count = index.receivers(body, found as Endpoint[])
     this.ground.work += count
     let others = 0
     for (let i = 0; i < count; i++) {
