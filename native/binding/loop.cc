@@ -10,8 +10,7 @@ namespace marketplace::binding {
 
 namespace {
 
-// Turns records into a limit that leaves room for what `flush` reports, so that the records of one
-// turn's data always reach JavaScript together, before the program can touch the slabs.
+// What a turn may report beyond its limit: a few retired slabs and the like.
 constexpr uint32_t records_headroom = 64;
 
 bool function_reference(napi_env env, napi_value options, const char* name, napi_ref& out) {
@@ -52,6 +51,9 @@ bool Loop::open(napi_value options) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
   }
+  // A turn that begins with less than this in hand ends with less than JavaScript takes at once; one
+  // that begins with more (reports of `flush`) receives nothing. So what one turn received always
+  // reaches JavaScript whole, before the program runs and can take away the slabs.
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
   engine_ = std::make_unique<engine::Engine>(std::make_unique<engine::EpollBackend>(),
                                              engine_options);

@@ -11,6 +11,8 @@ namespace {
 constexpr uint32_t record_words = 8;
 constexpr uint32_t command_words = 4;
 constexpr uint32_t header_words = 4;
+// Fewer would leave no room for a turn; see Loop::open.
+constexpr uint32_t records_min = 1024;
 
 struct Words {
   void* data = nullptr;
@@ -52,7 +54,7 @@ bool Shared::open(napi_env env, napi_value options) {
                   napi_get_named_property(env, options, "large", &large) == napi_ok &&
                   napi_is_array(env, large, &is_array) == napi_ok && is_array &&
                   napi_create_reference(env, large, 1, &large_) == napi_ok;
-  if (!ok || records.count < record_words || commands.count < header_words + command_words) {
+  if (!ok || records.count < record_words * records_min || commands.count < header_words + command_words) {
     static_cast<void>(napi_throw_type_error(env, nullptr, "create: wrong shared memory"));
     return false;
   }
@@ -83,7 +85,7 @@ void Shared::release_all(napi_env env) {
 uint32_t Shared::publish(std::vector<engine::Record>& records) {
   const uint32_t count = std::min(static_cast<uint32_t>(records.size()), record_count_);
   std::memcpy(records_, records.data(), count * sizeof(engine::Record));
-  // What is left over can only be what `flush` reported; see Loop::create for why.
+  // What is left over can only be what `flush` reported; see Loop::open for why.
   records.erase(records.begin(), records.begin() + count);
   return count;
 }
