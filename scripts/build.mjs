@@ -23,11 +23,11 @@ function nodeDirectory() {
 
 export async function buildAddon() {
   if (!existsSync(join(ROOT, 'binding.gyp'))) return
-  // Both are checked: node-gyp leaves an addon alone that is newer than its objects.
   const sources = ['binding.gyp', ...filesBelow('native/engine'), ...filesBelow('native/binding')]
   if (upToDate(ADDON, sources)) return
   const start = performance.now()
-  const configured = upToDate('build/config.gypi', ['binding.gyp'])
+  // What a failed build has configured may be the reason why it failed: then from the start.
+  const configured = changedAt(ADDON) > 0 && upToDate('build/config.gypi', ['binding.gyp'])
   const args = configured ? ['build'] : ['rebuild']
   const { code, output } = await run(process.execPath, [
     NODE_GYP, ...args, '--release', '--jobs=max', ...nodeDirectory(),
