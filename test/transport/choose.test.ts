@@ -18,7 +18,9 @@ void t.test('where the addon loads', { skip: native.ok ? false : native.reason }
   t.end()
 })
 
-void t.test('where the addon does not load', { skip: native.ok ? 'the addon loads here' : false }, async (t) => {
+const loads = native.ok ? 'the addon loads here' : false
+
+void t.test('where the addon does not load', { skip: loads }, async (t) => {
   t.throws(() => openTransport('native'), /native transport can't be loaded: ./)
   const warnings: Error[] = []
   const listen = (warning: Error): void => { warnings.push(warning) }
