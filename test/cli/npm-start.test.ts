@@ -22,7 +22,7 @@ async function startAndStop(t: Test, stop: (pid: number) => void): Promise<void>
     if (code === undefined) process.kill(-pid, 'SIGKILL')
   })
   await until(() => output.includes('Ctrl-C ends it') || code !== undefined)
-  stop(pid)
+  if (code === undefined) stop(pid)
   await until(() => code !== undefined)
   t.equal(code, 0, output)
 }
