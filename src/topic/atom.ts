@@ -5,73 +5,117 @@
  * An atom lives while some topic in some index holds it. Records remember their atom in a hidden
  * property: a program that keeps using one address object pays for hashing it once.
  */
-import { RecordBase, slot } from './record.js'
-import { isCompound, structuralKey, type Compound } from './value.js'
+import { ATOM, RecordBase, slot } from './record.js'
+import { structuralKey, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
 /** The identity of one ground value. Dead when `refs` is 0. */
 export class Atom {
+  readonly table: AtomTable | undefined
   readonly id: number
   readonly value: unknown
   /** What it is found by in the table; undefined for values that are their own key. */
   readonly key: string | undefined
   refs = 0
 
-  constructor(id: number, value: unknown, key: string | undefined) {
+  constructor(table: AtomTable | undefined, id: number, value: unknown, key: string | undefined) {
+    this.table = table
     this.id = id
     this.value = value
     this.key = key
   }
 }
 
-/** What `lookupAtom` answers for a value with a wildcard in it. */
-export const WILD = new Atom(-1, undefined, undefined)
+/** What a look-up answers for a value with a wildcard in it. */
+export const WILD = new Atom(undefined, -1, undefined, undefined)
 
-const ATOM = Symbol('atom')
 interface Remembering {
-  [ATOM]?: Atom
+  [ATOM]?: Atom | undefined
 }
 
-/** Values that are their own key: primitives and opaque objects. */
-const plain = new Map<unknown, Atom>()
-/** Arrays, records and byte arrays, by structural key. */
-const structured = new Map<string, Atom>()
 /** Whether a ground value can key a Map by itself. */
 export function isOwnKey(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true
   return !(value instanceof RecordBase || Array.isArray(value) || value instanceof Uint8Array)
 }
 
-/** How many live atoms there are of each constructor, so that most misses need no structural key. */
-const population = new Map<string, number>()
-const freeIds: number[] = []
-let lastId = 0
-
 function constructorKey(value: Compound | Uint8Array): string {
   if (value instanceof RecordBase) return `r${value.$kind.id}`
   return value instanceof Uint8Array ? `b${value.length}` : `a${value.length}`
 }
 
-/**
- * The live atom of a value, undefined when no topic mentions it, WILD when it has a wildcard in it.
- * Never allocates for values without parts, or for records that have been looked up before.
- */
-export function lookupAtom(value: unknown): Atom | undefined {
-  if (typeof value !== 'object' || value === null) return plain.get(value)
-  const known = (value as Remembering)[ATOM]
-  if (known !== undefined && known.refs > 0) return known
-  if (value instanceof RecordBase || Array.isArray(value) || value instanceof Uint8Array) return lookupStructured(value as Compound)
-  if (value instanceof Wildcard) return WILD
-  return plain.get(value)
-}
+/** The atoms of the routing indexes that belong together: those of a ground VM and all VMs inside. */
+export class AtomTable {
+  /** Values that are their own key: primitives and opaque objects. */
+  private readonly plain = new Map<unknown, Atom>()
+  /** Arrays, records and byte arrays, by structural key. */
+  private readonly structured = new Map<string, Atom>()
+  /** How many live atoms there are of each constructor, so that most misses need no structural key. */
+  private readonly population = new Map<string, number>()
+  private readonly freeIds: number[] = []
+  private lastId = 0
 
-function lookupStructured(value: Compound | Uint8Array): Atom | undefined {
-  if (!population.has(constructorKey(value))) return undefined
-  const key = structuralKey(value)
-  if (key === undefined) return WILD
-  const atom = structured.get(key)
-  if (atom !== undefined && value instanceof RecordBase) remember(value, atom)
-  return atom
+  /** Live atoms. */
+  get size(): number {
+    return this.plain.size + this.structured.size
+  }
+
+  /**
+   * The live atom of a value, undefined when no topic mentions it, WILD when it has a wildcard in it.
+   * Never allocates for values without parts, or for records that have been looked up before.
+   */
+  lookup(value: unknown): Atom | undefined {
+    if (typeof value !== 'object' || value === null) return this.plain.get(value)
+    const known = (value as Remembering)[ATOM]
+    if (known !== undefined && known.refs > 0 && known.table === this) return known
+    if (!isOwnKey(value)) return this.lookupStructured(value as Compound)
+    if (value instanceof Wildcard) return WILD
+    return this.plain.get(value)
+  }
+
+  private lookupStructured(value: Compound | Uint8Array): Atom | undefined {
+    if (!this.population.has(constructorKey(value))) return undefined
+    const key = structuralKey(value)
+    if (key === undefined) return WILD
+    const atom = this.structured.get(key)
+    if (atom !== undefined && value instanceof RecordBase) remember(value, atom)
+    return atom
+  }
+
+  /** Holds the atom of a ground value; pair with `release`. */
+  acquire(value: unknown): Atom {
+    const atom = this.lookup(value) ?? this.create(value)
+    atom.refs++
+    return atom
+  }
+
+  private create(value: unknown): Atom {
+    const key = isOwnKey(value) ? undefined : structuralKey(value)
+    const atom = new Atom(this, this.freeIds.pop() ?? ++this.lastId, value, key)
+    if (key === undefined) {
+      this.plain.set(value, atom)
+      return atom
+    }
+    this.structured.set(key, atom)
+    const constructor = constructorKey(value as Compound)
+    this.population.set(constructor, (this.population.get(constructor) ?? 0) + 1)
+    if (value instanceof RecordBase) remember(value, atom)
+    return atom
+  }
+
+  release(atom: Atom): void {
+    if (--atom.refs > 0) return
+    this.freeIds.push(atom.id)
+    if (atom.key === undefined) {
+      this.plain.delete(atom.value)
+      return
+    }
+    this.structured.delete(atom.key)
+    const constructor = constructorKey(atom.value as Compound)
+    const left = (this.population.get(constructor) ?? 1) - 1
+    if (left === 0) this.population.delete(constructor)
+    else this.population.set(constructor, left)
+  }
 }
 
 /** Not for records whose parts may be written to: they could become another value. */
@@ -90,45 +134,7 @@ function isFixed(record: RecordBase): boolean {
   return true
 }
 
-/** Holds the atom of a ground value; pair with `releaseAtom`. */
-export function acquireAtom(value: unknown): Atom {
-  let atom = lookupAtom(value)
-  if (atom === undefined) {
-    const key = isCompound(value) || value instanceof Uint8Array ? structuralKey(value) : undefined
-    atom = new Atom(freeIds.pop() ?? ++lastId, value, key)
-    if (key === undefined) {
-      plain.set(value, atom)
-    } else {
-      structured.set(key, atom)
-      const constructor = constructorKey(value as Compound)
-      population.set(constructor, (population.get(constructor) ?? 0) + 1)
-      if (value instanceof RecordBase) remember(value, atom)
-    }
-  }
-  atom.refs++
-  return atom
-}
-
-export function releaseAtom(atom: Atom): void {
-  if (--atom.refs > 0) return
-  freeIds.push(atom.id)
-  if (atom.key === undefined) {
-    plain.delete(atom.value)
-    return
-  }
-  structured.delete(atom.key)
-  const constructor = constructorKey(atom.value as Compound)
-  const left = (population.get(constructor) ?? 1) - 1
-  if (left === 0) population.delete(constructor)
-  else population.set(constructor, left)
-}
-
 /** Whether a record is known to be ground because it has, or had, an atom. */
 export function hasAtom(value: object): boolean {
   return (value as Remembering)[ATOM] !== undefined
-}
-
-/** Live atoms; for leak tests. @internal */
-export function atomCount(): number {
-  return plain.size + structured.size
 }

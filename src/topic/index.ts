@@ -3,4 +3,5 @@ export { defineRecord, RecordBase, type RecordFrom, type RecordOf, type RecordTy
 export { _, wild, Wildcard } from './wildcard.js'
 export { equal, isCompound, isGround, mapKey, part, size, snapshot } from './value.js'
 export { canonical, isLinear, isSpecialization, meet, NO_MEETING, sameTopic } from './meet.js'
+export { AtomTable } from './atom.js'
 export { RoutingIndex, type IndexEntry } from './routing-index.js'

@@ -19,6 +19,17 @@ export interface RecordKind {
 /** On the prototypes of records: no object of anyone else has it. */
 const KIND = Symbol('kind')
 
+/** Where a record remembers its atom (see `atom.ts`). Not enumerable, so that it takes no part in comparisons. */
+export const ATOM = Symbol('atom')
+
+/**
+ * Makes V8 keep room for the atom inside of a class's objects: it sizes them by the properties that
+ * the first few have had. Elsewhere it would cost another cache line on each look-up.
+ */
+function reserveAtom(Class: RecordClass): void {
+  Object.defineProperty(new Class(), ATOM, { value: undefined, writable: true })
+}
+
 const kinds = new Map<string, RecordKind>()
 
 function kindFor(label: string, arity: number): RecordKind {
@@ -271,6 +282,7 @@ export function defineRecord<const L extends string, const N extends readonly st
   Object.defineProperty(prototype, '$kind', { value: kind })
   Object.defineProperty(prototype, KIND, { value: kind })
   Object.defineProperty(prototype, '$type', { value: make })
+  reserveAtom(Class)
   Object.defineProperties(make, {
     name: { value: label },
     label: { value: label },

@@ -5,6 +5,7 @@
  * up once per shape of its constructor, by hash: the cost depends on the number of different forms of
  * topics, never on the number of entries that don't match.
  */
+import { AtomTable } from './atom.js'
 import { meet, NO_MEETING } from './meet.js'
 import { kindOf, RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
@@ -27,8 +28,15 @@ export class RoutingIndex<E extends IndexEntry> {
   /** Topics that are a single value without parts. */
   private readonly atoms = new Group<E>()
   /** The topic that is nothing but a wildcard. */
-  private readonly open = new Shape<E>('wild', 'w')
+  private readonly open: Shape<E>
+  private readonly table: AtomTable
   private count = 0
+
+  /** @param table shared with the indexes that are looked up with the same values */
+  constructor(table = new AtomTable()) {
+    this.table = table
+    this.open = new Shape<E>('wild', 'w', table)
+  }
 
   get size(): number {
     return this.count
@@ -44,7 +52,7 @@ export class RoutingIndex<E extends IndexEntry> {
     const group = this.groupFor(entry.topic)
     const key = skeletonKey(skeleton)
     let shape = group.shapes.get(key)
-    if (shape === undefined) group.shapes.set(key, (shape = new Shape<E>(skeleton, key)))
+    if (shape === undefined) group.shapes.set(key, (shape = new Shape<E>(skeleton, key, this.table)))
     shape.add(entry)
     if (entry.receives && shape.receivers === 1) group.receiving.push(shape)
   }

@@ -5,7 +5,7 @@
  * it), and one for each way in which topics with wildcards have asked for peers. The latter are made
  * when a query of a new form comes, if there are more entries than a walk is worth.
  */
-import { acquireAtom, isOwnKey, lookupAtom, releaseAtom, WILD, type Atom } from './atom.js'
+import { isOwnKey, WILD, type Atom, type AtomTable } from './atom.js'
 import { KeyTable } from './key-table.js'
 import { slot, type RecordBase } from './record.js'
 import {
@@ -61,6 +61,7 @@ export class Shape<E extends IndexEntry> {
   /** How many entries receive messages. */
   receivers = 0
 
+  private readonly atoms: AtomTable
   private readonly keys: readonly Path[]
   private readonly checks: readonly Check[]
   /** Part number of each key if all keys are direct parts of the outermost constructor. */
@@ -74,7 +75,8 @@ export class Shape<E extends IndexEntry> {
   private readonly joins = new Map<string, Join<E>>()
   private readonly projections = new Map<string, Projection | undefined>()
 
-  constructor(skeleton: Skeleton, key: string) {
+  constructor(skeleton: Skeleton, key: string, atoms: AtomTable) {
+    this.atoms = atoms
     this.skeleton = skeleton
     this.key = key
     const { keys, checks } = placesOf(skeleton)
@@ -93,7 +95,7 @@ export class Shape<E extends IndexEntry> {
     this.entries.push(entry)
     entry.atoms = this.atomsFor(entry)
     if (entry.receives) this.addReceiver(entry)
-    for (const join of this.joins.values()) addToJoin(join, entry)
+    for (const join of this.joins.values()) addToJoin(this.atoms, join, entry)
   }
 
   remove(entry: E): void {
@@ -103,8 +105,8 @@ export class Shape<E extends IndexEntry> {
       last.place = entry.place
     }
     if (entry.receives) this.removeReceiver(entry)
-    for (const join of this.joins.values()) removeFromJoin(join, entry)
-    for (let i = 0; i < entry.atoms.length; i++) releaseAtom(entry.atoms[i])
+    for (const join of this.joins.values()) removeFromJoin(this.atoms, join, entry)
+    for (let i = 0; i < entry.atoms.length; i++) this.atoms.release(entry.atoms[i])
     entry.atoms = NO_ATOMS
     entry.shape = undefined
   }
@@ -112,7 +114,7 @@ export class Shape<E extends IndexEntry> {
   /** The atoms that an entry's keys are found by. A single key needs one only if it has parts. */
   private atomsFor(entry: E): readonly Atom[] {
     if (this.single !== undefined && isOwnKey(at(entry.topic, this.keys[0]))) return NO_ATOMS
-    return this.keys.map((path) => acquireAtom(at(entry.topic, path)))
+    return this.keys.map((path) => this.atoms.acquire(at(entry.topic, path)))
   }
 
   private singleKey(entry: E): unknown {
@@ -165,8 +167,8 @@ export class Shape<E extends IndexEntry> {
     }
     if (table === undefined) return this.keyless
     const second = this.second
-    const a = lookupAtom(Array.isArray(body) ? body[first] : slot(body as RecordBase, first))
-    const b = lookupAtom(Array.isArray(body) ? body[second] : slot(body as RecordBase, second))
+    const a = this.atoms.lookup(Array.isArray(body) ? body[first] : slot(body as RecordBase, first))
+    const b = this.atoms.lookup(Array.isArray(body) ? body[second] : slot(body as RecordBase, second))
     if (a === undefined || b === undefined) return undefined
     if (a === WILD || b === WILD) return null
     const index = table.find2(a.id, b.id)
@@ -176,7 +178,7 @@ export class Shape<E extends IndexEntry> {
   private singleReceiversOf(value: unknown): Bucket<E> | undefined | null {
     const single = this.single as Map<unknown, Bucket<E>>
     if (isOwnKey(value)) return value instanceof Wildcard ? null : single.get(value)
-    const atom = lookupAtom(value)
+    const atom = this.atoms.lookup(value)
     return atom === WILD ? null : atom && single.get(atom)
   }
 
@@ -190,7 +192,7 @@ export class Shape<E extends IndexEntry> {
     if (this.table === undefined) return this.keyless
     const ids: number[] = []
     for (let i = 0; i < this.keys.length; i++) {
-      const atom = lookupAtom(at(body, this.keys[i]))
+      const atom = this.atoms.lookup(at(body, this.keys[i]))
       if (atom === undefined) return undefined
       if (atom === WILD) return null
       ids.push(atom.id)
@@ -212,7 +214,7 @@ export class Shape<E extends IndexEntry> {
     if (join.table === undefined) return join.all
     const ids: number[] = []
     for (const path of join.keys) {
-      const atom = lookupAtom(at(query, path))
+      const atom = this.atoms.lookup(at(query, path))
       if (atom === undefined) return []
       ids.push(atom.id)
     }
@@ -229,7 +231,7 @@ export class Shape<E extends IndexEntry> {
     if (join === undefined) {
       const keys = projection.keys
       join = { keys, checks, table: keys.length === 0 ? undefined : new KeyTable(keys.length), all: new Set() }
-      for (const entry of this.entries) addToJoin(join, entry)
+      for (const entry of this.entries) addToJoin(this.atoms, join, entry)
       this.joins.set(key, join)
     }
     return join
@@ -269,28 +271,28 @@ function removeFrom<E extends IndexEntry>(list: E[], entry: E): void {
   last.bucketPlace = entry.bucketPlace
 }
 
-function addToJoin<E extends IndexEntry>(join: Join<E>, entry: E): void {
+function addToJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry: E): void {
   if (!satisfies(entry.topic, join.checks)) return
   if (join.table === undefined) {
     join.all.add(entry)
     return
   }
-  const ids = join.keys.map((path) => acquireAtom(at(entry.topic, path)).id)
+  const ids = join.keys.map((path) => table.acquire(at(entry.topic, path)).id)
   const index = join.table.find(ids)
   if (index < 0) join.table.add(ids, new Set([entry]))
   else join.table.valueAt(index).add(entry)
 }
 
-function removeFromJoin<E extends IndexEntry>(join: Join<E>, entry: E): void {
+function removeFromJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry: E): void {
   if (!satisfies(entry.topic, join.checks)) return
   if (join.table === undefined) {
     join.all.delete(entry)
     return
   }
-  const atoms = join.keys.map((path) => lookupAtom(at(entry.topic, path)) as Atom)
+  const atoms = join.keys.map((path) => table.lookup(at(entry.topic, path)) as Atom)
   const index = join.table.find(atoms.map((atom) => atom.id))
   const set = join.table.valueAt(index)
   set.delete(entry)
   if (set.size === 0) join.table.removeAt(index)
-  atoms.forEach(releaseAtom)
+  for (const atom of atoms) table.release(atom)
 }

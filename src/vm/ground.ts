@@ -7,6 +7,7 @@
  */
 import { log } from '../support/log.js'
 import { argumentError } from '../support/errors.js'
+import { AtomTable } from '../topic/index.js'
 import { Spawn, type Boot } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { EventSource, type Release } from './event-source.js'
@@ -61,6 +62,7 @@ export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): Groun
 }
 
 class GroundLoop implements Ground {
+  readonly atoms = new AtomTable()
   pending = 0
   work = 0
   private readonly vm = new Vm(this)

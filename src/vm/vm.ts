@@ -7,7 +7,7 @@
  * nothing to do cost nothing.
  */
 import { log, logs } from '../support/log.js'
-import { mapKey, RoutingIndex } from '../topic/index.js'
+import { mapKey, RoutingIndex, type AtomTable } from '../topic/index.js'
 import {
   AddEndpoint,
   AtMetaLevel,
@@ -30,6 +30,8 @@ import type { Orientation, Role } from './role.js'
 
 /** What a VM needs of the ground VM around everything. */
 export interface Ground {
+  /** Shared by the indexes of all VMs inside. */
+  readonly atoms: AtomTable
   /** Promises that are still to settle, anywhere inside. */
   pending: number
   /** Actions performed and handlers run for messages, anywhere inside. Never reset. */
@@ -45,8 +47,8 @@ export class Vm {
   readonly ground: Ground
   /** The process that this VM is in the VM around it; undefined for the ground VM. */
   readonly container: Process | undefined
-  readonly publishers = new RoutingIndex<Endpoint>()
-  readonly subscribers = new RoutingIndex<Endpoint>()
+  readonly publishers: RoutingIndex<Endpoint>
+  readonly subscribers: RoutingIndex<Endpoint>
   readonly processes = new Map<Pid, Process>()
   private nextPid: Pid = 0
   private queue: (Process | undefined)[] = []
@@ -59,6 +61,8 @@ export class Vm {
   constructor(ground: Ground, container?: Process) {
     this.ground = ground
     this.container = container
+    this.publishers = new RoutingIndex(ground.atoms)
+    this.subscribers = new RoutingIndex(ground.atoms)
   }
 
   /** Whether no process has anything queued. */
