@@ -19,14 +19,8 @@
             "native/binding/loop.cc",
             "native/binding/shared.cc"
           ],
-          "defines": [
-            "NAPI_VERSION=9",
-            "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS",
-            "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
-          ],
-          # Not include_dirs: the warnings below are for our own code.
+          "defines": ["NAPI_VERSION=9"],
           "cflags_cc": [
-            "<!(node -p \"'-isystem' + require('path').dirname(require.resolve('node-addon-api'))\")",
             "-std=c++20",
             "-fno-exceptions",
             "-fvisibility=hidden",

@@ -1,12 +1,16 @@
 // The functions that JavaScript sees. No logic: decode, call, encode. Arguments were checked by
 // src/transport/native.ts; what is checked here is what would otherwise corrupt memory.
 //
-// Per-environment state only, so that the addon loads in worker threads and more than once.
-#include <napi.h>
+// Per-environment state only, so that the addon loads in worker threads and more than once. Plain
+// Node-API throughout: a worker can be terminated inside any of these calls, each of which then
+// fails, and the C++ wrappers answer such a failure by ending the process.
+#include <node_api.h>
 #include <sys/random.h>
 
+#include <array>
 #include <cerrno>
-#include <string>
+#include <cstdint>
+#include <new>
 
 #include "loop.h"
 
@@ -15,171 +19,233 @@ namespace marketplace::binding {
 namespace {
 
 struct Environment {
-  // Random, as two copies of the addon may be loaded at once and must not take each other's handles.
+  // Random: two copies of the addon may be loaded at once and must not take each other's handles.
   napi_type_tag tag{};
 };
 
-// The loop behind the first argument; nullptr if it is not one of ours or no longer open.
-Loop* loop_of(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  bool tagged = false;
-  void* loop = nullptr;
-  const Environment* environment = static_cast<Environment*>(info.Data());
-  if (info.Length() == 0 || !info[0].IsObject() ||
-      napi_check_object_type_tag(env, info[0], &environment->tag, &tagged) != napi_ok || !tagged ||
-      napi_unwrap(env, info[0], &loop) != napi_ok) {
-    Napi::TypeError::New(env, "marketplace: not an engine handle").ThrowAsJavaScriptException();
+// The arguments of one call. What is missing or of the wrong type reads as zero or false.
+class Arguments {
+ public:
+  Arguments(napi_env env, napi_callback_info info) : env_(env) {
+    size_t count = values_.size();
+    void* data = nullptr;
+    if (napi_get_cb_info(env, info, &count, values_.data(), nullptr, &data) == napi_ok) {
+      environment_ = static_cast<Environment*>(data);
+    }
+  }
+
+  napi_env env() const { return env_; }
+  napi_value operator[](size_t index) const { return values_[index]; }
+  const Environment* environment() const { return environment_; }
+
+  uint32_t number(size_t index) const {
+    uint32_t result = 0;
+    return napi_get_value_uint32(env_, values_[index], &result) == napi_ok ? result : 0;
+  }
+
+  bool flag(size_t index) const {
+    bool result = false;
+    return napi_get_value_bool(env_, values_[index], &result) == napi_ok && result;
+  }
+
+  bool is_object(size_t index) const {
+    napi_valuetype type = napi_undefined;
+    return napi_typeof(env_, values_[index], &type) == napi_ok && type == napi_object;
+  }
+
+  // An IP address literal and, after it, a port.
+  int address(size_t index, engine::Address& out) const {
+    // Longer than any literal with its zone; what is cut off cannot have been one.
+    std::array<char, 128> text{};
+    size_t length = 0;
+    if (napi_get_value_string_utf8(env_, values_[index], text.data(), text.size(), &length) !=
+        napi_ok) {
+      return -EINVAL;
+    }
+    return engine::Address::parse(text.data(), static_cast<uint16_t>(number(index + 1)), out);
+  }
+
+  // The open loop behind the first argument; nullptr if it is closed, or, with an exception, if
+  // that is not a handle of ours.
+  Loop* loop() const {
+    bool tagged = false;
+    void* loop = nullptr;
+    if (environment_ == nullptr) return nullptr;
+    if (is_object(0)) {
+      const napi_status status =
+          napi_check_object_type_tag(env_, values_[0], &environment_->tag, &tagged);
+      // The environment is about to end.
+      if (status != napi_ok) return nullptr;
+    }
+    if (!tagged || napi_unwrap(env_, values_[0], &loop) != napi_ok) {
+      static_cast<void>(napi_throw_type_error(env_, nullptr, "marketplace: not an engine handle"));
+      return nullptr;
+    }
+    Loop* result = static_cast<Loop*>(loop);
+    return result->running() ? result : nullptr;
+  }
+
+  napi_value result(int32_t value) const {
+    napi_value result = nullptr;
+    return napi_create_int32(env_, value, &result) == napi_ok ? result : nullptr;
+  }
+
+  // Writes an address into an Int32Array of five: port and family, then four words.
+  napi_value result(int status, const engine::Address& from, size_t index) const {
+    if (status < 0) return result(status);
+    napi_typedarray_type type = napi_uint8_array;
+    size_t length = 0;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(env_, values_[index], &type, &length, &data, nullptr, nullptr) !=
+            napi_ok ||
+        type != napi_int32_array || length < 5) {
+      return result(-EINVAL);
+    }
+    int32_t* words = static_cast<int32_t*>(data);
+    words[0] = from.port_and_family();
+    from.words(words + 1);
+    return result(0);
+  }
+
+ private:
+  napi_env env_;
+  // Where fewer were given, Node-API fills in `undefined`.
+  std::array<napi_value, 5> values_{};
+  Environment* environment_ = nullptr;
+};
+
+napi_value create(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  if (arguments.environment() == nullptr) return nullptr;
+  if (!arguments.is_object(0)) {
+    static_cast<void>(napi_throw_type_error(env, nullptr, "create: options must be an object"));
     return nullptr;
   }
-  Loop* result = static_cast<Loop*>(loop);
-  return result->running() ? result : nullptr;
-}
-
-uint32_t number(const Napi::CallbackInfo& info, size_t index) {
-  return info[index].IsNumber() ? info[index].As<Napi::Number>().Uint32Value() : 0;
-}
-
-Napi::Value result_of(const Napi::CallbackInfo& info, int32_t result) {
-  return Napi::Number::New(info.Env(), result);
-}
-
-Napi::Value create(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (info.Length() != 1 || !info[0].IsObject()) {
-    Napi::TypeError::New(env, "create: options must be an object").ThrowAsJavaScriptException();
-    return env.Undefined();
-  }
-  Napi::Object handle = Napi::Object::New(env);
-  Loop* loop = Loop::create(env, info[0]);
-  if (loop == nullptr) return env.Undefined();
+  napi_value handle = nullptr;
+  if (napi_create_object(env, &handle) != napi_ok) return nullptr;
+  Loop* loop = Loop::create(env, arguments[0]);
+  if (loop == nullptr) return nullptr;
   const auto finalize = [](napi_env, void* data, void*) { static_cast<Loop*>(data)->unref(); };
-  const Environment* environment = static_cast<Environment*>(info.Data());
   if (napi_wrap(env, handle, loop, finalize, nullptr, nullptr) != napi_ok) {
     loop->close();
     loop->unref();
-    return env.Undefined();
+    return nullptr;
   }
-  if (napi_type_tag_object(env, handle, &environment->tag) != napi_ok) {
+  if (napi_type_tag_object(env, handle, &arguments.environment()->tag) != napi_ok) {
     loop->close();
-    return env.Undefined();
+    return nullptr;
   }
   return handle;
 }
 
-Napi::Value add_slab(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop == nullptr) return result_of(info, -EBADF);
-  const bool fill = info[2].ToBoolean();
-  return result_of(info, loop->shared().add_slab(info.Env(), info[1], fill, loop->engine()));
+napi_value add_slab(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  const bool fill = arguments.flag(2);
+  return arguments.result(loop->shared().add_slab(env, arguments[1], fill, loop->engine()));
 }
 
-Napi::Value set_gauges(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop == nullptr) return result_of(info, -EBADF);
-  const bool ok = loop->shared().set_gauges(info.Env(), info[1], loop->engine());
-  return result_of(info, ok ? 0 : -EINVAL);
+napi_value set_gauges(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  const bool ok = loop->shared().set_gauges(env, arguments[1], loop->engine());
+  return arguments.result(ok ? 0 : -EINVAL);
 }
 
-int parse_address(const Napi::CallbackInfo& info, engine::Address& out) {
-  if (!info[1].IsString()) return -EINVAL;
-  const std::string text = info[1].As<Napi::String>().Utf8Value();
-  return engine::Address::parse(text.c_str(), static_cast<uint16_t>(number(info, 2)), out);
-}
-
-Napi::Value listen(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop == nullptr) return result_of(info, -EBADF);
+napi_value listen(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
-  const int parsed = parse_address(info, address);
-  if (parsed < 0) return result_of(info, parsed);
-  const int backlog = static_cast<int>(number(info, 3));
-  const bool v6_only = info[4].ToBoolean();
-  return result_of(info, loop->engine().listen(address, backlog, v6_only));
+  const int parsed = arguments.address(1, address);
+  if (parsed < 0) return arguments.result(parsed);
+  const int backlog = static_cast<int>(arguments.number(3));
+  return arguments.result(loop->engine().listen(address, backlog, arguments.flag(4)));
 }
 
-Napi::Value close_listener(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop != nullptr) loop->engine().close_listener(number(info, 1));
-  return info.Env().Undefined();
+napi_value close_listener(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop != nullptr) loop->engine().close_listener(arguments.number(1));
+  return nullptr;
 }
 
-Napi::Value connect(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop == nullptr) return result_of(info, -EBADF);
+napi_value connect(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
-  const int parsed = parse_address(info, address);
-  return result_of(info, parsed < 0 ? parsed : loop->engine().connect(address));
+  const int parsed = arguments.address(1, address);
+  return arguments.result(parsed < 0 ? parsed : loop->engine().connect(address));
 }
 
-// Writes an address into an Int32Array of five: port and family, then four words.
-Napi::Value write_address(const Napi::CallbackInfo& info, int result, const engine::Address& from) {
-  if (result < 0) return result_of(info, result);
-  napi_typedarray_type type;
-  size_t length = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(info.Env(), info[2], &type, &length, &data, nullptr, nullptr) !=
-          napi_ok ||
-      type != napi_int32_array || length < 5) {
-    return result_of(info, -EINVAL);
-  }
-  int32_t* words = static_cast<int32_t*>(data);
-  words[0] = from.port_and_family();
-  from.words(words + 1);
-  return result_of(info, 0);
-}
-
-Napi::Value listener_address(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop == nullptr) return result_of(info, -EBADF);
+napi_value listener_address(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
-  const int result = loop->engine().listener_address(number(info, 1), address);
-  return write_address(info, result, address);
+  const int status = loop->engine().listener_address(arguments.number(1), address);
+  return arguments.result(status, address, 2);
 }
 
-Napi::Value local_address(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
-  if (loop == nullptr) return result_of(info, -EBADF);
+napi_value local_address(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
-  const int result = loop->engine().local(number(info, 1), address);
-  return write_address(info, result, address);
+  const int status = loop->engine().local(arguments.number(1), address);
+  return arguments.result(status, address, 2);
 }
 
-Napi::Value flush(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
+napi_value flush(napi_env env, napi_callback_info info) {
+  Loop* loop = Arguments(env, info).loop();
   if (loop != nullptr) loop->flush();
-  return info.Env().Undefined();
+  return nullptr;
 }
 
-Napi::Value close(const Napi::CallbackInfo& info) {
-  Loop* loop = loop_of(info);
+napi_value close(napi_env env, napi_callback_info info) {
+  Loop* loop = Arguments(env, info).loop();
   if (loop != nullptr) loop->close();
-  return info.Env().Undefined();
+  return nullptr;
 }
 
-Napi::Object initialize(Napi::Env env, Napi::Object exports) {
-  Environment* environment = new Environment;
+napi_value initialize(napi_env env, napi_value exports) {
+  Environment* environment = new (std::nothrow) Environment;
+  if (environment == nullptr) return nullptr;
   if (getrandom(&environment->tag, sizeof(environment->tag), 0) != sizeof(environment->tag)) {
+    // An address is as different between two copies.
     environment->tag = napi_type_tag{reinterpret_cast<uintptr_t>(environment), 1};
   }
-  env.SetInstanceData(environment);
-  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
-    exports.Set(name, Napi::Function::New(env, function, name, environment));
+  const auto finalize = [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); };
+  if (napi_set_instance_data(env, environment, finalize, nullptr) != napi_ok) {
+    delete environment;
+    return nullptr;
+  }
+  const auto function = [environment](const char* name, napi_callback callback) {
+    return napi_property_descriptor{name,    nullptr, callback,        nullptr,
+                                    nullptr, nullptr, napi_enumerable, environment};
   };
-  add("create", create);
-  add("addSlab", add_slab);
-  add("setGauges", set_gauges);
-  add("listen", listen);
-  add("closeListener", close_listener);
-  add("connect", connect);
-  add("listenerAddress", listener_address);
-  add("localAddress", local_address);
-  add("flush", flush);
-  add("close", close);
+  const napi_property_descriptor functions[] = {
+      function("create", create),
+      function("addSlab", add_slab),
+      function("setGauges", set_gauges),
+      function("listen", listen),
+      function("closeListener", close_listener),
+      function("connect", connect),
+      function("listenerAddress", listener_address),
+      function("localAddress", local_address),
+      function("flush", flush),
+      function("close", close),
+  };
+  // Its failure leaves an exception, or an environment that is about to end.
+  static_cast<void>(napi_define_properties(env, exports, std::size(functions), functions));
   return exports;
 }
 
 }  // namespace
 
-NODE_API_MODULE(marketplace, initialize)
+NAPI_MODULE_INIT() { return initialize(env, exports); }
 
 }  // namespace marketplace::binding

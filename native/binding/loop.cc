@@ -51,9 +51,9 @@ bool Loop::open(napi_value options) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
   }
-  // A turn that begins with less than this in hand ends with less than JavaScript takes at once; one
-  // that begins with more (reports of `flush`) receives nothing. So what one turn received always
-  // reaches JavaScript whole, before the program runs and can take away the slabs.
+  // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
+  // one that begins with more (reports of `flush`) receives nothing. So what one turn received
+  // always reaches JavaScript whole, before the program runs and can take away the slabs.
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
   engine_ = std::make_unique<engine::Engine>(std::make_unique<engine::EpollBackend>(),
                                              engine_options);

@@ -54,7 +54,8 @@ bool Shared::open(napi_env env, napi_value options) {
                   napi_get_named_property(env, options, "large", &large) == napi_ok &&
                   napi_is_array(env, large, &is_array) == napi_ok && is_array &&
                   napi_create_reference(env, large, 1, &large_) == napi_ok;
-  if (!ok || records.count < record_words * records_min || commands.count < header_words + command_words) {
+  if (!ok || records.count < record_words * records_min ||
+      commands.count < header_words + command_words) {
     static_cast<void>(napi_throw_type_error(env, nullptr, "create: wrong shared memory"));
     return false;
   }
