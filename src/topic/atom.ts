@@ -9,7 +9,7 @@ import { ATOM, RecordBase, slot } from './record.js'
 import { structuralKey, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
-/** The identity of one ground value. Dead when `refs` is 0. */
+/** The identity of one ground value. Dead when `refs` is 0: then no topic mentions the value. */
 export class Atom {
   readonly table: AtomTable | undefined
   readonly id: number
@@ -17,6 +17,9 @@ export class Atom {
   /** What it is found by in the table; undefined for values that are their own key. */
   readonly key: string | undefined
   refs = 0
+  /** Whether it is in its table's list of those that may be dropped, and whether it was. */
+  dying = false
+  dropped = false
 
   constructor(table: AtomTable | undefined, id: number, value: unknown, key: string | undefined) {
     this.table = table
@@ -28,6 +31,7 @@ export class Atom {
 
 /** What a look-up answers for a value with a wildcard in it. */
 export const WILD = new Atom(undefined, -1, undefined, undefined)
+WILD.refs = 1
 
 interface Remembering {
   [ATOM]?: Atom | undefined
@@ -44,20 +48,26 @@ function constructorKey(value: Compound | Uint8Array): string {
   return value instanceof Uint8Array ? `b${value.length}` : `a${value.length}`
 }
 
+/** Atoms that nothing mentions any more are dropped when there are so many, and a quarter of all. */
+const DEAD_MAX = 1024
+
 /** The atoms of the routing indexes that belong together: those of a ground VM and all VMs inside. */
 export class AtomTable {
   /** Values that are their own key: primitives and opaque objects. */
   private readonly plain = new Map<unknown, Atom>()
   /** Arrays, records and byte arrays, by structural key. */
   private readonly structured = new Map<string, Atom>()
-  /** How many live atoms there are of each constructor, so that most misses need no structural key. */
+  /** How many atoms there are of each constructor, so that most misses need no structural key. */
   private readonly population = new Map<string, number>()
+  /** Kept for a while, as the same values tend to come back. */
+  private dead: Atom[] = []
   private readonly freeIds: number[] = []
   private lastId = 0
+  private live = 0
 
   /** Live atoms. */
   get size(): number {
-    return this.plain.size + this.structured.size
+    return this.live
   }
 
   /**
@@ -65,16 +75,20 @@ export class AtomTable {
    * Never allocates for values without parts, or for records that have been looked up before.
    */
   lookup(value: unknown): Atom | undefined {
-    if (typeof value !== 'object' || value === null) return this.plain.get(value)
-    const known = (value as Remembering)[ATOM]
-    if (known !== undefined && known.refs > 0 && known.table === this) return known
-    if (!isOwnKey(value)) return this.lookupStructured(value as Compound)
-    if (value instanceof Wildcard) return WILD
-    return this.plain.get(value)
+    if (typeof value === 'object' && value !== null) {
+      const known = (value as Remembering)[ATOM]
+      if (known !== undefined && known.refs > 0 && known.table === this) return known
+    }
+    const atom = this.find(value)
+    return atom === undefined || atom.refs === 0 ? undefined : atom
   }
 
-  private lookupStructured(value: Compound | Uint8Array): Atom | undefined {
-    if (!this.population.has(constructorKey(value))) return undefined
+  /** The atom of a value, live or dead. */
+  private find(value: unknown): Atom | undefined {
+    if (isOwnKey(value)) return value instanceof Wildcard ? WILD : this.plain.get(value)
+    const known = (value as Remembering)[ATOM]
+    if (known?.table === this && !known.dropped) return known
+    if (!this.population.has(constructorKey(value as Compound))) return undefined
     const key = structuralKey(value)
     if (key === undefined) return WILD
     const atom = this.structured.get(key)
@@ -84,8 +98,8 @@ export class AtomTable {
 
   /** Holds the atom of a ground value; pair with `release`. */
   acquire(value: unknown): Atom {
-    const atom = this.lookup(value) ?? this.create(value)
-    atom.refs++
+    const atom = this.find(value) ?? this.create(value)
+    if (atom.refs++ === 0) this.live++
     return atom
   }
 
@@ -105,6 +119,27 @@ export class AtomTable {
 
   release(atom: Atom): void {
     if (--atom.refs > 0) return
+    this.live--
+    if (atom.key === undefined) {
+      this.drop(atom) // cheap to make again, and its value may be a large object
+      return
+    }
+    if (!atom.dying) this.dead.push(atom)
+    atom.dying = true
+    if (this.dead.length > DEAD_MAX && this.dead.length * 4 > this.live) this.dropDead()
+  }
+
+  private dropDead(): void {
+    const { dead } = this
+    this.dead = []
+    for (const atom of dead) {
+      atom.dying = false
+      if (atom.refs === 0) this.drop(atom)
+    }
+  }
+
+  private drop(atom: Atom): void {
+    atom.dropped = true
     this.freeIds.push(atom.id)
     if (atom.key === undefined) {
       this.plain.delete(atom.value)
