@@ -84,6 +84,11 @@ export function loadNative(): { ok: true } | { ok: false, reason: string } {
   return loaded.ok ? { ok: true } : { ok: false, reason: loaded.reason }
 }
 
+/** The addon, for the engine's other parts; undefined where `loadNative` says no. */
+export function nativeAddon(): object | undefined {
+  return loadNative().ok && loaded?.ok === true ? loaded.addon : undefined
+}
+
 /** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
 export function nativeTransport(options: TransportOptions = {}): Transport {
   const { closeTimeout = CLOSE_TIMEOUT } = options

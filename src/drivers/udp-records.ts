@@ -1,0 +1,68 @@
+/** The records that programs and the UDP driver exchange. */
+import { defineRecord, type RecordFrom } from '../topic/index.js'
+
+/** A remote address: `host` as text (a name or an IP address), `port` as a number. */
+export const udpRemoteAddress = defineRecord('udp-remote-address', ['host', 'port']).of<
+  [host: string, port: number]
+>()
+export type UdpRemoteAddress = RecordFrom<typeof udpRemoteAddress>
+
+/** A local address with a port that the kernel assigns. `id`, any value, names one socket. */
+export const udpHandle = defineRecord('udp-handle', ['id']).of<[id: unknown]>()
+export type UdpHandle = RecordFrom<typeof udpHandle>
+
+/** A local address with a port of the program's choice; 0 lets the kernel choose (see `udpBound`). */
+export const udpListener = defineRecord('udp-listener', ['port']).of<[port: number]>()
+export type UdpListener = RecordFrom<typeof udpListener>
+
+/** Names a socket on this side. */
+export type UdpLocalAddress = UdpHandle | UdpListener
+
+/**
+ * One datagram. A received one has a `Buffer` as body; to be sent, any `Uint8Array` will do, and a
+ * string is sent as UTF-8.
+ */
+export const udpPacket = defineRecord('udp-packet', ['source', 'destination', 'body']).of<
+  [source: UdpRemoteAddress | UdpLocalAddress, destination: UdpRemoteAddress | UdpLocalAddress, body: Buffer],
+  [
+    source: UdpRemoteAddress | UdpLocalAddress,
+    destination: UdpRemoteAddress | UdpLocalAddress,
+    body: Uint8Array | string,
+  ]
+>()
+export type UdpPacket = RecordFrom<typeof udpPacket>
+
+/** Published while a socket is bound: where it really is. */
+export const udpBound = defineRecord('udp-bound', ['local', 'address']).of<
+  [local: UdpLocalAddress, address: UdpRemoteAddress]
+>()
+export type UdpBound = RecordFrom<typeof udpBound>
+
+/**
+ * A subscriber to it makes the socket `local` a member of the multicast group for as long as it is
+ * there. `networkInterface` is the name of one or an address that it has; undefined leaves the choice to
+ * the system. The driver is a publisher of it while the socket is a member.
+ */
+export const udpMembership = defineRecord('udp-membership', ['local', 'group', 'networkInterface']).of<
+  [local: UdpLocalAddress, group: string, networkInterface: string | undefined]
+>()
+export type UdpMembership = RecordFrom<typeof udpMembership>
+
+/** What `udpError` carries: a socket's error with `errno`, `syscall`, `address`, `port`, or an argument's. */
+export interface UdpFailure extends Error {
+  readonly code: string
+  readonly errno?: number
+  readonly syscall?: string
+  readonly address?: string
+  readonly port?: number
+}
+
+/**
+ * Published when a socket could not be bound, a membership could not be had, or a datagram could not be
+ * sent or received. `remote` is undefined unless it is about a datagram. The socket lives, if there is
+ * one; nothing is retried.
+ */
+export const udpError = defineRecord('udp-error', ['local', 'remote', 'error']).of<
+  [local: UdpLocalAddress, remote: UdpRemoteAddress | undefined, error: UdpFailure]
+>()
+export type UdpError = RecordFrom<typeof udpError>

@@ -1,0 +1,90 @@
+/** The driver `udp`: datagrams, IPv4 and IPv6, unicast, broadcast and multicast. */
+import { isIP } from 'node:net'
+import { argumentError, rangeError } from '../support/errors.js'
+import { spawn, type Action } from '../vm/index.js'
+import type { TransportName } from '../transport/choose.js'
+import { UDP_PAYLOAD_MAX, type UdpSocketOptions, type UdpTransport } from '../transport/udp-transport.js'
+import { UdpDriver } from './udp-driver.js'
+
+/** Options of the driver; those of `UdpSocketOptions` hold for each of its sockets. */
+export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
+  /** `native`, `node` (node:dgram), or `auto`: native where it can be loaded. Default `auto`. */
+  readonly transport?: TransportName | undefined
+  /** Called with each transport that is opened: for its metrics. */
+  readonly onTransport?: ((transport: UdpTransport) => void) | undefined
+}
+
+type Check = (call: string, name: string, value: unknown) => void
+
+function oneOf(...values: readonly string[]): Check {
+  const expected = values.map((value) => `'${value}'`).join(' or ')
+  return (call, name, value) => {
+    if (!values.includes(value as string)) throw argumentError(call, name, expected, value)
+  }
+}
+
+function ofType(type: 'boolean' | 'string' | 'function'): Check {
+  return (call, name, value) => {
+    if (typeof value !== type) throw argumentError(call, name, `a ${type}`, value)
+  }
+}
+
+function integer(lowest: number, highest: number): Check {
+  return (call, name, value) => {
+    if (typeof value !== 'number') throw argumentError(call, name, 'a number', value)
+    if (!Number.isInteger(value) || value < lowest || value > highest) {
+      throw rangeError(call, name, `an integer from ${lowest} to ${highest}`, value)
+    }
+  }
+}
+
+const checks: Readonly<Record<keyof UdpOptions, Check>> = {
+  transport: oneOf('native', 'node', 'auto'),
+  host: (call, name, value) => {
+    if (typeof value === 'string' && value !== '') return
+    throw argumentError(call, name, 'a name or an address', value)
+  },
+  type: oneOf('udp4', 'udp6'),
+  ipv6Only: ofType('boolean'),
+  reuseAddress: ofType('boolean'),
+  broadcast: ofType('boolean'),
+  ttl: integer(1, 255),
+  multicastTTL: integer(0, 255),
+  multicastLoopback: ofType('boolean'),
+  multicastInterface: ofType('string'),
+  receiveBufferSize: integer(1, 0x3fffffff),
+  sendBufferSize: integer(1, 0x3fffffff),
+  maxDatagramSize: integer(1, UDP_PAYLOAD_MAX),
+  maxQueuedBytes: integer(0, 0x7fffffff),
+  onTransport: ofType('function'),
+}
+
+function checkOptions(call: string, options: UdpOptions): void {
+  if (typeof options !== 'object' || options === null) {
+    throw argumentError(call, 'options', 'an object', options)
+  }
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(checks, name)) {
+      throw argumentError(call, 'options', `made of ${Object.keys(checks).join(', ')}`, name)
+    }
+    if (value !== undefined) checks[name as keyof UdpOptions](call, `options.${name}`, value)
+  }
+  const { host, type, ipv6Only } = options
+  if (ipv6Only === true && (type === 'udp4' || (host !== undefined && isIP(host) === 4))) {
+    throw argumentError(call, 'options.ipv6Only', 'false for IPv4', ipv6Only)
+  }
+}
+
+/**
+ * Starts the driver: an action for the process that wants it in its VM.
+ *
+ * A subscriber to `udpPacket(_, local, _)` or a publisher of `udpPacket(local, _, _)`, where `local` is
+ * a `udpListener(port)` or a `udpHandle(id)`, opens a socket. When a participant among them goes, or the
+ * last of them all, it closes; who comes after that opens it again.
+ *
+ * @throws TypeError or RangeError when an option is unknown or wrong
+ */
+export function udp(options: UdpOptions = {}): Action {
+  checkOptions('udp', options)
+  return spawn(() => new UdpDriver(options).boot(), { name: 'udp' })
+}

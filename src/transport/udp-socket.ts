@@ -1,0 +1,346 @@
+/**
+ * What both UDP transports share: the life of a socket, names and literals of hosts, batches of events.
+ *
+ * Invariants: an implementation is called with literal addresses only, and never after `shut`; a
+ * datagram that waits for its host's name is sent, or reported as failed before `closed`.
+ */
+import { lookup } from 'node:dns'
+import { isIP } from 'node:net'
+import { constants, networkInterfaces } from 'node:os'
+import { socketError } from '../support/errors.js'
+import type { SocketAddress, SocketError } from './transport.js'
+import {
+  UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpMetrics, type UdpSink, type UdpSocket,
+  type UdpSocketOptions, type UdpTransport,
+} from './udp-transport.js'
+
+const { EADDRNOTAVAIL, EAFNOSUPPORT, ECANCELED, EINVAL, EMSGSIZE, ENODEV } = constants.errno
+
+const QUEUED_BYTES_MAX = 1024 * 1024
+/** Hosts whose literals are remembered, per socket. */
+const HOSTS_MAX = 1024
+
+/** All events have the same shape, so that their readers stay monomorphic. */
+export function udpEvent(
+  kind: UdpEventKind, socket: UdpSocket, data?: Buffer, remote?: SocketAddress, error?: SocketError,
+): UdpEvent {
+  return { kind, socket, data, remote, error }
+}
+
+/** The address of an IPv4 peer as an IPv6 socket sees it. */
+export const MAPPED = '::ffff:'
+
+/** Whether a failure to bind to `::` says that there is no IPv6 on this machine. */
+export function lacksIPv6(error: SocketError): boolean {
+  return [-EAFNOSUPPORT, -EADDRNOTAVAIL, -EINVAL].includes(error.errno)
+}
+
+type InterfaceAddresses = readonly { readonly address: string, readonly family: string }[]
+
+/** The interface that has this address, or this name. */
+function interfaceNamed(text: string): [name: string, addresses: InterfaceAddresses] | undefined {
+  for (const [name, addresses = []] of Object.entries(networkInterfaces())) {
+    if (name === text || addresses.some(({ address }) => address === text)) return [name, addresses]
+  }
+  return undefined
+}
+
+/**
+ * A network interface as the calls of the kernel want it: for IPv4 an address that it has, for IPv6
+ * `::%name`. Undefined when there is no such interface, or it does not have that family.
+ */
+export function interfaceFor(family: 4 | 6, text: string): string | undefined {
+  if (isIP(text) === family && (family === 4 || text.includes('%'))) return text
+  const found = interfaceNamed(text)
+  if (found === undefined) return undefined
+  const [name, addresses] = found
+  const address = addresses.find((entry) => entry.family === `IPv${family}`)?.address
+  return family === 4 || address === undefined ? address : `::%${name}`
+}
+
+/** A datagram that waits for the address of its host. */
+interface Waiting {
+  readonly host: string
+  readonly port: number
+}
+
+/** What a socket needs of its transport. */
+export interface UdpStation {
+  report(event: UdpEvent): void
+  closed(socket: UdpSocketBase<unknown>): void
+}
+
+/** A socket without its system calls. `D` is what an implementation makes of the literal of a host. */
+export abstract class UdpSocketBase<D> implements UdpSocket {
+  context: unknown = undefined
+  address: SocketAddress | undefined = undefined
+  protected readonly options: UdpSocketOptions
+  protected readonly maxDatagramSize: number
+  protected readonly maxQueuedBytes: number
+  /** Bytes that wait for the address of their host. */
+  protected waitingBytes = 0
+  protected state: 'binding' | 'bound' | 'closing' | 'closed' = 'binding'
+  readonly #station: UdpStation
+  readonly #hosts = new Map<string, D>()
+  readonly #waiting = new Set<Waiting>()
+
+  constructor(station: UdpStation, options: UdpSocketOptions) {
+    this.#station = station
+    this.options = options
+    this.maxDatagramSize = options.maxDatagramSize ?? UDP_PAYLOAD_MAX
+    this.maxQueuedBytes = options.maxQueuedBytes ?? QUEUED_BYTES_MAX
+  }
+
+  /**
+   * Binds to a literal. Ends, now or later, with `bound` or `bindFailed`.
+   *
+   * @param fallback if there is no IPv6, bind to IPv4 instead
+   */
+  protected abstract bindTo(address: string, fallback: boolean): void
+  /** What the literal of a host is turned into; or the error that says why it can't be sent to. */
+  protected abstract destination(host: string, family: 4 | 6): D | SocketError
+  protected abstract transmit(
+    data: Uint8Array | string, length: number, to: D, host: string, port: number,
+  ): void
+  protected abstract member(group: string, networkInterface: string | undefined, join: boolean): void
+  /** Closes the descriptor. Ends, now or later, with `closed`. */
+  protected abstract shut(): void
+
+  /** Whether the socket is an IPv6 one. Known from `bindTo` on. */
+  abstract get isIPv6(): boolean
+
+  start(): void {
+    const { host, type } = this.options
+    if (host === undefined) {
+      this.bindTo(type === 'udp4' ? '0.0.0.0' : '::', type === undefined && this.options.ipv6Only !== true)
+    } else if (isIP(host) !== 0) {
+      this.#bindToLiteral(host)
+    } else {
+      lookup(host, { family: this.#wantedFamily }, (error, address) => {
+        if (this.state !== 'binding') this.closed()
+        else if (error === null) this.#bindToLiteral(address)
+        else this.bindFailed(error as SocketError)
+      })
+    }
+  }
+
+  #bindToLiteral(address: string): void {
+    const { port, type } = this.options
+    const family = isIP(address)
+    if (type === undefined || type === `udp${family}`) this.bindTo(address, false)
+    else this.bindFailed(socketError(-EAFNOSUPPORT, 'bind', address, port))
+  }
+
+  get #wantedFamily(): 0 | 4 | 6 {
+    const { type, ipv6Only = false } = this.options
+    if (type === 'udp4') return 4
+    return type === 'udp6' || ipv6Only ? 6 : 0
+  }
+
+  send(data: Uint8Array | string, host: string, port: number): void {
+    if (this.state !== 'bound') throw new Error('transport: send before bound, or after close')
+    const length = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
+    if (length > this.maxDatagramSize) {
+      this.sendFailed(host, port, socketError(-EMSGSIZE, 'send', host, port))
+      return
+    }
+    const to = this.#hosts.get(host)
+    if (to === undefined) this.#sendToStranger(data, length, host, port)
+    else this.transmit(data, length, to, host, port)
+  }
+
+  join(group: string, networkInterface?: string): void {
+    this.#changeMembership('addMembership', group, networkInterface, true)
+  }
+
+  leave(group: string, networkInterface?: string): void {
+    this.#changeMembership('dropMembership', group, networkInterface, false)
+  }
+
+  close(): void {
+    if (this.state !== 'binding' && this.state !== 'bound') return
+    const looking = this.state === 'binding' && !this.binds
+    this.state = 'closing'
+    for (const { host, port } of this.#waiting) {
+      this.sendFailed(host, port, socketError(-ECANCELED, 'send', host, port))
+    }
+    this.#waiting.clear()
+    // The name of its own host is being looked up: there is no descriptor yet.
+    if (!looking) this.shut()
+  }
+
+  /** Whether there is, or may be, a descriptor. */
+  protected abstract get binds(): boolean
+
+  // For implementations
+
+  protected bound(address: SocketAddress): void {
+    this.state = 'bound'
+    this.address = address
+    this.report('bound')
+  }
+
+  protected bindFailed(error: SocketError): void {
+    if (this.state !== 'binding') {
+      this.closed()
+      return
+    }
+    this.state = 'closed'
+    this.report('bind-failed', undefined, undefined, error)
+    this.#station.closed(this)
+  }
+
+  protected sendFailed(host: string, port: number, error: SocketError): void {
+    const family = isIP(host) === 6 ? 'IPv6' : 'IPv4'
+    this.report('send-failed', undefined, { address: host, family, port }, error)
+  }
+
+  protected tooLong(remote: SocketAddress): void {
+    const error = socketError(-EMSGSIZE, 'recvmsg', remote.address, remote.port)
+    this.report('truncated', undefined, remote, error)
+  }
+
+  protected closed(): void {
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.report('closed')
+    this.#station.closed(this)
+  }
+
+  protected report(kind: UdpEventKind, data?: Buffer, remote?: SocketAddress, error?: SocketError): void {
+    this.#station.report(udpEvent(kind, this, data, remote, error))
+  }
+
+  /** For each family that the socket has, the interface of the options. @throws if there is none */
+  protected multicastInterfaces(): string[] {
+    const text = this.options.multicastInterface
+    if (text === undefined) return []
+    const families: (4 | 6)[] = !this.isIPv6 ? [4] : this.options.ipv6Only === true ? [6] : [6, 4]
+    const found = families.map((family) => interfaceFor(family, text)).filter((entry) => entry !== undefined)
+    if (found.length === 0) throw socketError(-ENODEV, 'setMulticastInterface', text)
+    return found
+  }
+
+  // Membership and names
+
+  #changeMembership(call: string, group: string, networkInterface: string | undefined, join: boolean): void {
+    if (this.state !== 'bound') throw new Error(`transport: ${call} before bound, or after close`)
+    const family = isIP(group)
+    if (family === 0) throw socketError(-EINVAL, call, group)
+    let by: string | undefined
+    if (networkInterface !== undefined) {
+      by = interfaceFor(family === 6 ? 6 : 4, networkInterface)
+      if (by === undefined) throw socketError(-ENODEV, call, group)
+    }
+    this.member(group, by, join)
+  }
+
+  #sendToStranger(data: Uint8Array | string, length: number, host: string, port: number): void {
+    if (isIP(host) !== 0) this.#sendTo(data, length, host, port, host)
+    else this.#sendToName(data, length, host, port)
+  }
+
+  #sendTo(data: Uint8Array | string, length: number, host: string, port: number, literal: string): void {
+    const to = this.destination(literal, isIP(literal) === 6 ? 6 : 4)
+    if (to instanceof Error) {
+      this.sendFailed(host, port, to)
+      return
+    }
+    if (literal === host) {
+      if (this.#hosts.size >= HOSTS_MAX) this.#hosts.clear()
+      this.#hosts.set(host, to)
+    }
+    this.transmit(data, length, to, literal, port)
+  }
+
+  #sendToName(data: Uint8Array | string, length: number, host: string, port: number): void {
+    if (this.waitingBytes + length > this.maxQueuedBytes) {
+      this.sendFailed(host, port, socketError(-constants.errno.ENOBUFS, 'send', host, port))
+      return
+    }
+    const waiting: Waiting = { host, port }
+    this.#waiting.add(waiting)
+    this.waitingBytes += length
+    const family = this.isIPv6 ? this.#wantedFamily : 4
+    lookup(host, { family }, (error, address) => {
+      this.waitingBytes -= length
+      if (!this.#waiting.delete(waiting)) return
+      if (error === null) this.#sendTo(data, length, host, port, address)
+      else this.sendFailed(host, port, error as SocketError)
+    })
+  }
+}
+
+/** A transport without its system calls: its sockets, and batches for its sink. */
+export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> implements UdpTransport, UdpStation {
+  abstract readonly name: 'native' | 'node'
+  abstract readonly metrics: UdpMetrics
+  protected readonly sockets = new Set<S>()
+  protected sink: UdpSink | undefined
+  protected closing: Promise<void> | undefined
+  protected events: UdpEvent[] = []
+  #resolve: (() => void) | undefined
+
+  open(sink: UdpSink): void {
+    if (this.sink !== undefined) throw new Error('transport: open must be called once')
+    if (this.closing !== undefined) throw new Error('transport: open after close')
+    this.sink = sink
+    this.start()
+  }
+
+  bind(options: UdpSocketOptions): S {
+    if (this.sink === undefined) throw new Error('transport: bind before open')
+    if (this.closing !== undefined) throw new Error('transport: bind after close')
+    const socket = this.makeSocket(options)
+    this.sockets.add(socket)
+    this.metrics.sockets += 1
+    socket.start()
+    return socket
+  }
+
+  close(): Promise<void> {
+    this.closing ??= new Promise((resolve) => {
+      this.events = []
+      this.#resolve = resolve
+      if (this.sink === undefined) {
+        resolve()
+        return
+      }
+      for (const socket of [...this.sockets]) socket.close()
+      this.#endIfEmpty()
+    })
+    return this.closing
+  }
+
+  report(event: UdpEvent): void {
+    if (this.closing === undefined && this.events.push(event) === 1) this.schedule()
+  }
+
+  closed(socket: UdpSocketBase<unknown>): void {
+    if (!this.sockets.delete(socket as S)) return
+    this.metrics.sockets -= 1
+    if (this.closing !== undefined) this.#endIfEmpty()
+  }
+
+  protected abstract start(): void
+  protected abstract makeSocket(options: UdpSocketOptions): S
+  /** Sees to it that `deliver` is called before this loop turn is over. */
+  protected abstract schedule(): void
+  /** The last socket is closed. Calls `ended` when the rest is, too. */
+  protected abstract end(ended: () => void): void
+
+  protected deliver(): void {
+    const { events, sink } = this
+    if (events.length === 0 || sink === undefined || this.closing !== undefined) return
+    this.events = []
+    this.metrics.batches += 1
+    sink(events)
+  }
+
+  #endIfEmpty(): void {
+    const resolve = this.#resolve
+    if (this.sockets.size > 0 || resolve === undefined) return
+    this.#resolve = undefined
+    this.end(resolve)
+  }
+}
