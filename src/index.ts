@@ -21,7 +21,7 @@ export {
 export * from './vm/index.js'
 export * from './dsl/index.js'
 export { tcpBare } from './drivers/tcp-bare.js'
-export type { TcpOptions } from './drivers/tcp-driver.js'
+export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type { SocketAddress, SocketError, Transport, TransportMetrics } from './transport/transport.js'

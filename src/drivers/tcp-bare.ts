@@ -1,8 +1,8 @@
 /** The driver `tcp-bare`: bytes as they come, without flow control. */
-import type { Action, ActionTree } from '../vm/index.js'
-import { sendMessage } from '../vm/index.js'
+import { sendMessage, type Action, type ActionTree } from '../vm/index.js'
 import type { Conversation, Flow } from './tcp-conversation.js'
-import { tcpDriver, type TcpOptions } from './tcp-driver.js'
+import { tcpDriver } from './tcp-driver.js'
+import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel } from './tcp-records.js'
 
 /**

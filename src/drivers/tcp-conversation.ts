@@ -17,7 +17,7 @@ import { eof, tcpChannel, type TcpEnd } from './tcp-records.js'
 export interface Flow {
   /** Bytes came. */
   receive(data: Buffer): ActionTree
-  /** The peer's FIN came, after all bytes. The flow must answer with `conversation.endInbound()` in the end. */
+  /** The peer's FIN came, after all bytes. Calls `conversation.endInbound()` when they are delivered. */
   receiveEnd(): ActionTree
   /** The kernel took bytes. Reported only if the flow has asked the connection for it. */
   written(bytes: number): ActionTree

@@ -8,7 +8,8 @@
 import { show } from '../support/errors.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree } from '../vm/index.js'
 import type { Conversation, Flow } from './tcp-conversation.js'
-import { tcpDriver, type TcpOptions } from './tcp-driver.js'
+import { tcpDriver } from './tcp-driver.js'
+import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel, tcpCredit, tcpMode } from './tcp-records.js'
 
 /** Longest line in mode `lines`, in bytes, when the option isn't given. */
@@ -64,7 +65,8 @@ class CreditFlow implements Flow {
       this.credit += amount
     } else if (tcpMode.is(subpacket)) {
       const { mode } = subpacket
-      if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes') return this.conversation.refuse(subpacket)
+      if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes')
+        return this.conversation.refuse(subpacket)
       this.mode = mode
       this.credit = 0
       this.scanned = 0
@@ -102,7 +104,10 @@ class CreditFlow implements Flow {
       out.push(sendMessage(tcpChannel(this.conversation.remote, this.conversation.local, piece)))
     }
     if (this.mode === 'lines' && this.scanned > this.lineMax) {
-      return [out, this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`))]
+      return [
+        out,
+        this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`)),
+      ]
     }
     if (this.ended && this.waiting === 0 && !this.endTold) {
       this.endTold = true

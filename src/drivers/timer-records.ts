@@ -15,5 +15,7 @@ export const cancelTimer = defineRecord('cancel-timer', ['label']).of<[label: un
 export type CancelTimer = RecordFrom<typeof cancelTimer>
 
 /** A timer is due. `now`: milliseconds since 1970. */
-export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<[label: unknown, now: number]>()
+export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<
+  [label: unknown, now: number]
+>()
 export type TimerExpired = RecordFrom<typeof timerExpired>

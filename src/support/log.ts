@@ -51,7 +51,11 @@ export function logs(level: LogLevel): boolean {
   return ranks[level] >= lowest
 }
 
-export function log(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+export function log(
+  level: LogLevel,
+  message: string,
+  fields: Readonly<Record<string, unknown>> = {},
+): void {
   if (!logs(level)) return
   if (records.hasSubscribers) {
     records.publish({ level, message, time: Date.now(), fields } satisfies LogRecord)

@@ -9,7 +9,16 @@
  * an address in a meeting is the very object that was in the endpoint's topic.
  */
 import { hasAtom } from './atom.js'
-import { equal, isCompound, isGround, part, rebuild, sameConstructor, size, type Compound } from './value.js'
+import {
+  equal,
+  isCompound,
+  isGround,
+  part,
+  rebuild,
+  sameConstructor,
+  size,
+  type Compound,
+} from './value.js'
 import { _, wild, Wildcard } from './wildcard.js'
 
 /** Marks topics that don't meet: `undefined` is an ordinary value. */

@@ -19,7 +19,7 @@ export interface RecordKind {
 /** On the prototypes of records: no object of anyone else has it. */
 const KIND = Symbol('kind')
 
-/** Where a record remembers its atom (see `atom.ts`). Not enumerable, so that it takes no part in comparisons. */
+/** Where a record remembers its atom (see `atom.ts`). Not enumerable: it takes no part in comparisons. */
 export const ATOM = Symbol('atom')
 
 /**
@@ -90,7 +90,7 @@ export function slot(record: RecordBase, i: number): unknown {
 declare const LABEL: unique symbol
 
 /** The index keys of a tuple type. */
-type Places<T extends readonly unknown[]> = Exclude<keyof T, keyof readonly unknown[]>
+type Places<T extends readonly unknown[]> = Exclude<keyof T, keyof (readonly unknown[])>
 
 /**
  * A record with the label `L`, field names `N` and field types `V`.
@@ -132,12 +132,10 @@ export interface RecordType<
    * `defineRecord('says', ['who', 'what']).of<[string, string]>()`; a second list of types is for
    * fields in which more may be sent than comes.
    */
-  of<F extends { readonly [K in keyof N]: unknown }, G extends { readonly [K in keyof N]: unknown } = F>(): RecordType<
-    L,
-    N,
-    F extends readonly unknown[] ? F : never,
-    G extends readonly unknown[] ? G : never
-  >
+  of<
+    F extends { readonly [K in keyof N]: unknown },
+    G extends { readonly [K in keyof N]: unknown } = F,
+  >(): RecordType<L, N, F extends readonly unknown[] ? F : never, G extends readonly unknown[] ? G : never>
 }
 
 /** The type of the records that a constructor makes. `type Says = RecordFrom<typeof says>` */
@@ -151,46 +149,47 @@ export interface AnyRecordType {
   readonly kind: RecordKind
 }
 
+/** An object under construction: the slots are read-only only afterwards. */
+type Slots = Record<`$${number}`, unknown>
+
 type RecordClass = new (...values: unknown[]) => RecordBase
 
 /* One class per definition, written out per field count: V8 then allocates the object in one go. */
 function classOf(arity: number): RecordClass {
-  /* eslint-disable @typescript-eslint/no-explicit-any -- assigning declared read-only slots */
   switch (arity) {
     case 0:
       return class extends (RecordBase as unknown as RecordClass) {}
     case 1:
-      return slotClass(function (this: any, a: unknown) {
+      return slotClass(function (this: Slots, a: unknown) {
         this.$0 = a
       })
     case 2:
-      return slotClass(function (this: any, a: unknown, b: unknown) {
+      return slotClass(function (this: Slots, a: unknown, b: unknown) {
         this.$0 = a
         this.$1 = b
       })
     case 3:
-      return slotClass(function (this: any, a: unknown, b: unknown, c: unknown) {
+      return slotClass(function (this: Slots, a: unknown, b: unknown, c: unknown) {
         this.$0 = a
         this.$1 = b
         this.$2 = c
       })
     case 4:
-      return slotClass(function (this: any, a: unknown, b: unknown, c: unknown, d: unknown) {
+      return slotClass(function (this: Slots, a: unknown, b: unknown, c: unknown, d: unknown) {
         this.$0 = a
         this.$1 = b
         this.$2 = c
         this.$3 = d
       })
     default:
-      return slotClass(function (this: any, ...values: unknown[]) {
+      return slotClass(function (this: Slots, ...values: unknown[]) {
         for (let i = 0; i < values.length; i++) this[`$${i}`] = values[i]
       })
   }
-  /* eslint-enable @typescript-eslint/no-explicit-any */
 }
 
 /* A plain constructor function, as `super()` of a derived class costs on each construction. */
-function slotClass(constructor: (...values: never[]) => void): RecordClass {
+function slotClass(constructor: (this: Slots, ...values: never[]) => void): RecordClass {
   constructor.prototype = Object.create(RecordBase.prototype) as object
   return constructor as unknown as RecordClass
 }

@@ -63,7 +63,8 @@ export class RoutingIndex<E extends IndexEntry> {
     shape.remove(entry)
     if (shape === this.open) return
     const group = this.groupFor(entry.topic)
-    if (entry.receives && shape.receivers === 0) group.receiving = group.receiving.filter((s) => s !== shape)
+    if (entry.receives && shape.receivers === 0)
+      group.receiving = group.receiving.filter((s) => s !== shape)
     if (shape.entries.length === 0) group.shapes.delete(shape.key)
   }
 
@@ -122,7 +123,8 @@ export class RoutingIndex<E extends IndexEntry> {
     let n = 0
     const all: E[] = []
     this.peers(body, all)
-    for (const entry of all) if (entry.receives && meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
+    for (const entry of all)
+      if (entry.receives && meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
     return n
   }
 

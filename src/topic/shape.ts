@@ -90,7 +90,7 @@ export class Shape<E extends IndexEntry> {
   }
 
   add(entry: E): void {
-    entry.shape = this as unknown as Shape<IndexEntry>
+    entry.shape = this
     entry.place = this.entries.length
     this.entries.push(entry)
     entry.atoms = this.atomsFor(entry)
@@ -230,7 +230,12 @@ export class Shape<E extends IndexEntry> {
     let join = this.joins.get(key)
     if (join === undefined) {
       const keys = projection.keys
-      join = { keys, checks, table: keys.length === 0 ? undefined : new KeyTable(keys.length), all: new Set() }
+      join = {
+        keys,
+        checks,
+        table: keys.length === 0 ? undefined : new KeyTable(keys.length),
+        all: new Set(),
+      }
       for (const entry of this.entries) addToJoin(this.atoms, join, entry)
       this.joins.set(key, join)
     }

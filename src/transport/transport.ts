@@ -95,7 +95,7 @@ export interface TransportConnection {
   close(): void
   /** Drops what is queued and closes at once with an RST. `closed` follows, without an error. Idempotent. */
   abort(): void
-  /** Stops receiving, so that the kernel's window closes. At most what was already received is still reported. */
+  /** Stops receiving, so that the kernel's window closes. What was already received is still reported. */
   pause(): void
   resume(): void
 }

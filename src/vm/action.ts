@@ -149,9 +149,11 @@ export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint 
 
 function checkBoot(call: string, boot: unknown, options: unknown): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
-  if (typeof options !== 'object' || options === null) throw argumentError(call, 'options', 'an object', options)
+  if (typeof options !== 'object' || options === null)
+    throw argumentError(call, 'options', 'an object', options)
   const { name, parent } = options as SpawnOptions<unknown>
-  if (name !== undefined && typeof name !== 'string') throw argumentError(call, 'options.name', 'a string', name)
+  if (name !== undefined && typeof name !== 'string')
+    throw argumentError(call, 'options.name', 'a string', name)
   if (parent !== undefined && typeof parent !== 'function') {
     throw argumentError(call, 'options.parent', 'a function', parent)
   }
@@ -206,6 +208,7 @@ export function atMetaLevel<S>(action: Action<S>): AtMetaLevel<S> {
 export function describeAction(action: Action): string {
   if (action instanceof AtMetaLevel) return `atMetaLevel(${describeAction(action.action)})`
   if (action instanceof SendMessage) return `sendMessage(${show(action.body)})`
-  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint) return `${action.constructor.name}(${show(action.name)})`
+  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint)
+    return `${action.constructor.name}(${show(action.name)})`
   return action.constructor.name
 }

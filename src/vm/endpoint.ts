@@ -6,7 +6,12 @@ import type { Process } from './process.js'
 import { Role, type Interest, type Orientation } from './role.js'
 
 type PresenceHandler = (topic: unknown, state: unknown, peer: Role) => HandlerResult<unknown>
-type AbsenceHandler = (topic: unknown, state: unknown, reason: unknown, peer: Role) => HandlerResult<unknown>
+type AbsenceHandler = (
+  topic: unknown,
+  state: unknown,
+  reason: unknown,
+  peer: Role,
+) => HandlerResult<unknown>
 type MessageHandler = (body: unknown, state: unknown) => HandlerResult<unknown>
 
 const ignore = (): undefined => undefined

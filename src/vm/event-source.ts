@@ -33,9 +33,10 @@ export class EventSource<out T> {
 
   constructor(name: string, activate: (sink: EventSink<T>) => Release | void) {
     if (typeof name !== 'string') throw argumentError('EventSource', 'name', 'a string', name)
-    if (typeof activate !== 'function') throw argumentError('EventSource', 'activate', 'a function', activate)
+    if (typeof activate !== 'function')
+      throw argumentError('EventSource', 'activate', 'a function', activate)
     this.name = name
-    this.activate = activate as (sink: EventSink<never>) => Release | void
+    this.activate = activate
   }
 
   [inspect.custom](): string {

@@ -78,7 +78,7 @@ class GroundLoop implements Ground {
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
 
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the first process's state is its own business
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the state is the process's business
   start(boot: Boot<any>, name: string, resolve: () => void, reject: (error: unknown) => void): void {
     this.resolve = resolve
     this.reject = reject

@@ -7,7 +7,17 @@
  * inside at once, and outside when its turn comes.
  */
 import { mapKey } from '../topic/index.js'
-import { Action, AddEndpoint, AtMetaLevel, DeleteEndpoint, describeAction, Quit, SendMessage, Spawn, Yield } from './action.js'
+import {
+  Action,
+  AddEndpoint,
+  AtMetaLevel,
+  DeleteEndpoint,
+  describeAction,
+  Quit,
+  SendMessage,
+  Spawn,
+  Yield,
+} from './action.js'
 import { Endpoint } from './endpoint.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
 import type { HandlerResult } from './handler.js'
@@ -47,7 +57,8 @@ export class Relayed extends Action {
     const { action, levels } = this
     const table = actor.metaTable(levels - 1)
     if (action instanceof Endpoint) table.set(action, action)
-    if (action instanceof DeleteMetaEndpoints) for (const endpoint of action.endpoints) table.delete(endpoint)
+    if (action instanceof DeleteMetaEndpoints)
+      for (const endpoint of action.endpoints) table.delete(endpoint)
     container.enqueue(new Relayed(action, this.origin, levels - 1))
   }
 }
@@ -75,7 +86,7 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
     if (container === undefined) {
       throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
     }
-    action = action.action as Action
+    action = action.action
     actor = container
     target = container.vm
     levels++

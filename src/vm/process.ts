@@ -150,11 +150,10 @@ export class Process {
   }
 
   private changePending(by: number): void {
-    for (let process: Process | undefined = this; process !== undefined; process = process.vm.container) {
-      process.pending += by
-      if (by < 0 && process.alive && process.isIdle()) process.vm.collectLater(process)
-    }
-    this.vm.ground.pending += by
+    this.pending += by
+    if (by < 0 && this.alive && this.isIdle()) this.vm.collectLater(this)
+    if (this.vm.container === undefined) this.vm.ground.pending += by
+    else this.vm.container.changePending(by)
   }
 
   /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */

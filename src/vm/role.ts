@@ -34,7 +34,11 @@ export class Role {
  * @param interest default `participant`
  * @throws TypeError when an argument is not one of the words above
  */
-export function role(orientation: Orientation, topic: unknown = _, interest: Interest = 'participant'): Role {
+export function role(
+  orientation: Orientation,
+  topic: unknown = _,
+  interest: Interest = 'participant',
+): Role {
   checkOrientation('role', orientation)
   checkInterest('role', interest)
   return new Role(orientation, topic, interest)

@@ -23,7 +23,7 @@ import {
 import { Endpoint } from './endpoint.js'
 import { DeleteMetaEndpoints, relay, Relayed } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
-import { Process } from './process.js'
+import { Process, type EndpointTable } from './process.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
@@ -215,7 +215,7 @@ export class Vm {
   }
 
   private addEndpoint(process: Process, { name, role, handlers }: AddEndpoint<unknown>): void {
-    const table = (process.endpoints ??= new Map())
+    const table: EndpointTable = (process.endpoints ??= new Map<unknown, Endpoint>())
     const key = mapKey(name)
     const existing = table.get(key)
     if (existing !== undefined) {
@@ -232,7 +232,8 @@ export class Vm {
     if (!endpoint.hasRole(role)) {
       throw new Error(
         `endpoint ${show(endpoint.name)} is already a ${endpoint.orientation} ${endpoint.interest} of ` +
-          `${show(endpoint.topic)}; it can't be added as a ${role.orientation} ${role.interest} of ${show(role.topic)}`,
+          `${show(endpoint.topic)}; it can't be added as a ${role.orientation} ${role.interest} of ` +
+          show(role.topic),
       )
     }
     endpoint.setHandlers(handlers)
@@ -295,12 +296,15 @@ export class Vm {
     process.end()
     this.processes.delete(process.pid)
     const { endpoints, installed, metaEndpoints } = process
-    if (endpoints !== undefined) for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
+    if (endpoints !== undefined)
+      for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
     if (installed !== undefined) for (const endpoint of installed) uninstallEndpoint(this, endpoint, reason)
     metaEndpoints?.forEach((table, i) => {
       if (table.size === 0) return
       for (const endpoint of table.values()) endpoint.forget()
-      this.container?.enqueue(new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1))
+      this.container?.enqueue(
+        new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1),
+      )
     })
   }
 
@@ -331,6 +335,8 @@ export class Vm {
   path(): string {
     if (this.container === undefined) return 'ground'
     const outer = this.container.vm
-    return outer.container === undefined ? String(this.container.pid) : `${outer.path()}.${this.container.pid}`
+    return outer.container === undefined
+      ? String(this.container.pid)
+      : `${outer.path()}.${this.container.pid}`
   }
 }

@@ -1,0 +1,55 @@
+/** Options of the TCP drivers, and their checks. */
+import { argumentError } from '../support/errors.js'
+import type { TransportName } from '../transport/choose.js'
+import type { Transport } from '../transport/transport.js'
+
+export interface TcpOptions {
+  /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
+  readonly transport?: TransportName | undefined
+  /** Name or address that listeners bind to. Default: all interfaces. */
+  readonly host?: string | undefined
+  /** Length of each listener's accept queue. Default 511. */
+  readonly backlog?: number | undefined
+  /**
+   * Keep the outbound flow open after the peer's eof, until the program sends eof, deletes its
+   * endpoints or quits. Default false: what the program sends in reaction to the eof is still
+   * delivered, then the connection closes.
+   */
+  readonly allowHalfOpen?: boolean | undefined
+  /** Milliseconds to wait for the peer's eof after the program's own. Default: for ever. */
+  readonly halfCloseTimeout?: number | undefined
+  /** Milliseconds that a closing connection may take to hand queued bytes to the kernel. Default 10,000. */
+  readonly closeTimeout?: number | undefined
+  /** Called with each transport that is opened: for its metrics. */
+  readonly onTransport?: ((transport: Transport) => void) | undefined
+}
+
+const known = new Set<string>([
+  'transport',
+  'host',
+  'backlog',
+  'allowHalfOpen',
+  'halfCloseTimeout',
+  'closeTimeout',
+  'onTransport',
+] satisfies (keyof TcpOptions)[])
+
+/** @throws TypeError for the first option that is unknown or of the wrong type */
+export function checkTcpOptions(call: string, options: TcpOptions): void {
+  if (typeof options !== 'object' || options === null)
+    throw argumentError(call, 'options', 'an object', options)
+  for (const key of Object.keys(options)) {
+    if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
+  }
+  const { transport = 'auto', host, backlog, halfCloseTimeout, closeTimeout } = options
+  if (!['native', 'node', 'auto'].includes(transport)) {
+    throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
+  }
+  if (host !== undefined && typeof host !== 'string')
+    throw argumentError(call, 'options.host', 'a string', host)
+  for (const [name, value] of Object.entries({ backlog, halfCloseTimeout, closeTimeout })) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
+      throw argumentError(call, `options.${name}`, 'a non-negative integer', value)
+    }
+  }
+}
