@@ -13,6 +13,7 @@
 #include <new>
 
 #include "loop.h"
+#include "udp.h"
 
 namespace marketplace::binding {
 
@@ -241,6 +242,7 @@ napi_value initialize(napi_env env, napi_value exports) {
   };
   // Its failure leaves an exception, or an environment that is about to end.
   static_cast<void>(napi_define_properties(env, exports, std::size(functions), functions));
+  static_cast<void>(export_udp(env, exports));
   return exports;
 }
 
