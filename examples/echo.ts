@@ -1,13 +1,6 @@
 /** The echo server: one process for each connection. */
 import {
-  _,
-  endpoint,
-  quit,
-  sendMessage,
-  spawn,
-  tcpChannel,
-  tcpListener,
-  type TcpEnd,
+  _, endpoint, quit, sendMessage, spawn, tcpChannel, tcpListener, type TcpEnd,
 } from 'marketplace-native'
 
 const echoer = (them: TcpEnd, us: TcpEnd) =>

@@ -5,6 +5,7 @@
  * and when the connection is to be closed. How bytes become subpackets is the `Flow`'s business:
  * `tcp-bare.ts` passes them on, `tcp.ts` counts credit.
  */
+import { constants } from 'node:os'
 import { socketError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _ } from '../topic/index.js'
@@ -21,6 +22,8 @@ export interface Flow {
   receiveEnd(): ActionTree
   /** The kernel took bytes. Reported only if the flow has asked the connection for it. */
   written(bytes: number): ActionTree
+  /** Something was written. */
+  wrote(): void
   /** A subscriber's feedback on the inbound flow. */
   feedback: ((subpacket: unknown) => ActionTree) | undefined
   /** Whether this may be sent as it is. */
@@ -28,6 +31,8 @@ export interface Flow {
 }
 
 export interface ConversationOptions {
+  /** Bytes that may wait to be sent before another write ends the connection. */
+  readonly maxQueuedBytes: number
   /** Keep the outbound flow open after the peer's eof. */
   readonly allowHalfOpen: boolean
   /** Milliseconds to wait for the peer's eof after our own; undefined: for ever. */
@@ -130,9 +135,21 @@ export class Conversation {
     if (this.closed) return undefined
     if (subpacket === eof) return this.endOutbound()
     if (!this.flow.accepts(subpacket)) return this.refuse(subpacket)
-    if (this.outboundEnded) return this.fail(socketError(-32, 'write'))
+    if (this.outboundEnded) return this.fail(socketError(-constants.errno.EPIPE, 'write'))
+    if (this.socket.queuedBytes >= this.options.maxQueuedBytes) return this.overflow()
     this.socket.write(subpacket)
+    this.flow.wrote()
     return undefined
+  }
+
+  /** The peer doesn't take what it is sent, and nobody stopped sending. */
+  private overflow(): ActionTree {
+    const { remote } = this.socket
+    const error = socketError(-constants.errno.ENOBUFS, 'write', remote?.address, remote?.port)
+    error.message += `: ${this.socket.queuedBytes} bytes wait to be sent`
+    log('warning', 'TCP connection closed', { local: this.local, remote: this.remote, reason: error })
+    this.socket.abort()
+    return this.leave(error)
   }
 
   private endOutbound(): ActionTree {

@@ -27,7 +27,7 @@ import type {
 } from '../transport/transport.js'
 import { Conversation, type Flow } from './tcp-conversation.js'
 import { badAddress, isPort, wantedConnection, wantedListener } from './tcp-demand.js'
-import { checkTcpOptions, type TcpOptions } from './tcp-options.js'
+import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
 import {
   tcpAddress,
   tcpChannel,
@@ -320,8 +320,9 @@ class TcpDriver {
     local: TcpListener | TcpHandle,
     onLeave?: () => void,
   ): ActionTree {
-    const { allowHalfOpen = false, halfCloseTimeout } = this.options
+    const { allowHalfOpen = false, halfCloseTimeout, maxQueuedBytes = QUEUED_BYTES_MAX } = this.options
     const conversation = new Conversation(socket, remote, local, this, {
+      maxQueuedBytes,
       allowHalfOpen,
       halfCloseTimeout,
       onLeave,

@@ -20,9 +20,22 @@ export interface TcpOptions {
   readonly halfCloseTimeout?: number | undefined
   /** Milliseconds that a closing connection may take to hand queued bytes to the kernel. Default 10,000. */
   readonly closeTimeout?: number | undefined
+  /**
+   * Bytes that may wait to be sent on a connection before another write to it ends it with ENOBUFS.
+   * Default 67,108,864.
+   */
+  readonly maxQueuedBytes?: number | undefined
+  /**
+   * `tcpBare` only: while more bytes than this wait to be sent on a connection, nothing is read from
+   * it, so that request and response protocols have backpressure. Default 1,048,576.
+   */
+  readonly highWaterMark?: number | undefined
   /** Called with each transport that is opened: for its metrics. */
   readonly onTransport?: ((transport: Transport) => void) | undefined
 }
+
+/** Default of `maxQueuedBytes`. */
+export const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 
 const known = new Set<string>([
   'transport',
@@ -31,6 +44,8 @@ const known = new Set<string>([
   'allowHalfOpen',
   'halfCloseTimeout',
   'closeTimeout',
+  'maxQueuedBytes',
+  'highWaterMark',
   'onTransport',
 ] satisfies (keyof TcpOptions)[])
 
@@ -41,13 +56,23 @@ export function checkTcpOptions(call: string, options: TcpOptions): void {
   for (const key of Object.keys(options)) {
     if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
   }
-  const { transport = 'auto', host, backlog, halfCloseTimeout, closeTimeout } = options
+  const { transport = 'auto', host, onTransport, backlog, halfCloseTimeout, closeTimeout } = options
+  const { maxQueuedBytes, highWaterMark } = options
   if (!['native', 'node', 'auto'].includes(transport)) {
     throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
   }
   if (host !== undefined && typeof host !== 'string')
     throw argumentError(call, 'options.host', 'a string', host)
-  for (const [name, value] of Object.entries({ backlog, halfCloseTimeout, closeTimeout })) {
+  if (onTransport !== undefined && typeof onTransport !== 'function') {
+    throw argumentError(call, 'options.onTransport', 'a function', onTransport)
+  }
+  for (const [name, value] of Object.entries({
+    backlog,
+    halfCloseTimeout,
+    closeTimeout,
+    maxQueuedBytes,
+    highWaterMark,
+  })) {
     if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
       throw argumentError(call, `options.${name}`, 'a non-negative integer', value)
     }

@@ -92,6 +92,10 @@ class CreditFlow implements Flow {
     return sendFeedback(tcpChannel(local, remote, tcpCredit(bytes)))
   }
 
+  wrote(): void {
+    // Who reads decides by credit; who writes is told by credit.
+  }
+
   accepts(subpacket: unknown): subpacket is Uint8Array {
     return subpacket instanceof Uint8Array
   }
