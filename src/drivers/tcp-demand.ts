@@ -37,3 +37,8 @@ export function badAddress(syscall: string, got: unknown, lowest: number): Socke
   const error = rangeError(syscall, 'address', `a host and a port from ${lowest} to 65535`, got)
   return Object.assign(error, { errno: -22, syscall }) as unknown as SocketError
 }
+
+/** An IPv4 peer of a listener on all interfaces is called as IPv4 has it, not `::ffff:127.0.0.1`. */
+export function plainHost(host: string): string {
+  return host.startsWith('::ffff:') && host.includes('.') ? host.slice(7) : host
+}

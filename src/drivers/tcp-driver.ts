@@ -26,7 +26,7 @@ import type {
   TransportListener,
 } from '../transport/transport.js'
 import { Conversation, type Flow } from './tcp-conversation.js'
-import { badAddress, isPort, wantedConnection, wantedListener } from './tcp-demand.js'
+import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
 import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
 import {
   tcpAddress,
@@ -296,7 +296,7 @@ class TcpDriver {
   private accepted(socket: TransportConnection): ActionTree {
     const listener = socket.listener?.context as Listener
     const address = socket.remote
-    const remote = tcpAddress(address?.address ?? '', address?.port ?? 0)
+    const remote = tcpAddress(plainHost(address?.address ?? ''), address?.port ?? 0)
     this.sockets++
     if (!listener.active) {
       // The last interest in the listener went in this very turn.

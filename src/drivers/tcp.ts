@@ -192,9 +192,12 @@ class CreditFlow implements Flow {
     if (left > 0) this.chunks[0] = this.chunks[0].subarray(left)
   }
 
-  /** Reads exactly while there is credit for what may come. */
+  /**
+   * Reads while everything that came could be delivered. So one read may be waiting for credit, and
+   * the peer's end is noticed without credit if nothing comes before it.
+   */
   private balance(): void {
-    const pause = this.credit <= 0
+    const pause = this.credit <= 0 && this.waiting > 0
     if (pause === this.paused || this.ended) return
     this.paused = pause
     if (pause) this.conversation.socket.pause()

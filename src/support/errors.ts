@@ -37,6 +37,7 @@ export function show(value: unknown): string {
   const text = safeInspect(value, {
     depth: 2,
     breakLength: Infinity,
+    compact: true,
     maxStringLength: 60,
     maxArrayLength: 6,
   })

@@ -36,8 +36,8 @@ const records = channel(LOG_CHANNEL)
 function threshold(): number {
   const wanted = process.env['MARKETPLACE_LOG']
   if (wanted === undefined || wanted === '') return ranks.warning
-  const rank = (ranks as Record<string, number | undefined>)[wanted.toLowerCase()]
-  if (rank !== undefined) return rank
+  const level = wanted.toLowerCase()
+  if (Object.hasOwn(ranks, level)) return ranks[level as LogLevel]
   process.emitWarning(
     `MARKETPLACE_LOG must be one of ${Object.keys(ranks).join(', ')}; got '${wanted}'; using warning`,
   )
@@ -63,7 +63,10 @@ export function log(
   }
   const details = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ` ${name}=${safeInspect(value, { breakLength: Infinity, depth: 3 })}`)
+    .map(
+      ([name, value]) =>
+        ` ${name}=${safeInspect(value, { breakLength: Infinity, compact: true, depth: 3 })}`,
+    )
     .join('')
   process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
 }

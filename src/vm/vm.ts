@@ -274,6 +274,7 @@ export class Vm {
   private boot(child: Process, action: Spawn<unknown>): void {
     if (child.inner !== undefined) {
       this.processes.set(child.pid, child)
+      if (logs('debug')) log('debug', `${child.describe()} starting`)
       child.inner.spawn(new Spawn(action.boot, action.name, undefined, false))
       this.schedule(child)
       return
