@@ -175,8 +175,7 @@ napi_value membership(napi_env env, napi_callback_info info) {
   const int parsed = call.address(1, 0, group);
   if (parsed < 0) return call.result(parsed);
   engine::UdpEngine& engine = call.loop()->engine();
-  return call.result(
-      engine.membership(call.number(0), group, call.text(2).data(), call.flag(3)));
+  return call.result(engine.membership(call.number(0), group, call.text(2).data(), call.flag(3)));
 }
 
 // id, interface

@@ -141,7 +141,9 @@ void UdpLoop::on_ready(uv_poll_t* handle, int status, int) {
   self->turn();
 }
 
-void UdpLoop::on_again(uv_idle_t* handle) { static_cast<UdpLoop*>(handle->data)->turn(); }
+void UdpLoop::on_again(uv_idle_t* handle) {
+  static_cast<UdpLoop*>(handle->data)->turn();
+}
 
 void UdpLoop::turn() {
   napi_handle_scope scope = nullptr;
@@ -240,8 +242,8 @@ bool UdpLoop::slab_intact(const Slab& slab) const {
   void* data = nullptr;
   size_t length = 0;
   return napi_get_reference_value(env_, slab.reference, &buffer) == napi_ok && buffer != nullptr &&
-         napi_get_arraybuffer_info(env_, buffer, &data, &length) == napi_ok &&
-         data == slab.base && length >= slab.size;
+         napi_get_arraybuffer_info(env_, buffer, &data, &length) == napi_ok && data == slab.base &&
+         length >= slab.size;
 }
 
 // An exception goes where one from any callback of Node's goes: to 'uncaughtException'.

@@ -92,8 +92,15 @@ void UdpEngine::report(UdpEvent event, uint32_t id, int32_t a) {
 
 void UdpEngine::report(UdpEvent event, uint32_t id, const Address& address, int32_t a,
                        uint32_t offset, uint32_t length) {
-  UdpRecord record{event, static_cast<int32_t>(id), a, static_cast<int32_t>(offset),
-                   static_cast<int32_t>(length), address.port_and_family(), {}, 0, 0};
+  UdpRecord record{event,
+                   static_cast<int32_t>(id),
+                   a,
+                   static_cast<int32_t>(offset),
+                   static_cast<int32_t>(length),
+                   address.port_and_family(),
+                   {},
+                   0,
+                   0};
   address.words(record.words);
   if (address.is_v6()) {
     // An IPv4 peer, as a socket for both families sees it.

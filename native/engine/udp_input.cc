@@ -18,7 +18,9 @@ constexpr uint32_t slot_min = 256;
 
 }  // namespace
 
-void UdpEngine::retire_slab() { report(UdpEvent::slab_retired, pool_.retire()); }
+void UdpEngine::retire_slab() {
+  report(UdpEvent::slab_retired, pool_.retire());
+}
 
 bool UdpEngine::receive(UdpSocket& socket) {
   for (int i = 0; i < receives_max && !socket.closing && room_for_records(); i++) {
@@ -64,8 +66,10 @@ void UdpEngine::prepare(const UdpSocket& socket, const Slots& slots) {
   const size_t over = socket.options.datagram_max - slots.size;
   for (uint32_t i = 0; i < slots.count; i++) {
     iovec* pieces = &pieces_[size_t{2} * i];
-    pieces[0] = iovec{slots.memory.base + size_t{i} * slots.stride, slots.size};
-    pieces[1] = iovec{overflow_.get() + size_t{i} * UdpPool::place_size, over};
+    pieces[0].iov_base = slots.memory.base + size_t{i} * slots.stride;
+    pieces[0].iov_len = slots.size;
+    pieces[1].iov_base = overflow_.get() + size_t{i} * UdpPool::place_size;
+    pieces[1].iov_len = over;
     Address& from = addresses_[i];
     from.length = sizeof(from.storage);
     mmsghdr& message = messages_[i];

@@ -65,7 +65,8 @@ void UdpEngine::flush() {
 void UdpEngine::flush_socket(UdpSocket& socket) {
   // Behind what waits already, if anything does.
   const size_t done = socket.queue.empty() ? send_pending(socket) : 0;
-  for (size_t i = done; i < socket.pending.size(); i++) enqueue(socket, pending_[socket.pending[i]]);
+  for (size_t i = done; i < socket.pending.size(); i++)
+    enqueue(socket, pending_[socket.pending[i]]);
   socket.pending.clear();
   if (socket.closing) return finish(socket);
   arm(socket);

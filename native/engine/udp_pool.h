@@ -1,7 +1,8 @@
 // Memory that the host lends for received datagrams, filled by bump allocation.
 //
-// Unlike the pool for streams it keeps spare slabs behind the current one: a datagram that is longer
-// than the slot it was received into is put together there, so that none is ever without a place.
+// Unlike the pool for streams it keeps spare slabs behind the current one: a datagram that is
+// longer than the slot it was received into is put together there, so that none is ever without a
+// place.
 //
 // Invariants: a byte is handed out once; a slab is retired when too little of it is left, and is
 // never touched again. The pool does not own the memory: whoever added it keeps it alive until the
