@@ -91,6 +91,11 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
     target = container.vm
     levels++
   }
+  if (action instanceof SendMessage) {
+    // Nobody waits for it: the next level out performs what is left of the action.
+    ;(vm.container as Process).enqueue(outermost.action as Action)
+    return
+  }
   const relayed = register(target, process, action, actor, levels)
   if (relayed === undefined) return
   process.hold()
@@ -143,8 +148,6 @@ function performFor(
       actor.installed?.delete(endpoint)
       uninstallEndpoint(vm, endpoint, action.reason)
     }
-  } else if (action instanceof SendMessage) {
-    vm.deliver(actor, action.body, action.orientation)
   } else if (action instanceof Spawn) {
     vm.spawn(action, origin, actor)
   } else if (action instanceof Quit) {

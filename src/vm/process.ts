@@ -5,7 +5,7 @@
  */
 import { log } from '../support/log.js'
 import { mapKey } from '../topic/index.js'
-import { Quit, SendMessage, type Action, type Pid } from './action.js'
+import { Action, Quit, SendMessage, type Pid } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { flatten, Transition } from './handler.js'
 import type { Vm } from './vm.js'
@@ -13,9 +13,9 @@ import type { Vm } from './vm.js'
 /** Endpoints of a process at one level, by name. */
 export type EndpointTable = Map<unknown, Endpoint>
 
-/** Whether a tree is one message or nothing, as most are. */
+/** Whether a tree is one action or nothing, as most are. */
 function isSimple(tree: unknown): boolean {
-  return tree === undefined || tree instanceof SendMessage
+  return tree === undefined || tree instanceof Action
 }
 
 export class Process {
@@ -80,9 +80,13 @@ export class Process {
 
   private acceptAny(result: unknown): void {
     if (!this.alive) return
+    if (result instanceof Action) {
+      this.enqueue(result)
+      return
+    }
     if (result instanceof Transition && isSimple(result.actions)) {
       this.state = result.state
-      if (result.actions instanceof SendMessage) this.enqueue(result.actions)
+      if (result.actions instanceof Action) this.enqueue(result.actions)
       return
     }
     try {
