@@ -12,7 +12,7 @@ import { _ } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
-import { eof, tcpChannel, type TcpEnd } from './tcp-records.js'
+import { eof, tcpAddress, tcpChannel, type TcpEnd } from './tcp-records.js'
 
 /** What a flow-control scheme does with one connection. */
 export interface Flow {
@@ -188,11 +188,20 @@ export class Conversation {
   private lost(error: SocketError | undefined): ActionTree {
     clearTimeout(this.deadline)
     const gone = this.host.gone(this)
+    if (error !== undefined) this.addAddress(error)
     if (!this.closed) return [this.leave(error), gone]
     if (error !== undefined) {
       log('info', 'TCP connection failed after it was closed', { remote: this.remote, reason: error })
     }
     return gone
+  }
+
+  /** Node's errors of reading and writing don't say whose connection it was. */
+  private addAddress(error: SocketError): void {
+    const { remote } = this
+    if (!tcpAddress.is(remote)) return
+    error.address ??= remote.host
+    error.port ??= remote.port
   }
 
   private leave(reason: unknown): ActionTree {
