@@ -1,4 +1,6 @@
 // The datagram engine by itself: slots and places, batches, truncation, a full kernel, close.
+#include "../../native/engine/udp.h"
+
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -7,7 +9,6 @@
 #include <deque>
 
 #include "../../native/engine/socket.h"
-#include "../../native/engine/udp.h"
 #include "harness.h"
 
 namespace marketplace::test {
@@ -112,9 +113,8 @@ class UdpHost {
   }
 
   int count(UdpEvent event) const {
-    return static_cast<int>(std::count_if(log.begin(), log.end(), [&](const UdpRecord& record) {
-      return record.event == event;
-    }));
+    return static_cast<int>(std::count_if(
+        log.begin(), log.end(), [&](const UdpRecord& record) { return record.event == event; }));
   }
 
   const UdpRecord& last(UdpEvent event) const {
@@ -346,6 +346,33 @@ TEST("failures to bind are negative errno, and leave nothing open") {
   CHECK_EQUAL(host.engine.membership(a, loopback(0), "", true), -EINVAL);
   CHECK_EQUAL(host.engine.membership(99, loopback(0), "", true), -EBADF);
   CHECK_EQUAL(host.engine.socket_count(), 1);
+}
+
+TEST("the options of a socket reach the kernel") {
+  UdpSocketOptions options;
+  options.reuse_address = 1;
+  options.broadcast = 1;
+  options.ttl = 7;
+  options.multicast_ttl = 0;
+  options.multicast_loopback = 0;
+  options.receive_buffer = 20'000;
+  options.send_buffer = 30'000;
+  Descriptor socket;
+  CHECK_EQUAL(engine::open_udp_socket(loopback(0), options, socket), 0);
+  const auto get = [&](int level, int option) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    CHECK_EQUAL(::getsockopt(socket.get(), level, option, &value, &length), 0);
+    return value;
+  };
+  CHECK_EQUAL(get(SOL_SOCKET, SO_REUSEADDR), 1);
+  CHECK_EQUAL(get(SOL_SOCKET, SO_BROADCAST), 1);
+  // The kernel doubles them, for its own bookkeeping.
+  CHECK_EQUAL(get(SOL_SOCKET, SO_RCVBUF), 40'000);
+  CHECK_EQUAL(get(SOL_SOCKET, SO_SNDBUF), 60'000);
+  CHECK_EQUAL(get(IPPROTO_IP, IP_TTL), 7);
+  CHECK_EQUAL(get(IPPROTO_IP, IP_MULTICAST_TTL), 0);
+  CHECK_EQUAL(get(IPPROTO_IP, IP_MULTICAST_LOOP), 0);
 }
 
 TEST("a turn keeps its limit of records and serves every socket") {
