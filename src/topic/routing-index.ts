@@ -7,7 +7,7 @@
  */
 import { AtomTable } from './atom.js'
 import { meet, NO_MEETING } from './meet.js'
-import { kindOf, RecordBase } from './record.js'
+import { RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
 import { skeletonKey, skeletonOf, type Skeleton } from './skeleton.js'
 import { Wildcard } from './wildcard.js'
@@ -149,8 +149,7 @@ export class RoutingIndex<E extends IndexEntry> {
   private groupOf(body: unknown): Group<E> | undefined {
     if (typeof body !== 'object' || body === null) return this.atoms
     if (Array.isArray(body)) return this.arrays[body.length]
-    const kind = kindOf(body)
-    if (kind !== undefined) return this.records[kind.id]
+    if (body instanceof RecordBase) return this.records[body.$kind.id]
     return body instanceof Wildcard ? undefined : this.atoms
   }
 
