@@ -64,7 +64,8 @@ export interface UdpSocket {
   /** The bound address; `undefined` until `bound` was reported. */
   readonly address: SocketAddress | undefined
   /**
-   * Sends one datagram (a string as UTF-8). `host` may be a name, which is looked up each time.
+   * Sends one datagram (a string as UTF-8). `host` may be a name, which is looked up each time; on a
+   * socket for both families its IPv4 address is preferred, as there is no trying of several.
    * Not before `bound` and not after `close`.
    */
   send(data: Uint8Array | string, host: string, port: number): void

@@ -304,6 +304,29 @@ void t.test('auto is native where it can be', async (t) => {
   await transport.close()
 })
 
+const FALLBACK = `
+Object.defineProperty(process, 'platform', { value: 'sunos' })
+const { openUdpTransport } = await import(process.argv[1])
+process.on('warning', ({ name, message }) => { console.log(name + ': ' + message) })
+console.log(openUdpTransport('auto').name)
+console.log(openUdpTransport('auto').name)
+try {
+  openUdpTransport('native')
+} catch (error) {
+  console.log(error.message)
+}
+`
+
+void t.test('auto is node where the addon cannot be loaded, and says so once', async (t) => {
+  const { href } = new URL('../../src/transport/udp-choose.js', import.meta.url)
+  const args = ['--no-warnings', '--input-type=module', '-e', FALLBACK, href]
+  const { stdout } = await runProgram(process.execPath, args, Buffer.alloc(0))
+  t.match(stdout.toString().split('\n'), [
+    'node', 'node', /^the native transport can't be loaded: the engine is for Linux/,
+    /^MarketplaceWarning: native transport not available, using node:dgram: the engine is for Linux/, /^$/,
+  ])
+})
+
 const skip = loadNativeUdp().ok ? false : 'no addon'
 void t.test('a plain dgram client and a native server', { skip }, async (t) => {
   const transport = openUdpTransport('native')
