@@ -147,7 +147,8 @@ export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint 
   return new DeleteEndpoint(name, reason)
 }
 
-function checkBoot(call: string, boot: unknown, options: unknown): void {
+/** @internal */
+export function checkBoot(call: string, boot: unknown, options: unknown): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
   if (typeof options !== 'object' || options === null)
     throw argumentError(call, 'options', 'an object', options)

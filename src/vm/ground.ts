@@ -6,9 +6,8 @@
  * message each other for ever starve neither sockets nor timers.
  */
 import { log } from '../support/log.js'
-import { argumentError } from '../support/errors.js'
 import { AtomTable } from '../topic/index.js'
-import { Spawn, type Boot } from './action.js'
+import { checkBoot, Spawn, type Boot } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { EventSource, type Release } from './event-source.js'
 import { Vm, type Ground } from './vm.js'
@@ -46,10 +45,10 @@ interface Activation {
  *
  * @param boot makes the first transition of the first process
  * @returns a promise that resolves when nothing is queued and no event source is active
- * @throws TypeError when `boot` is not a function
+ * @throws TypeError when an argument is of the wrong type
  */
 export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): GroundVm {
-  if (typeof boot !== 'function') throw argumentError('groundVm', 'boot', 'a function', boot)
+  checkBoot('groundVm', boot, options)
   const ground = new GroundLoop()
   const end = new Promise<void>((resolve, reject) => {
     ground.start(boot, options.name ?? 'main', resolve, reject)

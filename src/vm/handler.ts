@@ -14,7 +14,8 @@ export type ActionTree<S = any> = Action<S> | undefined | null | false | void | 
 export class Transition<S> {
   constructor(
     readonly state: S,
-    readonly actions: ActionTree<S>,
+    /** That they fit the state was checked where they were put together. */
+    readonly actions: ActionTree,
   ) {}
 }
 
