@@ -1,7 +1,6 @@
 /** Unification as in the textbook: slow, obvious, and independent of `meet.ts`. Judges the real one. */
-import { RecordBase, Wildcard, equal, isCompound, part, size, wild } from '../../src/topic/index.js'
+import { _, equal, isCompound, part, RecordBase, size, wild, Wildcard } from '../../src/topic/index.js'
 import { makeRecord } from '../../src/topic/record.js'
-import { _ } from '../../src/topic/index.js'
 
 class Var {
   readonly kind = 'var'
