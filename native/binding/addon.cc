@@ -248,6 +248,8 @@ napi_value initialize(napi_env env, napi_value exports) {
 
 }  // namespace
 
-NAPI_MODULE_INIT() { return initialize(env, exports); }
+NAPI_MODULE_INIT() {
+  return initialize(env, exports);
+}
 
 }  // namespace marketplace::binding

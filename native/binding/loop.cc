@@ -55,8 +55,8 @@ bool Loop::open(napi_value options) {
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
-  engine_ = std::make_unique<engine::Engine>(std::make_unique<engine::EpollBackend>(),
-                                             engine_options);
+  engine_ =
+      std::make_unique<engine::Engine>(std::make_unique<engine::EpollBackend>(), engine_options);
   const int result = engine_->open();
   if (result < 0) {
     throw_errno(env_, "create: the engine cannot be opened", result);
@@ -107,7 +107,9 @@ void Loop::on_ready(uv_poll_t* handle, int status, int) {
   self->turn();
 }
 
-void Loop::on_again(uv_idle_t* handle) { static_cast<Loop*>(handle->data)->turn(); }
+void Loop::on_again(uv_idle_t* handle) {
+  static_cast<Loop*>(handle->data)->turn();
+}
 
 void Loop::turn() {
   napi_handle_scope scope = nullptr;
@@ -164,8 +166,8 @@ void Loop::fail(int error) {
   napi_value message = nullptr;
   napi_value exception = nullptr;
   if (napi_create_string_utf8(env_, uv_err_name(error), NAPI_AUTO_LENGTH, &code) == napi_ok &&
-      napi_create_string_utf8(env_, "marketplace: the engine's event loop failed",
-                              NAPI_AUTO_LENGTH, &message) == napi_ok &&
+      napi_create_string_utf8(env_, "marketplace: the engine's event loop failed", NAPI_AUTO_LENGTH,
+                              &message) == napi_ok &&
       napi_create_error(env_, code, message, &exception) == napi_ok) {
     static_cast<void>(napi_fatal_exception(env_, exception));
   }
