@@ -46,7 +46,7 @@ export async function check({ runs, seed, path }: Options): Promise<Outcome> {
     const real = await runOnReal(candidate)
     counts.addTrace(naive.trace)
     for (const what of COUNTED) counts.add(what, naive.counts[what])
-    return same(naive.trace, real)
+    return same(naive.trace, real.trace) && same(naive.living, real.living ?? naive.living)
   })
   const result = await fc.check(property, {
     numRuns: runs,
@@ -68,11 +68,13 @@ async function describe(found: Program, result: fc.RunDetails<[Program]>): Promi
   const lines = [`program ${numRuns} differs: --seed ${seed} --path ${counterexamplePath ?? ''}`]
   lines.push(inspect(found, { depth: null, compact: 12, breakLength: 110 }))
   try {
-    const naive = runOnNaive(found).trace
+    const naive = runOnNaive(found)
     const real = await runOnReal(found)
-    const first = naive.findIndex((line, i) => line !== real[i])
-    lines.push(`first difference: line ${first < 0 ? naive.length : first}`)
-    lines.push('naive VM:', ...naive.map(indent), 'real VM:', ...real.map(indent))
+    const first = naive.trace.findIndex((line, i) => line !== real.trace[i])
+    lines.push(`first difference: line ${first < 0 ? naive.trace.length : first}`)
+    for (const [vm, { trace, living }] of [['naive', naive], ['real', real]] as const) {
+      lines.push(`${vm} VM:`, ...trace.map(indent), `  living: ${living?.join(' ') ?? 'unknown'}`)
+    }
   } catch (error) {
     lines.push(inspect(error))
   }

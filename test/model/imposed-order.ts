@@ -4,17 +4,36 @@
  * another one.
  */
 import { RoutingIndex, type IndexEntry } from '../../src/topic/routing-index.js'
+import { type Endpoint } from '../../src/vm/endpoint.js'
+import { type Vm } from '../../src/vm/vm.js'
 import { rank } from './program.js'
 
 let seed = 0
 let count = 0
 let serials = new WeakMap<object, number>()
+let vm: Vm | undefined
 
 /** Begins a run: endpoints count from 0 again. */
 export function impose(newSeed: number): void {
   seed = newSeed
   count = 0
   serials = new WeakMap()
+  vm = undefined
+}
+
+function outermost(of: Vm): Vm {
+  return of.container === undefined ? of : outermost(of.container.vm)
+}
+
+/**
+ * Pids, from the outside in, of the processes that are left; undefined if there never was an endpoint.
+ * Those that wait for the next round of their VM to be collected don't count.
+ */
+export function living(of = vm, path = ''): string[] | undefined {
+  return of && [...of.processes.values()].filter((process) => !process.isIdle()).flatMap(({ pid, inner }) => {
+    const inside = inner === undefined ? [] : living(inner, `${path}${pid}.`)
+    return [`${path}${pid}`, ...(inside ?? [])]
+  })
 }
 
 function compare(a: IndexEntry, b: IndexEntry): number {
@@ -28,6 +47,7 @@ const { add, receivers, peers } = index
 
 index.add = function (this: RoutingIndex<IndexEntry>, entry) {
   serials.set(entry, count++)
+  vm ??= outermost((entry as Endpoint).owner.vm)
   add.call(this, entry)
 }
 

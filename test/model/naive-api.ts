@@ -1,7 +1,7 @@
 /** Programs on the naive VM. */
 import { fill, showTerm } from './naive-topic.js'
-import { COUNTED, type Counted, type Event, type Handlers, type World } from './naive-state.js'
-import { runNaive } from './naive-vm.js'
+import { COUNTED, type Counted, type Event, type Handlers, type Vm, type World } from './naive-state.js'
+import { isIdle, runNaive } from './naive-vm.js'
 import { type Api, type Heard, Run } from './interpret.js'
 import { type EventKind, type Program, rank, type Term } from './program.js'
 
@@ -34,6 +34,8 @@ function heard({ type, role: { orientation, interest, topic }, reason }: Event, 
 
 export interface NaiveResult {
   readonly trace: readonly string[]
+  /** Pids, from the outside in, of the processes that are left but for those to be collected. */
+  readonly living: readonly string[]
   readonly counts: Readonly<Record<Counted, number>>
 }
 
@@ -45,6 +47,13 @@ export function runOnNaive(program: Program): NaiveResult {
     ids: 0,
     counts: Object.fromEntries(COUNTED.map((what) => [what, 0])) as Record<Counted, number>,
   }
-  runNaive(world, run.boot)
-  return { trace: run.trace, counts: world.counts }
+  const vm = runNaive(world, run.boot)
+  return { trace: run.trace, living: living(vm, ''), counts: world.counts }
+}
+
+function living(vm: Vm, path: string): string[] {
+  return vm.processes.filter((process) => !process.dead && !isIdle(vm, process)).flatMap(({ pid, inner }) => {
+    const inside = inner === undefined ? [] : living(inner, `${path}${pid}.`)
+    return [`${path}${pid}`, ...inside]
+  })
 }

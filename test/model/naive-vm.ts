@@ -52,7 +52,8 @@ function runRound(world: World, before: Vm): Vm {
   return vm
 }
 
-function isIdle(vm: Vm, { pid, dead, queue, metas, pending, inner }: Process): boolean {
+/** Whether a process may be collected. */
+export function isIdle(vm: Vm, { pid, dead, queue, metas, pending, inner }: Process): boolean {
   return (
     !dead && queue.length === 0 && pending === 0 && !vm.ready.includes(pid) &&
     metas.every((endpoint) => endpoint.forgotten) &&

@@ -5,7 +5,7 @@ import {
   type Action, type EndpointEvent, type HandlerResult, type Handlers, type Role,
 } from '../../src/index.js'
 import { type Api, type Listener, Run } from './interpret.js'
-import { impose } from './imposed-order.js'
+import { impose, living } from './imposed-order.js'
 import { type EventKind, type Program, type Term } from './program.js'
 
 type Make = (...parts: readonly unknown[]) => object
@@ -94,7 +94,13 @@ const real: Api = {
 /** Milliseconds after which a ground VM that has not ended is not going to. */
 const PATIENCE = 5_000
 
-export async function runOnReal(program: Program): Promise<readonly string[]> {
+export interface RealResult {
+  readonly trace: readonly string[]
+  /** Pids, from the outside in, of the processes that are left; unknown if there never was an endpoint. */
+  readonly living: readonly string[] | undefined
+}
+
+export async function runOnReal(program: Program): Promise<RealResult> {
   const run = new Run(program, real)
   impose(program.seed)
   let timer: NodeJS.Timeout | undefined
@@ -107,5 +113,5 @@ export async function runOnReal(program: Program): Promise<readonly string[]> {
   )
   const wrong = await Promise.race([end, late])
   clearTimeout(timer)
-  return wrong === undefined ? run.trace : [...run.trace, wrong]
+  return { trace: wrong === undefined ? run.trace : [...run.trace, wrong], living: living() }
 }
