@@ -37,8 +37,6 @@ export interface ConversationOptions {
   readonly allowHalfOpen: boolean
   /** Milliseconds to wait for the peer's eof after our own; undefined: for ever. */
   readonly halfCloseTimeout: number | undefined
-  /** Called when its endpoints are taken away. */
-  readonly onLeave: (() => void) | undefined
 }
 
 /** What a conversation needs of the driver that it belongs to. */
@@ -54,6 +52,8 @@ export class Conversation {
   readonly remote: TcpEnd
   readonly local: TcpEnd
   flow!: Flow
+  /** Called when its endpoints are taken away. */
+  onLeave: (() => void) | undefined = undefined
 
   /** The program sent eof. */
   private outboundEnded = false
@@ -206,7 +206,7 @@ export class Conversation {
 
   private leave(reason: unknown): ActionTree {
     this.closed = true
-    this.options.onLeave?.()
+    this.onLeave?.()
     clearTimeout(this.deadline)
     return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason)]
   }

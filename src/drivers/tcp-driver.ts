@@ -25,7 +25,7 @@ import type {
   TransportEvent,
   TransportListener,
 } from '../transport/transport.js'
-import { Conversation, type Flow } from './tcp-conversation.js'
+import { Conversation, type ConversationOptions, type Flow } from './tcp-conversation.js'
 import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
 import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
 import {
@@ -76,6 +76,7 @@ interface Handle {
 class TcpDriver {
   private readonly options: TcpOptions
   private readonly makeFlow: FlowFactory
+  private readonly conversationOptions: ConversationOptions
   private readonly listeners = new Map<number, Listener>()
   private readonly handles = new Map<unknown, Handle>()
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
@@ -99,6 +100,8 @@ class TcpDriver {
   constructor(options: TcpOptions, makeFlow: FlowFactory) {
     this.options = options
     this.makeFlow = makeFlow
+    const { allowHalfOpen = false, halfCloseTimeout, maxQueuedBytes = QUEUED_BYTES_MAX } = options
+    this.conversationOptions = { allowHalfOpen, halfCloseTimeout, maxQueuedBytes }
   }
 
   boot(): ActionTree {
@@ -320,13 +323,8 @@ class TcpDriver {
     local: TcpListener | TcpHandle,
     onLeave?: () => void,
   ): ActionTree {
-    const { allowHalfOpen = false, halfCloseTimeout, maxQueuedBytes = QUEUED_BYTES_MAX } = this.options
-    const conversation = new Conversation(socket, remote, local, this, {
-      maxQueuedBytes,
-      allowHalfOpen,
-      halfCloseTimeout,
-      onLeave,
-    })
+    const conversation = new Conversation(socket, remote, local, this, this.conversationOptions)
+    conversation.onLeave = onLeave
     conversation.flow = this.makeFlow(conversation)
     socket.context = conversation
     this.fresh.push(conversation)
