@@ -66,6 +66,7 @@ export const crowded: Arbitrary<unknown> = fc.oneof(
   small,
   fc.tuple(small, smallOrWild),
   fc.tuple(small, smallOrWild, smallOrWild),
+  fc.tuple(fc.tuple(small, small), small, small),
   fc.tuple(small, small, small, smallOrWild),
   fc.tuple(small, small.map((a) => [a]), smallOrWild),
   fc.tuple(fc.tuple(small, smallOrWild), small, wildcard),
@@ -73,4 +74,6 @@ export const crowded: Arbitrary<unknown> = fc.oneof(
   fc.tuple(small, smallOrWild, small).map(([a, b, c]) => [two(a, b), c, _]),
   fc.tuple(small, small).map(([a, b]) => other([a, _], b)),
   fc.tuple(smallOrWild, wildcard).map(([a, b]) => two(a, b)),
+  fc.tuple(small, wildcard).map(([a, w]) => [a, w, w]),
+  fc.tuple(smallOrWild, wildcard).map(([a, w]) => [[w, a], w, _]),
 )

@@ -15,7 +15,7 @@ for (const width of [1, 2, 3, 5]) {
     const key = fc.array(part, { minLength: width, maxLength: width })
     const command = fc.tuple(fc.constantFrom<Command[0]>('put', 'put', 'remove', 'find'), key)
     fc.assert(
-      fc.property(fc.array(command, { maxLength: 400 }), (commands) => agree(width, commands)),
+      fc.property(fc.array(command, { maxLength: 400, size: 'max' }), (commands) => agree(width, commands)),
       { numRuns: 150 },
     )
   })
@@ -111,5 +111,29 @@ t.test('a frozen record, and one with parts that may change', async (t) => {
   t.equal(table.lookup(changing), undefined)
   table.release(first)
   table.release(atom)
+  t.equal(table.size, 0)
+})
+
+t.test('atoms that are let go by the thousand: what is held stays, what comes back is itself', async (t) => {
+  const box = defineRecord('tables-test-box', ['content'])
+  const table = new AtomTable()
+  const held = Array.from({ length: 100 }, (_value, i) => table.acquire(box(`held ${i}`)))
+  const records = Array.from({ length: 5000 }, (_value, i) => box(i))
+  for (let round = 0; round < 3; round++) {
+    const atoms = records.map((record) => table.acquire(record))
+    t.equal(new Set([...held, ...atoms].map((atom) => atom.id)).size, 5100, 'no id twice')
+    t.ok(records.every((record, i) => table.lookup(record) === atoms[i]))
+    t.ok(records.every((_record, i) => table.lookup(box(i)) === atoms[i]), 'by value too')
+    for (const atom of atoms) table.release(atom)
+    t.equal(table.size, 100)
+    t.ok(records.every((record, i) => (table.lookup(record) ?? table.lookup(box(i))) === undefined))
+    // Let go of in between, and held again: it mustn't be swept away.
+    const back = table.acquire(records[4999])
+    for (const record of records.slice(1, 3000)) table.release(table.acquire(record))
+    t.equal(table.lookup(box(4999)), back)
+    table.release(back)
+  }
+  t.ok(held.every((atom, i) => table.lookup(box(`held ${i}`)) === atom))
+  for (const atom of held) table.release(atom)
   t.equal(table.size, 0)
 })
