@@ -116,10 +116,11 @@ export type RecordOf<L extends string, N extends readonly string[], V> = RecordB
 /** What may be written in each place of a topic. */
 type TopicArguments<V extends readonly unknown[]> = { readonly [K in keyof V]: V[K] | Wildcard }
 
+/** What messages have where a topic has an `X`. */
+type ResolvedPart<X, V> = X extends Wildcard ? V : X
+
 /** The field types of the messages that a topic with arguments `A` can meet. */
-type Resolved<A, V> = {
-  [K in keyof A]: A[K] extends Wildcard ? (K extends keyof V ? V[K] : never) : A[K]
-}
+type Resolved<A, V> = { [K in keyof A]: ResolvedPart<A[K], K extends keyof V ? V[K] : never> }
 
 /**
  * Constructor of one type of records; also what tells them apart (`type.is`). `V` are the types that

@@ -50,6 +50,8 @@ export class Relayed extends Action {
       vm.climb(origin, actor)
     }
     origin.release()
+    // The VMs inside have no round in which to collect what became idle by that.
+    for (let inner = origin.vm; inner !== vm; inner = (inner.container as Process).vm) inner.collect()
   }
 
   /** To the next level out. To the VM here, the endpoint is one that `actor` has at the meta-level. */

@@ -50,6 +50,7 @@ export class Process {
   }
 
   enqueue(action: Action): void {
+    if (!this.alive) return // what a dying process's handlers return is lost
     const { queue } = this
     if (queue === undefined) {
       this.queue = action
@@ -171,6 +172,7 @@ export class Process {
 
   /** A handler failed: its process is to quit with the error, after what is queued already. */
   crash(error: unknown): void {
+    if (!this.alive) return
     this.enqueue(new Quit(undefined, error))
     log('error', `${this.describe()} failed`, { reason: error })
   }

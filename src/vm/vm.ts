@@ -169,7 +169,7 @@ export class Vm {
   private hear(endpoint: Endpoint, body: unknown): void {
     const target = endpoint.target
     const handler = endpoint.onMessage
-    if (handler === undefined) return // taken away while the message was being delivered
+    if (handler === undefined) return // taken away while the message was on its way
     let result: unknown
     try {
       result = handler(body, target.state)
@@ -320,8 +320,8 @@ export class Vm {
     this.collectable.push(process)
   }
 
-  /** Silently drops the processes to which nothing can happen any more. */
-  private collect(): void {
+  /** Silently drops the processes to which nothing can happen any more. At the end of a round. */
+  collect(): void {
     const candidates = this.collectable
     this.collectable = []
     for (const process of candidates) {

@@ -7,14 +7,12 @@
  * They are these, and nothing else depends on them:
  * - Processes have their turns in the order in which they became ready (`markReady`); one that ended
  *   meanwhile keeps its place. A new VM is ready, so is one that is busy inside.
- * - `DEAD_STAND_IN_LINE`.
  * - In the turn of a VM the round inside comes before the actions that it had in its queue (`turn`).
  * - A quitting process's endpoints go in the order in which they were installed: its own or, for a VM,
  *   those of the processes inside; then those further out (`quit`).
  * - Peers and receivers come in the order that the test imposes (`World.order`).
  * - What comes for an endpoint without a handler for it doesn't count as delivered, so it gives a VM no
- *   round (`listens`). When its process has forgotten the endpoint, messages still count, all the way
- *   to that process, and presence and absence don't.
+ *   round (`listens`); nor does what comes for one that its process has forgotten.
  */
 import { meeting } from './naive-topic.js'
 import {
@@ -24,12 +22,6 @@ import {
   type SpawnAction, type Vm, type World,
 } from './naive-state.js'
 import { DEPTH_MAX, type EventKind, type Orientation, type Term } from './program.js'
-
-/**
- * Whether a quitting process whose handler throws, or returns one message and nothing else, stands in line
- * for a turn once more. It gets none, but its VM does.
- */
-const DEAD_STAND_IN_LINE = true as boolean
 
 /** Runs a program until nothing is queued. */
 export function runNaive(world: World, boot: () => unknown): Vm {
@@ -192,7 +184,7 @@ function further(inner: Vm, { id, inside }: Endpoint): Endpoint {
 
 /** Whether an event counts as delivered. */
 function listens(vm: Vm, endpoint: Endpoint, type: EventKind): boolean {
-  if (endpoint.forgotten && type !== 'message') return false
+  if (endpoint.forgotten) return false
   if (endpoint.inside === undefined) return endpoint.handlers[type] !== undefined
   const inner = innerOf(get(vm, endpoint.owner))
   return listens(inner, further(inner, endpoint), type)
@@ -226,7 +218,7 @@ function within(world: World, vm: Vm, pid: number, change: (inner: Vm) => Vm): V
 /** Runs a handler or continuation. One that throws counts as having returned a quit. */
 function invoke(world: World, vm: Vm, pid: number, handler: Continuation): Vm {
   const { state, dead } = get(vm, pid)
-  if (dead) return invokeLost(vm, pid, () => handler(state))
+  if (dead) return invokeLost(vm, () => handler(state))
   let result
   try {
     result = read(handler(state), state)
@@ -238,14 +230,13 @@ function invoke(world: World, vm: Vm, pid: number, handler: Continuation): Vm {
 }
 
 /** Runs a handler of a process that is going: what it returns is thrown away. */
-function invokeLost(vm: Vm, pid: number, handler: () => unknown): Vm {
+function invokeLost(vm: Vm, handler: () => unknown): Vm {
   try {
-    const result = handler()
-    const isSend = typeof result === 'object' && result !== null && 'kind' in result && result.kind === 'send'
-    return isSend && DEAD_STAND_IN_LINE ? markReady(vm, pid) : vm
+    handler()
   } catch {
-    return DEAD_STAND_IN_LINE ? markReady(vm, pid) : vm
+    // Lost, too.
   }
+  return vm
 }
 
 function spawn(world: World, before: Vm, pid: number, action: SpawnAction): Vm {
