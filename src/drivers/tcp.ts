@@ -1,9 +1,9 @@
 /**
  * The driver `tcp`: flow-controlled.
  *
- * Nothing is read before a subscriber grants credit: bytes in mode `bytes`, lines in mode `lines`.
- * Without credit the socket is paused, so that the kernel's window closes and the sender blocks. For
- * what is written, credit comes back as the kernel takes it.
+ * Nothing is delivered before a subscriber grants credit: bytes in mode `bytes`, lines in mode `lines`.
+ * Without credit one read is taken in and waits; then the socket is paused, so that the kernel's window
+ * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
 import { show } from '../support/errors.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree } from '../vm/index.js'
