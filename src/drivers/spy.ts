@@ -6,6 +6,7 @@ import { spawn, type Action, type Role } from '../vm/index.js'
 import { argumentError } from '../support/errors.js'
 import { eof, tcpChannel, type TcpChannel } from './tcp-records.js'
 
+/** Options of `spy` and `tcpSpy`. */
 export interface SpyOptions {
   /** Takes one line, without line end. Default: prints to standard error. */
   readonly print?: ((line: string) => void) | undefined

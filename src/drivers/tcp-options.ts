@@ -3,6 +3,7 @@ import { argumentError } from '../support/errors.js'
 import type { TransportName } from '../transport/choose.js'
 import type { Transport } from '../transport/transport.js'
 
+/** Options of `tcpBare` and `tcp`. */
 export interface TcpOptions {
   /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined

@@ -15,6 +15,7 @@ import { tcpChannel, tcpCredit, tcpMode } from './tcp-records.js'
 /** Longest line in mode `lines`, in bytes, when the option isn't given. */
 const LINE_MAX = 1024 * 1024
 
+/** Options of `tcp`. */
 export interface FlowControlledTcpOptions extends TcpOptions {
   /** Longest line in mode `lines`, in bytes; a longer one ends the connection. Default 1,048,576. */
   readonly maxLineLength?: number | undefined

@@ -8,11 +8,14 @@
 import { channel } from 'node:diagnostics_channel'
 import { safeInspect } from './errors.js'
 
+/** How bad it is. */
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
 
 /** What subscribers of `marketplace:log` get. */
 export interface LogRecord {
+  /** How bad it is. */
   readonly level: LogLevel
+  /** What happened, in words. */
   readonly message: string
   /** Milliseconds since 1970. */
   readonly time: number

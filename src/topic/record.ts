@@ -61,8 +61,10 @@ export class RecordBase {
     return out
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
-    const values = this.$kind.fields.map((_name, i) => inspect(slot(this, i), options))
+  [inspect.custom](depth: number | null, options: InspectOptions): string {
+    if (depth !== null && depth < 0) return `[${this.$kind.label}]`
+    const inner = { ...options, depth: depth === null ? null : depth - 1 }
+    const values = this.$kind.fields.map((_name, i) => inspect(slot(this, i), inner))
     return `${this.$kind.label}(${values.join(', ')})`
   }
 }
@@ -134,7 +136,9 @@ export interface RecordType<
 > {
   /** Makes a message, or a topic where an argument is or contains a wildcard. */
   <const A extends TopicArguments<W>>(...args: A): RecordOf<L, N, Resolved<A, V>>
+  /** What the records are called. */
   readonly label: L
+  /** Names of the fields, in order. */
   readonly fields: N
   /** @internal */
   readonly kind: RecordKind

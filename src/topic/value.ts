@@ -126,7 +126,7 @@ function objectKey(value: object, wildcards: boolean): string | undefined {
  */
 export function snapshot(topic: unknown): unknown {
   if (topic instanceof Uint8Array) return Uint8Array.from(topic)
-  if (Array.isArray(topic)) return topic.map(snapshot)
+  if (Array.isArray(topic)) return Object.freeze(topic.map(snapshot)) // handlers get to see it
   if (!(topic instanceof RecordBase)) return topic
   const parts = topic.$kind.fields.map((_name, i) => snapshot(slot(topic, i)))
   return parts.every((value, i) => value === slot(topic, i)) ? topic : rebuild(topic, parts)

@@ -12,6 +12,7 @@ import { argumentError } from '../support/errors.js'
 export class Wildcard {
   /** Forbids structural mix-ups: nothing else is assignable to a Wildcard. */
   declare private readonly brand: 'wildcard'
+  /** Equal names in one topic are the same wildcard; `_` has one that is never equal. */
   readonly name: string | number | symbol
 
   /** @internal */

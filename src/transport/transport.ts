@@ -30,16 +30,23 @@ export type TransportEventKind =
 export interface SocketAddress {
   /** Textual IP address. */
   readonly address: string
+  /** Which kind of address it is. */
   readonly family: 'IPv4' | 'IPv6'
+  /** From 0 to 65535. */
   readonly port: number
 }
 
 /** An error as Node's socket errors are: `code` 'ECONNREFUSED', `errno` negative, and so on. */
 export interface SocketError extends Error {
+  /** Name of the error: 'ECONNREFUSED', ... */
   code: string
+  /** Negative, as libuv's. */
   errno: number
+  /** What failed: 'connect', 'listen', 'read', ... */
   syscall: string
+  /** Whose address it was, where there is one. */
   address?: string
+  /** And the port. */
   port?: number
 }
 
@@ -123,8 +130,9 @@ export interface TransportMetrics {
   connections: number
   /** Connections accepted and connected, ever. */
   opened: number
-  /** Bytes received from, and taken by, the kernel. */
+  /** Bytes received from the kernel. */
   bytesIn: number
+  /** Bytes taken by the kernel. */
   bytesOut: number
   /** `data` events reported. */
   chunksIn: number
@@ -139,11 +147,15 @@ export interface TransportOptions {
 
 /** A set of sockets that report to one sink. */
 export interface Transport {
+  /** Which implementation it is. */
   readonly name: 'native' | 'node'
+  /** Counters, kept up to date. */
   readonly metrics: Readonly<TransportMetrics>
   /** Starts reporting to `sink`. Called once, before anything else. Keeps the process alive until `close`. */
   open(sink: TransportSink): void
+  /** Binds and listens; how that went is reported. */
   listen(options: ListenOptions): TransportListener
+  /** Connects; how that went is reported. */
   connect(options: ConnectOptions): TransportConnection
   /**
    * Closes everything: listeners at once, connections as their own `close` does. No event is reported

@@ -15,9 +15,13 @@ import { Vm, type Ground } from './vm.js'
 /** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
 const SLICE = 20_000
 
+/** The longest interval that Node has, in milliseconds. */
+const INTERVAL_MAX = 0x7fffffff
+
 /** Slices after which `whenIdle` calls back although the VM never was idle. */
 const BUSY_SLICES_MAX = 4
 
+/** Options of `groundVm`. */
 export interface GroundVmOptions {
   /** Name of the first process, for logs. Default `main`. */
   readonly name?: string | undefined
@@ -48,7 +52,7 @@ interface Activation {
  * @throws TypeError when an argument is of the wrong type
  */
 export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): GroundVm {
-  checkBoot('groundVm', boot, options)
+  checkBoot('groundVm', boot, options, ['name'])
   const ground = new GroundLoop()
   const end = new Promise<void>((resolve, reject) => {
     ground.start(boot, options.name ?? 'main', resolve, reject)
@@ -73,6 +77,7 @@ class GroundLoop implements Ground {
   private running = false
   private resuming = false
   private busySlices = 0
+  private loopHeld: NodeJS.Timeout | undefined
   private ended = false
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
@@ -104,6 +109,7 @@ class GroundLoop implements Ground {
     const active = this.activations.get(source)
     if (active === undefined) this.activate(source, endpoint)
     else active.subscribers.add(endpoint)
+    this.holdLoop()
   }
 
   uninstalled(endpoint: Endpoint): void {
@@ -112,6 +118,7 @@ class GroundLoop implements Ground {
     if (activation === undefined || !activation.subscribers.delete(endpoint)) return
     if (activation.subscribers.size > 0) return
     this.activations.delete(activation.source)
+    this.holdLoop()
     try {
       const released = activation.release?.()
       if (released instanceof Promise) this.awaitRelease(activation, released)
@@ -140,6 +147,7 @@ class GroundLoop implements Ground {
       if (typeof release === 'function') activation.release = release
     } catch (error) {
       this.activations.delete(source)
+      this.firings = this.firings.filter((firing) => firing.activation !== activation)
       throw error
     }
   }
@@ -168,11 +176,11 @@ class GroundLoop implements Ground {
       for (;;) {
         if (this.stopping !== undefined) this.quitAll(this.stopping.reason)
         if (this.firings.length > 0) this.deliverFirings()
-        if (this.vm.isIdle()) {
+        if (!this.vm.isIdle()) {
+          this.vm.runRound()
+        } else if (this.stopping === undefined && this.firings.length === 0) {
           if (this.idleCallbacks.length === 0) break
           this.callIdle()
-        } else {
-          this.vm.runRound()
         }
         if (this.work > limit) {
           if (++this.busySlices >= BUSY_SLICES_MAX) this.callIdle()
@@ -197,6 +205,7 @@ class GroundLoop implements Ground {
   private deliverFirings(): void {
     const firings = this.firings
     this.firings = []
+    this.work += firings.length
     for (const { activation, value } of firings) {
       const [owner] = activation.subscribers
       if (owner !== undefined) this.vm.deliver(owner.owner, [activation.source, value], 'publisher')
@@ -208,6 +217,7 @@ class GroundLoop implements Ground {
     const callbacks = this.idleCallbacks
     this.idleCallbacks = []
     for (const callback of callbacks) {
+      this.work++ // one that asks again and again must not starve the event loop
       try {
         callback()
       } catch (error) {
@@ -231,6 +241,17 @@ class GroundLoop implements Ground {
     if (this.activations.size > 0 || this.pending > 0 || this.releases.size > 0) return
     this.ended = true
     this.resolve()
+  }
+
+  /**
+   * Node's event loop goes on while there is something that may still happen: some sources, such as
+   * signals, don't hold it by themselves.
+   */
+  private holdLoop(): void {
+    const wanted = this.activations.size > 0
+    if (wanted === (this.loopHeld !== undefined)) return
+    clearInterval(this.loopHeld)
+    this.loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined
   }
 }
 

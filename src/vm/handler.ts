@@ -13,6 +13,7 @@ export type ActionTree<S = any> = Action<S> | undefined | null | false | void | 
 /** A new state for the process, and actions. */
 export class Transition<S> {
   constructor(
+    /** The new state. */
     readonly state: S,
     /** That they fit the state was checked where they were put together. */
     readonly actions: ActionTree,
@@ -52,6 +53,7 @@ export interface Handlers<M = unknown, S = any> {
   readonly onPresence?: ((topic: M, state: S, peer: Role) => HandlerResult<S>) | undefined
   /** A peer went. `reason` is undefined for an orderly end. */
   readonly onAbsence?: ((topic: M, state: S, reason: unknown, peer: Role) => HandlerResult<S>) | undefined
+  /** A message came. `body` is the message itself. */
   readonly onMessage?: ((body: M, state: S) => HandlerResult<S>) | undefined
 }
 

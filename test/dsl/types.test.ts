@@ -212,7 +212,7 @@ export const misuse = [
   // @ts-expect-error -- a boot that returns a string
   () => nestedVm(() => 'x'),
   // @ts-expect-error -- not an action
-  () => atMetaLevel([quit()]),
+  () => atMetaLevel(['quit']),
   // @ts-expect-error -- no such orientation
   () => sendMessage(1, 'up'),
   // @ts-expect-error -- no such orientation

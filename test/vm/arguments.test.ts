@@ -26,9 +26,9 @@ rejects('sendMessage, kill, atMetaLevel, yieldTurn', [
   ['no pid', () => kill(), 'kill: pid must be a pid; got undefined'],
   ['fraction', () => kill(1.5), 'kill: pid must be a pid; got 1.5'],
   ['string', () => kill('1'), "kill: pid must be a pid; got '1'"],
-  ['no action', () => atMetaLevel(), 'atMetaLevel: action must be an action; got undefined'],
-  ['a list', () => atMetaLevel([sendMessage(1)]),
-    /^atMetaLevel: action must be an action; got \[/ as unknown as string],
+  ['no action', () => atMetaLevel('x'), "atMetaLevel: action must be an action, or arrays of them; got 'x'"],
+  ['a list with a stray value', () => atMetaLevel([sendMessage(1), 5]),
+    'atMetaLevel: action must be an action, or arrays of them; got 5'],
   ['no function', () => yieldTurn(5), 'yieldTurn: continuation must be a function; got 5'],
 ])
 
@@ -79,9 +79,9 @@ for (const orientation of ['subscriber', 'publisher'] as const) {
 }
 
 rejects('eventSource, groundVm, wild', [
-  ['name', () => eventSource(5, noop), 'EventSource: name must be a string; got 5'],
-  ['activate', () => eventSource('x'), 'EventSource: activate must be a function; got undefined'],
-  ['class', () => new EventSource('x', {}), 'EventSource: activate must be a function; got {}'],
+  ['name', () => eventSource(5, noop), 'eventSource: name must be a string; got 5'],
+  ['activate', () => eventSource('x'), 'eventSource: activate must be a function; got undefined'],
+  ['class', () => new EventSource('x', {}), 'eventSource: activate must be a function; got {}'],
   ['boot', () => groundVm(), 'groundVm: boot must be a function; got undefined'],
   ['boot', () => groundVm({}), 'groundVm: boot must be a function; got {}'],
   ['negative', () => wild(-1), 'wild: name must be a string, a symbol or a non-negative integer; got -1'],

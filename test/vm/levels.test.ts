@@ -140,3 +140,14 @@ t.test('a busy nested VM does not starve its siblings', async (t) => {
   )
   t.same(lines.sort(), ['deep sibling', 'sibling'])
 })
+
+t.test('atMetaLevel takes any tree of actions', async (t) => {
+  const { lines } = await run((print) => [
+    endpoint.subscriber(['n', _], { onMessage: ([, n]) => print(String(n)) }),
+    nestedVm(() => [
+      atMetaLevel(sendMessage(['n', 1]), undefined, [sendMessage(['n', 2]), [false, sendMessage(['n', 3])]]),
+      atMetaLevel(),
+    ]),
+  ])
+  t.same(lines, ['1', '2', '3'])
+})
