@@ -56,10 +56,15 @@ export type UdpMembership = RecordFrom<typeof udpMembership>
 
 /** What `udpError` carries: a socket's error with `errno`, `syscall`, `address`, `port`, or an argument's. */
 export interface UdpFailure extends Error {
+  /** Name of the error: 'EADDRINUSE', 'ERR_OUT_OF_RANGE', ... */
   readonly code: string
+  /** Negative, as libuv's; a socket's errors have it. */
   readonly errno?: number
+  /** What failed: 'bind', 'send', ... */
   readonly syscall?: string
+  /** Whose address it was, where there is one. */
   readonly address?: string
+  /** And the port. */
   readonly port?: number
 }
 
