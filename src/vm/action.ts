@@ -92,8 +92,16 @@ export class Yield<in S> extends Action<S> {
 }
 
 export class AtMetaLevel<in S> extends Action<S> {
-  constructor(readonly action: Action<S>) {
+  readonly action: Action<S>
+  /** What is to be done in the end, and how many levels out. */
+  readonly innermost: Action<S>
+  readonly levels: number
+
+  constructor(action: Action<S>) {
     super()
+    this.action = action
+    this.innermost = action instanceof AtMetaLevel ? action.innermost : action
+    this.levels = action instanceof AtMetaLevel ? action.levels + 1 : 1
   }
 }
 
@@ -212,11 +220,12 @@ export function yieldTurn<S>(continuation: (state: S) => HandlerResult<S>): Yiel
 /** The same action in the VM that contains this VM; or the same actions, of any tree. */
 export function atMetaLevel<S>(action: Action<S>): Action<S>
 export function atMetaLevel<S>(...actions: readonly ActionTree<S>[]): readonly Action<S>[]
-export function atMetaLevel(...trees: readonly ActionTree[]): Action | readonly Action[] {
-  const [first] = trees
-  if (trees.length === 1 && first instanceof Action) return new AtMetaLevel(first)
+// Nearly always there is one, and an array of the arguments would cost as much as the rest.
+export function atMetaLevel(first?: ActionTree): Action | readonly Action[] {
+  if (first instanceof Action && arguments.length === 1) return new AtMetaLevel(first)
   const actions: Action[] = []
-  for (const tree of trees) collectActions('atMetaLevel', tree, actions)
+  // eslint-disable-next-line prefer-rest-params
+  collectActions('atMetaLevel', Array.from(arguments) as ActionTree[], actions)
   return actions.map((action) => new AtMetaLevel(action))
 }
 

@@ -10,7 +10,7 @@ import { mapKey } from '../topic/index.js'
 import {
   Action,
   AddEndpoint,
-  AtMetaLevel,
+  type AtMetaLevel,
   DeleteEndpoint,
   describeAction,
   Quit,
@@ -79,25 +79,19 @@ export class DeleteMetaEndpoints {
  * @throws when there is no VM that far out, or when an endpoint is added under another role
  */
 export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>): void {
-  let levels = 0
-  let action: Action = outermost
-  let actor: Process = process
-  let target: Vm = vm
-  while (action instanceof AtMetaLevel) {
-    const { container } = target
-    if (container === undefined) {
-      throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
-    }
-    action = action.action
-    actor = container
-    target = container.vm
-    levels++
+  const { levels, innermost } = outermost
+  if (levels > vm.depth) {
+    throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
   }
-  if (action instanceof SendMessage) {
+  if (innermost instanceof SendMessage) {
     // Nobody waits for it: the next level out performs what is left of the action.
-    ;(vm.container as Process).enqueue(outermost.action as Action)
+    ;(vm.container as Process).enqueue(outermost.action)
     return
   }
+  let actor = process
+  for (let i = 0; i < levels; i++) actor = actor.vm.container as Process
+  const target = actor.vm
+  const action: Action = innermost
   const relayed = register(target, process, action, actor, levels)
   if (relayed === undefined) return
   process.hold()

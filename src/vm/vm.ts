@@ -47,6 +47,8 @@ export class Vm {
   readonly ground: Ground
   /** The process that this VM is in the VM around it; undefined for the ground VM. */
   readonly container: Process | undefined
+  /** How many VMs there are around this one. */
+  readonly depth: number
   readonly publishers: RoutingIndex<Endpoint>
   readonly subscribers: RoutingIndex<Endpoint>
   readonly processes = new Map<Pid, Process>()
@@ -61,6 +63,7 @@ export class Vm {
   constructor(ground: Ground, container?: Process) {
     this.ground = ground
     this.container = container
+    this.depth = container === undefined ? 0 : container.vm.depth + 1
     this.publishers = new RoutingIndex(ground.atoms)
     this.subscribers = new RoutingIndex(ground.atoms)
   }
@@ -68,6 +71,11 @@ export class Vm {
   /** Whether no process has anything queued. */
   isIdle(): boolean {
     return this.queued === 0
+  }
+
+  /** Whether a round would do anything. */
+  needsRound(): boolean {
+    return this.queued > 0 || this.collectable.length > 0
   }
 
   schedule(process: Process): void {
@@ -105,7 +113,7 @@ export class Vm {
     const { queue } = process
     process.queue = undefined
     try {
-      if (process.inner !== undefined) process.inner.runRound()
+      if (process.inner?.needsRound() === true) process.inner.runRound()
       if (Array.isArray(queue)) {
         this.ground.work += queue.length
         for (let i = 0; i < queue.length && process.alive; i++) this.perform(process, queue[i])
@@ -127,6 +135,8 @@ export class Vm {
   private perform(process: Process, action: Action): void {
     if (action instanceof SendMessage) {
       this.deliver(process, action.body, action.orientation)
+    } else if (action instanceof AtMetaLevel) {
+      relay(this, process, action)
     } else if (action instanceof Relayed) {
       action.perform(this, process)
     } else if (action instanceof AddEndpoint) {
@@ -139,8 +149,6 @@ export class Vm {
       this.quit(action.pid === undefined ? process : this.processes.get(action.pid), action.reason)
     } else if (action instanceof Yield) {
       this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
-    } else if (action instanceof AtMetaLevel) {
-      relay(this, process, action)
     }
   }
 
