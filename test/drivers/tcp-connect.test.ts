@@ -143,9 +143,8 @@ onBoth('demand that is gone before the connection is there leaves none', async (
     t.equal(program.connections, 0)
     t.strictSame(program.errors, [], 'what was given up is no error')
   }
-  const ended = sockets.map((socket) => once(socket.resume(), 'close').catch(() => undefined))
-  for (const socket of sockets) socket.end()
-  await Promise.all(ended)
+  for (const socket of sockets) socket.resume().end()
+  await until(() => sockets.every(({ destroyed }) => destroyed))
 })
 
 onBoth('demand that goes and comes back at once gets one connection', async (t, start) => {

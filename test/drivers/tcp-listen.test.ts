@@ -3,7 +3,8 @@ import { endsByItself, host, onBoth, Remote, server } from './tcp-program.js'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import {
-  _, deleteEndpoint, endpoint, quit, sendMessage, spawn, tcpChannel, tcpError, tcpListener, tcpListening,
+  _, atMetaLevel, deleteEndpoint, endpoint, eof, nestedVm, quit, sendMessage, spawn, tcpAddress, tcpChannel,
+  tcpError, tcpHandle, tcpListener, tcpListening,
   type Interest, type TcpEnd,
 } from 'marketplace-native'
 import { echoServer } from '../../examples/echo.js'
@@ -150,6 +151,48 @@ onBoth('ports and hosts that cannot be had', async (t, start) => {
   const nowhere = start(() => echoServer(0), { host: 'no-such-host.invalid' })
   await until(() => nowhere.errors.length === 1)
   t.match(nowhere.errors[0].error, { code: /^(ENOTFOUND|EAI_AGAIN)$/, syscall: 'getaddrinfo' })
+})
+
+onBoth('on all interfaces unless told, each client by its plain address', async (t, start) => {
+  const program = start((p) => [
+    echoServer(0),
+    endpoint.subscriber(inbound(0), { ...p.notes('in'), interest: 'observer' }),
+  ], { host: undefined })
+  const port = await program.port()
+  const [{ host: where }] = program.where
+  const hosts = where === '::' ? ['127.0.0.1', '::1'] : ['127.0.0.1']
+  if (where !== '::') t.comment('no IPv6 on this machine')
+  for (const at of hosts) {
+    const socket = await client(port, at)
+    socket.end('hello')
+    t.equal((await readAll(socket)).toString(), 'hello')
+    const them = program.all('in', 'presence').at(-1)?.topic.source
+    t.match(them, { host: at, port: Number })
+  }
+  // Names and addresses of both families, from the other side.
+  for (const at of [...hosts, 'localhost']) {
+    const [us, them] = [tcpHandle(at), tcpAddress(at, port)]
+    program.do(endpoint.subscriber(tcpChannel(them, us, _), program.notes(at, undefined, () => [
+      sendMessage(tcpChannel(us, them, 'as asked for')), sendMessage(tcpChannel(us, them, eof)),
+    ])))
+    t.equal(await program.reason(at), undefined)
+    t.equal(program.bytes(at).toString(), 'as asked for', at)
+  }
+})
+
+onBoth('sessions in a nested VM, the driver outside: a reply to the eof is delivered', async (t, start) => {
+  const program = start(() => nestedVm(() => atMetaLevel(endpoint.subscriber(inbound(0), {
+    interest: 'observer',
+    onPresence: ({ source: them, destination: us }) => nestedVm(() => spawn(() => atMetaLevel(atMetaLevel(
+      endpoint.subscriber(tcpChannel(them, us, _), {
+        onMessage: ({ subpacket }) => subpacket === eof &&
+          atMetaLevel(atMetaLevel(sendMessage(tcpChannel(us, them, 'good bye')))),
+      }),
+    )))),
+  }))))
+  const socket = await client(await program.port())
+  socket.end('x')
+  t.equal((await readAll(socket)).toString(), 'good bye')
 })
 
 onBoth('wildcards alone open nothing; the ground VM ends', async (t, start) => {
