@@ -26,7 +26,7 @@ const keyboard = () => {
   return endpoint.publisher(typed(_), {
     onPresence: () =>
       endpoint.subscriber([lines, _], {
-        onMessage: ([, line]) => (line === eof ? quit() : sendMessage(typed(line))),
+        onMessage: ([, line]) => (typeof line === 'string' ? sendMessage(typed(line)) : quit()),
       }),
     onAbsence: () => quit(),
   })

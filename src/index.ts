@@ -20,7 +20,7 @@ export {
 } from './topic/index.js'
 export * from './vm/index.js'
 export * from './dsl/index.js'
-export { tcpBare } from './drivers/tcp-bare.js'
+export { tcpBare, type BareTcpOptions } from './drivers/tcp-bare.js'
 export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'

@@ -6,6 +6,7 @@ import type { EventEmitter } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { argumentError } from '../support/errors.js'
+import { log } from '../support/log.js'
 import { eventSource, type EventSource } from '../vm/index.js'
 import { eof, type Eof } from './tcp-records.js'
 
@@ -22,16 +23,17 @@ export function signalSource(name: NodeJS.Signals): EventSource<NodeJS.Signals> 
 }
 
 /**
- * The lines of a stream, line ends stripped (LF, CRLF, CR); then `eof`.
+ * The lines of a stream, line ends stripped (LF, CRLF, CR); then `eof`. An error of the stream is fired
+ * before that.
  * Nothing is read before somebody subscribes, and no more once nobody does.
  *
  * @param stream default: standard input
  */
-export function lineSource(stream: Readable = process.stdin): EventSource<string | Eof> {
+export function lineSource(stream: Readable = process.stdin): EventSource<string | Eof | Error> {
   if (typeof (stream as Partial<Readable> | null)?.on !== 'function') {
     throw argumentError('lineSource', 'stream', 'a readable stream', stream)
   }
-  return eventSource<string | Eof>('lines', (sink) => {
+  return eventSource<string | Eof | Error>('lines', (sink) => {
     const lines = createInterface({ input: stream, crlfDelay: Infinity })
     lines.on('line', (line) => {
       sink.fire(line)
@@ -39,7 +41,17 @@ export function lineSource(stream: Readable = process.stdin): EventSource<string
     lines.on('close', () => {
       sink.fire(eof)
     })
+    // Newer versions of Node pass the stream's error on to the interface.
+    let failure: Error | undefined
+    const failed = (error: Error): void => {
+      if (failure === undefined) sink.fire(error)
+      failure = error
+      lines.close()
+    }
+    stream.on('error', failed)
+    lines.on('error', failed)
     return () => {
+      stream.off('error', failed)
       lines.removeAllListeners()
       lines.close()
       stream.pause()
@@ -73,13 +85,19 @@ export function emitterSource<T = unknown>(
 
 /**
  * The values of an async iterable, then `eof`. An error ends it: it is fired like a value.
- * It is iterated once: after the last subscriber has gone it is closed, and fires nothing more.
+ * It is iterated once: after the last subscriber has gone it is closed, and a later one gets `eof`.
  */
 export function iterableSource<T>(iterable: AsyncIterable<T>): EventSource<T | Eof | Error> {
   if (typeof (iterable as Partial<AsyncIterable<T>> | null)?.[Symbol.asyncIterator] !== 'function') {
     throw argumentError('iterableSource', 'iterable', 'an async iterable', iterable)
   }
+  let used = false
   return eventSource<T | Eof | Error>('iterable', (sink) => {
+    if (used) {
+      sink.fire(eof)
+      return undefined
+    }
+    used = true
     const iterator = iterable[Symbol.asyncIterator]()
     let released = false
     const pump = async (): Promise<void> => {
@@ -95,7 +113,9 @@ export function iterableSource<T>(iterable: AsyncIterable<T>): EventSource<T | E
     })
     return () => {
       released = true
-      void iterator.return?.()
+      iterator.return?.().catch((error: unknown) => {
+        log('warning', 'an async iterable failed when it was closed', { reason: error })
+      })
     }
   })
 }

@@ -1,9 +1,8 @@
 /** The drivers `spy` and `tcp-spy`: print what goes on in a VM. */
-import { inspect } from 'node:util'
 import { endpoint } from '../dsl/index.js'
 import { _ } from '../topic/index.js'
 import { spawn, type Action, type Role } from '../vm/index.js'
-import { argumentError } from '../support/errors.js'
+import { argumentError, safeInspect } from '../support/errors.js'
 import { eof, tcpChannel, type TcpChannel } from './tcp-records.js'
 
 /** Options of `spy` and `tcpSpy`. */
@@ -19,7 +18,8 @@ function printer(call: string, { print }: SpyOptions): (line: string) => void {
   return print ?? ((line) => void process.stderr.write(`${line}\n`))
 }
 
-const text = (value: unknown): string => inspect(value, { breakLength: Infinity, depth: 6 })
+const text = (value: unknown): string =>
+  safeInspect(value, { breakLength: Infinity, compact: true, depth: 6 })
 
 /**
  * Starts a spy: prints every presence, absence and message of publishers in its VM.

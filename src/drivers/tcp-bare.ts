@@ -5,6 +5,15 @@ import { tcpDriver } from './tcp-driver.js'
 import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel } from './tcp-records.js'
 
+/** Options of `tcpBare`. */
+export interface BareTcpOptions extends TcpOptions {
+  /**
+   * While more bytes than this wait to be sent on a connection, nothing is read from it, so that
+   * request and response protocols have backpressure. Default 1,048,576.
+   */
+  readonly highWaterMark?: number | undefined
+}
+
 /**
  * Starts the driver: an action for the process that wants it in its VM.
  *
@@ -13,9 +22,10 @@ import { tcpChannel } from './tcp-records.js'
  *
  * @throws TypeError when an option is unknown or of the wrong type
  */
-export function tcpBare(options: TcpOptions = {}): Action {
-  const { highWaterMark = HIGH_WATER_MARK } = options
-  return tcpDriver('tcpBare', options, (conversation) => new BareFlow(conversation, highWaterMark))
+export function tcpBare(options: BareTcpOptions = {}): Action {
+  return tcpDriver('tcpBare', options, ['highWaterMark'], (conversation) => {
+    return new BareFlow(conversation, options.highWaterMark ?? HIGH_WATER_MARK)
+  })
 }
 
 /** Default of `highWaterMark`. */

@@ -64,6 +64,8 @@ export class Conversation {
   private readonly host: ConversationHost
   private readonly options: ConversationOptions
   private deadline: NodeJS.Timeout | undefined
+  /** The peer's eof did not come in time. */
+  private timedOut: SocketError | undefined
   /** Events that wait until the program had a chance to react to the connection. */
   private held: TransportEvent[] | undefined = []
 
@@ -135,8 +137,8 @@ export class Conversation {
     if (this.closed) return undefined
     if (subpacket === eof) return this.endOutbound()
     if (!this.flow.accepts(subpacket)) return this.refuse(subpacket)
-    if (this.outboundEnded) return this.fail(socketError(-constants.errno.EPIPE, 'write'))
-    if (this.socket.queuedBytes >= this.options.maxQueuedBytes) return this.overflow()
+    if (this.outboundEnded) return this.fail(this.error('EPIPE', 'write'))
+    if (this.socket.queuedBytes > this.options.maxQueuedBytes) return this.overflow()
     this.socket.write(subpacket)
     this.flow.wrote()
     return undefined
@@ -144,12 +146,17 @@ export class Conversation {
 
   /** The peer doesn't take what it is sent, and nobody stopped sending. */
   private overflow(): ActionTree {
-    const { remote } = this.socket
-    const error = socketError(-constants.errno.ENOBUFS, 'write', remote?.address, remote?.port)
+    const error = this.error('ENOBUFS', 'write')
     error.message += `: ${this.socket.queuedBytes} bytes wait to be sent`
     log('warning', 'TCP connection closed', { local: this.local, remote: this.remote, reason: error })
     this.socket.abort()
     return this.leave(error)
+  }
+
+  /** A socket error of this connection. */
+  private error(code: 'EPIPE' | 'ENOBUFS' | 'ETIMEDOUT', syscall: string): SocketError {
+    const { remote } = this.socket
+    return socketError(-constants.errno[code], syscall, remote?.address, remote?.port)
   }
 
   private endOutbound(): ActionTree {
@@ -160,6 +167,7 @@ export class Conversation {
     const { halfCloseTimeout } = this.options
     if (halfCloseTimeout !== undefined) {
       this.deadline = setTimeout(() => {
+        this.timedOut = this.error('ETIMEDOUT', 'read')
         this.socket.abort()
       }, halfCloseTimeout)
     }
@@ -189,7 +197,7 @@ export class Conversation {
     clearTimeout(this.deadline)
     const gone = this.host.gone(this)
     if (error !== undefined) this.addAddress(error)
-    if (!this.closed) return [this.leave(error), gone]
+    if (!this.closed) return [this.leave(error ?? this.timedOut), gone]
     if (error !== undefined) {
       log('info', 'TCP connection failed after it was closed', { remote: this.remote, reason: error })
     }

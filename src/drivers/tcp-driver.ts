@@ -45,8 +45,13 @@ import {
 export type FlowFactory = (conversation: Conversation) => Flow
 
 /** @internal */
-export function tcpDriver(call: string, options: TcpOptions, makeFlow: FlowFactory): Action {
-  checkTcpOptions(call, options)
+export function tcpDriver(
+  call: string,
+  options: TcpOptions,
+  own: readonly string[],
+  makeFlow: FlowFactory,
+): Action {
+  checkTcpOptions(call, options, own)
   return spawn(() => new TcpDriver(options, makeFlow).boot(), { name: call })
 }
 

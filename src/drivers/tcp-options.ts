@@ -3,7 +3,7 @@ import { argumentError } from '../support/errors.js'
 import type { TransportName } from '../transport/choose.js'
 import type { Transport } from '../transport/transport.js'
 
-/** Options of `tcpBare` and `tcp`. */
+/** Options of both TCP drivers. */
 export interface TcpOptions {
   /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
@@ -26,11 +26,6 @@ export interface TcpOptions {
    * Default 67,108,864.
    */
   readonly maxQueuedBytes?: number | undefined
-  /**
-   * `tcpBare` only: while more bytes than this wait to be sent on a connection, nothing is read from
-   * it, so that request and response protocols have backpressure. Default 1,048,576.
-   */
-  readonly highWaterMark?: number | undefined
   /** Called with each transport that is opened: for its metrics. */
   readonly onTransport?: ((transport: Transport) => void) | undefined
 }
@@ -38,43 +33,38 @@ export interface TcpOptions {
 /** Default of `maxQueuedBytes`. */
 export const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 
-const known = new Set<string>([
-  'transport',
-  'host',
-  'backlog',
-  'allowHalfOpen',
-  'halfCloseTimeout',
-  'closeTimeout',
-  'maxQueuedBytes',
-  'highWaterMark',
-  'onTransport',
-] satisfies (keyof TcpOptions)[])
+/** Those that count bytes, milliseconds or connections. */
+const numbers = ['backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes'] as const
+const others = ['transport', 'host', 'allowHalfOpen', 'onTransport'] as const
 
-/** @throws TypeError for the first option that is unknown or of the wrong type */
-export function checkTcpOptions(call: string, options: TcpOptions): void {
-  if (typeof options !== 'object' || options === null)
+/**
+ * @param own names of the numbers that only this driver takes
+ * @throws TypeError for the first option that is unknown or of the wrong type
+ */
+export function checkTcpOptions(call: string, options: TcpOptions, own: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) {
     throw argumentError(call, 'options', 'an object', options)
-  for (const key of Object.keys(options)) {
-    if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
   }
-  const { transport = 'auto', host, onTransport, backlog, halfCloseTimeout, closeTimeout } = options
-  const { maxQueuedBytes, highWaterMark } = options
+  const known: readonly string[] = [...others, ...numbers, ...own]
+  for (const key of Object.keys(options)) {
+    if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
+  }
+  const { transport = 'auto', host, onTransport, allowHalfOpen } = options
   if (!['native', 'node', 'auto'].includes(transport)) {
     throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
   }
-  if (host !== undefined && typeof host !== 'string')
+  if (host !== undefined && typeof host !== 'string') {
     throw argumentError(call, 'options.host', 'a string', host)
+  }
   if (onTransport !== undefined && typeof onTransport !== 'function') {
     throw argumentError(call, 'options.onTransport', 'a function', onTransport)
   }
-  for (const [name, value] of Object.entries({
-    backlog,
-    halfCloseTimeout,
-    closeTimeout,
-    maxQueuedBytes,
-    highWaterMark,
-  })) {
-    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
+  if (allowHalfOpen !== undefined && typeof allowHalfOpen !== 'boolean') {
+    throw argumentError(call, 'options.allowHalfOpen', 'a boolean', allowHalfOpen)
+  }
+  for (const name of [...numbers, ...own]) {
+    const value = (options as Readonly<Record<string, unknown>>)[name]
+    if (value !== undefined && !(Number.isInteger(value) && (value as number) >= 0)) {
       throw argumentError(call, `options.${name}`, 'a non-negative integer', value)
     }
   }

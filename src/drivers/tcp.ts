@@ -29,8 +29,9 @@ export interface FlowControlledTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcp(options: FlowControlledTcpOptions = {}): Action {
-  const { maxLineLength = LINE_MAX, ...rest } = options
-  return tcpDriver('tcp', rest, (conversation) => new CreditFlow(conversation, maxLineLength))
+  return tcpDriver('tcp', options, ['maxLineLength'], (conversation) => {
+    return new CreditFlow(conversation, options.maxLineLength ?? LINE_MAX)
+  })
 }
 
 const LF = 10
@@ -48,6 +49,8 @@ class CreditFlow implements Flow {
   private scanned = 0
   /** The last line ended with CR: an LF that follows belongs to it. */
   private skipLF = false
+  /** A line longer than allowed has come, with its end. */
+  private overlong = false
   private ended = false
   private endTold = false
   private paused = false
@@ -62,7 +65,7 @@ class CreditFlow implements Flow {
   readonly feedback = (subpacket: unknown): ActionTree => {
     if (tcpCredit.is(subpacket)) {
       const { amount } = subpacket
-      if (!Number.isFinite(amount) || amount < 0) return this.conversation.refuse(subpacket)
+      if (!Number.isSafeInteger(amount) || amount < 0) return this.conversation.refuse(subpacket)
       this.credit += amount
     } else if (tcpMode.is(subpacket)) {
       const { mode } = subpacket
@@ -108,7 +111,7 @@ class CreditFlow implements Flow {
       if (piece === undefined) break
       out.push(sendMessage(tcpChannel(this.conversation.remote, this.conversation.local, piece)))
     }
-    if (this.mode === 'lines' && this.scanned > this.lineMax) {
+    if (this.overlong || (this.mode === 'lines' && this.scanned > this.lineMax)) {
       return [
         out,
         this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`)),
@@ -137,6 +140,10 @@ class CreditFlow implements Flow {
   private takeLine(): Buffer | undefined {
     this.dropLF()
     const length = this.findLineEnd()
+    if (length > this.lineMax) {
+      this.overlong = true
+      return undefined
+    }
     if (length < 0) {
       if (!this.ended || this.waiting === 0) return undefined
       this.credit--

@@ -8,8 +8,8 @@ import t, { type Test } from 'tap'
 import {
   _, deleteEndpoint, endpoint, eventRelay, eventSource, groundVm, nestedVm, spawn, tcp, tcpBare, tcpChannel,
   tcpError, tcpListener, tcpListening, type Action, type ActionTree, type EventSink,
-  type FlowControlledTcpOptions, type GroundVm, type HandlerResult, type TcpAddress, type TcpChannel,
-  type TcpEnd, type TcpError, type Transport,
+  type BareTcpOptions, type FlowControlledTcpOptions, type GroundVm, type HandlerResult,
+  type TcpAddress, type TcpChannel, type TcpEnd, type TcpError, type Transport,
 } from 'marketplace-native'
 import { loadNative } from '../../src/transport/native.js'
 import { sleep, until } from '../support/util.js'
@@ -43,7 +43,7 @@ export class Remote {
   }
 }
 
-export interface ProgramOptions extends FlowControlledTcpOptions {
+export interface ProgramOptions extends FlowControlledTcpOptions, BareTcpOptions {
   /** Default `bare`. */
   readonly driver?: 'bare' | 'tcp'
   /** How many VMs lie between the ground VM and the program. Default 0. */
