@@ -43,7 +43,7 @@ struct Socket {
   // The same, of a backend that serves some wants in another way than by readiness; see uring.h.
   uint8_t elsewhere = want_nothing;
   Multishot multishot = Multishot::idle;
-  uint8_t big_receives = 0;
+  uint8_t bulk_score = 0;
   bool bulk = false;
   bool held = false;
 };

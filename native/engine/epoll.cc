@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "reading.h"
 #include "socket.h"
 
 namespace marketplace::engine {
@@ -171,6 +172,8 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
     if (memory.size == 0) return i > 0 || sink.ready_for_more();
     const ssize_t result = receive_into(socket.descriptor.get(), memory.base, memory.size);
     if (result == -EAGAIN) break;
+    // Whoever wants to know looks at the score.
+    if (socket.bulk && result > 0) note_receive(socket, static_cast<size_t>(result));
     // After this the socket may be gone, unless the sink says to go on.
     if (!sink.received(socket, memory, result)) break;
     // Less than was offered: there is no more, and asking would cost a system call.

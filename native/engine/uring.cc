@@ -60,6 +60,7 @@ int UringBackend::turn(BackendSink& sink) {
     watch_ready_ = false;
     const int result = watch_.turn(sink);
     if (result < 0) return result;
+    review_bulk(sink);
   }
   return broken_;
 }

@@ -84,6 +84,8 @@ class UringBackend final : public Backend {
   // Limit per turn, so that a flood of connections leaves time for the others.
   static constexpr int accepts_max = 64;
   static constexpr int cancel_runs_max = 64;
+  // So many turns of `watch_` between two looks at how its sockets are used.
+  static constexpr uint32_t bulk_review = 64;
 
   int open_ring();
   bool receiving_works();
@@ -104,6 +106,7 @@ class UringBackend final : public Backend {
   bool report_bytes(BackendSink& sink, Socket& socket, uring::Received& bytes);
   void report_end(BackendSink& sink, Socket& socket, int result);
   void note_size(Socket& socket, uint32_t length);
+  void review_bulk(BackendSink& sink);
   Held& hold(Socket& socket);
   void report_held(BackendSink& sink);
   bool report_held_of(BackendSink& sink, Socket& socket);
@@ -129,6 +132,9 @@ class UringBackend final : public Backend {
   int accepts_left_ = 0;
   std::unordered_map<Token, Held> held_;
   std::vector<Token> resumed_;
+  // Those that are read through `watch_`, and how often it was looked at.
+  std::vector<Token> bulk_;
+  uint32_t bulk_turns_ = 0;
 
   std::vector<ssize_t> results_;
   bool sends_over_ = false;

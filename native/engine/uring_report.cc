@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "reading.h"
 #include "socket.h"
 #include "uring.h"
 #include "uring_tag.h"
@@ -11,12 +12,6 @@
 namespace marketplace::engine {
 
 namespace {
-
-// From here on a copy costs as much as a system call that receives in place.
-constexpr uint32_t big_receive = 4 * 1024;
-// So many of them without small ones in between, and a socket is read in the other way.
-constexpr uint8_t big_receives_max = 4;
-constexpr uint32_t small_receive = 1024;
 
 // How a request ends that says nothing about its socket.
 bool says_nothing(int result) {
@@ -157,11 +152,23 @@ void UringBackend::report_end(BackendSink& sink, Socket& socket, int result) {
 
 // Chooses how the socket is read; `settle` makes it so.
 void UringBackend::note_size(Socket& socket, uint32_t length) {
-  if (length < small_receive) socket.big_receives = 0;
-  if (length < big_receive) return;
-  if (socket.bulk || ++socket.big_receives < big_receives_max) return;
+  if (!note_receive(socket, length) || socket.bulk) return;
   socket.bulk = true;
+  bulk_.push_back(token_of(socket));
   unsettle(socket);
+}
+
+// Takes back those that receive small pieces now, now and then: nothing depends on how soon.
+void UringBackend::review_bulk(BackendSink& sink) {
+  if (++bulk_turns_ % bulk_review != 0) return;
+  std::erase_if(bulk_, [&](Token token) {
+    Socket* socket = sink.find(token);
+    if (socket == nullptr) return true;
+    if (socket->bulk_score > 0) return false;
+    socket->bulk = false;
+    unsettle(*socket);
+    return true;
+  });
 }
 
 UringBackend::Held& UringBackend::hold(Socket& socket) {
