@@ -134,6 +134,72 @@ TEST("the port of a closed listener is free at once") {
   }
 }
 
+TEST("bytes and an end that are on their way when a connection is paused are kept, and come later") {
+  Host host;
+  const uint32_t listener = host.listen();
+  for (const bool close : {false, true}) {
+    Descriptor client = dial(host.port(listener));
+    send_all(client, "early");
+    CHECK_EQUAL(::shutdown(client.get(), SHUT_WR), 0);
+    const uint32_t id = host.accept(listener, client);
+    host.log.clear();
+    // `accept` has asked for input, which may already have been received, but was not reported.
+    host.engine.pause(id, true);
+    host.engine.flush();
+    host.run_for(20);
+    CHECK_EQUAL(host.count(Event::data), 0);
+    CHECK_EQUAL(host.count(Event::end), 0);
+    if (close) {
+      host.engine.close(id);
+    } else {
+      host.engine.pause(id, false);
+      host.until([&] { return host.count(Event::end) == 1; });
+      CHECK(host.input[static_cast<int32_t>(id)] == "early");
+      host.engine.shutdown(id);
+    }
+    host.until([&] { return host.count(Event::closed) == 1; });
+    CHECK_EQUAL(host.last(Event::closed)->a, 0);
+    CHECK_EQUAL(host.count(Event::end), close ? 0 : 1);
+  }
+}
+
+TEST("a connection that changes from big pieces to small ones and back") {
+  Host host;
+  Descriptor client;
+  const uint32_t id = host.accept(host.listen(), client);
+  std::string expected;
+  for (uint32_t i = 0; i < 600; i++) {
+    const bool big = i % 300 < 20;
+    const std::string data = pattern(big ? 20'000 : 50, i);
+    expected += data;
+    send_all(client, data);
+    host.until([&] { return host.input[static_cast<int32_t>(id)].size() == expected.size(); });
+  }
+  CHECK(host.input[static_cast<int32_t>(id)] == expected);
+}
+
+TEST("a turn with more connections than the backend submits at once") {
+  Host host;
+  const uint32_t listener = host.listen();
+  std::vector<Line> lines(1300);
+  for (Line& line : lines) host.accept(listener, line.client);
+  for (const Line& line : lines) send_all(line.client, "question");
+  host.until([&] { return host.count(Event::data) >= 1300; });
+  for (const Record& record : host.log) {
+    if (record.event != Event::accepted) continue;
+    const std::string& text = host.input[record.id];
+    host.engine.write(static_cast<uint32_t>(record.id),
+                      reinterpret_cast<const uint8_t*>(text.data()), text.size());
+  }
+  host.engine.flush();
+  for (const Line& line : lines) CHECK(read_some(line.client, 100) == "question");
+  for (const Record& record : std::vector<Record>(host.log)) {
+    if (record.event == Event::accepted) host.engine.abort(static_cast<uint32_t>(record.id));
+  }
+  host.engine.flush();
+  host.until([&] { return host.count(Event::closed) == 1300; });
+}
+
 TEST("sends to many connections in one turn: partial ones, refused ones, and those that are gone") {
   Host host;
   const uint32_t listener = host.listen();
