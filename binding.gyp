@@ -16,6 +16,11 @@
             "native/engine/output.cc",
             "native/engine/slab.cc",
             "native/engine/socket.cc",
+            "native/engine/udp.cc",
+            "native/engine/udp_input.cc",
+            "native/engine/udp_output.cc",
+            "native/engine/udp_pool.cc",
+            "native/engine/udp_socket.cc",
             "native/engine/uring.cc",
             "native/engine/uring_buffers.cc",
             "native/engine/uring_open.cc",
@@ -23,7 +28,9 @@
             "native/engine/uring_ring.cc",
             "native/binding/addon.cc",
             "native/binding/loop.cc",
-            "native/binding/shared.cc"
+            "native/binding/shared.cc",
+            "native/binding/udp.cc",
+            "native/binding/udp_loop.cc"
           ],
           "defines": ["NAPI_VERSION=9"],
           "cflags_cc": [

@@ -61,7 +61,11 @@ const connection = (host: string, port: number, onEnd: (reason: unknown) => void
 }
 
 /** @param onEnd told why the connection ended; undefined when all was in order */
-export const chatClient = (host: string, port: number, onEnd: (reason: unknown) => void = () => undefined) => [
+export const chatClient = (
+  host: string,
+  port: number,
+  onEnd: (reason: unknown) => void = () => undefined,
+) => [
   spawn(keyboard, { name: 'keyboard' }),
   spawn(screen, { name: 'screen' }),
   spawn(() => connection(host, port, onEnd), { name: 'connection' }),

@@ -20,25 +20,29 @@ import {
 
 const says = defineRecord('says', ['who', 'what']).of<[who: string, what: string]>()
 
-/** Cuts what came into lines: the complete ones, and the rest. */
-const splitLines = (text: string) => {
-  const lines = text.split(/\r?\n/)
-  const rest = lines.pop() ?? ''
-  return { lines, rest }
+/** More than this without a line end, and it is no chat. */
+const lineMax = 64 * 1024
+
+/** Cuts what came into lines: the complete ones, and the bytes of the next. */
+const splitLines = (data: Buffer) => {
+  const end = data.lastIndexOf('\n')
+  const lines = end < 0 ? [] : data.toString('utf8', 0, end).split('\n')
+  return { lines: lines.map((line) => line.replace(/\r$/, '')), rest: data.subarray(end + 1) }
 }
 
 const session = (user: string, them: TcpEnd, us: TcpEnd) => {
   const tell = (text: string) => atMetaLevel(sendMessage(tcpChannel(us, them, `${text}\n`)))
 
   return transition(
-    '', // the state: a line that has not ended yet
+    Buffer.alloc(0), // the state: a line that has not ended yet
     endpoint.publisher(says(user, _)),
     atMetaLevel(
       endpoint.subscriber(tcpChannel(them, us, _), {
         onAbsence: () => quit(),
-        onMessage: ({ subpacket }, pending: string) => {
+        onMessage: ({ subpacket }, pending: Buffer) => {
           if (subpacket === eof) return quit()
-          const { lines, rest } = splitLines(pending + subpacket.toString())
+          const { lines, rest } = splitLines(Buffer.concat([pending, subpacket]))
+          if (rest.length > lineMax) return quit(new Error(`${user} never ends a line`))
           return transition(
             rest,
             lines.map((line) => sendMessage(says(user, line))),

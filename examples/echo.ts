@@ -1,5 +1,7 @@
 /** The echo server: one process for each connection. */
-import { _, endpoint, quit, sendMessage, spawn, tcpChannel, tcpListener, type TcpEnd } from 'marketplace-native'
+import {
+  _, endpoint, quit, sendMessage, spawn, tcpChannel, tcpListener, type TcpEnd,
+} from 'marketplace-native'
 
 const echoer = (them: TcpEnd, us: TcpEnd) =>
   endpoint.subscriber(tcpChannel(them, us, _), {

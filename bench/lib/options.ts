@@ -44,7 +44,6 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
     .option('--json <file>', 'write every sample of every round to a file')
     .allowExcessArguments(false)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
-  command.parse(argv as string[], { from: 'user' })
-  const { quick, only, peers: chosen, rounds, json } = command.opts()
-  return { quick, only, peers: chosen, rounds, json }
+  command.parse(argv, { from: 'user' })
+  return command.opts<BenchOptions>()
 }

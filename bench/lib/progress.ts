@@ -7,7 +7,7 @@ export class Progress {
   #done = 0
   #lastPlain = ''
   readonly #began = performance.now()
-  readonly #tty = process.stderr.isTTY === true
+  readonly #tty = process.stderr.isTTY
 
   /** @param planned seconds that all steps together should take */
   constructor(private readonly planned: number) {}

@@ -9,6 +9,7 @@ import { endpointSuite } from './endpoints.js'
 import { measureSuite, microReportText, microTargetsText } from './harness.js'
 import type { Effort, MicroReport, Suite, SuiteResult } from './harness.js'
 import { nestingSuite } from './nesting.js'
+import { partsSuite } from './parts.js'
 import { routedSuite } from './routed.js'
 import { spawnSuite } from './spawn.js'
 
@@ -19,6 +20,7 @@ const suiteMakers: Record<string, (effort: Effort) => Suite> = {
   broadcast: broadcastSuite,
   nesting: nestingSuite,
   spawn: spawnSuite,
+  parts: partsSuite,
 }
 
 const names = Object.keys(suiteMakers)

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "loop.h"
+#include "udp.h"
 
 namespace marketplace::binding {
 
@@ -269,11 +270,14 @@ napi_value initialize(napi_env env, napi_value exports) {
   };
   // Its failure leaves an exception, or an environment that is about to end.
   static_cast<void>(napi_define_properties(env, exports, std::size(functions), functions));
+  static_cast<void>(export_udp(env, exports));
   return exports;
 }
 
 }  // namespace
 
-NAPI_MODULE_INIT() { return initialize(env, exports); }
+NAPI_MODULE_INIT() {
+  return initialize(env, exports);
+}
 
 }  // namespace marketplace::binding

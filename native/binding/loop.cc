@@ -59,8 +59,7 @@ bool Loop::open_engine(napi_value options) {
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
   int result = 0;
-  auto chosen =
-      engine::choose_backend(static_cast<engine::BackendName>(backend), info_, result);
+  auto chosen = engine::choose_backend(static_cast<engine::BackendName>(backend), info_, result);
   if (chosen != nullptr) {
     engine_ = std::make_unique<engine::Engine>(std::move(chosen), engine_options);
     result = engine_->open();
@@ -120,7 +119,9 @@ void Loop::on_ready(uv_poll_t* handle, int status, int) {
   self->turn();
 }
 
-void Loop::on_again(uv_idle_t* handle) { static_cast<Loop*>(handle->data)->turn(); }
+void Loop::on_again(uv_idle_t* handle) {
+  static_cast<Loop*>(handle->data)->turn();
+}
 
 void Loop::turn() {
   napi_handle_scope scope = nullptr;
@@ -177,8 +178,8 @@ void Loop::fail(int error) {
   napi_value message = nullptr;
   napi_value exception = nullptr;
   if (napi_create_string_utf8(env_, uv_err_name(error), NAPI_AUTO_LENGTH, &code) == napi_ok &&
-      napi_create_string_utf8(env_, "marketplace: the engine's event loop failed",
-                              NAPI_AUTO_LENGTH, &message) == napi_ok &&
+      napi_create_string_utf8(env_, "marketplace: the engine's event loop failed", NAPI_AUTO_LENGTH,
+                              &message) == napi_ok &&
       napi_create_error(env_, code, message, &exception) == napi_ok) {
     static_cast<void>(napi_fatal_exception(env_, exception));
   }

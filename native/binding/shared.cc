@@ -121,8 +121,8 @@ bool Shared::slab_intact(napi_env env, const Slab& slab) const {
   void* data = nullptr;
   size_t length = 0;
   return napi_get_reference_value(env, slab.reference, &buffer) == napi_ok && buffer != nullptr &&
-         napi_get_arraybuffer_info(env, buffer, &data, &length) == napi_ok &&
-         data == slab.base && length >= slab.size;
+         napi_get_arraybuffer_info(env, buffer, &data, &length) == napi_ok && data == slab.base &&
+         length >= slab.size;
 }
 
 void Shared::check_slab(napi_env env, engine::Engine& engine) {

@@ -24,8 +24,8 @@ struct Connection : Socket {
   bool shutdown_wanted = false;  // FIN is to follow the output
   bool output_ended = false;     // FIN was sent
   bool report_writes = false;
-  bool dirty = false;  // is in the list of what `flush` looks at
-  bool deadline_set = false;     // its close has a time limit
+  bool dirty = false;         // is in the list of what `flush` looks at
+  bool deadline_set = false;  // its close has a time limit
   // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
   int32_t write_error = 0;
   // What the next receive will probably bring.

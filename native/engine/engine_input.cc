@@ -32,7 +32,9 @@ Memory Engine::memory_for(Socket& socket) {
   return Memory{};
 }
 
-void Engine::retire_slab() { report(Event::slab_retired, slabs_.retire()); }
+void Engine::retire_slab() {
+  report(Event::slab_retired, slabs_.retire());
+}
 
 bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   Connection& connection = static_cast<Connection&>(socket);

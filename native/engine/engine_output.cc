@@ -256,8 +256,7 @@ void Engine::output_changed(Connection& connection) {
   }
   if (closing && !connection.deadline_set) {
     connection.deadline_set = true;
-    close_deadlines_.push_back(
-        Deadline{monotonic_ms() + options_.close_timeout_ms, connection.id});
+    close_deadlines_.push_back(Deadline{monotonic_ms() + options_.close_timeout_ms, connection.id});
     set_alarm();
   }
   update_interest(connection);

@@ -80,7 +80,9 @@ ssize_t send_pieces(int socket, const iovec* pieces, int count) {
   }
 }
 
-int shutdown_output(int socket) { return ::shutdown(socket, SHUT_WR) == 0 ? 0 : -errno; }
+int shutdown_output(int socket) {
+  return ::shutdown(socket, SHUT_WR) == 0 ? 0 : -errno;
+}
 
 int pending_error(int socket) {
   int error = 0;

@@ -19,7 +19,9 @@ constexpr uint32_t index_bits = 20;
 constexpr uint32_t index_max = (1u << index_bits) - 1;
 constexpr uint32_t generation_max = (1u << (31 - index_bits)) - 1;
 
-constexpr uint32_t index_of(uint32_t id) { return id & index_max; }
+constexpr uint32_t index_of(uint32_t id) {
+  return id & index_max;
+}
 
 template <typename Item>
 class Table {

@@ -230,7 +230,8 @@ void UringBackend::queue_send(Socket& socket, const iovec* pieces, int count) {
   }
   if (messages_used_ == messages_.size()) messages_.emplace_back();
   Message& message = messages_[messages_used_++];
-  std::copy_n(pieces, std::min(static_cast<size_t>(count), message.pieces.size()), message.pieces.begin());
+  std::copy_n(pieces, std::min(static_cast<size_t>(count), message.pieces.size()),
+              message.pieces.begin());
   message.header = msghdr{};
   message.header.msg_iov = message.pieces.data();
   message.header.msg_iovlen = std::min(static_cast<size_t>(count), message.pieces.size());

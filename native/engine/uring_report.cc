@@ -214,8 +214,10 @@ bool UringBackend::report_held_of(BackendSink& sink, Socket& socket) {
   socket.held = false;
   unsettle(socket);
   if (!ended) return true;
-  if (discard) sink.discarded(socket, result);
-  else sink.received(socket, Memory{}, result);
+  if (discard)
+    sink.discarded(socket, result);
+  else
+    sink.received(socket, Memory{}, result);
   return true;
 }
 

@@ -112,8 +112,8 @@ int Ring::enter(bool run) {
   store_release(sq_tail_, sq_local_);
   for (;;) {
     const uint32_t count = prepared();
-    const long taken = ::syscall(call_enter, descriptor_.get(), count, 0,
-                                 run ? enter_getevents : 0u, nullptr, 0);
+    const long taken =
+        ::syscall(call_enter, descriptor_.get(), count, 0, run ? enter_getevents : 0u, nullptr, 0);
     if (taken < 0) {
       if (errno == EINTR) continue;
       return -errno;
@@ -131,7 +131,9 @@ const Cqe* Ring::peek() const {
   return head == load_acquire(cq_tail_) ? nullptr : cqes_ + (head & cq_mask_);
 }
 
-void Ring::pop() { store_release(cq_head_, *cq_head_ + 1); }
+void Ring::pop() {
+  store_release(cq_head_, *cq_head_ + 1);
+}
 
 bool Ring::work_waits() const {
   return (load_relaxed(sq_flags_) & (sq_taskrun | sq_cq_overflow)) != 0;

@@ -18,7 +18,9 @@ inline uint64_t tag_of(const Socket& socket) {
   return tag_of(socket.listening ? Request::accept : Request::receive, token_of(socket));
 }
 
-constexpr Request request_of(uint64_t tag) { return static_cast<Request>(tag >> request_shift); }
+constexpr Request request_of(uint64_t tag) {
+  return static_cast<Request>(tag >> request_shift);
+}
 
 constexpr uint64_t subject_of(uint64_t tag) {
   return tag & ((uint64_t{1} << request_shift) - 1);

@@ -84,10 +84,10 @@ export function iterableSource<T>(iterable: AsyncIterable<T>): EventSource<T | E
     let released = false
     const pump = async (): Promise<void> => {
       for (;;) {
-        const { value, done } = await iterator.next()
+        const next = await iterator.next()
         if (released) return
-        sink.fire(done === true ? eof : value)
-        if (done === true) return
+        sink.fire(next.done === true ? eof : next.value)
+        if (next.done === true) return
       }
     }
     pump().catch((error: unknown) => {

@@ -6,6 +6,7 @@ import { spawn, type Action, type Role } from '../vm/index.js'
 import { argumentError } from '../support/errors.js'
 import { eof, tcpChannel, type TcpChannel } from './tcp-records.js'
 
+/** Options of `spy` and `tcpSpy`. */
 export interface SpyOptions {
   /** Takes one line, without line end. Default: prints to standard error. */
   readonly print?: ((line: string) => void) | undefined
@@ -80,7 +81,9 @@ export function hexDump(data: Uint8Array): string[] {
   for (let offset = 0; offset < data.length; offset += 16) {
     const row = [...data.subarray(offset, offset + 16)]
     const hex = row.map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
-    const printable = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '.')).join('')
+    const printable = row
+      .map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '.'))
+      .join('')
     lines.push(`${offset.toString(16).padStart(8, '0')}  ${hex.padEnd(47)}  |${printable}|`)
   }
   return lines

@@ -1,8 +1,8 @@
 /** The driver `tcp-bare`: bytes as they come, without flow control. */
-import type { Action, ActionTree } from '../vm/index.js'
-import { sendMessage } from '../vm/index.js'
+import { sendMessage, type Action, type ActionTree } from '../vm/index.js'
 import type { Conversation, Flow } from './tcp-conversation.js'
-import { tcpDriver, type TcpOptions } from './tcp-driver.js'
+import { tcpDriver } from './tcp-driver.js'
+import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel } from './tcp-records.js'
 
 /**
@@ -14,15 +14,22 @@ import { tcpChannel } from './tcp-records.js'
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcpBare(options: TcpOptions = {}): Action {
-  return tcpDriver('tcpBare', options, (conversation) => new BareFlow(conversation))
+  const { highWaterMark = HIGH_WATER_MARK } = options
+  return tcpDriver('tcpBare', options, (conversation) => new BareFlow(conversation, highWaterMark))
 }
+
+/** Default of `highWaterMark`. */
+const HIGH_WATER_MARK = 1024 * 1024
 
 class BareFlow implements Flow {
   readonly feedback = undefined
   private readonly conversation: Conversation
+  private readonly highWaterMark: number
+  private paused = false
 
-  constructor(conversation: Conversation) {
+  constructor(conversation: Conversation, highWaterMark: number) {
     this.conversation = conversation
+    this.highWaterMark = highWaterMark
   }
 
   receive(data: Buffer): ActionTree {
@@ -34,8 +41,21 @@ class BareFlow implements Flow {
     return this.conversation.endInbound()
   }
 
+  /** Who doesn't take what it is sent is not listened to. */
+  wrote(): void {
+    const { socket } = this.conversation
+    if (this.paused || socket.queuedBytes <= this.highWaterMark) return
+    this.paused = true
+    socket.reportWrites = true
+    socket.pause()
+  }
+
   written(): undefined {
-    return undefined
+    const { socket } = this.conversation
+    if (!this.paused || socket.queuedBytes > this.highWaterMark / 2) return
+    this.paused = false
+    socket.reportWrites = false
+    socket.resume()
   }
 
   accepts(subpacket: unknown): subpacket is Uint8Array | string {

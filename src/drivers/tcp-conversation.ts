@@ -5,22 +5,25 @@
  * and when the connection is to be closed. How bytes become subpackets is the `Flow`'s business:
  * `tcp-bare.ts` passes them on, `tcp.ts` counts credit.
  */
+import { constants } from 'node:os'
 import { socketError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _ } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
-import { eof, tcpChannel, type TcpEnd } from './tcp-records.js'
+import { eof, tcpAddress, tcpChannel, type TcpEnd } from './tcp-records.js'
 
 /** What a flow-control scheme does with one connection. */
 export interface Flow {
   /** Bytes came. */
   receive(data: Buffer): ActionTree
-  /** The peer's FIN came, after all bytes. The flow must answer with `conversation.endInbound()` in the end. */
+  /** The peer's FIN came, after all bytes. Calls `conversation.endInbound()` when they are delivered. */
   receiveEnd(): ActionTree
   /** The kernel took bytes. Reported only if the flow has asked the connection for it. */
   written(bytes: number): ActionTree
+  /** Something was written. */
+  wrote(): void
   /** A subscriber's feedback on the inbound flow. */
   feedback: ((subpacket: unknown) => ActionTree) | undefined
   /** Whether this may be sent as it is. */
@@ -28,12 +31,12 @@ export interface Flow {
 }
 
 export interface ConversationOptions {
+  /** Bytes that may wait to be sent before another write ends the connection. */
+  readonly maxQueuedBytes: number
   /** Keep the outbound flow open after the peer's eof. */
   readonly allowHalfOpen: boolean
   /** Milliseconds to wait for the peer's eof after our own; undefined: for ever. */
   readonly halfCloseTimeout: number | undefined
-  /** Called when its endpoints are taken away. */
-  readonly onLeave: (() => void) | undefined
 }
 
 /** What a conversation needs of the driver that it belongs to. */
@@ -49,6 +52,8 @@ export class Conversation {
   readonly remote: TcpEnd
   readonly local: TcpEnd
   flow!: Flow
+  /** Called when its endpoints are taken away. */
+  onLeave: (() => void) | undefined = undefined
 
   /** The program sent eof. */
   private outboundEnded = false
@@ -130,9 +135,21 @@ export class Conversation {
     if (this.closed) return undefined
     if (subpacket === eof) return this.endOutbound()
     if (!this.flow.accepts(subpacket)) return this.refuse(subpacket)
-    if (this.outboundEnded) return this.fail(socketError(-32, 'write'))
+    if (this.outboundEnded) return this.fail(socketError(-constants.errno.EPIPE, 'write'))
+    if (this.socket.queuedBytes >= this.options.maxQueuedBytes) return this.overflow()
     this.socket.write(subpacket)
+    this.flow.wrote()
     return undefined
+  }
+
+  /** The peer doesn't take what it is sent, and nobody stopped sending. */
+  private overflow(): ActionTree {
+    const { remote } = this.socket
+    const error = socketError(-constants.errno.ENOBUFS, 'write', remote?.address, remote?.port)
+    error.message += `: ${this.socket.queuedBytes} bytes wait to be sent`
+    log('warning', 'TCP connection closed', { local: this.local, remote: this.remote, reason: error })
+    this.socket.abort()
+    return this.leave(error)
   }
 
   private endOutbound(): ActionTree {
@@ -171,6 +188,7 @@ export class Conversation {
   private lost(error: SocketError | undefined): ActionTree {
     clearTimeout(this.deadline)
     const gone = this.host.gone(this)
+    if (error !== undefined) this.addAddress(error)
     if (!this.closed) return [this.leave(error), gone]
     if (error !== undefined) {
       log('info', 'TCP connection failed after it was closed', { remote: this.remote, reason: error })
@@ -178,9 +196,17 @@ export class Conversation {
     return gone
   }
 
+  /** Node's errors of reading and writing don't say whose connection it was. */
+  private addAddress(error: SocketError): void {
+    const { remote } = this
+    if (!tcpAddress.is(remote)) return
+    error.address ??= remote.host
+    error.port ??= remote.port
+  }
+
   private leave(reason: unknown): ActionTree {
     this.closed = true
-    this.options.onLeave?.()
+    this.onLeave?.()
     clearTimeout(this.deadline)
     return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason)]
   }

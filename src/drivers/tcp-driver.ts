@@ -5,9 +5,8 @@
  * transport while there is any socket; and hands each event of a socket to its conversation. One
  * process does it all, so that what it sends keeps the order in which it happened.
  */
-import { argumentError, rangeError } from '../support/errors.js'
 import { log } from '../support/log.js'
-import { _, isGround, mapKey } from '../topic/index.js'
+import { _, mapKey } from '../topic/index.js'
 import {
   deleteEndpoint,
   eventSource,
@@ -18,7 +17,7 @@ import {
   type EventSink,
 } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
-import { openTransport, type TransportName } from '../transport/choose.js'
+import { openTransport } from '../transport/choose.js'
 import type {
   SocketError,
   Transport,
@@ -26,7 +25,9 @@ import type {
   TransportEvent,
   TransportListener,
 } from '../transport/transport.js'
-import { Conversation, type Flow } from './tcp-conversation.js'
+import { Conversation, type ConversationOptions, type Flow } from './tcp-conversation.js'
+import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
+import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
 import {
   tcpAddress,
   tcpChannel,
@@ -40,61 +41,13 @@ import {
   type TcpListener,
 } from './tcp-records.js'
 
-export interface TcpOptions {
-  /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
-  readonly transport?: TransportName | undefined
-  /** Name or address that listeners bind to. Default: all interfaces. */
-  readonly host?: string | undefined
-  /** Length of each listener's accept queue. Default 511. */
-  readonly backlog?: number | undefined
-  /**
-   * Keep the outbound flow open after the peer's eof, until the program sends eof, deletes its
-   * endpoints or quits. Default false: what the program sends in reaction to the eof is still
-   * delivered, then the connection closes.
-   */
-  readonly allowHalfOpen?: boolean | undefined
-  /** Milliseconds to wait for the peer's eof after the program's own. Default: for ever. */
-  readonly halfCloseTimeout?: number | undefined
-  /** Milliseconds that a closing connection may take to hand queued bytes to the kernel. Default 10,000. */
-  readonly closeTimeout?: number | undefined
-  /** Called with each transport that is opened: for its metrics. */
-  readonly onTransport?: ((transport: Transport) => void) | undefined
-}
-
 /** Makes the flow of one connection. */
 export type FlowFactory = (conversation: Conversation) => Flow
 
-const known = new Set<string>([
-  'transport',
-  'host',
-  'backlog',
-  'allowHalfOpen',
-  'halfCloseTimeout',
-  'closeTimeout',
-  'onTransport',
-] satisfies (keyof TcpOptions)[])
-
 /** @internal */
 export function tcpDriver(call: string, options: TcpOptions, makeFlow: FlowFactory): Action {
-  checkOptions(call, options)
+  checkTcpOptions(call, options)
   return spawn(() => new TcpDriver(options, makeFlow).boot(), { name: call })
-}
-
-function checkOptions(call: string, options: TcpOptions): void {
-  if (typeof options !== 'object' || options === null) throw argumentError(call, 'options', 'an object', options)
-  for (const key of Object.keys(options)) {
-    if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
-  }
-  const { transport = 'auto', host, backlog, halfCloseTimeout, closeTimeout } = options
-  if (!['native', 'node', 'auto'].includes(transport)) {
-    throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
-  }
-  if (host !== undefined && typeof host !== 'string') throw argumentError(call, 'options.host', 'a string', host)
-  for (const [name, value] of Object.entries({ backlog, halfCloseTimeout, closeTimeout })) {
-    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
-      throw argumentError(call, `options.${name}`, 'a non-negative integer', value)
-    }
-  }
 }
 
 /** What the source fires: events of the sockets, or the news that the VM was idle. */
@@ -123,6 +76,7 @@ interface Handle {
 class TcpDriver {
   private readonly options: TcpOptions
   private readonly makeFlow: FlowFactory
+  private readonly conversationOptions: ConversationOptions
   private readonly listeners = new Map<number, Listener>()
   private readonly handles = new Map<unknown, Handle>()
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
@@ -146,6 +100,8 @@ class TcpDriver {
   constructor(options: TcpOptions, makeFlow: FlowFactory) {
     this.options = options
     this.makeFlow = makeFlow
+    const { allowHalfOpen = false, halfCloseTimeout, maxQueuedBytes = QUEUED_BYTES_MAX } = options
+    this.conversationOptions = { allowHalfOpen, halfCloseTimeout, maxQueuedBytes }
   }
 
   boot(): ActionTree {
@@ -171,14 +127,8 @@ class TcpDriver {
 
   // Demand
 
-  /** The listener that a topic asks for: a definite port, and anyone as the remote end. */
-  private listenerOf({ source, destination }: TcpChannel): number | undefined {
-    const [local, remote] = tcpListener.is(destination) ? [destination, source] : [source as TcpListener, destination]
-    return isGround(local) && !isGround(remote) ? local.port : undefined
-  }
-
   private listenerWanted(topic: TcpChannel): ActionTree {
-    const port = this.listenerOf(topic)
+    const port = wantedListener(topic)
     if (port === undefined) return undefined
     let listener = this.listeners.get(port)
     if (listener === undefined) {
@@ -202,7 +152,7 @@ class TcpDriver {
   }
 
   private listenerUnwanted(topic: TcpChannel): ActionTree {
-    const port = this.listenerOf(topic)
+    const port = wantedListener(topic)
     const listener = port === undefined ? undefined : this.listeners.get(port)
     if (listener === undefined || --listener.demand > 0) return undefined
     this.listeners.delete(listener.local.port)
@@ -212,13 +162,8 @@ class TcpDriver {
     return [deleteEndpoint(listener), this.letGo()]
   }
 
-  private handleOf({ source, destination }: TcpChannel): [TcpHandle, TcpAddress] | undefined {
-    const [local, remote] = tcpHandle.is(source) ? [source, destination] : [destination, source]
-    return isGround(local) && isGround(remote) ? [local as TcpHandle, remote as TcpAddress] : undefined
-  }
-
   private handleWanted(topic: TcpChannel): ActionTree {
-    const ends = this.handleOf(topic)
+    const ends = wantedConnection(topic)
     if (ends === undefined) return undefined
     const key = mapKey(ends)
     let handle = this.handles.get(key)
@@ -246,7 +191,7 @@ class TcpDriver {
   }
 
   private handleUnwanted(topic: TcpChannel): ActionTree {
-    const ends = this.handleOf(topic)
+    const ends = wantedConnection(topic)
     const handle = ends === undefined ? undefined : this.handles.get(mapKey(ends))
     if (handle === undefined || --handle.demand > 0) return undefined
     this.handles.delete(handle.key)
@@ -354,7 +299,7 @@ class TcpDriver {
   private accepted(socket: TransportConnection): ActionTree {
     const listener = socket.listener?.context as Listener
     const address = socket.remote
-    const remote = tcpAddress(address?.address ?? '', address?.port ?? 0)
+    const remote = tcpAddress(plainHost(address?.address ?? ''), address?.port ?? 0)
     this.sockets++
     if (!listener.active) {
       // The last interest in the listener went in this very turn.
@@ -378,8 +323,8 @@ class TcpDriver {
     local: TcpListener | TcpHandle,
     onLeave?: () => void,
   ): ActionTree {
-    const { allowHalfOpen = false, halfCloseTimeout } = this.options
-    const conversation = new Conversation(socket, remote, local, this, { allowHalfOpen, halfCloseTimeout, onLeave })
+    const conversation = new Conversation(socket, remote, local, this, this.conversationOptions)
+    conversation.onLeave = onLeave
     conversation.flow = this.makeFlow(conversation)
     socket.context = conversation
     this.fresh.push(conversation)
@@ -392,11 +337,16 @@ class TcpDriver {
     if (handle === undefined) return this.letGo()
     handle.active = false
     handle.socket = undefined
-    const failed = event.error === undefined ? undefined : this.failed(handle.local, handle.remote, event.error)
+    const failed =
+      event.error === undefined ? undefined : this.failed(handle.local, handle.remote, event.error)
     return [failed, this.letGo()]
   }
 
-  private failed(local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError): ActionTree {
+  private failed(
+    local: TcpListener | TcpHandle,
+    remote: TcpAddress | undefined,
+    error: SocketError,
+  ): ActionTree {
     log('warning', error.message, { local, remote, reason: error })
     return sendMessage(tcpError(local, remote, error))
   }
@@ -426,15 +376,9 @@ class TcpDriver {
     const { fresh, finished } = this
     this.fresh = []
     this.finished = []
-    return [fresh.map((conversation) => conversation.release()), finished.map((conversation) => conversation.settle())]
+    return [
+      fresh.map((conversation) => conversation.release()),
+      finished.map((conversation) => conversation.settle()),
+    ]
   }
-}
-
-function isPort(port: unknown, lowest: number): port is number {
-  return Number.isInteger(port) && (port as number) >= lowest && (port as number) <= 65535
-}
-
-function badAddress(syscall: string, got: unknown, lowest: number): SocketError {
-  const error = rangeError(syscall, 'address', `a host and a port from ${lowest} to 65535`, got)
-  return Object.assign(error, { errno: -22, syscall }) as unknown as SocketError
 }

@@ -4,18 +4,22 @@ import type { SocketError } from '../transport/transport.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */
 export const eof: unique symbol = Symbol('eof')
+/** The type of `eof`. */
 export type Eof = typeof eof
 
 /** A remote address: `host` as text, `port` as a number. */
 export const tcpAddress = defineRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
+/** A record that `tcpAddress` makes. */
 export type TcpAddress = RecordFrom<typeof tcpAddress>
 
 /** A local address with a port that the kernel assigns. `id`, any value, names one connection. */
 export const tcpHandle = defineRecord('tcp-handle', ['id']).of<[id: unknown]>()
+/** A record that `tcpHandle` makes. */
 export type TcpHandle = RecordFrom<typeof tcpHandle>
 
 /** A local address with a port of the program's choice; 0 lets the kernel choose (see `tcpListening`). */
 export const tcpListener = defineRecord('tcp-listener', ['port']).of<[port: number]>()
+/** A record that `tcpListener` makes. */
 export type TcpListener = RecordFrom<typeof tcpListener>
 
 /** Either end of a connection. */
@@ -23,10 +27,12 @@ export type TcpEnd = TcpAddress | TcpHandle | TcpListener
 
 /** Feedback of flow control: so many more bytes, or lines, are welcome. */
 export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
+/** A record that `tcpCredit` makes. */
 export type TcpCredit = RecordFrom<typeof tcpCredit>
 
 /** Feedback of flow control: how incoming bytes are cut into subpackets. Resets credit to 0. */
 export const tcpMode = defineRecord('tcp-mode', ['mode']).of<[mode: 'lines' | 'bytes']>()
+/** A record that `tcpMode` makes. */
 export type TcpMode = RecordFrom<typeof tcpMode>
 
 /**
@@ -37,12 +43,14 @@ export const tcpChannel = defineRecord('tcp-channel', ['source', 'destination', 
   [source: TcpEnd, destination: TcpEnd, subpacket: Buffer | Eof],
   [source: TcpEnd, destination: TcpEnd, subpacket: Uint8Array | string | Eof | TcpCredit | TcpMode]
 >()
+/** A record that `tcpChannel` makes. */
 export type TcpChannel = RecordFrom<typeof tcpChannel>
 
 /** Published while a listener is bound: where it really listens. */
 export const tcpListening = defineRecord('tcp-listening', ['listener', 'address']).of<
   [listener: TcpListener, address: TcpAddress]
 >()
+/** A record that `tcpListening` makes. */
 export type TcpListening = RecordFrom<typeof tcpListening>
 
 /**
@@ -52,4 +60,5 @@ export type TcpListening = RecordFrom<typeof tcpListening>
 export const tcpError = defineRecord('tcp-error', ['local', 'remote', 'error']).of<
   [local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError]
 >()
+/** A record that `tcpError` makes. */
 export type TcpError = RecordFrom<typeof tcpError>

@@ -1,19 +1,21 @@
 /**
  * The driver `tcp`: flow-controlled.
  *
- * Nothing is read before a subscriber grants credit: bytes in mode `bytes`, lines in mode `lines`.
- * Without credit the socket is paused, so that the kernel's window closes and the sender blocks. For
- * what is written, credit comes back as the kernel takes it.
+ * Nothing is delivered before a subscriber grants credit: bytes in mode `bytes`, lines in mode `lines`.
+ * Without credit one read is taken in and waits; then the socket is paused, so that the kernel's window
+ * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
 import { show } from '../support/errors.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree } from '../vm/index.js'
 import type { Conversation, Flow } from './tcp-conversation.js'
-import { tcpDriver, type TcpOptions } from './tcp-driver.js'
+import { tcpDriver } from './tcp-driver.js'
+import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel, tcpCredit, tcpMode } from './tcp-records.js'
 
 /** Longest line in mode `lines`, in bytes, when the option isn't given. */
 const LINE_MAX = 1024 * 1024
 
+/** Options of `tcp`. */
 export interface FlowControlledTcpOptions extends TcpOptions {
   /** Longest line in mode `lines`, in bytes; a longer one ends the connection. Default 1,048,576. */
   readonly maxLineLength?: number | undefined
@@ -64,7 +66,8 @@ class CreditFlow implements Flow {
       this.credit += amount
     } else if (tcpMode.is(subpacket)) {
       const { mode } = subpacket
-      if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes') return this.conversation.refuse(subpacket)
+      if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes')
+        return this.conversation.refuse(subpacket)
       this.mode = mode
       this.credit = 0
       this.scanned = 0
@@ -90,6 +93,10 @@ class CreditFlow implements Flow {
     return sendFeedback(tcpChannel(local, remote, tcpCredit(bytes)))
   }
 
+  wrote(): void {
+    // Who reads decides by credit; who writes is told by credit.
+  }
+
   accepts(subpacket: unknown): subpacket is Uint8Array {
     return subpacket instanceof Uint8Array
   }
@@ -102,7 +109,10 @@ class CreditFlow implements Flow {
       out.push(sendMessage(tcpChannel(this.conversation.remote, this.conversation.local, piece)))
     }
     if (this.mode === 'lines' && this.scanned > this.lineMax) {
-      return [out, this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`))]
+      return [
+        out,
+        this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`)),
+      ]
     }
     if (this.ended && this.waiting === 0 && !this.endTold) {
       this.endTold = true
@@ -183,9 +193,12 @@ class CreditFlow implements Flow {
     if (left > 0) this.chunks[0] = this.chunks[0].subarray(left)
   }
 
-  /** Reads exactly while there is credit for what may come. */
+  /**
+   * Reads while everything that came could be delivered. So one read may be waiting for credit, and
+   * the peer's end is noticed without credit if nothing comes before it.
+   */
   private balance(): void {
-    const pause = this.credit <= 0
+    const pause = this.credit <= 0 && this.waiting > 0
     if (pause === this.paused || this.ended) return
     this.paused = pause
     if (pause) this.conversation.socket.pause()

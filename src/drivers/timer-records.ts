@@ -8,12 +8,17 @@ import { defineRecord, type RecordFrom } from '../topic/index.js'
 export const setTimer = defineRecord('set-timer', ['label', 'msecs', 'kind']).of<
   [label: unknown, msecs: number, kind: 'relative' | 'absolute']
 >()
+/** A record that `setTimer` makes. */
 export type SetTimer = RecordFrom<typeof setTimer>
 
 /** Calls off all timers with this label. */
 export const cancelTimer = defineRecord('cancel-timer', ['label']).of<[label: unknown]>()
+/** A record that `cancelTimer` makes. */
 export type CancelTimer = RecordFrom<typeof cancelTimer>
 
 /** A timer is due. `now`: milliseconds since 1970. */
-export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<[label: unknown, now: number]>()
+export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<
+  [label: unknown, now: number]
+>()
+/** A record that `timerExpired` makes. */
 export type TimerExpired = RecordFrom<typeof timerExpired>

@@ -64,7 +64,11 @@ function driver(): ActionTree {
 
   const set = ({ label, msecs, kind }: SetTimer): ActionTree => {
     if ((kind !== 'relative' && kind !== 'absolute') || typeof msecs !== 'number' || !(msecs < Infinity)) {
-      log('warning', 'set-timer ignored: msecs must be a number, kind relative or absolute', { label, msecs, kind })
+      log('warning', 'set-timer ignored: msecs must be a number, kind relative or absolute', {
+        label,
+        msecs,
+        kind,
+      })
       return undefined
     }
     timers.add(label, msecs, kind)

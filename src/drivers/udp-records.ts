@@ -5,14 +5,17 @@ import { defineRecord, type RecordFrom } from '../topic/index.js'
 export const udpRemoteAddress = defineRecord('udp-remote-address', ['host', 'port']).of<
   [host: string, port: number]
 >()
+/** A record that `udpRemoteAddress` makes. */
 export type UdpRemoteAddress = RecordFrom<typeof udpRemoteAddress>
 
 /** A local address with a port that the kernel assigns. `id`, any value, names one socket. */
 export const udpHandle = defineRecord('udp-handle', ['id']).of<[id: unknown]>()
+/** A record that `udpHandle` makes. */
 export type UdpHandle = RecordFrom<typeof udpHandle>
 
 /** A local address with a port of the program's choice; 0 lets the kernel choose (see `udpBound`). */
 export const udpListener = defineRecord('udp-listener', ['port']).of<[port: number]>()
+/** A record that `udpListener` makes. */
 export type UdpListener = RecordFrom<typeof udpListener>
 
 /** Names a socket on this side. */
@@ -30,12 +33,14 @@ export const udpPacket = defineRecord('udp-packet', ['source', 'destination', 'b
     body: Uint8Array | string,
   ]
 >()
+/** A record that `udpPacket` makes. */
 export type UdpPacket = RecordFrom<typeof udpPacket>
 
 /** Published while a socket is bound: where it really is. */
 export const udpBound = defineRecord('udp-bound', ['local', 'address']).of<
   [local: UdpLocalAddress, address: UdpRemoteAddress]
 >()
+/** A record that `udpBound` makes. */
 export type UdpBound = RecordFrom<typeof udpBound>
 
 /**
@@ -46,14 +51,20 @@ export type UdpBound = RecordFrom<typeof udpBound>
 export const udpMembership = defineRecord('udp-membership', ['local', 'group', 'networkInterface']).of<
   [local: UdpLocalAddress, group: string, networkInterface: string | undefined]
 >()
+/** A record that `udpMembership` makes. */
 export type UdpMembership = RecordFrom<typeof udpMembership>
 
 /** What `udpError` carries: a socket's error with `errno`, `syscall`, `address`, `port`, or an argument's. */
 export interface UdpFailure extends Error {
+  /** Name of the error: 'EADDRINUSE', 'ERR_OUT_OF_RANGE', ... */
   readonly code: string
+  /** Negative, as libuv's; a socket's errors have it. */
   readonly errno?: number
+  /** What failed: 'bind', 'send', ... */
   readonly syscall?: string
+  /** Whose address it was, where there is one. */
   readonly address?: string
+  /** And the port. */
   readonly port?: number
 }
 
@@ -65,4 +76,5 @@ export interface UdpFailure extends Error {
 export const udpError = defineRecord('udp-error', ['local', 'remote', 'error']).of<
   [local: UdpLocalAddress, remote: UdpRemoteAddress | undefined, error: UdpFailure]
 >()
+/** A record that `udpError` makes. */
 export type UdpError = RecordFrom<typeof udpError>

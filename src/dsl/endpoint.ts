@@ -1,7 +1,14 @@
 /** `endpoint.subscriber(topic, {...})` and `endpoint.publisher(topic, {...})`. */
 import { argumentError } from '../support/errors.js'
 import { checkHandlers } from '../vm/action.js'
-import { addEndpoint, role, type Action, type Handlers, type Interest, type Orientation } from '../vm/index.js'
+import {
+  addEndpoint,
+  role,
+  type Action,
+  type Handlers,
+  type Interest,
+  type Orientation,
+} from '../vm/index.js'
 import type { MessageOf } from './message-of.js'
 
 /** Handlers of an endpoint, and what else may be said of it. `T` is the topic's type, `S` the state's. */

@@ -14,7 +14,9 @@ import type { SocketError } from '../transport/transport.js'
 export function socketError(errno: number, syscall: string, address?: string, port?: number): SocketError {
   const [code, text] = getSystemErrorMap().get(errno) ?? [`E${-errno}`, 'unknown error']
   const where = address === undefined ? '' : port === undefined ? ` ${address}` : ` ${address}:${port}`
-  const error = new Error(`${syscall} ${code}${syscall === 'listen' || syscall === 'bind' ? `: ${text}` : ''}${where}`)
+  const error = new Error(
+    `${syscall} ${code}${syscall === 'listen' || syscall === 'bind' ? `: ${text}` : ''}${where}`,
+  )
   const fields: Partial<SocketError> = { errno, code, syscall }
   if (address !== undefined) fields.address = address
   if (port !== undefined) fields.port = port
@@ -32,7 +34,13 @@ export function safeInspect(value: unknown, options: InspectOptions): string {
 
 /** A value as an error message shows it: short, on one line. */
 export function show(value: unknown): string {
-  const text = safeInspect(value, { depth: 2, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 6 })
+  const text = safeInspect(value, {
+    depth: 2,
+    breakLength: Infinity,
+    compact: true,
+    maxStringLength: 60,
+    maxArrayLength: 6,
+  })
   return text.length > 120 ? `${text.slice(0, 117)}...` : text
 }
 

@@ -8,11 +8,14 @@
 import { channel } from 'node:diagnostics_channel'
 import { safeInspect } from './errors.js'
 
+/** How bad it is. */
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
 
 /** What subscribers of `marketplace:log` get. */
 export interface LogRecord {
+  /** How bad it is. */
   readonly level: LogLevel
+  /** What happened, in words. */
   readonly message: string
   /** Milliseconds since 1970. */
   readonly time: number
@@ -36,8 +39,8 @@ const records = channel(LOG_CHANNEL)
 function threshold(): number {
   const wanted = process.env['MARKETPLACE_LOG']
   if (wanted === undefined || wanted === '') return ranks.warning
-  const rank = (ranks as Record<string, number | undefined>)[wanted.toLowerCase()]
-  if (rank !== undefined) return rank
+  const level = wanted.toLowerCase()
+  if (Object.hasOwn(ranks, level)) return ranks[level as LogLevel]
   process.emitWarning(
     `MARKETPLACE_LOG must be one of ${Object.keys(ranks).join(', ')}; got '${wanted}'; using warning`,
   )
@@ -51,7 +54,11 @@ export function logs(level: LogLevel): boolean {
   return ranks[level] >= lowest
 }
 
-export function log(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+export function log(
+  level: LogLevel,
+  message: string,
+  fields: Readonly<Record<string, unknown>> = {},
+): void {
   if (!logs(level)) return
   if (records.hasSubscribers) {
     records.publish({ level, message, time: Date.now(), fields } satisfies LogRecord)
@@ -59,7 +66,10 @@ export function log(level: LogLevel, message: string, fields: Readonly<Record<st
   }
   const details = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ` ${name}=${safeInspect(value, { breakLength: Infinity, depth: 3 })}`)
+    .map(
+      ([name, value]) =>
+        ` ${name}=${safeInspect(value, { breakLength: Infinity, compact: true, depth: 3 })}`,
+    )
     .join('')
   process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
 }

@@ -17,6 +17,8 @@ export class Atom {
   /** What it is found by in the table; undefined for values that are their own key. */
   readonly key: string | undefined
   refs = 0
+  /** Its table while it is live: the one thing that a look-up checks. */
+  liveIn: AtomTable | undefined = undefined
   /** Whether it is in its table's list of those that may be dropped, and whether it was. */
   dying = false
   dropped = false
@@ -77,7 +79,7 @@ export class AtomTable {
   lookup(value: unknown): Atom | undefined {
     if (typeof value === 'object' && value !== null) {
       const known = (value as Remembering)[ATOM]
-      if (known !== undefined && known.refs > 0 && known.table === this) return known
+      if (known !== undefined && known.liveIn === this) return known
     }
     const atom = this.find(value)
     return atom === undefined || atom.refs === 0 ? undefined : atom
@@ -99,7 +101,10 @@ export class AtomTable {
   /** Holds the atom of a ground value; pair with `release`. */
   acquire(value: unknown): Atom {
     const atom = this.find(value) ?? this.create(value)
-    if (atom.refs++ === 0) this.live++
+    if (atom.refs++ === 0) {
+      this.live++
+      atom.liveIn = this
+    }
     return atom
   }
 
@@ -120,6 +125,7 @@ export class AtomTable {
   release(atom: Atom): void {
     if (--atom.refs > 0) return
     this.live--
+    atom.liveIn = undefined
     if (atom.key === undefined) {
       this.drop(atom) // cheap to make again, and its value may be a large object
       return

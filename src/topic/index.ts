@@ -1,4 +1,4 @@
-/** Topics and messages: what the rest of the project uses of this folder. Imports nothing of ours but errors. */
+/** Topics and messages: what the rest of the project uses of this folder. */
 export { defineRecord, RecordBase, type RecordFrom, type RecordOf, type RecordType } from './record.js'
 export { _, wild, Wildcard } from './wildcard.js'
 export { equal, isCompound, isGround, mapKey, part, size, snapshot } from './value.js'

@@ -9,7 +9,16 @@
  * an address in a meeting is the very object that was in the endpoint's topic.
  */
 import { hasAtom } from './atom.js'
-import { equal, isCompound, isGround, part, rebuild, sameConstructor, size, type Compound } from './value.js'
+import {
+  equal,
+  isCompound,
+  isGround,
+  part,
+  rebuild,
+  sameConstructor,
+  size,
+  type Compound,
+} from './value.js'
 import { _, wild, Wildcard } from './wildcard.js'
 
 /** Marks topics that don't meet: `undefined` is an ordinary value. */
@@ -72,6 +81,11 @@ function mapParts(value: Compound, map: (inner: unknown) => unknown): unknown {
   return parts === undefined ? value : rebuild(value, parts)
 }
 
+/** A part of a meeting: the receiver may write to it, the topic must not change by that. */
+function detached(value: unknown): unknown {
+  return value instanceof Uint8Array ? Uint8Array.prototype.slice.call(value) : value
+}
+
 class Renumbering {
   private count = 0
   private names: Map<string | number | symbol, Wildcard> | undefined
@@ -98,7 +112,7 @@ class LinearMeeting {
     if (a === b && (typeof a !== 'object' || a === null)) return a
     if (a instanceof Wildcard) return b instanceof Wildcard ? wild(this.count++) : this.renumber(b)
     if (b instanceof Wildcard) return this.renumber(a)
-    if (!isCompound(a)) return equal(a, b) ? a : NO_MEETING
+    if (!isCompound(a)) return equal(a, b) ? detached(a) : NO_MEETING
     if (!isCompound(b) || !sameConstructor(a, b)) return NO_MEETING
     if (a === b && hasAtom(a)) return a
     const parts: unknown[] = []
@@ -118,7 +132,8 @@ class LinearMeeting {
 
   private renumber(topic: unknown): unknown {
     if (topic instanceof Wildcard) return wild(this.count++)
-    if (!isCompound(topic) || hasAtom(topic)) return topic
+    if (!isCompound(topic)) return detached(topic)
+    if (hasAtom(topic)) return topic
     return mapParts(topic, (inner) => this.renumber(inner))
   }
 }
@@ -168,7 +183,7 @@ class Unifier {
   private close(term: unknown): unknown {
     const value = resolve(term)
     if (value instanceof Variable) return (value.renamed ??= wild(this.count++))
-    return isCompound(value) ? mapParts(value, (inner) => this.close(inner)) : value
+    return isCompound(value) ? mapParts(value, (inner) => this.close(inner)) : detached(value)
   }
 }
 

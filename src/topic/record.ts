@@ -1,9 +1,11 @@
 /**
  * Records: named constructors with a fixed list of fields, compared by name and fields.
  *
- * Field values live in the slots `$0`, `$1`, ... so that matching reads records of all types through
- * the same few property loads; the named fields are getters over them. Two definitions with the same
- * label and field count make records of one kind (as prefab structs do), whatever the field names.
+ * All records have one hidden class: their values are in the slots `$0`, `$1`, ..., and the named fields
+ * are getters that know the slot by the record's kind. So the code that matches and routes reads records
+ * of all kinds with the same few loads, which V8 would otherwise have to look up one by one.
+ *
+ * Two definitions with the same label and field count make records of one kind (as prefab structs do).
  */
 import { inspect, type InspectOptions } from 'node:util'
 import { argumentError } from '../support/errors.js'
@@ -14,62 +16,67 @@ export interface RecordKind {
   readonly label: string
   readonly arity: number
   readonly id: number
-}
-
-/** On the prototypes of records: no object of anyone else has it. */
-const KIND = Symbol('kind')
-
-/** Where a record remembers its atom (see `atom.ts`). Not enumerable, so that it takes no part in comparisons. */
-export const ATOM = Symbol('atom')
-
-/**
- * Makes V8 keep room for the atom inside of a class's objects: it sizes them by the properties that
- * the first few have had. Elsewhere it would cost another cache line on each look-up.
- */
-function reserveAtom(Class: RecordClass): void {
-  Object.defineProperty(new Class(), ATOM, { value: undefined, writable: true })
+  /** Names of the fields, by the first definition. */
+  readonly fields: readonly string[]
 }
 
 const kinds = new Map<string, RecordKind>()
 
-function kindFor(label: string, arity: number): RecordKind {
+function kindFor(label: string, fields: readonly string[]): RecordKind {
+  const arity = fields.length
   const key = `${arity}:${label}`
   let kind = kinds.get(key)
-  if (kind === undefined) kinds.set(key, (kind = { label, arity, id: kinds.size }))
+  if (kind === undefined) kinds.set(key, (kind = { label, arity, id: kinds.size, fields }))
   return kind
 }
 
-/** Base of all records. Made by the constructors that `defineRecord` returns, never directly. */
-export abstract class RecordBase {
-  /** The constructor that made it; on the prototype. @internal */
-  declare readonly $type: AnyRecordType
-  /** On the prototype. @internal */
-  declare readonly $kind: RecordKind
+/** Where a record remembers its atom (see `atom.ts`). Not enumerable: it takes no part in comparisons. */
+export const ATOM = Symbol('atom')
+
+/** A record of any kind. Made by the constructors that `defineRecord` returns, never directly. */
+export class RecordBase {
   /** @internal */
-  declare readonly $0: unknown
+  readonly $kind: RecordKind
   /** @internal */
-  declare readonly $1: unknown
+  readonly $0: unknown
   /** @internal */
-  declare readonly $2: unknown
+  readonly $1: unknown
   /** @internal */
-  declare readonly $3: unknown
+  readonly $2: unknown
+  /** @internal */
+  readonly $3: unknown
+
+  /** @internal */
+  constructor(kind: RecordKind, a: unknown, b: unknown, c: unknown, d: unknown) {
+    this.$kind = kind
+    this.$0 = a
+    this.$1 = b
+    this.$2 = c
+    this.$3 = d
+  }
 
   toJSON(): Record<string, unknown> {
     const out: Record<string, unknown> = { record: this.$kind.label }
-    this.$type.fields.forEach((name, i) => (out[name] = slot(this, i)))
+    this.$kind.fields.forEach((name, i) => (out[name] = slot(this, i)))
     return out
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
-    const values = this.$type.fields.map((_name, i) => inspect(slot(this, i), options))
+  [inspect.custom](depth: number | null, options: InspectOptions): string {
+    if (depth !== null && depth < 0) return `[${this.$kind.label}]`
+    const inner = { ...options, depth: depth === null ? null : depth - 1 }
+    const values = this.$kind.fields.map((_name, i) => inspect(slot(this, i), inner))
     return `${this.$kind.label}(${values.join(', ')})`
   }
 }
 
-/** The kind of a record; undefined for any other object. One property load, on the hot path. */
-export function kindOf(value: object): RecordKind | undefined {
-  return (value as { readonly [KIND]?: RecordKind })[KIND]
-}
+/* V8 sizes objects by the properties that the first few have had: so there is room for the atom inside. */
+Object.defineProperty(new RecordBase({ label: '', arity: 0, id: -1, fields: [] }, 0, 0, 0, 0), ATOM, {
+  value: undefined,
+  writable: true,
+})
+
+/** Slots beyond the fourth. */
+type MoreSlots = Record<`$${number}`, unknown>
 
 /** The value of field number `i`. */
 export function slot(record: RecordBase, i: number): unknown {
@@ -83,14 +90,21 @@ export function slot(record: RecordBase, i: number): unknown {
     case 3:
       return record.$3
     default:
-      return (record as unknown as Record<string, unknown>)[`$${i}`]
+      return (record as unknown as MoreSlots)[`$${i}`]
   }
+}
+
+/** Makes a record with as many values as its kind has fields. */
+export function makeRecord(kind: RecordKind, values: readonly unknown[]): RecordBase {
+  const record = new RecordBase(kind, values[0], values[1], values[2], values[3])
+  for (let i = 4; i < values.length; i++) (record as unknown as MoreSlots)[`$${i}`] = values[i]
+  return record
 }
 
 declare const LABEL: unique symbol
 
 /** The index keys of a tuple type. */
-type Places<T extends readonly unknown[]> = Exclude<keyof T, keyof readonly unknown[]>
+type Places<T extends readonly unknown[]> = Exclude<keyof T, keyof (readonly unknown[])>
 
 /**
  * A record with the label `L`, field names `N` and field types `V`.
@@ -104,10 +118,11 @@ export type RecordOf<L extends string, N extends readonly string[], V> = RecordB
 /** What may be written in each place of a topic. */
 type TopicArguments<V extends readonly unknown[]> = { readonly [K in keyof V]: V[K] | Wildcard }
 
+/** What messages have where a topic has an `X`. */
+type ResolvedPart<X, V> = X extends Wildcard ? V : X
+
 /** The field types of the messages that a topic with arguments `A` can meet. */
-type Resolved<A, V> = {
-  [K in keyof A]: A[K] extends Wildcard ? (K extends keyof V ? V[K] : never) : A[K]
-}
+type Resolved<A, V> = { [K in keyof A]: ResolvedPart<A[K], K extends keyof V ? V[K] : never> }
 
 /**
  * Constructor of one type of records; also what tells them apart (`type.is`). `V` are the types that
@@ -121,7 +136,9 @@ export interface RecordType<
 > {
   /** Makes a message, or a topic where an argument is or contains a wildcard. */
   <const A extends TopicArguments<W>>(...args: A): RecordOf<L, N, Resolved<A, V>>
+  /** What the records are called. */
   readonly label: L
+  /** Names of the fields, in order. */
   readonly fields: N
   /** @internal */
   readonly kind: RecordKind
@@ -132,121 +149,63 @@ export interface RecordType<
    * `defineRecord('says', ['who', 'what']).of<[string, string]>()`; a second list of types is for
    * fields in which more may be sent than comes.
    */
-  of<F extends { readonly [K in keyof N]: unknown }, G extends { readonly [K in keyof N]: unknown } = F>(): RecordType<
-    L,
-    N,
-    F extends readonly unknown[] ? F : never,
-    G extends readonly unknown[] ? G : never
-  >
+  of<
+    F extends { readonly [K in keyof N]: unknown },
+    G extends { readonly [K in keyof N]: unknown } = F,
+  >(): RecordType<L, N, F extends readonly unknown[] ? F : never, G extends readonly unknown[] ? G : never>
 }
 
 /** The type of the records that a constructor makes. `type Says = RecordFrom<typeof says>` */
 export type RecordFrom<T> = T extends { is(value: unknown): value is infer R } ? R : never
 
-/** @internal */
-export interface AnyRecordType {
-  (...args: readonly unknown[]): RecordBase
-  readonly label: string
-  readonly fields: readonly string[]
-  readonly kind: RecordKind
-}
-
-type RecordClass = new (...values: unknown[]) => RecordBase
-
-/* One class per definition, written out per field count: V8 then allocates the object in one go. */
-function classOf(arity: number): RecordClass {
-  /* eslint-disable @typescript-eslint/no-explicit-any -- assigning declared read-only slots */
-  switch (arity) {
-    case 0:
-      return class extends (RecordBase as unknown as RecordClass) {}
-    case 1:
-      return slotClass(function (this: any, a: unknown) {
-        this.$0 = a
-      })
-    case 2:
-      return slotClass(function (this: any, a: unknown, b: unknown) {
-        this.$0 = a
-        this.$1 = b
-      })
-    case 3:
-      return slotClass(function (this: any, a: unknown, b: unknown, c: unknown) {
-        this.$0 = a
-        this.$1 = b
-        this.$2 = c
-      })
-    case 4:
-      return slotClass(function (this: any, a: unknown, b: unknown, c: unknown, d: unknown) {
-        this.$0 = a
-        this.$1 = b
-        this.$2 = c
-        this.$3 = d
-      })
-    default:
-      return slotClass(function (this: any, ...values: unknown[]) {
-        for (let i = 0; i < values.length; i++) this[`$${i}`] = values[i]
-      })
-  }
-  /* eslint-enable @typescript-eslint/no-explicit-any */
-}
-
-/* A plain constructor function, as `super()` of a derived class costs on each construction. */
-function slotClass(constructor: (...values: never[]) => void): RecordClass {
-  constructor.prototype = Object.create(RecordBase.prototype) as object
-  return constructor as unknown as RecordClass
-}
-
-function makerOf(Class: RecordClass, label: string, arity: number): (...args: unknown[]) => RecordBase {
+function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
   const miscounted = (got: number): never => {
+    const { label, arity } = kind
     throw new TypeError(`${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`)
   }
-  switch (arity) {
+  switch (kind.arity) {
     case 1:
       return function (a) {
         if (arguments.length !== 1) miscounted(arguments.length)
-        return new Class(a)
+        return new RecordBase(kind, a, undefined, undefined, undefined)
       }
     case 2:
       return function (a, b) {
         if (arguments.length !== 2) miscounted(arguments.length)
-        return new Class(a, b)
+        return new RecordBase(kind, a, b, undefined, undefined)
       }
     case 3:
       return function (a, b, c) {
         if (arguments.length !== 3) miscounted(arguments.length)
-        return new Class(a, b, c)
+        return new RecordBase(kind, a, b, c, undefined)
       }
     default:
       return (...values) => {
-        if (values.length !== arity) miscounted(values.length)
-        return new Class(...values)
+        if (values.length !== kind.arity) miscounted(values.length)
+        return makeRecord(kind, values)
       }
   }
 }
 
-const getters = [0, 1, 2, 3].map((i) =>
-  [
-    function (this: RecordBase) {
-      return this.$0
-    },
-    function (this: RecordBase) {
-      return this.$1
-    },
-    function (this: RecordBase) {
-      return this.$2
-    },
-    function (this: RecordBase) {
-      return this.$3
-    },
-  ].at(i),
-)
+/** For each field name, the number of its slot by kind id. */
+const slotsByName = new Map<string, number[]>()
 
-function getterOf(i: number): (this: RecordBase) => unknown {
-  return (
-    getters[i] ??
-    function (this: RecordBase) {
-      return slot(this, i)
-    }
-  )
+/** Makes a name readable on the records of a kind. */
+function defineField(name: string, kind: RecordKind, i: number): void {
+  let slots = slotsByName.get(name)
+  if (slots === undefined) {
+    const slotOf: number[] = []
+    slotsByName.set(name, (slots = slotOf))
+    Object.defineProperty(RecordBase.prototype, name, {
+      get(this: RecordBase): unknown {
+        const i = slotOf[this.$kind.id]
+        return i === undefined ? undefined : slot(this, i)
+      },
+    })
+  }
+  // No holes: V8 would check for them on each read.
+  while (slots.length <= kind.id) slots.push(undefined as unknown as number)
+  slots[kind.id] = i
 }
 
 /**
@@ -268,21 +227,15 @@ export function defineRecord<const L extends string, const N extends readonly st
     throw argumentError('defineRecord', 'fields', 'an array of distinct names', fields)
   }
   for (const name of fields) {
-    if (typeof name !== 'string' || name === '' || name.startsWith('$') || name in RecordBase.prototype) {
-      throw argumentError('defineRecord', 'fields', 'names other than "toJSON" and "$..."', name)
+    if (typeof name !== 'string' || name === '' || name.startsWith('$') || isReserved(name)) {
+      throw argumentError('defineRecord', 'fields', 'names other than "$..." and those of methods', name)
     }
   }
-  const kind = kindFor(label, fields.length)
-  const Class = classOf(fields.length)
-  const prototype = Class.prototype as object
-  const make = makerOf(Class, label, fields.length)
+  const kind = kindFor(label, Object.freeze([...fields]))
   fields.forEach((name, i) => {
-    Object.defineProperty(prototype, name, { get: getterOf(i), enumerable: true, configurable: true })
+    defineField(name, kind, i)
   })
-  Object.defineProperty(prototype, '$kind', { value: kind })
-  Object.defineProperty(prototype, KIND, { value: kind })
-  Object.defineProperty(prototype, '$type', { value: make })
-  reserveAtom(Class)
+  const make = makerOf(kind)
   Object.defineProperties(make, {
     name: { value: label },
     label: { value: label },
@@ -292,4 +245,8 @@ export function defineRecord<const L extends string, const N extends readonly st
     of: { value: () => make },
   })
   return make as unknown as RecordType<L, N, { readonly [K in keyof N]: unknown }>
+}
+
+function isReserved(name: string): boolean {
+  return name === 'toJSON' || name in Object.prototype
 }

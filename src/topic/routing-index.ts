@@ -7,7 +7,7 @@
  */
 import { AtomTable } from './atom.js'
 import { meet, NO_MEETING } from './meet.js'
-import { kindOf, RecordBase } from './record.js'
+import { RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
 import { skeletonKey, skeletonOf, type Skeleton } from './skeleton.js'
 import { Wildcard } from './wildcard.js'
@@ -63,7 +63,8 @@ export class RoutingIndex<E extends IndexEntry> {
     shape.remove(entry)
     if (shape === this.open) return
     const group = this.groupFor(entry.topic)
-    if (entry.receives && shape.receivers === 0) group.receiving = group.receiving.filter((s) => s !== shape)
+    if (entry.receives && shape.receivers === 0)
+      group.receiving = group.receiving.filter((s) => s !== shape)
     if (shape.entries.length === 0) group.shapes.delete(shape.key)
   }
 
@@ -122,7 +123,8 @@ export class RoutingIndex<E extends IndexEntry> {
     let n = 0
     const all: E[] = []
     this.peers(body, all)
-    for (const entry of all) if (entry.receives && meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
+    for (const entry of all)
+      if (entry.receives && meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
     return n
   }
 
@@ -147,8 +149,7 @@ export class RoutingIndex<E extends IndexEntry> {
   private groupOf(body: unknown): Group<E> | undefined {
     if (typeof body !== 'object' || body === null) return this.atoms
     if (Array.isArray(body)) return this.arrays[body.length]
-    const kind = kindOf(body)
-    if (kind !== undefined) return this.records[kind.id]
+    if (body instanceof RecordBase) return this.records[body.$kind.id]
     return body instanceof Wildcard ? undefined : this.atoms
   }
 

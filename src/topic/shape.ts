@@ -50,7 +50,7 @@ interface Join<E> {
   readonly keys: readonly Path[]
   readonly checks: readonly Check[]
   /** Undefined when there is no key: then all entries that pass the checks are in `all`. */
-  readonly table: KeyTable<Set<E>> | undefined
+  readonly table: KeyTable<E | Set<E>> | undefined
   readonly all: Set<E>
 }
 
@@ -90,7 +90,7 @@ export class Shape<E extends IndexEntry> {
   }
 
   add(entry: E): void {
-    entry.shape = this as unknown as Shape<IndexEntry>
+    entry.shape = this
     entry.place = this.entries.length
     this.entries.push(entry)
     entry.atoms = this.atomsFor(entry)
@@ -219,7 +219,9 @@ export class Shape<E extends IndexEntry> {
       ids.push(atom.id)
     }
     const index = join.table.find(ids)
-    return index < 0 ? [] : join.table.valueAt(index)
+    if (index < 0) return []
+    const found = join.table.valueAt(index)
+    return found instanceof Set ? found : [found]
   }
 
   private joinFor(projection: Projection): Join<E> {
@@ -230,7 +232,12 @@ export class Shape<E extends IndexEntry> {
     let join = this.joins.get(key)
     if (join === undefined) {
       const keys = projection.keys
-      join = { keys, checks, table: keys.length === 0 ? undefined : new KeyTable(keys.length), all: new Set() }
+      join = {
+        keys,
+        checks,
+        table: keys.length === 0 ? undefined : new KeyTable(keys.length),
+        all: new Set(),
+      }
       for (const entry of this.entries) addToJoin(this.atoms, join, entry)
       this.joins.set(key, join)
     }
@@ -279,8 +286,13 @@ function addToJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry:
   }
   const ids = join.keys.map((path) => table.acquire(at(entry.topic, path)).id)
   const index = join.table.find(ids)
-  if (index < 0) join.table.add(ids, new Set([entry]))
-  else join.table.valueAt(index).add(entry)
+  if (index < 0) {
+    join.table.add(ids, entry)
+    return
+  }
+  const found = join.table.valueAt(index)
+  if (found instanceof Set) found.add(entry)
+  else join.table.setAt(index, new Set([found, entry]))
 }
 
 function removeFromJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry: E): void {
@@ -291,8 +303,8 @@ function removeFromJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, e
   }
   const atoms = join.keys.map((path) => table.lookup(at(entry.topic, path)) as Atom)
   const index = join.table.find(atoms.map((atom) => atom.id))
-  const set = join.table.valueAt(index)
-  set.delete(entry)
-  if (set.size === 0) join.table.removeAt(index)
+  const found = join.table.valueAt(index)
+  if (found instanceof Set && found.size > 1) found.delete(entry)
+  else join.table.removeAt(index)
   for (const atom of atoms) table.release(atom)
 }

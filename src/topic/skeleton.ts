@@ -82,7 +82,8 @@ export function project(entry: Skeleton, query: Skeleton): Projection | undefine
       keys.push(path)
       return true
     }
-    if (e === 'key') return descend(q as Frame, entryChecks, path, (next, i) => walk('key', next, [...path, i]))
+    if (e === 'key')
+      return descend(q as Frame, entryChecks, path, (next, i) => walk('key', next, [...path, i]))
     if (q === 'key') return descend(e, queryChecks, path, (next, i) => walk(next, 'key', [...path, i]))
     if (!sameConstructor(e.like, q.like)) return false
     const other = q.parts
@@ -109,7 +110,7 @@ export function at(topic: unknown, path: Path): unknown {
   return value
 }
 
-/** Whether a topic has a constructor at each of the places. Checks are in reading order, outer before inner. */
+/** Whether a topic has the constructors at their places. Checks are in reading order, outer before inner. */
 export function satisfies(topic: unknown, checks: readonly Check[]): boolean {
   for (let i = 0; i < checks.length; i++) {
     const value = at(topic, checks[i].path)

@@ -4,7 +4,7 @@
  * Primitives compare as in a Map (NaN equals itself, 0 equals -0), arrays and records by their parts,
  * byte arrays by content; every other object or function is opaque and equal only to itself.
  */
-import { RecordBase, slot } from './record.js'
+import { makeRecord, RecordBase, slot } from './record.js'
 import { Wildcard } from './wildcard.js'
 
 /** An array or a record: a value with parts. */
@@ -32,7 +32,7 @@ export function sameConstructor(a: Compound, b: Compound): boolean {
 
 /** A compound with the constructor of `like` and the given parts. */
 export function rebuild(like: Compound, parts: readonly unknown[]): Compound {
-  return like instanceof RecordBase ? like.$type(...parts) : parts
+  return like instanceof RecordBase ? makeRecord(like.$kind, parts) : parts
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
@@ -126,9 +126,9 @@ function objectKey(value: object, wildcards: boolean): string | undefined {
  */
 export function snapshot(topic: unknown): unknown {
   if (topic instanceof Uint8Array) return Uint8Array.from(topic)
-  if (Array.isArray(topic)) return topic.map(snapshot)
+  if (Array.isArray(topic)) return Object.freeze(topic.map(snapshot)) // handlers get to see it
   if (!(topic instanceof RecordBase)) return topic
-  const parts = topic.$type.fields.map((_name, i) => snapshot(slot(topic, i)))
+  const parts = topic.$kind.fields.map((_name, i) => snapshot(slot(topic, i)))
   return parts.every((value, i) => value === slot(topic, i)) ? topic : rebuild(topic, parts)
 }
 

@@ -8,10 +8,11 @@
 import { inspect } from 'node:util'
 import { argumentError } from '../support/errors.js'
 
-/** A place in a topic that any value fits. Two wildcards with equal names in one topic are the same wildcard. */
+/** A place in a topic that any value fits. Wildcards of one name in one topic are the same wildcard. */
 export class Wildcard {
   /** Forbids structural mix-ups: nothing else is assignable to a Wildcard. */
   declare private readonly brand: 'wildcard'
+  /** Equal names in one topic are the same wildcard; `_` has one that is never equal. */
   readonly name: string | number | symbol
 
   /** @internal */

@@ -7,6 +7,7 @@ import { loadNative, nativeTransport } from './native.js'
 import { nodeTransport } from './node.js'
 import type { Transport, TransportOptions } from './transport.js'
 
+/** Which socket implementation: the addon, `node:net`, or the addon where it can be loaded. */
 export type TransportName = 'native' | 'node' | 'auto'
 
 let warned = false

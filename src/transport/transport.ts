@@ -30,16 +30,23 @@ export type TransportEventKind =
 export interface SocketAddress {
   /** Textual IP address. */
   readonly address: string
+  /** Which kind of address it is. */
   readonly family: 'IPv4' | 'IPv6'
+  /** From 0 to 65535. */
   readonly port: number
 }
 
 /** An error as Node's socket errors are: `code` 'ECONNREFUSED', `errno` negative, and so on. */
 export interface SocketError extends Error {
+  /** Name of the error: 'ECONNREFUSED', ... */
   code: string
+  /** Negative, as libuv's. */
   errno: number
+  /** What failed: 'connect', 'listen', 'read', ... */
   syscall: string
+  /** Whose address it was, where there is one. */
   address?: string
+  /** And the port. */
   port?: number
 }
 
@@ -95,7 +102,7 @@ export interface TransportConnection {
   close(): void
   /** Drops what is queued and closes at once with an RST. `closed` follows, without an error. Idempotent. */
   abort(): void
-  /** Stops receiving, so that the kernel's window closes. At most what was already received is still reported. */
+  /** Stops receiving, so that the kernel's window closes. What was already received is still reported. */
   pause(): void
   resume(): void
 }
@@ -123,8 +130,9 @@ export interface TransportMetrics {
   connections: number
   /** Connections accepted and connected, ever. */
   opened: number
-  /** Bytes received from, and taken by, the kernel. */
+  /** Bytes received from the kernel. */
   bytesIn: number
+  /** Bytes taken by the kernel. */
   bytesOut: number
   /** `data` events reported. */
   chunksIn: number
@@ -156,13 +164,17 @@ export interface TransportInfo {
 
 /** A set of sockets that report to one sink. */
 export interface Transport {
+  /** Which implementation it is. */
   readonly name: 'native' | 'node'
+  /** Counters, kept up to date. */
   readonly metrics: Readonly<TransportMetrics>
   /** Of the native transport, while it is open: what it runs on. */
   readonly info?: TransportInfo | undefined
   /** Starts reporting to `sink`. Called once, before anything else. Keeps the process alive until `close`. */
   open(sink: TransportSink): void
+  /** Binds and listens; how that went is reported. */
   listen(options: ListenOptions): TransportListener
+  /** Connects; how that went is reported. */
   connect(options: ConnectOptions): TransportConnection
   /**
    * Closes everything: listeners at once, connections as their own `close` does. No event is reported

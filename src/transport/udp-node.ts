@@ -103,7 +103,8 @@ class NodeUdpSocket extends UdpSocketBase<string> {
     data: Uint8Array | string, length: number, to: string, host: string, port: number,
   ): void {
     const socket = this.#socket as Socket
-    if (length > 0 && socket.getSendQueueSize() + this.waitingBytes + length > this.maxQueuedBytes) {
+    const queued = socket.getSendQueueSize()
+    if (queued > 0 && queued + length > this.maxQueuedBytes) {
       this.sendFailed(host, port, socketError(-constants.errno.ENOBUFS, 'send', host, port))
       return
     }

@@ -4,7 +4,7 @@
  * Invariants: an implementation is called with literal addresses only, and never after `shut`; a
  * datagram that waits for its host's name is sent, or reported as failed before `closed`.
  */
-import { lookup } from 'node:dns'
+import { lookup, type LookupOneOptions } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants, networkInterfaces } from 'node:os'
 import { socketError } from '../support/errors.js'
@@ -17,6 +17,8 @@ import {
 const { EADDRNOTAVAIL, EAFNOSUPPORT, ECANCELED, EINVAL, EMSGSIZE, ENODEV } = constants.errno
 
 const QUEUED_BYTES_MAX = 1024 * 1024
+/** What a datagram that waits costs besides its bytes, so that empty ones are bounded, too. */
+const OVERHEAD = 64
 /** Hosts whose literals are remembered, per socket. */
 const HOSTS_MAX = 1024
 
@@ -78,7 +80,7 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
   protected readonly maxDatagramSize: number
   protected readonly maxQueuedBytes: number
   /** Bytes that wait for the address of their host. */
-  protected waitingBytes = 0
+  #waitingBytes = 0
   protected state: 'binding' | 'bound' | 'closing' | 'closed' = 'binding'
   readonly #station: UdpStation
   readonly #hosts = new Map<string, D>()
@@ -116,7 +118,7 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
     } else if (isIP(host) !== 0) {
       this.#bindToLiteral(host)
     } else {
-      lookup(host, { family: this.#wantedFamily }, (error, address) => {
+      lookup(host, this.#lookupOptions, (error, address) => {
         if (this.state !== 'binding') this.closed()
         else if (error === null) this.#bindToLiteral(address)
         else this.bindFailed(error as SocketError)
@@ -131,10 +133,14 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
     else this.bindFailed(socketError(-EAFNOSUPPORT, 'bind', address, port))
   }
 
-  get #wantedFamily(): 0 | 4 | 6 {
+  /**
+   * IPv4 first where both will do: nothing says whether a datagram got there, so there is no trying of
+   * one address after the other, and most servers without a preference are found there.
+   */
+  get #lookupOptions(): LookupOneOptions {
     const { type, ipv6Only = false } = this.options
-    if (type === 'udp4') return 4
-    return type === 'udp6' || ipv6Only ? 6 : 0
+    if (type === 'udp4') return { family: 4 }
+    return type === 'udp6' || ipv6Only ? { family: 6 } : { family: 0, verbatim: false }
   }
 
   send(data: Uint8Array | string, host: string, port: number): void {
@@ -254,16 +260,15 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
   }
 
   #sendToName(data: Uint8Array | string, length: number, host: string, port: number): void {
-    if (this.waitingBytes + length > this.maxQueuedBytes) {
+    if (this.#waitingBytes > 0 && this.#waitingBytes + length > this.maxQueuedBytes) {
       this.sendFailed(host, port, socketError(-constants.errno.ENOBUFS, 'send', host, port))
       return
     }
     const waiting: Waiting = { host, port }
     this.#waiting.add(waiting)
-    this.waitingBytes += length
-    const family = this.isIPv6 ? this.#wantedFamily : 4
-    lookup(host, { family }, (error, address) => {
-      this.waitingBytes -= length
+    this.#waitingBytes += length + OVERHEAD
+    lookup(host, this.isIPv6 ? this.#lookupOptions : { family: 4 }, (error, address) => {
+      this.#waitingBytes -= length + OVERHEAD
       if (!this.#waiting.delete(waiting)) return
       if (error === null) this.#sendTo(data, length, host, port, address)
       else this.sendFailed(host, port, error as SocketError)

@@ -28,6 +28,7 @@ export type UdpEventKind =
 /** The most that fits into one IPv4 datagram. */
 export const UDP_PAYLOAD_MAX = 65_507
 
+/** How a socket is bound, and what it may do. */
 export interface UdpSocketOptions {
   /** 0 lets the kernel choose. */
   readonly port: number
@@ -49,8 +50,9 @@ export interface UdpSocketOptions {
   readonly multicastLoopback?: boolean | undefined
   /** Name or address of the interface that multicast leaves by. Default: the system's choice. */
   readonly multicastInterface?: string | undefined
-  /** Sizes of the kernel's buffers in bytes. Default: the system's. */
+  /** Size of the kernel's buffer for what comes, in bytes. Default: the system's. */
   readonly receiveBufferSize?: number | undefined
+  /** Size of the kernel's buffer for what goes, in bytes. Default: the system's. */
   readonly sendBufferSize?: number | undefined
   /** Longer datagrams are neither sent nor received, but reported. Default 65,507. */
   readonly maxDatagramSize?: number | undefined
@@ -64,7 +66,8 @@ export interface UdpSocket {
   /** The bound address; `undefined` until `bound` was reported. */
   readonly address: SocketAddress | undefined
   /**
-   * Sends one datagram (a string as UTF-8). `host` may be a name, which is looked up each time.
+   * Sends one datagram (a string as UTF-8). `host` may be a name, which is looked up each time; on a
+   * socket for both families its IPv4 address is preferred, as there is no trying of several.
    * Not before `bound` and not after `close`.
    */
   send(data: Uint8Array | string, host: string, port: number): void
@@ -99,10 +102,13 @@ export type UdpSink = (events: readonly UdpEvent[]) => void
 export interface UdpMetrics {
   /** Sockets open now. */
   sockets: number
+  /** Datagrams received. */
   datagramsIn: number
+  /** And their bytes. */
   bytesIn: number
-  /** Taken by the kernel. */
+  /** Datagrams taken by the kernel. */
   datagramsOut: number
+  /** And their bytes. */
   bytesOut: number
   /** Calls of the sink. */
   batches: number
@@ -110,10 +116,13 @@ export interface UdpMetrics {
 
 /** A set of datagram sockets that report to one sink. */
 export interface UdpTransport {
+  /** Which implementation it is. */
   readonly name: 'native' | 'node'
+  /** Counters, kept up to date. */
   readonly metrics: Readonly<UdpMetrics>
   /** Starts reporting. Called once, before anything else. Keeps the process alive until `close`. */
   open(sink: UdpSink): void
+  /** Opens a socket; how that went is reported. */
   bind(options: UdpSocketOptions): UdpSocket
   /** Closes everything. No event is reported after this call. Resolves when every descriptor is closed. */
   close(): Promise<void>

@@ -5,7 +5,7 @@
  * Every constructor checks its arguments here, so that a mistake is reported where it was made.
  */
 import { argumentError, show } from '../support/errors.js'
-import type { Handler, HandlerResult, Handlers } from './handler.js'
+import type { ActionTree, Handler, HandlerResult, Handlers } from './handler.js'
 import { checkOrientation, Role, type Orientation } from './role.js'
 
 /** Identifies a process in its VM. Counts from 0; not used again while the VM lives. */
@@ -92,8 +92,16 @@ export class Yield<in S> extends Action<S> {
 }
 
 export class AtMetaLevel<in S> extends Action<S> {
-  constructor(readonly action: Action<S>) {
+  readonly action: Action<S>
+  /** What is to be done in the end, and how many levels out. */
+  readonly innermost: Action<S>
+  readonly levels: number
+
+  constructor(action: Action<S>) {
     super()
+    this.action = action
+    this.innermost = action instanceof AtMetaLevel ? action.innermost : action
+    this.levels = action instanceof AtMetaLevel ? action.levels + 1 : 1
   }
 }
 
@@ -147,11 +155,24 @@ export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint 
   return new DeleteEndpoint(name, reason)
 }
 
-function checkBoot(call: string, boot: unknown, options: unknown): void {
+/** @internal */
+export function checkBoot(
+  call: string,
+  boot: unknown,
+  options: unknown,
+  known: readonly string[] = ['name', 'parent'],
+): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
-  if (typeof options !== 'object' || options === null) throw argumentError(call, 'options', 'an object', options)
+  if (typeof options !== 'object' || options === null) {
+    throw argumentError(call, 'options', 'an object', options)
+  }
+  for (const key of Object.keys(options)) {
+    if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
+  }
   const { name, parent } = options as SpawnOptions<unknown>
-  if (name !== undefined && typeof name !== 'string') throw argumentError(call, 'options.name', 'a string', name)
+  if (name !== undefined && typeof name !== 'string') {
+    throw argumentError(call, 'options.name', 'a string', name)
+  }
   if (parent !== undefined && typeof parent !== 'function') {
     throw argumentError(call, 'options.parent', 'a function', parent)
   }
@@ -196,16 +217,31 @@ export function yieldTurn<S>(continuation: (state: S) => HandlerResult<S>): Yiel
   return new Yield(continuation)
 }
 
-/** The same action in the VM that contains this VM. */
-export function atMetaLevel<S>(action: Action<S>): AtMetaLevel<S> {
-  if (!(action instanceof Action)) throw argumentError('atMetaLevel', 'action', 'an action', action)
-  return new AtMetaLevel(action)
+/** The same action in the VM that contains this VM; or the same actions, of any tree. */
+export function atMetaLevel<S>(action: Action<S>): Action<S>
+export function atMetaLevel<S>(...actions: readonly ActionTree<S>[]): readonly Action<S>[]
+// Nearly always there is one, and an array of the arguments would cost as much as the rest.
+export function atMetaLevel(first?: ActionTree): Action | readonly Action[] {
+  if (first instanceof Action && arguments.length === 1) return new AtMetaLevel(first)
+  const actions: Action[] = []
+  // eslint-disable-next-line prefer-rest-params
+  collectActions('atMetaLevel', Array.from(arguments) as ActionTree[], actions)
+  return actions.map((action) => new AtMetaLevel(action))
+}
+
+function collectActions(call: string, tree: ActionTree, out: Action[]): void {
+  if (tree instanceof Action) out.push(tree)
+  else if (Array.isArray(tree)) for (const branch of tree as ActionTree[]) collectActions(call, branch, out)
+  else if (tree !== undefined && tree !== null && tree !== false) {
+    throw argumentError(call, 'action', 'an action, or arrays of them', tree)
+  }
 }
 
 /** An action in a few words, for errors. */
 export function describeAction(action: Action): string {
   if (action instanceof AtMetaLevel) return `atMetaLevel(${describeAction(action.action)})`
   if (action instanceof SendMessage) return `sendMessage(${show(action.body)})`
-  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint) return `${action.constructor.name}(${show(action.name)})`
+  if (action instanceof AddEndpoint || action instanceof DeleteEndpoint)
+    return `${action.constructor.name}(${show(action.name)})`
   return action.constructor.name
 }

@@ -6,10 +6,13 @@ import type { Process } from './process.js'
 import { Role, type Interest, type Orientation } from './role.js'
 
 type PresenceHandler = (topic: unknown, state: unknown, peer: Role) => HandlerResult<unknown>
-type AbsenceHandler = (topic: unknown, state: unknown, reason: unknown, peer: Role) => HandlerResult<unknown>
+type AbsenceHandler = (
+  topic: unknown,
+  state: unknown,
+  reason: unknown,
+  peer: Role,
+) => HandlerResult<unknown>
 type MessageHandler = (body: unknown, state: unknown) => HandlerResult<unknown>
-
-const ignore = (): undefined => undefined
 
 /* The fields that a message touches come first: they share a cache line. */
 export class Endpoint implements IndexEntry {
@@ -66,7 +69,7 @@ export class Endpoint implements IndexEntry {
   forget(): void {
     this.onPresence = undefined
     this.onAbsence = undefined
-    if (this.onMessage !== undefined) this.onMessage = ignore
+    this.onMessage = undefined
   }
 
   hasRole(role: Role): boolean {

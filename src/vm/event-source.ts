@@ -27,15 +27,17 @@ export type Release = () => void | Promise<void>
  */
 export class EventSource<out T> {
   declare protected readonly fires: () => T
+  /** For logs. */
   readonly name: string
   /** @internal */
   readonly activate: (sink: EventSink<never>) => Release | void
 
   constructor(name: string, activate: (sink: EventSink<T>) => Release | void) {
-    if (typeof name !== 'string') throw argumentError('EventSource', 'name', 'a string', name)
-    if (typeof activate !== 'function') throw argumentError('EventSource', 'activate', 'a function', activate)
+    if (typeof name !== 'string') throw argumentError('eventSource', 'name', 'a string', name)
+    if (typeof activate !== 'function')
+      throw argumentError('eventSource', 'activate', 'a function', activate)
     this.name = name
-    this.activate = activate as (sink: EventSink<never>) => Release | void
+    this.activate = activate
   }
 
   [inspect.custom](): string {

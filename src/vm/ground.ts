@@ -6,9 +6,8 @@
  * message each other for ever starve neither sockets nor timers.
  */
 import { log } from '../support/log.js'
-import { argumentError } from '../support/errors.js'
 import { AtomTable } from '../topic/index.js'
-import { Spawn, type Boot } from './action.js'
+import { checkBoot, Spawn, type Boot } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { EventSource, type Release } from './event-source.js'
 import { Vm, type Ground } from './vm.js'
@@ -16,9 +15,13 @@ import { Vm, type Ground } from './vm.js'
 /** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
 const SLICE = 20_000
 
+/** The longest interval that Node has, in milliseconds. */
+const INTERVAL_MAX = 0x7fffffff
+
 /** Slices after which `whenIdle` calls back although the VM never was idle. */
 const BUSY_SLICES_MAX = 4
 
+/** Options of `groundVm`. */
 export interface GroundVmOptions {
   /** Name of the first process, for logs. Default `main`. */
   readonly name?: string | undefined
@@ -46,10 +49,10 @@ interface Activation {
  *
  * @param boot makes the first transition of the first process
  * @returns a promise that resolves when nothing is queued and no event source is active
- * @throws TypeError when `boot` is not a function
+ * @throws TypeError when an argument is of the wrong type
  */
 export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): GroundVm {
-  if (typeof boot !== 'function') throw argumentError('groundVm', 'boot', 'a function', boot)
+  checkBoot('groundVm', boot, options, ['name'])
   const ground = new GroundLoop()
   const end = new Promise<void>((resolve, reject) => {
     ground.start(boot, options.name ?? 'main', resolve, reject)
@@ -74,11 +77,12 @@ class GroundLoop implements Ground {
   private running = false
   private resuming = false
   private busySlices = 0
+  private loopHeld: NodeJS.Timeout | undefined
   private ended = false
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
 
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the first process's state is its own business
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the state is the process's business
   start(boot: Boot<any>, name: string, resolve: () => void, reject: (error: unknown) => void): void {
     this.resolve = resolve
     this.reject = reject
@@ -105,6 +109,7 @@ class GroundLoop implements Ground {
     const active = this.activations.get(source)
     if (active === undefined) this.activate(source, endpoint)
     else active.subscribers.add(endpoint)
+    this.holdLoop()
   }
 
   uninstalled(endpoint: Endpoint): void {
@@ -113,6 +118,7 @@ class GroundLoop implements Ground {
     if (activation === undefined || !activation.subscribers.delete(endpoint)) return
     if (activation.subscribers.size > 0) return
     this.activations.delete(activation.source)
+    this.holdLoop()
     try {
       const released = activation.release?.()
       if (released instanceof Promise) this.awaitRelease(activation, released)
@@ -141,6 +147,7 @@ class GroundLoop implements Ground {
       if (typeof release === 'function') activation.release = release
     } catch (error) {
       this.activations.delete(source)
+      this.firings = this.firings.filter((firing) => firing.activation !== activation)
       throw error
     }
   }
@@ -169,11 +176,11 @@ class GroundLoop implements Ground {
       for (;;) {
         if (this.stopping !== undefined) this.quitAll(this.stopping.reason)
         if (this.firings.length > 0) this.deliverFirings()
-        if (this.vm.isIdle()) {
+        if (!this.vm.isIdle()) {
+          this.vm.runRound()
+        } else if (this.stopping === undefined && this.firings.length === 0) {
           if (this.idleCallbacks.length === 0) break
           this.callIdle()
-        } else {
-          this.vm.runRound()
         }
         if (this.work > limit) {
           if (++this.busySlices >= BUSY_SLICES_MAX) this.callIdle()
@@ -198,6 +205,7 @@ class GroundLoop implements Ground {
   private deliverFirings(): void {
     const firings = this.firings
     this.firings = []
+    this.work += firings.length
     for (const { activation, value } of firings) {
       const [owner] = activation.subscribers
       if (owner !== undefined) this.vm.deliver(owner.owner, [activation.source, value], 'publisher')
@@ -209,6 +217,7 @@ class GroundLoop implements Ground {
     const callbacks = this.idleCallbacks
     this.idleCallbacks = []
     for (const callback of callbacks) {
+      this.work++ // one that asks again and again must not starve the event loop
       try {
         callback()
       } catch (error) {
@@ -232,6 +241,17 @@ class GroundLoop implements Ground {
     if (this.activations.size > 0 || this.pending > 0 || this.releases.size > 0) return
     this.ended = true
     this.resolve()
+  }
+
+  /**
+   * Node's event loop goes on while there is something that may still happen: some sources, such as
+   * signals, don't hold it by themselves.
+   */
+  private holdLoop(): void {
+    const wanted = this.activations.size > 0
+    if (wanted === (this.loopHeld !== undefined)) return
+    clearInterval(this.loopHeld)
+    this.loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined
   }
 }
 

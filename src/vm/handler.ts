@@ -7,14 +7,16 @@ import { Action, SendMessage } from './action.js'
 import type { EndpointEvent, Role } from './role.js'
 
 /** Actions, nested to any depth. `undefined`, `null`, `false` and empty arrays are skipped. */
-// eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- handlers without a result are common
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- most actions fit any state
 export type ActionTree<S = any> = Action<S> | undefined | null | false | void | readonly ActionTree<S>[]
 
 /** A new state for the process, and actions. */
 export class Transition<S> {
   constructor(
+    /** The new state. */
     readonly state: S,
-    readonly actions: ActionTree<S>,
+    /** That they fit the state was checked where they were put together. */
+    readonly actions: ActionTree,
   ) {}
 }
 
@@ -26,7 +28,11 @@ export class Transition<S> {
  */
 export function transition<S>(state: S, ...actions: readonly ActionTree<S>[]): Transition<S>
 // Written with a first action, as an array of the rest costs on each call, and most calls have none.
-export function transition<S>(state: S, first?: ActionTree<S>, ...more: readonly ActionTree<S>[]): Transition<S> {
+export function transition<S>(
+  state: S,
+  first?: ActionTree<S>,
+  ...more: readonly ActionTree<S>[]
+): Transition<S> {
   return new Transition(state, more.length === 0 ? first : [first, ...more])
 }
 
@@ -37,14 +43,17 @@ export function transition<S>(state: S, first?: ActionTree<S>, ...more: readonly
 export type HandlerResult<S> = Transition<S> | ActionTree<S> | Promise<ActionTree<S>>
 
 /** One function for all events of an endpoint. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
 export type Handler<S = any> = (event: EndpointEvent, state: S) => HandlerResult<S>
 
 /** A function for each kind of event; what is left out is ignored. `M` is the type of the messages. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
 export interface Handlers<M = unknown, S = any> {
   /** A peer came. `topic` is where the two topics meet. */
   readonly onPresence?: ((topic: M, state: S, peer: Role) => HandlerResult<S>) | undefined
   /** A peer went. `reason` is undefined for an orderly end. */
   readonly onAbsence?: ((topic: M, state: S, reason: unknown, peer: Role) => HandlerResult<S>) | undefined
+  /** A message came. `body` is the message itself. */
   readonly onMessage?: ((body: M, state: S) => HandlerResult<S>) | undefined
 }
 
@@ -63,7 +72,9 @@ export function flatten(tree: unknown, out: Action[]): void {
   } else if (tree instanceof Action) {
     out.push(tree)
   } else if (tree !== undefined && tree !== null && tree !== false) {
-    throw new TypeError(`a handler must return actions, nested arrays of them or a transition; got ${strayValue(tree)}`)
+    throw new TypeError(
+      `a handler must return actions, nested arrays of them or a transition; got ${strayValue(tree)}`,
+    )
   }
 }
 

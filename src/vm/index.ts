@@ -15,7 +15,14 @@ export {
   type Pid,
   type SpawnOptions,
 } from './action.js'
-export { transition, Transition, type ActionTree, type Handler, type HandlerResult, type Handlers } from './handler.js'
+export {
+  transition,
+  Transition,
+  type ActionTree,
+  type Handler,
+  type HandlerResult,
+  type Handlers,
+} from './handler.js'
 export {
   role,
   Role,

@@ -7,7 +7,17 @@
  * inside at once, and outside when its turn comes.
  */
 import { mapKey } from '../topic/index.js'
-import { Action, AddEndpoint, AtMetaLevel, DeleteEndpoint, describeAction, Quit, SendMessage, Spawn, Yield } from './action.js'
+import {
+  Action,
+  AddEndpoint,
+  type AtMetaLevel,
+  DeleteEndpoint,
+  describeAction,
+  Quit,
+  SendMessage,
+  Spawn,
+  Yield,
+} from './action.js'
 import { Endpoint } from './endpoint.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
 import type { HandlerResult } from './handler.js'
@@ -40,6 +50,8 @@ export class Relayed extends Action {
       vm.climb(origin, actor)
     }
     origin.release()
+    // The VMs inside have no round in which to collect what became idle by that.
+    for (let inner = origin.vm; inner !== vm; inner = (inner.container as Process).vm) inner.collect()
   }
 
   /** To the next level out. To the VM here, the endpoint is one that `actor` has at the meta-level. */
@@ -47,7 +59,8 @@ export class Relayed extends Action {
     const { action, levels } = this
     const table = actor.metaTable(levels - 1)
     if (action instanceof Endpoint) table.set(action, action)
-    if (action instanceof DeleteMetaEndpoints) for (const endpoint of action.endpoints) table.delete(endpoint)
+    if (action instanceof DeleteMetaEndpoints)
+      for (const endpoint of action.endpoints) table.delete(endpoint)
     container.enqueue(new Relayed(action, this.origin, levels - 1))
   }
 }
@@ -66,20 +79,19 @@ export class DeleteMetaEndpoints {
  * @throws when there is no VM that far out, or when an endpoint is added under another role
  */
 export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>): void {
-  let levels = 0
-  let action: Action = outermost
-  let actor: Process = process
-  let target: Vm = vm
-  while (action instanceof AtMetaLevel) {
-    const { container } = target
-    if (container === undefined) {
-      throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
-    }
-    action = action.action as Action
-    actor = container
-    target = container.vm
-    levels++
+  const { levels, innermost } = outermost
+  if (levels > vm.depth) {
+    throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
   }
+  if (innermost instanceof SendMessage) {
+    // Nobody waits for it: the next level out performs what is left of the action.
+    ;(vm.container as Process).enqueue(outermost.action)
+    return
+  }
+  let actor = process
+  for (let i = 0; i < levels; i++) actor = actor.vm.container as Process
+  const target = actor.vm
+  const action: Action = innermost
   const relayed = register(target, process, action, actor, levels)
   if (relayed === undefined) return
   process.hold()
@@ -132,8 +144,6 @@ function performFor(
       actor.installed?.delete(endpoint)
       uninstallEndpoint(vm, endpoint, action.reason)
     }
-  } else if (action instanceof SendMessage) {
-    vm.deliver(actor, action.body, action.orientation)
   } else if (action instanceof Spawn) {
     vm.spawn(action, origin, actor)
   } else if (action instanceof Quit) {

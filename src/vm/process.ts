@@ -5,7 +5,7 @@
  */
 import { log } from '../support/log.js'
 import { mapKey } from '../topic/index.js'
-import { Quit, SendMessage, type Action, type Pid } from './action.js'
+import { Action, Quit, SendMessage, type Pid } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { flatten, Transition } from './handler.js'
 import type { Vm } from './vm.js'
@@ -13,9 +13,9 @@ import type { Vm } from './vm.js'
 /** Endpoints of a process at one level, by name. */
 export type EndpointTable = Map<unknown, Endpoint>
 
-/** Whether a tree is one message or nothing, as most are. */
+/** Whether a tree is one action or nothing, as most are. */
 function isSimple(tree: unknown): boolean {
-  return tree === undefined || tree instanceof SendMessage
+  return tree === undefined || tree instanceof Action
 }
 
 export class Process {
@@ -50,6 +50,7 @@ export class Process {
   }
 
   enqueue(action: Action): void {
+    if (!this.alive) return // what a dying process's handlers return is lost
     const { queue } = this
     if (queue === undefined) {
       this.queue = action
@@ -80,9 +81,13 @@ export class Process {
 
   private acceptAny(result: unknown): void {
     if (!this.alive) return
+    if (result instanceof Action) {
+      this.enqueue(result)
+      return
+    }
     if (result instanceof Transition && isSimple(result.actions)) {
       this.state = result.state
-      if (result.actions instanceof SendMessage) this.enqueue(result.actions)
+      if (result.actions instanceof Action) this.enqueue(result.actions)
       return
     }
     try {
@@ -150,11 +155,10 @@ export class Process {
   }
 
   private changePending(by: number): void {
-    for (let process: Process | undefined = this; process !== undefined; process = process.vm.container) {
-      process.pending += by
-      if (by < 0 && process.alive && process.isIdle()) process.vm.collectLater(process)
-    }
-    this.vm.ground.pending += by
+    this.pending += by
+    if (by < 0 && this.alive && this.isIdle()) this.vm.collectLater(this)
+    if (this.vm.container === undefined) this.vm.ground.pending += by
+    else this.vm.container.changePending(by)
   }
 
   /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */
@@ -168,6 +172,7 @@ export class Process {
 
   /** A handler failed: its process is to quit with the error, after what is queued already. */
   crash(error: unknown): void {
+    if (!this.alive) return
     this.enqueue(new Quit(undefined, error))
     log('error', `${this.describe()} failed`, { reason: error })
   }

@@ -13,8 +13,11 @@ export type Interest = 'participant' | 'observer' | 'everything'
 
 /** An orientation, a topic and an interest type. */
 export class Role {
+  /** Publisher or subscriber. */
   readonly orientation: Orientation
+  /** A message with wildcards in it. */
   readonly topic: unknown
+  /** Participant, observer or everything. */
   readonly interest: Interest
 
   constructor(orientation: Orientation, topic: unknown, interest: Interest = 'participant') {
@@ -23,6 +26,7 @@ export class Role {
     this.interest = interest
   }
 
+  /** `subscriber observer` */
   toString(): string {
     return `${this.orientation} ${this.interest}`
   }
@@ -34,7 +38,11 @@ export class Role {
  * @param interest default `participant`
  * @throws TypeError when an argument is not one of the words above
  */
-export function role(orientation: Orientation, topic: unknown = _, interest: Interest = 'participant'): Role {
+export function role(
+  orientation: Orientation,
+  topic: unknown = _,
+  interest: Interest = 'participant',
+): Role {
   checkOrientation('role', orientation)
   checkInterest('role', interest)
   return new Role(orientation, topic, interest)
@@ -59,22 +67,31 @@ export function hasLinearTopic(role: Role): boolean {
 
 /** A peer came: its orientation and interest, and the meeting of the two topics. */
 export interface PresenceEvent {
+  /** Tells the events apart. */
   readonly type: 'presence'
+  /** The peer's. */
   readonly role: Role
 }
 
 /** A peer went. `reason` is undefined for an orderly end. */
 export interface AbsenceEvent {
+  /** Tells the events apart. */
   readonly type: 'absence'
+  /** The peer's. */
   readonly role: Role
+  /** Why it went: what was given to `quit` or `deleteEndpoint`, or the exception. */
   readonly reason: unknown
 }
 
 /** A message came. The role has the orientation of the sending action; its topic is the body. */
 export interface MessageEvent {
+  /** Tells the events apart. */
   readonly type: 'message'
+  /** The orientation of the sending action, with the body as topic. */
   readonly role: Role
+  /** The message. */
   readonly body: unknown
 }
 
+/** What a handler of `addEndpoint` is given. */
 export type EndpointEvent = PresenceEvent | AbsenceEvent | MessageEvent

@@ -23,7 +23,7 @@ import {
 import { Endpoint } from './endpoint.js'
 import { DeleteMetaEndpoints, relay, Relayed } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
-import { Process } from './process.js'
+import { Process, type EndpointTable } from './process.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
@@ -47,6 +47,8 @@ export class Vm {
   readonly ground: Ground
   /** The process that this VM is in the VM around it; undefined for the ground VM. */
   readonly container: Process | undefined
+  /** How many VMs there are around this one. */
+  readonly depth: number
   readonly publishers: RoutingIndex<Endpoint>
   readonly subscribers: RoutingIndex<Endpoint>
   readonly processes = new Map<Pid, Process>()
@@ -61,6 +63,7 @@ export class Vm {
   constructor(ground: Ground, container?: Process) {
     this.ground = ground
     this.container = container
+    this.depth = container === undefined ? 0 : container.vm.depth + 1
     this.publishers = new RoutingIndex(ground.atoms)
     this.subscribers = new RoutingIndex(ground.atoms)
   }
@@ -68,6 +71,11 @@ export class Vm {
   /** Whether no process has anything queued. */
   isIdle(): boolean {
     return this.queued === 0
+  }
+
+  /** Whether a round would do anything. */
+  needsRound(): boolean {
+    return this.queued > 0 || this.collectable.length > 0
   }
 
   schedule(process: Process): void {
@@ -105,7 +113,7 @@ export class Vm {
     const { queue } = process
     process.queue = undefined
     try {
-      if (process.inner !== undefined) process.inner.runRound()
+      if (process.inner?.needsRound() === true) process.inner.runRound()
       if (Array.isArray(queue)) {
         this.ground.work += queue.length
         for (let i = 0; i < queue.length && process.alive; i++) this.perform(process, queue[i])
@@ -127,6 +135,8 @@ export class Vm {
   private perform(process: Process, action: Action): void {
     if (action instanceof SendMessage) {
       this.deliver(process, action.body, action.orientation)
+    } else if (action instanceof AtMetaLevel) {
+      relay(this, process, action)
     } else if (action instanceof Relayed) {
       action.perform(this, process)
     } else if (action instanceof AddEndpoint) {
@@ -139,8 +149,6 @@ export class Vm {
       this.quit(action.pid === undefined ? process : this.processes.get(action.pid), action.reason)
     } else if (action instanceof Yield) {
       this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
-    } else if (action instanceof AtMetaLevel) {
-      relay(this, process, action)
     }
   }
 
@@ -169,7 +177,7 @@ export class Vm {
   private hear(endpoint: Endpoint, body: unknown): void {
     const target = endpoint.target
     const handler = endpoint.onMessage
-    if (handler === undefined) return // taken away while the message was being delivered
+    if (handler === undefined) return // taken away while the message was on its way
     let result: unknown
     try {
       result = handler(body, target.state)
@@ -215,7 +223,7 @@ export class Vm {
   }
 
   private addEndpoint(process: Process, { name, role, handlers }: AddEndpoint<unknown>): void {
-    const table = (process.endpoints ??= new Map())
+    const table: EndpointTable = (process.endpoints ??= new Map<unknown, Endpoint>())
     const key = mapKey(name)
     const existing = table.get(key)
     if (existing !== undefined) {
@@ -232,7 +240,8 @@ export class Vm {
     if (!endpoint.hasRole(role)) {
       throw new Error(
         `endpoint ${show(endpoint.name)} is already a ${endpoint.orientation} ${endpoint.interest} of ` +
-          `${show(endpoint.topic)}; it can't be added as a ${role.orientation} ${role.interest} of ${show(role.topic)}`,
+          `${show(endpoint.topic)}; it can't be added as a ${role.orientation} ${role.interest} of ` +
+          show(role.topic),
       )
     }
     endpoint.setHandlers(handlers)
@@ -273,6 +282,7 @@ export class Vm {
   private boot(child: Process, action: Spawn<unknown>): void {
     if (child.inner !== undefined) {
       this.processes.set(child.pid, child)
+      if (logs('debug')) log('debug', `${child.describe()} starting`)
       child.inner.spawn(new Spawn(action.boot, action.name, undefined, false))
       this.schedule(child)
       return
@@ -295,12 +305,15 @@ export class Vm {
     process.end()
     this.processes.delete(process.pid)
     const { endpoints, installed, metaEndpoints } = process
-    if (endpoints !== undefined) for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
+    if (endpoints !== undefined)
+      for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
     if (installed !== undefined) for (const endpoint of installed) uninstallEndpoint(this, endpoint, reason)
     metaEndpoints?.forEach((table, i) => {
       if (table.size === 0) return
       for (const endpoint of table.values()) endpoint.forget()
-      this.container?.enqueue(new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1))
+      this.container?.enqueue(
+        new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1),
+      )
     })
   }
 
@@ -315,8 +328,8 @@ export class Vm {
     this.collectable.push(process)
   }
 
-  /** Silently drops the processes to which nothing can happen any more. */
-  private collect(): void {
+  /** Silently drops the processes to which nothing can happen any more. At the end of a round. */
+  collect(): void {
     const candidates = this.collectable
     this.collectable = []
     for (const process of candidates) {
@@ -331,6 +344,8 @@ export class Vm {
   path(): string {
     if (this.container === undefined) return 'ground'
     const outer = this.container.vm
-    return outer.container === undefined ? String(this.container.pid) : `${outer.path()}.${this.container.pid}`
+    return outer.container === undefined
+      ? String(this.container.pid)
+      : `${outer.path()}.${this.container.pid}`
   }
 }

@@ -31,6 +31,8 @@ export class Outside {
   private readonly expected: readonly string[]
   private readonly resources = new Set<{ destroy(): void }>()
   private caused = 0
+  /** A line didn't come: the test has failed, and waits no more. */
+  private late = false
 
   constructor(stage: Stage, port: number, expected: readonly string[]) {
     this.stage = stage
@@ -47,7 +49,10 @@ export class Outside {
   /** Waits until the trace has so many lines. */
   async grown(target: number): Promise<void> {
     const deadline = Date.now() + PATIENCE
-    while (this.stage.lines.length < target && Date.now() < deadline) await sleep(2)
+    while (this.stage.lines.length < target && !this.late) {
+      await sleep(2)
+      this.late = Date.now() > deadline
+    }
     await sleep(GRACE)
   }
 

@@ -1,0 +1,62 @@
+/** Options of the TCP drivers: what is refused, and in which words. */
+import './tcp-program.js'
+import t from 'tap'
+import { tcp, tcpBare } from 'marketplace-native'
+
+type Make = (options: unknown) => unknown
+
+const makers: readonly [string, Make][] = [
+  ['tcpBare', tcpBare as Make],
+  ['tcp', tcp as Make],
+]
+
+const numbers = ['backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes', 'highWaterMark']
+
+const wrong: readonly [Record<string, unknown>, string][] = [
+  [{ hots: 'localhost' }, "options must be made of transport, host, *; got 'hots'"],
+  [{ transport: 'udp' }, "options.transport must be 'native', 'node' or 'auto'; got 'udp'"],
+  [{ transport: null }, "options.transport must be 'native', 'node' or 'auto'; got null"],
+  [{ host: 5 }, 'options.host must be a string; got 5'],
+  [{ onTransport: 'x' }, "options.onTransport must be a function; got 'x'"],
+  ...numbers.flatMap((name): [Record<string, unknown>, string][] => [
+    [{ [name]: -1 }, `options.${name} must be a non-negative integer; got -1`],
+    [{ [name]: 1.5 }, `options.${name} must be a non-negative integer; got 1.5`],
+    [{ [name]: '5' }, `options.${name} must be a non-negative integer; got '5'`],
+    [{ [name]: Infinity }, `options.${name} must be a non-negative integer; got Infinity`],
+  ]),
+]
+
+/** A text with `*` for whatever. */
+const like = (text: string): RegExp =>
+  new RegExp(`^${text.split('*').map((part) => part.replace(/[.()]/g, '\\$&')).join('.*')}$`)
+
+for (const [name, make] of makers) {
+  t.test(`${name}: wrong options are told`, async (t) => {
+    for (const [options, message] of wrong) {
+      t.throws(() => make(options), {
+        name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', message: like(`${name}: ${message}`),
+      }, message)
+    }
+    t.throws(() => make(5), { message: `${name}: options must be an object; got 5` }, {
+      todo: name === 'tcp' && 'a number passes for no options',
+    })
+    t.throws(() => make(null), { message: `${name}: options must be an object; got null` }, {
+      todo: 'null is destructured before it is checked',
+    })
+  })
+
+  t.test(`${name}: right options are taken, undefined is the default`, async (t) => {
+    const names = [...numbers, 'transport', 'host', 'onTransport']
+    t.doesNotThrow(() => make(Object.fromEntries(names.map((key) => [key, undefined]))))
+    t.doesNotThrow(() => make(undefined))
+    t.doesNotThrow(() => make(Object.fromEntries(numbers.map((key) => [key, 0]))))
+  })
+}
+
+t.test('maxLineLength belongs to tcp, and is checked like the others', async (t) => {
+  t.throws(() => tcpBare({ maxLineLength: 5 } as object), TypeError)
+  t.doesNotThrow(() => tcp({ maxLineLength: 5 }))
+  for (const maxLineLength of ['5', -1, NaN] as number[]) {
+    t.throws(() => tcp({ maxLineLength }), TypeError, { todo: 'maxLineLength is not checked' })
+  }
+})

@@ -1,0 +1,395 @@
+// The datagram engine by itself: slots and places, batches, truncation, a full kernel, close.
+#include "../../native/engine/udp.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+
+#include "../../native/engine/socket.h"
+#include "harness.h"
+
+namespace marketplace::test {
+
+namespace {
+
+using engine::UdpEngine;
+using engine::UdpEvent;
+using engine::UdpRecord;
+using engine::UdpSocketOptions;
+
+// What the kernel is made to answer: so many datagrams are taken, then this errno comes.
+int take_before_refusal = 0;
+int refusal = 0;
+int send_calls = 0;
+
+int send_as_told(int socket, mmsghdr* messages, unsigned count, int flags) {
+  send_calls++;
+  if (refusal == 0) return ::sendmmsg(socket, messages, count, flags);
+  if (take_before_refusal == 0) {
+    errno = refusal;
+    return -1;
+  }
+  const unsigned most = std::min(count, static_cast<unsigned>(take_before_refusal));
+  take_before_refusal -= static_cast<int>(most);
+  return ::sendmmsg(socket, messages, most, flags);
+}
+
+Address loopback(uint16_t port, const char* text = "127.0.0.1") {
+  Address address;
+  CHECK_EQUAL(Address::parse(text, port, address), 0);
+  return address;
+}
+
+// Drives one engine as a program would.
+class UdpHost {
+ public:
+  explicit UdpHost(uint32_t slab_size = 512 * 1024, uint32_t records_max = 2048)
+      : engine(UdpEngine::Options{records_max, send_as_told}), slab_size_(slab_size) {
+    refusal = 0;
+    take_before_refusal = 0;
+    send_calls = 0;
+    CHECK_EQUAL(engine.open(), 0);
+    for (int i = 0; i < 4; i++) add_slab();
+  }
+
+  uint32_t bind(const UdpSocketOptions& options = {}, const char* address = "127.0.0.1") {
+    const int32_t id = engine.bind(loopback(0, address), options);
+    CHECK(id > 0);
+    return static_cast<uint32_t>(id);
+  }
+
+  uint16_t port(uint32_t id) {
+    Address address;
+    CHECK_EQUAL(engine.address(id, address), 0);
+    return address.port();
+  }
+
+  void send(uint32_t id, std::string data, const Address& to) {
+    // Has to stay where it is until the flush.
+    sent_.push_back(std::move(data));
+    const std::string& kept = sent_.back();
+    engine.send(id, reinterpret_cast<const uint8_t*>(kept.data()), kept.size(), to);
+  }
+
+  bool step(int timeout_ms) {
+    pollfd wait{engine.descriptor(), POLLIN, 0};
+    if (engine.records().empty() && ::poll(&wait, 1, timeout_ms) == 0) return false;
+    CHECK_EQUAL(engine.turn(), 0);
+    take();
+    engine.flush();
+    return true;
+  }
+
+  void take() {
+    const std::vector<UdpRecord> records = std::move(engine.records());
+    engine.records().clear();
+    for (const UdpRecord& record : records) {
+      log.push_back(record);
+      if (record.event == UdpEvent::datagram) {
+        const uint8_t* slab = slabs_[static_cast<size_t>(record.a)].get();
+        CHECK(slab != nullptr);
+        CHECK_EQUAL(record.offset % 8, 0);
+        received.emplace_back(reinterpret_cast<const char*>(slab + record.offset),
+                              static_cast<size_t>(record.length));
+      }
+      if (record.event == UdpEvent::slab_retired) {
+        // Freed, as it may be by a garbage collector: a late write into it would be seen.
+        slabs_[static_cast<size_t>(record.id)].reset();
+        if (lend) add_slab();
+      }
+    }
+  }
+
+  void until(const std::function<bool()>& done) {
+    const int64_t deadline_ms = engine::monotonic_ms() + patience_ms;
+    engine.flush();
+    while (!done()) {
+      CHECK(engine::monotonic_ms() < deadline_ms);
+      step(10);
+    }
+  }
+
+  int count(UdpEvent event) const {
+    return static_cast<int>(std::count_if(
+        log.begin(), log.end(), [&](const UdpRecord& record) { return record.event == event; }));
+  }
+
+  const UdpRecord& last(UdpEvent event) const {
+    const auto found = std::find_if(log.rbegin(), log.rend(),
+                                    [&](const UdpRecord& record) { return record.event == event; });
+    CHECK(found != log.rend());
+    return *found;
+  }
+
+  void add_slab() {
+    slabs_.push_back(std::make_unique<uint8_t[]>(slab_size_));
+    engine.pool().add(static_cast<uint32_t>(slabs_.size() - 1), slabs_.back().get(), slab_size_);
+  }
+
+  UdpEngine engine;
+  std::vector<UdpRecord> log;
+  std::vector<std::string> received;
+  // Whether slabs are replaced when they are used up.
+  bool lend = true;
+
+ private:
+  uint32_t slab_size_;
+  std::deque<std::string> sent_;
+  // Each one an allocation of its own, so that the sanitizer sees what is out of bounds.
+  std::vector<std::unique_ptr<uint8_t[]>> slabs_;
+};
+
+}  // namespace
+
+TEST("datagrams of all sizes arrive whole, in order, with their sender") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  std::vector<std::string> sent;
+  for (uint32_t round = 0; round < 200; round++) {
+    // Mostly small, so that the slots shrink, then some that do not fit in.
+    const uint32_t most = round % 10 == 9 ? 65'508 : 300;
+    // No more than the kernel's buffer holds.
+    const uint32_t burst = round % 10 == 9 ? 2 : 20;
+    const size_t first = sent.size();
+    for (uint32_t i = 0; i < burst; i++) sent.push_back(pattern(random_below(most), round + i));
+    for (size_t i = first; i < sent.size(); i++) host.send(a, sent[i], loopback(host.port(b)));
+    host.until([&] { return host.received.size() == sent.size(); });
+  }
+  CHECK(host.received == sent);
+  CHECK_EQUAL(host.count(UdpEvent::send_failed), 0);
+  CHECK_EQUAL(host.engine.counters().datagrams_out, sent.size());
+  const UdpRecord& record = host.last(UdpEvent::datagram);
+  CHECK_EQUAL(record.id, b);
+  CHECK_EQUAL(record.port_and_family, host.port(a) | 4 << 16);
+  CHECK_EQUAL(record.words[0], 0x7f000001);
+}
+
+TEST("many datagrams of one turn take few system calls") {
+  UdpHost host;
+  UdpSocketOptions options;
+  options.receive_buffer = 1024 * 1024;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind(options);
+  const std::string data = "datagram";
+  for (int i = 0; i < 96; i++) host.send(a, data, loopback(host.port(b)));
+  host.engine.flush();
+  CHECK_EQUAL(send_calls, 3);
+  CHECK(host.step(1000));
+  CHECK_EQUAL(host.received.size(), 96);
+}
+
+TEST("many long datagrams at once are put together in the spare slabs") {
+  UdpHost host(128 * 1024);
+  UdpSocketOptions options;
+  options.receive_buffer = 8 * 1024 * 1024;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind(options);
+  std::vector<std::string> sent;
+  for (uint32_t i = 0; i < 40; i++) sent.push_back(pattern(40'000 + random_below(25'000), i));
+  for (uint32_t i = 0; i < 40; i++) {
+    host.send(a, sent[i], loopback(host.port(b)));
+    host.engine.flush();
+    // The kernel's buffer may be limited to less.
+    if (i % 4 == 3) host.until([&] { return host.received.size() > i; });
+  }
+  CHECK(host.received == sent);
+}
+
+TEST("receiving stops without slabs, and goes on when there are some") {
+  UdpHost host(64 * 1024);
+  host.lend = false;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  const std::string data = pattern(20'000, 1);
+  for (int i = 0; i < 8; i++) host.send(a, data, loopback(host.port(b)));
+  host.until([&] { return host.count(UdpEvent::slabs_short) > 0; });
+  const size_t before = host.received.size();
+  CHECK(before < 8);
+  host.lend = true;
+  for (int i = 0; i < 4; i++) host.add_slab();
+  host.until([&] { return host.received.size() == 8; });
+  for (const std::string& got : host.received) CHECK(got == data);
+}
+
+TEST("what is longer than the limit is reported with its length, and dropped") {
+  UdpHost host;
+  UdpSocketOptions options;
+  options.datagram_max = 100;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind(options);
+  const std::string right = pattern(100, 1);
+  const std::string wrong = pattern(5000, 2);
+  host.send(a, wrong, loopback(host.port(b)));
+  host.send(a, right, loopback(host.port(b)));
+  host.until([&] { return host.received.size() == 1; });
+  CHECK(host.received[0] == right);
+  CHECK_EQUAL(host.count(UdpEvent::truncated), 1);
+  CHECK_EQUAL(host.last(UdpEvent::truncated).length, 5000);
+  CHECK_EQUAL(host.last(UdpEvent::truncated).port_and_family & 0xffff, host.port(a));
+}
+
+TEST("one datagram that cannot be sent does not stop those around it") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  const std::string right = "right";
+  const std::string wrong = pattern(65'508, 1);
+  const Address to = loopback(host.port(b));
+  for (int i = 0; i < 3; i++) {
+    host.send(a, right, to);
+    host.send(a, wrong, to);
+  }
+  // Broadcast without permission.
+  host.send(a, right, loopback(9, "255.255.255.255"));
+  host.send(a, right, to);
+  host.until([&] { return host.received.size() == 4; });
+  CHECK_EQUAL(host.count(UdpEvent::send_failed), 4);
+  CHECK_EQUAL(host.last(UdpEvent::send_failed).a, -EACCES);
+  CHECK_EQUAL(host.last(UdpEvent::send_failed).words[0], -1);
+}
+
+TEST("what a full kernel does not take waits, in order, and goes out later") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  const Address to = loopback(host.port(b));
+  refusal = EAGAIN;
+  take_before_refusal = 5;
+  for (int i = 0; i < 20; i++) {
+    const std::string data = std::to_string(i);
+    host.send(a, data, to);
+    host.engine.flush();
+  }
+  for (int i = 0; i < 5; i++) host.step(0);
+  CHECK_EQUAL(host.received.size(), 5);
+  take_before_refusal = 7;
+  host.until([&] { return host.received.size() == 12; });
+  refusal = 0;
+  host.until([&] { return host.received.size() == 20; });
+  for (int i = 0; i < 20; i++) CHECK(host.received[static_cast<size_t>(i)] == std::to_string(i));
+  // Nothing waits any more, so that the loop may sleep.
+  host.engine.flush();
+  CHECK(!host.step(20));
+}
+
+TEST("the queue is bounded, also for empty datagrams") {
+  UdpHost host;
+  UdpSocketOptions options;
+  options.queue_max = 10'000;
+  const uint32_t a = host.bind(options);
+  const Address to = loopback(host.port(a));
+  refusal = EAGAIN;
+  const std::string data = pattern(1000, 1);
+  for (int i = 0; i < 15; i++) host.send(a, data, to);
+  for (int i = 0; i < 1000; i++) host.send(a, "", to);
+  host.engine.flush();
+  host.take();
+  CHECK(host.count(UdpEvent::send_failed) > 900);
+  CHECK_EQUAL(host.last(UdpEvent::send_failed).a, -ENOBUFS);
+}
+
+TEST("close sends what was given before, frees the port, and says what could not be sent") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  const uint16_t port = host.port(a);
+  const Address to = loopback(host.port(b));
+  host.send(a, "last words", to);
+  host.engine.close(a);
+  host.engine.flush();
+  CHECK(host.engine.bind(loopback(port), {}) > 0);
+  host.until([&] { return host.received.size() == 1; });
+  CHECK_EQUAL(host.count(UdpEvent::closed), 1);
+  refusal = EAGAIN;
+  host.send(b, "one", to);
+  host.send(b, "two", to);
+  host.engine.close(b);
+  host.engine.close(b);
+  host.engine.flush();
+  host.send(b, "too late", to);
+  host.engine.flush();
+  host.take();
+  CHECK_EQUAL(host.count(UdpEvent::send_failed), 2);
+  CHECK_EQUAL(host.last(UdpEvent::send_failed).a, -ECANCELED);
+  CHECK_EQUAL(host.count(UdpEvent::closed), 2);
+  CHECK(host.log.back().event == UdpEvent::closed);
+  CHECK_EQUAL(host.engine.socket_count(), 1);
+}
+
+TEST("a socket for both families shows IPv4 peers as IPv4, and sends to them") {
+  UdpHost host;
+  const int32_t both = host.engine.bind(loopback(0, "::"), {});
+  if (both == -EAFNOSUPPORT || both == -EADDRNOTAVAIL) return;
+  CHECK(both > 0);
+  const uint32_t a = static_cast<uint32_t>(both);
+  const uint32_t b = host.bind();
+  host.send(b, "to both", loopback(host.port(a)));
+  host.until([&] { return host.received.size() == 1; });
+  CHECK_EQUAL(host.last(UdpEvent::datagram).port_and_family, host.port(b) | 4 << 16);
+  CHECK_EQUAL(host.last(UdpEvent::datagram).words[0], 0x7f000001);
+  CHECK_EQUAL(host.last(UdpEvent::datagram).words[3], 0);
+  host.send(a, "to IPv4", loopback(host.port(b)));
+  host.send(a, "to IPv6", loopback(host.port(a), "::1"));
+  host.until([&] { return host.received.size() == 3; });
+  CHECK_EQUAL(host.count(UdpEvent::send_failed), 0);
+}
+
+TEST("failures to bind are negative errno, and leave nothing open") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  CHECK_EQUAL(host.engine.bind(loopback(host.port(a)), {}), -EADDRINUSE);
+  CHECK_EQUAL(host.engine.bind(loopback(0, "192.0.2.77"), {}), -EADDRNOTAVAIL);
+  CHECK_EQUAL(host.engine.membership(a, loopback(0), "", true), -EINVAL);
+  CHECK_EQUAL(host.engine.membership(99, loopback(0), "", true), -EBADF);
+  CHECK_EQUAL(host.engine.socket_count(), 1);
+}
+
+TEST("the options of a socket reach the kernel") {
+  UdpSocketOptions options;
+  options.reuse_address = 1;
+  options.broadcast = 1;
+  options.ttl = 7;
+  options.multicast_ttl = 0;
+  options.multicast_loopback = 0;
+  options.receive_buffer = 20'000;
+  options.send_buffer = 30'000;
+  Descriptor socket;
+  CHECK_EQUAL(engine::open_udp_socket(loopback(0), options, socket), 0);
+  const auto get = [&](int level, int option) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    CHECK_EQUAL(::getsockopt(socket.get(), level, option, &value, &length), 0);
+    return value;
+  };
+  CHECK_EQUAL(get(SOL_SOCKET, SO_REUSEADDR), 1);
+  CHECK_EQUAL(get(SOL_SOCKET, SO_BROADCAST), 1);
+  // The kernel doubles them, for its own bookkeeping.
+  CHECK_EQUAL(get(SOL_SOCKET, SO_RCVBUF), 40'000);
+  CHECK_EQUAL(get(SOL_SOCKET, SO_SNDBUF), 60'000);
+  CHECK_EQUAL(get(IPPROTO_IP, IP_TTL), 7);
+  CHECK_EQUAL(get(IPPROTO_IP, IP_MULTICAST_TTL), 0);
+  CHECK_EQUAL(get(IPPROTO_IP, IP_MULTICAST_LOOP), 0);
+}
+
+TEST("a turn keeps its limit of records and serves every socket") {
+  UdpHost host(512 * 1024, 64);
+  const uint32_t sender = host.bind();
+  std::vector<uint32_t> sockets;
+  for (int i = 0; i < 20; i++) sockets.push_back(host.bind());
+  for (int i = 0; i < 40; i++) {
+    for (const uint32_t id : sockets) host.send(sender, "x", loopback(host.port(id)));
+    host.engine.flush();
+  }
+  size_t before = 0;
+  while (host.step(0)) {
+    CHECK(host.received.size() - before < 64 + UdpEngine::batch_max);
+    before = host.received.size();
+  }
+  CHECK_EQUAL(host.received.size(), 800);
+}
+
+}  // namespace marketplace::test

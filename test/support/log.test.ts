@@ -1,0 +1,121 @@
+/** The log: levels, the diagnostics channel, and that logging never throws. */
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const LOG = new URL('../../src/support/log.js', import.meta.url).href
+const LEVELS = ['debug', 'info', 'warning', 'error', 'fatal'] as const
+
+interface Output {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a program in which `log` and `logs` are there. `level` undefined: the variable isn't set. */
+function withLog(level: string | undefined, program: string): Output {
+  const { MARKETPLACE_LOG: _level, NODE_OPTIONS: _options, ...env } = process.env
+  const source = `import { log, logs, LOG_CHANNEL } from ${JSON.stringify(LOG)}\n${program}`
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+    env: level === undefined ? env : { ...env, MARKETPLACE_LOG: level },
+    encoding: 'utf8',
+    cwd: fileURLToPath(new URL('.', import.meta.url)),
+  })
+  return { code: status, stdout, stderr }
+}
+
+const EACH = `
+  for (const level of ${JSON.stringify(LEVELS)}) {
+    log(level, 'text')
+    console.log(level, logs(level))
+  }`
+
+t.test('levels: what is printed, and what logs() says', async (t) => {
+  const cases: readonly (readonly [string | undefined, number])[] = [
+    [undefined, 2], ['', 2], ['debug', 0], ['info', 1], ['WARNING', 2], ['error', 3], ['fatal', 4],
+    ['off', 5],
+  ]
+  for (const [level, first] of cases) {
+    const { code, stdout, stderr } = withLog(level, EACH)
+    t.equal(code, 0)
+    const printed = LEVELS.slice(first).map((name) => `marketplace ${name}: text\n`)
+    t.same(stderr, printed.join(''), level ?? 'unset')
+    t.same(stdout, LEVELS.map((name, i) => `${name} ${String(i >= first)}\n`).join(''), level ?? 'unset')
+  }
+})
+
+t.test('an unknown level: a warning that says which there are, and the default', async (t) => {
+  const { code, stderr } = withLog('loud', EACH)
+  t.equal(code, 0)
+  t.match(stderr, /LOG must be one of debug, info, warning, error, fatal, off; got 'loud'; using warning/)
+  t.match(stderr, /marketplace warning: text/)
+  t.notMatch(stderr, /marketplace info/)
+  const warned = withLog('constructor', EACH).stderr.includes("got 'constructor'; using warning")
+  t.ok(warned, 'no property of Object')
+})
+
+t.test('fields are printed after the text; what is undefined is left out', async (t) => {
+  const fields = "{ pid: 3, name: undefined, reason: new Map([[1, 'x']]) }"
+  const { stderr } = withLog('info', `log('info', 'text', ${fields})`)
+  t.equal(stderr, "marketplace info: text pid=3 reason=Map(1) { 1 => 'x' }\n")
+})
+
+t.test('a deep field stays on one line', async (t) => {
+  const { stderr } = withLog('info', "log('info', 'text', { deep: { a: { b: { c: { d: 1 } } } } })")
+  t.equal(stderr.split('\n').length, 2, 'one line')
+})
+
+t.test('values that cannot be inspected do no harm', async (t) => {
+  const { code, stderr } = withLog('info', `
+    import { inspect } from 'node:util'
+    const evil = { [inspect.custom]() { throw new Error('no') } }
+    const { proxy, revoke } = Proxy.revocable({}, {})
+    revoke()
+    log('error', 'text', { evil, inner: { evil }, proxy, f: Object.assign(() => 1, evil) })
+  `)
+  t.equal(code, 0)
+  t.match(stderr, /^marketplace error: text evil=<uninspectable object> inner=<uninspectable object>/)
+  t.match(stderr, /f=<uninspectable function>\n$/)
+})
+
+t.test('with a subscriber on the channel nothing is printed; it gets the record', async (t) => {
+  const { stdout, stderr } = withLog('info', `
+    import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+    const listener = ({ time, ...record }, name) => {
+      console.log(JSON.stringify([name, typeof time, Math.abs(Date.now() - time) < 5000, record]))
+    }
+    console.log(LOG_CHANNEL)
+    subscribe('marketplace:log', listener)
+    log('info', 'text', { pid: 3 })
+    log('warning', 'bare')
+    log('debug', 'below the level')
+    unsubscribe('marketplace:log', listener)
+    log('info', 'printed again')
+  `)
+  t.same(stdout.trim().split('\n'), [
+    'marketplace:log',
+    '["marketplace:log","number",true,{"level":"info","message":"text","fields":{"pid":3}}]',
+    '["marketplace:log","number",true,{"level":"warning","message":"bare","fields":{}}]',
+  ])
+  t.equal(stderr, 'marketplace info: printed again\n')
+})
+
+t.test('a subscriber that throws does not make log() throw', async (t) => {
+  const { stdout } = withLog('info', `
+    import { subscribe } from 'node:diagnostics_channel'
+    process.on('uncaughtException', (error) => console.log('uncaught', error.message))
+    subscribe('marketplace:log', () => { throw new Error('listener') })
+    log('info', 'text')
+    console.log('goes on')
+  `)
+  t.same(stdout.trim().split('\n'), ['goes on', 'uncaught listener'])
+})
+
+t.test('off: nothing reaches the channel either', async (t) => {
+  const { stdout, stderr } = withLog('off', `
+    import { subscribe } from 'node:diagnostics_channel'
+    subscribe('marketplace:log', () => console.log('record'))
+    log('fatal', 'text')
+  `)
+  t.equal(stdout + stderr, '')
+})

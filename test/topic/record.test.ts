@@ -1,0 +1,152 @@
+/** Records, wildcards, and what counts as one value. */
+import fc from 'fast-check'
+import { inspect } from 'node:util'
+import t from 'tap'
+import { _, defineRecord, meet, NO_MEETING, wild, Wildcard } from 'marketplace-native'
+import { equal, mapKey, snapshot } from '../../src/topic/index.js'
+import { structuralKey } from '../../src/topic/value.js'
+import { defineRecord as uncheckedDefine } from '../vm/unchecked.js'
+import { message, topic } from './arbitraries.js'
+
+const point = defineRecord('record-test-point', ['x', 'y']).of<[x: number, y: number]>()
+
+t.test('fields, label, and the test for the type', async (t) => {
+  const p = point(1, 2)
+  t.equal(p.x, 1)
+  t.equal(p.y, 2)
+  t.equal(point.label, 'record-test-point')
+  t.same(point.fields, ['x', 'y'])
+  t.ok(Object.isFrozen(point.fields))
+  t.equal(point.name, 'record-test-point')
+  t.ok(point.is(p))
+  t.ok(point.is(point(_, _)))
+  for (const no of [undefined, null, 1, {}, [1, 2], { x: 1, y: 2 }]) t.notOk(point.is(no))
+  t.notOk(Reflect.set(p, 'x', 5), 'fields are read-only')
+  t.equal(p.x, 1)
+})
+
+interface AnyMaker {
+  (...args: unknown[]): object
+  is(value: unknown): boolean
+}
+
+t.test('records of every arity', async (t) => {
+  for (let arity = 0; arity <= 9; arity++) {
+    const fields = Array.from({ length: arity }, (_value, i) => `f${i}`)
+    const make: AnyMaker = uncheckedDefine('record-test-arity', fields)
+    const values = fields.map((_name, i) => i * 10)
+    const record = make(...values)
+    t.same(fields.map((name) => (record as Record<string, unknown>)[name]), values)
+    t.ok(make.is(record))
+    t.ok(equal(record, make(...values)))
+    t.equal(inspect(record), `record-test-arity(${values.join(', ')})`)
+    if (arity > 0) t.notOk(equal(record, make(...values.with(arity - 1, 'other' as never))))
+    for (const wrong of [arity + 1, arity - 1].filter((n) => n >= 0)) {
+      const s = arity === 1 ? '' : 's'
+      t.throws(() => make(...new Array<number>(wrong).fill(0)), {
+        name: 'TypeError',
+        message: `record-test-arity: expected ${arity} field${s}; got ${wrong}`,
+      })
+    }
+  }
+})
+
+t.test('records are equal by label and values, whatever the field names', async (t) => {
+  const again = defineRecord('record-test-point', ['east', 'north'])
+  t.ok(equal(point(1, 2), again(1, 2)))
+  t.ok(again.is(point(1, 2)))
+  t.not(meet(point(1, _), again(_, 2)), NO_MEETING)
+  const other = defineRecord('record-test-other', ['x', 'y'])
+  t.notOk(equal(point(1, 2), other(1, 2)))
+  const longer = defineRecord('record-test-point', ['x', 'y', 'z'])
+  t.notOk(point.is(longer(1, 2, 3)))
+  t.equal(meet(longer(_, _, _), point(1, 2)), NO_MEETING)
+})
+
+t.test('of() types the fields only: it is the same constructor', async (t) => {
+  const bare = defineRecord('record-test-bare', ['x'])
+  t.equal(bare.of<[string]>(), bare)
+})
+
+t.test('what a definition may not be', async (t) => {
+  const cases: readonly (readonly [unknown, unknown, RegExp])[] = [
+    [5, [], /^defineRecord: label must be a non-empty string; got 5$/],
+    ['', [], /^defineRecord: label must be a non-empty string; got ''$/],
+    ['x', undefined, /^defineRecord: fields must be an array of distinct names; got undefined$/],
+    ['x', 'abc', /^defineRecord: fields must be an array of distinct names; got 'abc'$/],
+    ['x', ['a', 'a'], /^defineRecord: fields must be an array of distinct names; got \[ 'a', 'a' \]$/],
+    ['x', ['a', 5], /^defineRecord: fields must be names .*; got 5$/],
+    ['x', [''], /^defineRecord: fields must be names .*; got ''$/],
+    ['x', ['$a'], /^defineRecord: fields must be names .*; got '\$a'$/],
+    ['x', ['toJSON'], /^defineRecord: fields must be names .*; got 'toJSON'$/],
+    ['x', ['constructor'], /^defineRecord: fields must be names .*; got 'constructor'$/],
+    ['x', ['__proto__'], /^defineRecord: fields must be names .*; got '__proto__'$/],
+  ]
+  for (const [label, fields, expected] of cases) {
+    const error = { name: 'TypeError', message: expected as unknown as string }
+    t.throws(() => uncheckedDefine(label, fields), error)
+  }
+})
+
+t.test('inspect and toJSON', async (t) => {
+  const nested = defineRecord('record-test-box', ['content'])
+  t.equal(inspect(nested(point(1, 2))), 'record-test-box(record-test-point(1, 2))')
+  t.equal(inspect([nested('text'), nested(_), nested(wild('x'))]),
+    "[ record-test-box('text'), record-test-box(_), record-test-box(?x) ]")
+  t.equal(JSON.stringify(nested(point(1, 2))),
+    '{"record":"record-test-box","content":{"record":"record-test-point","x":1,"y":2}}')
+  t.equal(JSON.stringify(point(1, 2)), JSON.stringify(point(1, 2)))
+})
+
+t.test('enumeration: a record that was looked up is like one that was not', async (t) => {
+  const { RoutingIndex } = await import('../../src/topic/index.js')
+  const known = point(1, 2)
+  const index = new RoutingIndex()
+  const places = { shape: undefined, place: 0, bucketPlace: 0, atoms: [] }
+  index.add({ topic: ['k', known], linear: true, receives: true, ...places })
+  t.equal(index.receivers(['k', known], []), 1)
+  t.same(Object.keys(known), Object.keys(point(1, 2)))
+  t.same(Object.entries(known), Object.entries(point(1, 2)))
+  t.equal(inspect(known), inspect(point(1, 2)))
+})
+
+t.test('wildcards', async (t) => {
+  t.ok(_ instanceof Wildcard)
+  t.ok(equal(wild('x'), wild('x')))
+  t.notOk(equal(wild('x'), wild('y')))
+  t.notOk(equal(wild('0'), wild(0)))
+  t.notOk(equal(wild(), wild()))
+  t.equal(wild(3), wild(3))
+  t.ok(equal(wild(5000), wild(5000)))
+  t.equal(inspect([_, wild('x'), wild(2), wild(Symbol('s'))]), '[ _, ?x, ?2, ?Symbol(s) ]')
+})
+
+t.test('structural keys are equal exactly when values are', async () => {
+  fc.assert(
+    fc.property(message, message, (a, b) => (structuralKey(a) === structuralKey(b)) === equal(a, b)),
+    { numRuns: 3000 },
+  )
+  fc.assert(
+    fc.property(topic, topic, (a, b) => {
+      const same = structuralKey(a, true) === structuralKey(b, true)
+      return same === equal(a, b) && Object.is(mapKey(a), mapKey(b)) === (same && !isNegativeZeroPair(a, b))
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+/** A Map takes 0 and -0 for one key; Object.is does not. */
+const isNegativeZeroPair = (a: unknown, b: unknown): boolean => a === 0 && b === 0 && !Object.is(a, b)
+
+t.test('a snapshot is equal, and shares nothing that can be written to', async (t) => {
+  fc.assert(fc.property(topic, (a) => equal(snapshot(a), a)))
+  const list = [1, [2]]
+  const bytes = Uint8Array.of(1)
+  const fixed = point(1, 2)
+  const box = defineRecord('record-test-box', ['content'])
+  const taken = snapshot([list, bytes, fixed, box(list), box(fixed)]) as unknown[]
+  list[0] = 5
+  bytes[0] = 5
+  t.ok(equal(taken, [[1, [2]], Uint8Array.of(1), fixed, box([1, [2]]), box(fixed)]))
+  t.equal(taken[2], fixed, 'records without such parts are taken as they are')
+})
