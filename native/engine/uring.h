@@ -117,6 +117,8 @@ class UringBackend final : public Backend {
   uring::ReceiveBuffers buffers_;
   EpollBackend watch_;
   Descriptor wake_;
+  uint64_t wake_count_ = 0;
+  bool reads_wake_ = false;
   bool watch_armed_ = false;
   bool watch_ready_ = false;
   bool pending_ = false;

@@ -90,6 +90,7 @@ enum Opcode : uint8_t {
   op_sendmsg = 9,
   op_accept = 13,
   op_cancel = 14,
+  op_read = 22,
   op_send = 26,
   op_receive = 27,
 };
@@ -118,6 +119,7 @@ constexpr uint16_t probe_supported = 1u << 0;
 constexpr uint16_t buffer_ring_incremental = 1u << 1;
 
 constexpr uint8_t sqe_buffer_select = 1u << 5;
+constexpr uint8_t sqe_skip_success = 1u << 6;
 constexpr uint16_t receive_multishot = 1u << 1;
 constexpr uint16_t accept_multishot = 1u << 0;
 constexpr uint32_t cancel_all = 1u << 0;

@@ -47,6 +47,7 @@ int UringBackend::open() {
   failure_ = "there is no eventfd";
   if (!wake_.valid()) return -errno;
   const int wake = wake_.get();
+  reads_wake_ = features_.batched_sends && ring_.supports(uring::op_read);
   failure_ = "an eventfd can't be registered";
   result = ring_.add(uring::register_eventfd, &wake, 1);
   if (result < 0) return result;
