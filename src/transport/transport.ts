@@ -150,11 +150,14 @@ export interface TransportOptions {
   readonly backend?: TransportBackend | undefined
 }
 
+/** What the native engine may be asked to talk to the kernel with. */
 export type TransportBackend = 'auto' | 'epoll' | 'io_uring'
 
 /** What a transport runs on. */
 export interface TransportInfo {
+  /** What it uses. */
   readonly backend: 'epoll' | 'io_uring'
+  /** What was asked for. */
   readonly requested: TransportBackend
   /** Why it is not what was asked for, or lacks something; '' if there is nothing to say. */
   readonly reason: string
