@@ -7,6 +7,7 @@
         ["OS=='linux'", {
           "sources": [
             "native/engine/address.cc",
+            "native/engine/choose.cc",
             "native/engine/engine.cc",
             "native/engine/engine_accept.cc",
             "native/engine/engine_input.cc",
@@ -20,6 +21,11 @@
             "native/engine/udp_output.cc",
             "native/engine/udp_pool.cc",
             "native/engine/udp_socket.cc",
+            "native/engine/uring.cc",
+            "native/engine/uring_buffers.cc",
+            "native/engine/uring_open.cc",
+            "native/engine/uring_report.cc",
+            "native/engine/uring_ring.cc",
             "native/binding/addon.cc",
             "native/binding/loop.cc",
             "native/binding/shared.cc",

@@ -24,7 +24,9 @@ export { tcpBare, type BareTcpOptions } from './drivers/tcp-bare.js'
 export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
-export type { SocketAddress, SocketError, Transport, TransportMetrics } from './transport/transport.js'
+export type {
+  SocketAddress, SocketError, Transport, TransportBackend, TransportInfo, TransportMetrics,
+} from './transport/transport.js'
 export { emitterSource, iterableSource, lineSource, signalSource } from './drivers/sources.js'
 export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'
 export { eventRelay } from './drivers/event-relay.js'

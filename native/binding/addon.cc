@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <new>
+#include <string>
 
 #include "loop.h"
 #include "udp.h"
@@ -200,6 +201,32 @@ napi_value local_address(napi_env env, napi_callback_info info) {
   return arguments.result(status, address, 2);
 }
 
+bool set_text(napi_env env, napi_value object, const char* name, const char* text) {
+  napi_value value = nullptr;
+  return napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value) == napi_ok &&
+         napi_set_named_property(env, object, name, value) == napi_ok;
+}
+
+// What the engine runs on: { backend, requested, reason, features }.
+napi_value info(napi_env env, napi_callback_info call) {
+  const Arguments arguments(env, call);
+  Loop* loop = arguments.loop();
+  napi_value result = nullptr;
+  if (loop == nullptr) return nullptr;
+  const engine::BackendInfo& from = loop->info();
+  std::string features;
+  for (const char* feature : from.features) {
+    features += features.empty() ? "" : ", ";
+    features += feature;
+  }
+  const bool made = napi_create_object(env, &result) == napi_ok &&
+                    set_text(env, result, "backend", from.backend) &&
+                    set_text(env, result, "requested", from.requested) &&
+                    set_text(env, result, "reason", from.reason.c_str()) &&
+                    set_text(env, result, "features", features.c_str());
+  return made ? result : nullptr;
+}
+
 napi_value flush(napi_env env, napi_callback_info info) {
   Loop* loop = Arguments(env, info).loop();
   if (loop != nullptr) loop->flush();
@@ -237,6 +264,7 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("connect", connect),
       function("listenerAddress", listener_address),
       function("localAddress", local_address),
+      function("info", info),
       function("flush", flush),
       function("close", close),
   };

@@ -3,8 +3,8 @@
 
 #include <cerrno>
 #include <new>
-
-#include "../engine/epoll.h"
+#include <string>
+#include <utility>
 
 namespace marketplace::binding {
 
@@ -40,12 +40,15 @@ Loop* Loop::create(napi_env env, napi_value options) {
   return nullptr;
 }
 
-bool Loop::open(napi_value options) {
-  if (!shared_.open(env_, options)) return false;
+bool Loop::open_engine(napi_value options) {
   napi_value value = nullptr;
   engine::Options engine_options;
+  uint32_t backend = 0;
   if (napi_get_named_property(env_, options, "closeTimeout", &value) != napi_ok ||
       napi_get_value_int64(env_, value, &engine_options.close_timeout_ms) != napi_ok ||
+      napi_get_named_property(env_, options, "backend", &value) != napi_ok ||
+      napi_get_value_uint32(env_, value, &backend) != napi_ok ||
+      backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
       !function_reference(env_, options, "onBatch", on_batch_) ||
       !function_reference(env_, options, "onClosed", on_closed_)) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
@@ -55,13 +58,21 @@ bool Loop::open(napi_value options) {
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
-  engine_ =
-      std::make_unique<engine::Engine>(std::make_unique<engine::EpollBackend>(), engine_options);
-  const int result = engine_->open();
-  if (result < 0) {
-    throw_errno(env_, "create: the engine cannot be opened", result);
-    return false;
+  int result = 0;
+  auto chosen = engine::choose_backend(static_cast<engine::BackendName>(backend), info_, result);
+  if (chosen != nullptr) {
+    engine_ = std::make_unique<engine::Engine>(std::move(chosen), engine_options);
+    result = engine_->open();
   }
+  if (result == 0) return true;
+  const std::string message = std::string("the engine can't be opened with the backend '") +
+                              info_.requested + "': " + info_.reason;
+  throw_errno(env_, message.c_str(), result);
+  return false;
+}
+
+bool Loop::open(napi_value options) {
+  if (!shared_.open(env_, options) || !open_engine(options)) return false;
   napi_value name = nullptr;
   napi_value receiver = nullptr;
   if (napi_create_string_utf8(env_, "MARKETPLACE", NAPI_AUTO_LENGTH, &name) != napi_ok ||
@@ -104,6 +115,7 @@ void Loop::unref() {
 void Loop::on_ready(uv_poll_t* handle, int status, int) {
   Loop* self = static_cast<Loop*>(handle->data);
   if (status < 0) return self->fail(status);
+  self->engine_->acknowledge();
   self->turn();
 }
 
@@ -134,7 +146,7 @@ void Loop::flush() {
   shared_.flush(env_, *engine_);
   // What the flush brought about is the next turn's; the loop must not sleep before that. An idle
   // handle does it without a system call.
-  const bool again = !engine_->records().empty();
+  const bool again = engine_->pending();
   if (again == again_) return;
   again_ = again;
   static_cast<void>(again ? uv_idle_start(&idle_, on_again) : uv_idle_stop(&idle_));

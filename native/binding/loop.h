@@ -10,6 +10,7 @@
 
 #include <memory>
 
+#include "../engine/choose.h"
 #include "shared.h"
 
 namespace marketplace::binding {
@@ -23,6 +24,7 @@ class Loop {
   bool running() const { return state_ == State::running; }
   engine::Engine& engine() { return *engine_; }
   Shared& shared() { return shared_; }
+  const engine::BackendInfo& info() const { return info_; }
 
   // Executes JavaScript's commands now.
   void flush();
@@ -35,6 +37,7 @@ class Loop {
   explicit Loop(napi_env env) : env_(env) {}
   ~Loop() = default;
   bool open(napi_value options);
+  bool open_engine(napi_value options);
   bool open_handles();
 
   static void on_ready(uv_poll_t* handle, int status, int events);
@@ -55,6 +58,7 @@ class Loop {
   int open_handles_ = 0;
   bool again_ = false;
 
+  engine::BackendInfo info_;
   std::unique_ptr<engine::Engine> engine_;
   Shared shared_;
   napi_ref on_batch_ = nullptr;

@@ -26,6 +26,9 @@ constexpr uint8_t want_send = 2;     // say when there is room to send, or that 
 constexpr uint8_t want_hangup = 4;   // say when the connection is lost, without receiving
 constexpr uint8_t want_discard = 8;  // throw away what arrives
 
+// A request that stays with the kernel and completes each time that something arrives.
+enum class Multishot : uint8_t { idle, armed, cancelled };
+
 // A socket as a backend knows it: the part of connections and listeners that it may touch.
 struct Socket {
   Descriptor descriptor;
@@ -37,6 +40,12 @@ struct Socket {
   bool attached = false;
   bool unsettled = false;
   uint32_t armed = 0;
+  // The same, of a backend that serves some wants in another way than by readiness; see uring.h.
+  uint8_t elsewhere = want_nothing;
+  Multishot multishot = Multishot::idle;
+  uint8_t bulk_score = 0;
+  bool bulk = false;
+  bool held = false;
 };
 
 // How the backend refers to a socket that may be gone by the time it is looked up.
@@ -82,16 +91,28 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // 0 or negative errno.
+  // 0 or negative errno. Once it is open, a second call changes nothing.
   virtual int open() = 0;
   // A descriptor that is readable for as long as `turn` has something to do.
   virtual int descriptor() const = 0;
+  // The host saw that the descriptor is readable, and is about to call `turn`.
+  virtual void acknowledge() {}
+  // After `settle`: `turn` has something to do although the descriptor may not say so.
+  virtual bool pending() const { return false; }
   // Takes effect at the next `settle`, so that a socket that changes its mind within a turn, or
   // dies in it, costs no system call.
   virtual void want(Socket& socket, uint8_t wanted) = 0;
   virtual void settle(BackendSink& sink) = 0;
+  // The socket's descriptor is about to be closed.
+  virtual void forget(Socket&) {}
   // Sends now what the kernel takes now: bytes or negative errno. After -EAGAIN, `want_send`.
   virtual ssize_t send(Socket& socket, const iovec* pieces, int count) = 0;
+  // Whether so many sends to different sockets are better queued than sent one by one. The bytes,
+  // not the list of pieces, have to stay until `send_queued`, which does all that is queued: its
+  // results are those of `send`, in the order of the queue, and stay until the next `queue_send`.
+  virtual bool batches(size_t) const { return false; }
+  virtual void queue_send(Socket&, const iovec*, int) {}
+  virtual const ssize_t* send_queued() { return nullptr; }
   // Asks for `woken` at a time of the monotonic clock, in milliseconds; 0 for never.
   virtual void wake_at(int64_t time_ms) = 0;
   // Reports what has happened since, within the limits of one turn. Never waits.

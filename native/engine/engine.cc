@@ -35,7 +35,9 @@ int32_t Engine::listen(const Address& address, int backlog, bool v6_only) {
 
 void Engine::close_listener(uint32_t id) {
   Listener* listener = listeners_.find(id);
-  if (listener != nullptr) listeners_.remove(*listener);
+  if (listener == nullptr) return;
+  backend_->forget(*listener);
+  listeners_.remove(*listener);
 }
 
 int Engine::listener_address(uint32_t id, Address& out) {
@@ -135,6 +137,7 @@ void Engine::update_interest(Connection& connection) {
 
 void Engine::finish(Connection& connection, int error, Call call) {
   report(Event::closed, connection.id, error, static_cast<int32_t>(call));
+  backend_->forget(connection);
   connections_.remove(connection);
 }
 

@@ -44,6 +44,10 @@ class Engine final : private BackendSink {
 
   int open();
   int descriptor() const { return backend_->descriptor(); }
+  // To be called before a `turn` that the descriptor asked for.
+  void acknowledge() { backend_->acknowledge(); }
+  // After `flush`: there is work for a turn, whether or not the descriptor is readable.
+  bool pending() const { return !records_.empty() || backend_->pending(); }
 
   // The new id (positive) or negative errno.
   int32_t listen(const Address& address, int backlog, bool v6_only);
@@ -81,6 +85,13 @@ class Engine final : private BackendSink {
     size_t length;
     uint32_t next;
   };
+  // A send that was handed to the backend: of the pieces up to `next`.
+  struct Sending {
+    uint32_t id;
+    uint32_t next;
+    size_t total;
+  };
+  enum class Taken { all, some, lost };
   struct Deadline {
     int64_t time_ms;
     uint32_t id;
@@ -111,7 +122,12 @@ class Engine final : private BackendSink {
 
   void touch(Connection& connection);
   void flush_connection(Connection& connection);
-  bool send_pieces(Connection& connection);
+  int gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total) const;
+  bool queue_sending(Connection& connection);
+  void finish_sendings();
+  bool send_pieces(Connection& connection, uint32_t piece);
+  Taken pieces_taken(Connection& connection, uint32_t piece, size_t total, ssize_t result);
+  void pieces_done(Connection& connection);
   bool send_queue(Connection& connection);
   bool queue_pieces(Connection& connection, uint32_t piece, size_t skip);
   void sent(Connection& connection, size_t length);
@@ -130,6 +146,7 @@ class Engine final : private BackendSink {
 
   std::vector<Piece> pieces_;
   std::vector<uint32_t> dirty_;
+  std::vector<Sending> sendings_;
   double* gauges_ = nullptr;
   uint32_t gauge_count_ = 0;
 

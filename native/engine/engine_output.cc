@@ -54,13 +54,16 @@ void Engine::report_writes(uint32_t id, bool on) {
 }
 
 void Engine::flush() {
+  const bool batch = backend_->batches(dirty_.size());
   // By index: nothing here adds to the list, but that is not a reason to depend on it.
   for (size_t i = 0; i < dirty_.size(); i++) {
     Connection* connection = connections_.find(dirty_[i]);
     if (connection == nullptr) continue;
     connection->dirty = false;
+    if (batch && queue_sending(*connection)) continue;
     flush_connection(*connection);
   }
+  if (!sendings_.empty()) finish_sendings();
   dirty_.clear();
   pieces_.clear();
   backend_->settle(*this);
@@ -70,46 +73,90 @@ void Engine::flush_connection(Connection& connection) {
   if (connection.piece_first != Connection::no_piece) {
     const bool alive = connection.connecting || !connection.output.empty()
                            ? queue_pieces(connection, connection.piece_first, 0)
-                           : send_pieces(connection);
+                           : send_pieces(connection, connection.piece_first);
     if (!alive) return;
-    connection.piece_first = Connection::no_piece;
-    connection.piece_last = Connection::no_piece;
   }
+  pieces_done(connection);
+}
+
+void Engine::pieces_done(Connection& connection) {
+  connection.piece_first = Connection::no_piece;
+  connection.piece_last = Connection::no_piece;
   output_changed(connection);
 }
 
+// The first of the pieces as one send; `next` is where the following one begins.
+int Engine::gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total) const {
+  int count = 0;
+  total = 0;
+  for (next = piece; next != Connection::no_piece && count < pieces_max;) {
+    const Piece& p = pieces_[next];
+    vector[count++] = iovec{const_cast<uint8_t*>(p.data), p.length};
+    total += p.length;
+    next = p.next;
+  }
+  return count;
+}
+
+// Hands a send to the backend, if this connection's output begins with one.
+bool Engine::queue_sending(Connection& connection) {
+  if (connection.piece_first == Connection::no_piece) return false;
+  if (connection.connecting || !connection.output.empty()) return false;
+  iovec vector[pieces_max];
+  Sending sending{connection.id, 0, 0};
+  const int count = gather(connection.piece_first, vector, sending.next, sending.total);
+  backend_->queue_send(connection, vector, count);
+  sendings_.push_back(sending);
+  return true;
+}
+
+void Engine::finish_sendings() {
+  const ssize_t* results = backend_->send_queued();
+  for (size_t i = 0; i < sendings_.size(); i++) {
+    const Sending sending = sendings_[i];
+    Connection* connection = connections_.find(sending.id);
+    if (connection == nullptr) continue;
+    const Taken taken =
+        pieces_taken(*connection, connection->piece_first, sending.total, results[i]);
+    if (taken == Taken::lost) continue;
+    if (taken == Taken::all && !send_pieces(*connection, sending.next)) continue;
+    pieces_done(*connection);
+  }
+  sendings_.clear();
+}
+
 // Returns whether the connection is still there, as do the functions below.
-bool Engine::send_pieces(Connection& connection) {
-  uint32_t piece = connection.piece_first;
+bool Engine::send_pieces(Connection& connection, uint32_t piece) {
   while (piece != Connection::no_piece) {
     iovec vector[pieces_max];
-    int count = 0;
     size_t total = 0;
     uint32_t next = piece;
-    while (next != Connection::no_piece && count < pieces_max) {
-      const Piece& p = pieces_[next];
-      vector[count++] = iovec{const_cast<uint8_t*>(p.data), p.length};
-      total += p.length;
-      next = p.next;
-    }
-    const ssize_t result = backend_->send(connection, vector, count);
-    if (result < 0 && result != -EAGAIN) {
-      const uint32_t id = connection.id;
-      send_failed(connection, static_cast<int>(result));
-      return connections_.find(id) != nullptr;
-    }
-    size_t taken = result < 0 ? 0 : static_cast<size_t>(result);
-    sent(connection, taken);
-    if (taken < total) {
-      while (taken >= pieces_[piece].length) {
-        taken -= pieces_[piece].length;
-        piece = pieces_[piece].next;
-      }
-      return queue_pieces(connection, piece, taken);
-    }
+    const int count = gather(piece, vector, next, total);
+    const Taken taken =
+        pieces_taken(connection, piece, total, backend_->send(connection, vector, count));
+    if (taken != Taken::all) return taken != Taken::lost;
     piece = next;
   }
   return true;
+}
+
+// A send of `total` bytes from `piece` on is over. What the kernel did not take is queued, with all
+// that follows it.
+Engine::Taken Engine::pieces_taken(Connection& connection, uint32_t piece, size_t total,
+                                   ssize_t result) {
+  if (result < 0 && result != -EAGAIN) {
+    const uint32_t id = connection.id;
+    send_failed(connection, static_cast<int>(result));
+    return connections_.find(id) == nullptr ? Taken::lost : Taken::some;
+  }
+  size_t taken = result < 0 ? 0 : static_cast<size_t>(result);
+  sent(connection, taken);
+  if (taken == total) return Taken::all;
+  while (taken >= pieces_[piece].length) {
+    taken -= pieces_[piece].length;
+    piece = pieces_[piece].next;
+  }
+  return queue_pieces(connection, piece, taken) ? Taken::some : Taken::lost;
 }
 
 bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {

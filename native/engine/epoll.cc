@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "reading.h"
 #include "socket.h"
 
 namespace marketplace::engine {
@@ -14,6 +15,11 @@ namespace marketplace::engine {
 namespace {
 
 constexpr uint32_t hangup_events = EPOLLHUP | EPOLLERR;
+
+// What is wanted of a socket by way of this set.
+uint8_t wanted_here(const Socket& socket) {
+  return static_cast<uint8_t>(socket.wanted & ~socket.elsewhere);
+}
 
 uint32_t mask_of(uint8_t wanted) {
   uint32_t mask = 0;
@@ -25,6 +31,7 @@ uint32_t mask_of(uint8_t wanted) {
 }  // namespace
 
 int EpollBackend::open() {
+  if (epoll_.valid()) return 0;
   epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return -errno;
   timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
@@ -56,8 +63,9 @@ void EpollBackend::settle(BackendSink& sink) {
 }
 
 int EpollBackend::arm(Socket& socket) {
-  const bool attach = socket.wanted != want_nothing;
-  const uint32_t mask = mask_of(socket.wanted);
+  const uint8_t wanted = wanted_here(socket);
+  const bool attach = wanted != want_nothing;
+  const uint32_t mask = mask_of(wanted);
   if (attach == socket.attached && mask == socket.armed) return 0;
   int operation = EPOLL_CTL_MOD;
   if (!attach) operation = EPOLL_CTL_DEL;
@@ -107,7 +115,7 @@ bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
   }
   Socket* socket = sink.find(event.data.u64);
   // It was closed, or lost its interest, after the kernel made this list.
-  if (socket == nullptr || socket->wanted == want_nothing) return true;
+  if (socket == nullptr || wanted_here(*socket) == want_nothing) return true;
   const bool lost = (event.events & hangup_events) != 0;
   if (socket->listening) {
     accept(sink, *socket);
@@ -124,13 +132,14 @@ bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
 bool EpollBackend::dispatch_connection(BackendSink& sink, Socket& socket,
                                        const epoll_event& event) {
   const bool lost = (event.events & hangup_events) != 0;
+  const uint8_t wanted = wanted_here(socket);
   bool served = true;
-  if ((socket.wanted & want_receive) != 0) {
+  if ((wanted & want_receive) != 0) {
     // What was sent before a hang-up is read first: receiving will end in FIN or in the error.
     if (lost || (event.events & EPOLLIN) != 0) served = receive(sink, socket);
     if (sink.find(event.data.u64) == nullptr) return true;
   }
-  if ((socket.wanted & want_discard) != 0 && (event.events & EPOLLIN) != 0) {
+  if ((wanted_here(socket) & want_discard) != 0 && (event.events & EPOLLIN) != 0) {
     const ssize_t result = discard_input(socket.descriptor.get());
     if (result != -EAGAIN) sink.discarded(socket, result);
   }
@@ -163,6 +172,8 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
     if (memory.size == 0) return i > 0 || sink.ready_for_more();
     const ssize_t result = receive_into(socket.descriptor.get(), memory.base, memory.size);
     if (result == -EAGAIN) break;
+    // Whoever wants to know looks at the score.
+    if (socket.bulk && result > 0) note_receive(socket, static_cast<size_t>(result));
     // After this the socket may be gone, unless the sink says to go on.
     if (!sink.received(socket, memory, result)) break;
     // Less than was offered: there is no more, and asking would cost a system call.

@@ -3,6 +3,7 @@
 // Invariants: a socket is in the epoll set exactly if `attached`, with the mask `armed`; every
 // socket whose `wanted` may differ from that is in `unsettled_`. Ready sockets that a turn had no
 // room for are kept and come first in the next turn, so that nobody starves at the list's end.
+// What is wanted `elsewhere` is none of its business.
 #pragma once
 
 #include <sys/epoll.h>
@@ -24,6 +25,9 @@ class EpollBackend final : public Backend {
   void wake_at(int64_t time_ms) override;
   int turn(BackendSink& sink) override;
 
+  // Brings the set up to date for one socket, now. 0 or negative errno.
+  int arm(Socket& socket);
+
  private:
   static constexpr int events_max = 512;
   // Limits per socket and turn, so that one that is always ready leaves time for the others.
@@ -31,7 +35,6 @@ class EpollBackend final : public Backend {
   static constexpr int accepts_max = 64;
   static constexpr Token timer_token = ~Token{0};
 
-  int arm(Socket& socket);
   // Both return false if there was no memory for what has arrived.
   bool dispatch(BackendSink& sink, const epoll_event& event);
   bool dispatch_connection(BackendSink& sink, Socket& socket, const epoll_event& event);

@@ -15,6 +15,8 @@ export interface Addon {
     stats: Float64Array
     large: Uint8Array[]
     closeTimeout: number
+    /** As native-backend.ts numbers them. */
+    backend: number
     onBatch: (count: number) => void
     onClosed: () => void
   }): object
@@ -25,8 +27,18 @@ export interface Addon {
   connect(handle: object, address: string, port: number): number
   listenerAddress(handle: object, id: number, words: Int32Array): number
   localAddress(handle: object, id: number, words: Int32Array): number
+  info(handle: object): AddonInfo | undefined
   flush(handle: object): void
   close(handle: object): void
+}
+
+/** What the engine runs on. */
+export interface AddonInfo {
+  readonly backend: string
+  readonly requested: string
+  readonly reason: string
+  /** Joined by commas. */
+  readonly features: string
 }
 
 export const Command = {
@@ -104,10 +116,14 @@ export class Link {
   #calm = 0
 
   /**
+   * @param backend as native-backend.ts numbers them
    * @param onBatch called once per loop turn with the number of records
    * @param onClosed called when every descriptor is closed
    */
-  constructor(addon: Addon, closeTimeout: number, onBatch: (count: number) => void, onClosed: () => void) {
+  constructor(
+    addon: Addon, backend: number, closeTimeout: number,
+    onBatch: (count: number) => void, onClosed: () => void,
+  ) {
     this.#addon = addon
     this.#handle = addon.create({
       records: this.records,
@@ -115,6 +131,7 @@ export class Link {
       stats: this.#stats,
       large: this.#large,
       closeTimeout,
+      backend,
       onBatch: (count) => {
         this.#inBatch = true
         try {
@@ -134,6 +151,10 @@ export class Link {
     addon.addSlab(this.#handle, this.#arena.buffer, false)
     addon.setGauges(this.#handle, this.gauges)
     for (let i = 0; i < SLABS; i++) this.#addSlab()
+  }
+
+  info(): AddonInfo | undefined {
+    return this.#addon.info(this.#handle)
   }
 
   /** Bytes that the kernel has taken. */

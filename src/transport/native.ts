@@ -16,11 +16,12 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { backendNumber, transportInfo } from './native-backend.js'
 import { type Addon, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
 import { askAddress, NativeConnection, NativeEvent, NativeListener, type Station } from './native-socket.js'
 import type {
   ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
-  TransportMetrics, TransportOptions, TransportSink,
+  TransportInfo, TransportMetrics, TransportOptions, TransportSink,
 } from './transport.js'
 
 const CLOSE_TIMEOUT = 10_000
@@ -98,9 +99,10 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
   if (!(closeTimeout >= 0 && closeTimeout <= 0x7fffffff)) {
     throw rangeError('nativeTransport', 'closeTimeout', 'from 0 to 2147483647 milliseconds', closeTimeout)
   }
+  const backend = backendNumber(options.backend)
   loadNative()
   if (loaded?.ok !== true) throw new Error(`the native transport can't be loaded: ${loaded?.reason}`)
-  return new NativeTransport(loaded.addon, Math.ceil(closeTimeout))
+  return new NativeTransport(loaded.addon, backend, Math.ceil(closeTimeout))
 }
 
 function checkPort(call: string, port: unknown): void {
@@ -114,6 +116,7 @@ class NativeTransport implements Transport, Station {
   readonly metrics: TransportMetrics
   readonly closeTimeout: number
   readonly #addon: Addon
+  readonly #backend: number
   readonly #connections: (NativeConnection | undefined)[] = []
   readonly #listeners = new Map<number, NativeListener>()
   readonly #dials = new Set<NativeConnection>()
@@ -125,13 +128,19 @@ class NativeTransport implements Transport, Station {
   #closing: Promise<void> | undefined
   #closed: () => void = () => undefined
 
-  constructor(addon: Addon, closeTimeout: number) {
+  constructor(addon: Addon, backend: number, closeTimeout: number) {
     this.#addon = addon
+    this.#backend = backend
     this.closeTimeout = closeTimeout
     const bytesOut = (): number => this.#link?.bytesOut ?? 0
     this.metrics = {
       connections: 0, opened: 0, bytesIn: 0, get bytesOut() { return bytesOut() }, chunksIn: 0, batches: 0,
     }
+  }
+
+  get info(): TransportInfo | undefined {
+    const info = this.#link?.info()
+    return info === undefined ? undefined : transportInfo(info)
   }
 
   get link(): Link {
@@ -144,6 +153,7 @@ class NativeTransport implements Transport, Station {
     this.#sink = sink
     this.#link = new Link(
       this.#addon,
+      this.#backend,
       this.closeTimeout,
       (count) => { this.#batch(count) },
       () => { this.#closed() },

@@ -143,6 +143,26 @@ export interface TransportMetrics {
 export interface TransportOptions {
   /** Milliseconds that `close` may take to hand queued bytes to the kernel. Default 10,000. */
   readonly closeTimeout?: number | undefined
+  /**
+   * What the native engine talks to the kernel with; others ignore it. Default: the environment's
+   * MARKETPLACE_BACKEND, or else 'auto', which is the best that works here. Any other one must work.
+   */
+  readonly backend?: TransportBackend | undefined
+}
+
+/** What the native engine may be asked to talk to the kernel with. */
+export type TransportBackend = 'auto' | 'epoll' | 'io_uring'
+
+/** What a transport runs on. */
+export interface TransportInfo {
+  /** What it uses. */
+  readonly backend: 'epoll' | 'io_uring'
+  /** What was asked for. */
+  readonly requested: TransportBackend
+  /** Why it is not what was asked for, or lacks something; '' if there is nothing to say. */
+  readonly reason: string
+  /** What the backend uses of the kernel's more recent abilities. */
+  readonly features: readonly string[]
 }
 
 /** A set of sockets that report to one sink. */
@@ -151,6 +171,8 @@ export interface Transport {
   readonly name: 'native' | 'node'
   /** Counters, kept up to date. */
   readonly metrics: Readonly<TransportMetrics>
+  /** Of the native transport, while it is open: what it runs on. */
+  readonly info?: TransportInfo | undefined
   /** Starts reporting to `sink`. Called once, before anything else. Keeps the process alive until `close`. */
   open(sink: TransportSink): void
   /** Binds and listens; how that went is reported. */

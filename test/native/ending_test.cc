@@ -25,23 +25,26 @@ void check_closed(Host& host, uint32_t id, int error, Call call) {
   CHECK_EQUAL(host.log.back().event == Event::closed || host.log.back().id != record->id, true);
 }
 
-// Makes this process run out of descriptors until it ends.
+// Makes this process run out of descriptors until it ends. The limit comes first, as the kernel may
+// look at it when it is asked to accept, not when it does.
 class Shortage {
  public:
-  Shortage() {
+  explicit Shortage(rlim_t room) {
     CHECK_EQUAL(getrlimit(RLIMIT_NOFILE, &before_), 0);
     Descriptor next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    // Room for a few more, so that a free number below the limit has to be taken, too.
-    const rlimit limit{static_cast<rlim_t>(next.get() + 4), before_.rlim_max};
+    const rlimit limit{static_cast<rlim_t>(next.get()) + room, before_.rlim_max};
     CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    next.reset();
+  }
+  ~Shortage() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+  void begin() {
     for (;;) {
       Descriptor filler(::open("/dev/null", O_RDONLY | O_CLOEXEC));
       if (!filler.valid()) break;
       fillers_.push_back(std::move(filler));
     }
   }
-  ~Shortage() { setrlimit(RLIMIT_NOFILE, &before_); }
+  void end() { fillers_.clear(); }
 
  private:
   rlimit before_{};
@@ -58,7 +61,7 @@ TEST("the peer half-closes: all it sent, then one end, then it still receives") 
   CHECK_EQUAL(::shutdown(client.get(), SHUT_WR), 0);
   host.until([&] { return host.count(Event::end) == 1; });
   CHECK(host.input[static_cast<int32_t>(id)] == "question");
-  CHECK_EQUAL(host.run_for(50), 0);
+  CHECK(host.run_for(50) <= idle_turns_max());
   CHECK_EQUAL(host.count(Event::end), 1);
   host.write(id, "answer");
   CHECK(read_some(client, 100) == "answer");
@@ -78,7 +81,7 @@ TEST("we half-close: the peer sees the end and is still heard") {
   host.engine.flush();
   CHECK(read_some(client, 100) == "bye");
   CHECK(read_some(client, 100).empty());
-  CHECK_EQUAL(host.run_for(20), 0);
+  CHECK(host.run_for(20) <= idle_turns_max());
   send_all(client, "not yet");
   host.until([&] { return host.input[static_cast<int32_t>(id)] == "not yet"; });
   client.reset();
@@ -115,7 +118,7 @@ TEST("a reset of a paused connection makes nothing spin, and loses nothing") {
   host.engine.flush();
   send_all(client, "unread");
   reset(client);
-  CHECK(host.run_for(50) <= 1);
+  CHECK(host.run_for(50) <= 1 + idle_turns_max());
   CHECK_EQUAL(host.count(Event::closed), 0);
   host.engine.pause(id, false);
   check_closed(host, id, -ECONNRESET, Call::read);
@@ -130,7 +133,7 @@ TEST("both ends of a paused connection are shut: nothing spins") {
   host.engine.shutdown(id);
   host.engine.flush();
   CHECK_EQUAL(::shutdown(client.get(), SHUT_WR), 0);
-  CHECK(host.run_for(50) <= 1);
+  CHECK(host.run_for(50) <= 1 + idle_turns_max());
   host.engine.pause(id, false);
   check_closed(host, id, 0, Call::none);
 }
@@ -324,18 +327,20 @@ TEST("an engine that ends with everything open gives back every descriptor") {
 
 TEST("out of descriptors: one report, no spin, and everything goes on afterwards") {
   Host host;
+  Shortage shortage(100);
   const uint32_t listener = host.listen();
   std::vector<Descriptor> clients;
   for (int i = 0; i < 30; i++) clients.push_back(dial(host.port(listener)));
   {
-    Shortage shortage;
+    shortage.begin();
     const int turns = host.run_for(350);
     CHECK_EQUAL(host.count(Event::accept_failed), 1);
     CHECK_EQUAL(host.last(Event::accept_failed)->id, listener);
     CHECK_EQUAL(host.last(Event::accept_failed)->a, -EMFILE);
     CHECK_EQUAL(host.count(Event::accepted), 0);
     // One per pause of 100 ms, twice: the pause's end is a turn, and so is the next failure.
-    CHECK(turns <= 10);
+    CHECK(turns <= 10 + 3 * idle_turns_max());
+    shortage.end();
   }
   host.until([&] { return host.count(Event::accepted) >= 20; });
   // Some were told that there is no room, each by an end of its connection.

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -13,6 +14,7 @@
 
 #include "../../native/engine/epoll.h"
 #include "../../native/engine/socket.h"
+#include "../../native/engine/uring.h"
 
 namespace marketplace::test {
 
@@ -34,6 +36,11 @@ std::mt19937& random_source() {
   return source;
 }
 
+// io_uring also as it is on older kernels, or with all of its features missing.
+constexpr const char* backend_names[] = {"epoll", "io_uring", "io_uring, whole buffers",
+                                         "io_uring, bare"};
+const char* backend_name = backend_names[0];
+
 Address parse(const char* text, uint16_t port) {
   Address address;
   CHECK_EQUAL(Address::parse(text, port, address), 0);
@@ -41,6 +48,18 @@ Address parse(const char* text, uint16_t port) {
 }
 
 }  // namespace
+
+bool backend_is(const char* name) { return strcmp(backend_name, name) == 0; }
+
+int idle_turns_max() { return backend_is("epoll") ? 0 : 3; }
+
+std::unique_ptr<engine::Backend> make_backend() {
+  if (backend_is("epoll")) return std::make_unique<engine::EpollBackend>();
+  engine::UringFeatures features;
+  if (!backend_is("io_uring")) features.incremental_buffers = false;
+  if (backend_is("io_uring, bare")) features = engine::UringFeatures{false, false, false, false};
+  return std::make_unique<engine::UringBackend>(features);
+}
 
 Registration::Registration(const char* name, void (*body)()) { tests().push_back({name, body}); }
 
@@ -57,7 +76,7 @@ void check_equal(int64_t got, int64_t wanted, const char* text, const char* file
 }
 
 Host::Host(engine::Options options, uint32_t slab_size)
-    : Host(std::make_unique<engine::EpollBackend>(), options, slab_size) {}
+    : Host(make_backend(), options, slab_size) {}
 
 Host::Host(std::unique_ptr<engine::Backend> backend, engine::Options options, uint32_t slab_size)
     : engine(std::move(backend), options), slab_size_(slab_size) {
@@ -72,9 +91,10 @@ void Host::add_slab() {
 }
 
 bool Host::step(int timeout_ms) {
-  if (engine.records().empty()) {
+  if (!engine.pending()) {
     pollfd wait{engine.descriptor(), POLLIN, 0};
     if (::poll(&wait, 1, timeout_ms) == 0) return false;
+    engine.acknowledge();
   }
   CHECK_EQUAL(engine.turn(), 0);
   const std::vector<Record> records = std::move(engine.records());
@@ -250,26 +270,37 @@ int open_descriptors() {
   return count;
 }
 
-// Runs every test; each must give back the descriptors that it took.
-int run_all() {
+// What is wrong with one test; empty if nothing. It must give back the descriptors that it took.
+std::string run(const Test& test) {
+  const int before = open_descriptors();
+  try {
+    test.body();
+  } catch (const Failure& failure) {
+    return failure.text;
+  }
+  const int after = open_descriptors();
+  return after == before ? "" : std::to_string(after - before) + " descriptors were leaked";
+}
+
+// Runs every test on every backend, or on those that are named.
+int run_all(const std::vector<std::string>& names) {
   int number = 0;
   int failures = 0;
-  for (const Test& test : tests()) {
-    std::string problem;
-    const int before = open_descriptors();
-    try {
-      test.body();
-      const int after = open_descriptors();
-      if (after != before) {
-        problem = std::to_string(after - before) + " descriptors were leaked";
-      }
-    } catch (const Failure& failure) {
-      problem = failure.text;
+  for (const char* name : backend_names) {
+    if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
+    backend_name = name;
+    const int available = make_backend()->open();
+    if (available < 0) {
+      std::printf("ok %d - %s # SKIP %s\n", ++number, name, strerror(-available));
+      continue;
     }
-    if (!problem.empty()) failures++;
-    std::printf("%s %d - %s\n", problem.empty() ? "ok" : "not ok", ++number, test.name);
-    if (!problem.empty()) std::printf("# %s\n", problem.c_str());
-    std::fflush(stdout);
+    for (const Test& test : tests()) {
+      const std::string problem = run(test);
+      if (!problem.empty()) failures++;
+      std::printf("%s %d - %s: %s\n", problem.empty() ? "ok" : "not ok", ++number, name, test.name);
+      if (!problem.empty()) std::printf("# %s\n", problem.c_str());
+      std::fflush(stdout);
+    }
   }
   std::printf("1..%d\n", number);
   return failures == 0 ? 0 : 1;
@@ -277,4 +308,6 @@ int run_all() {
 
 }  // namespace marketplace::test
 
-int main() { return marketplace::test::run_all(); }
+int main(int count, char** arguments) {
+  return marketplace::test::run_all({arguments + 1, arguments + count});
+}

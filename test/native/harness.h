@@ -46,6 +46,13 @@ void check_equal(int64_t got, int64_t wanted, const char* text, const char* file
 
 constexpr int patience_ms = 5000;
 
+// The backend that the tests are run on at present: each is run on every one that works here.
+std::unique_ptr<engine::Backend> make_backend();
+bool backend_is(const char* name);
+// Turns without anything to report that it may take until nothing more happens: io_uring says when
+// a request has ended that nobody wants any more.
+int idle_turns_max();
+
 // Drives one engine as a program would: lends slabs, reads records, flushes.
 class Host {
  public:

@@ -158,7 +158,7 @@ TEST("a paused connection leaves its bytes in the kernel until the sender blocks
   }
   CHECK(sent < data.size());
   CHECK_EQUAL(host.count(Event::data), 0);
-  CHECK_EQUAL(host.run_for(50), 0);
+  CHECK(host.run_for(50) <= idle_turns_max());
   host.engine.pause(id, false);
   host.engine.flush();
   std::thread rest([&] {
@@ -181,7 +181,7 @@ TEST("a connection that is paused when it is accepted is not read") {
   Descriptor client = dial(host.port(listener));
   send_all(client, "early");
   const uint32_t id = host.accept(listener, client);
-  CHECK_EQUAL(host.run_for(50), 0);
+  CHECK(host.run_for(50) <= idle_turns_max());
   CHECK_EQUAL(host.count(Event::data), 0);
   host.engine.pause(id, false);
   host.until([&] { return host.input[static_cast<int32_t>(id)] == "early"; });

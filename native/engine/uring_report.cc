@@ -1,0 +1,224 @@
+// The io_uring backend: completions, and what they mean for sockets; see uring.h.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "reading.h"
+#include "socket.h"
+#include "uring.h"
+#include "uring_tag.h"
+
+namespace marketplace::engine {
+
+namespace {
+
+// How a request ends that says nothing about its socket.
+bool says_nothing(int result) {
+  return result > 0 || result == -ECANCELED || result == -ENOBUFS || result == -EINTR ||
+         result == -EAGAIN;
+}
+
+}  // namespace
+
+void UringBackend::reap() {
+  while (const uring::Cqe* cqe = ring_.peek()) {
+    reap_one(*cqe);
+    ring_.pop();
+  }
+}
+
+void UringBackend::reap_one(const uring::Cqe& cqe) {
+  const bool ended = (cqe.flags & uring::cqe_more) == 0;
+  switch (request_of(cqe.user_data)) {
+    case Request::send: {
+      const uint64_t index = subject_of(cqe.user_data);
+      if (index < results_.size()) results_[index] = cqe.res;
+      return;
+    }
+    case Request::accept:
+      if (ended) in_flight_--;
+      accepts_.push_back(cqe);
+      return;
+    case Request::receive: {
+      if (ended) in_flight_--;
+      uring::Received bytes;
+      if ((cqe.flags & uring::cqe_buffer) != 0) bytes = buffers_.take(cqe);
+      // Never seen, and then never to be read: it is not known what the kernel wrote where.
+      if (bytes.length > 0 && bytes.data == nullptr) broken_ = -EPROTO;
+      completions_.push_back(Completion{cqe, bytes});
+      return;
+    }
+    case Request::watch:
+      in_flight_--;
+      watch_armed_ = false;
+      watch_ready_ = true;
+      return;
+    case Request::none:
+      return;
+  }
+}
+
+void UringBackend::report_accepts(BackendSink& sink) {
+  while (!accepts_.empty() && accepts_left_ > 0 && sink.ready_for_more()) {
+    const uring::Cqe cqe = accepts_.front();
+    accepts_.pop_front();
+    accepts_left_--;
+    // Closes itself if the listener is gone, as the kernel does with a listener's queue.
+    Descriptor descriptor(cqe.res >= 0 ? cqe.res : -1);
+    Socket* listener = sink.find(subject_of(cqe.user_data));
+    if (listener == nullptr) continue;
+    if ((cqe.flags & uring::cqe_more) == 0) {
+      listener->multishot = Multishot::idle;
+      unsettle(*listener);
+    }
+    if (cqe.res < 0) {
+      if (!says_nothing(cqe.res)) sink.accept_failed(*listener, cqe.res);
+      continue;
+    }
+    Address peer;
+    // One that was reset meanwhile has no peer any more. Nobody knew it yet.
+    if (peer_address(descriptor.get(), peer) < 0) continue;
+    sink.accepted(*listener, std::move(descriptor), peer);
+  }
+}
+
+// False if something has to wait for memory or for the next turn.
+bool UringBackend::report_receives(BackendSink& sink) {
+  while (completions_next_ < completions_.size()) {
+    if (!sink.ready_for_more()) return false;
+    if (!report_receive(sink, completions_[completions_next_])) return false;
+    completions_next_++;
+  }
+  completions_.clear();
+  completions_next_ = 0;
+  return true;
+}
+
+bool UringBackend::report_receive(BackendSink& sink, Completion& completion) {
+  const Token token = subject_of(completion.cqe.user_data);
+  Socket* socket = sink.find(token);
+  if (socket != nullptr && completion.bytes.length > 0) {
+    if (!report_bytes(sink, *socket, completion.bytes)) return false;
+    note_size(*socket, static_cast<uint32_t>(completion.cqe.res));
+  }
+  buffers_.done(completion.cqe);
+  if (socket != nullptr && (completion.cqe.flags & uring::cqe_more) == 0) {
+    socket->multishot = Multishot::idle;
+    unsettle(*socket);
+    if (!says_nothing(completion.cqe.res)) report_end(sink, *socket, completion.cqe.res);
+  }
+  return true;
+}
+
+// False if memory is short; `bytes` is then what is left. The socket stays.
+bool UringBackend::report_bytes(BackendSink& sink, Socket& socket, uring::Received& bytes) {
+  if (broken_ != 0) return true;
+  while (bytes.length > 0) {
+    Memory memory;
+    if ((socket.wanted & want_discard) != 0) {
+      sink.discarded(socket, bytes.length);
+      return true;
+    }
+    if ((socket.wanted & want_receive) != 0 && !socket.held) {
+      memory = sink.memory_for(socket);
+      if (memory.size == 0 && !sink.ready_for_more()) return false;
+    }
+    if (memory.size == 0) {
+      std::vector<uint8_t>& kept = hold(socket).bytes;
+      kept.insert(kept.end(), bytes.data, bytes.data + bytes.length);
+      return true;
+    }
+    const uint32_t part = std::min(bytes.length, memory.size);
+    std::memcpy(memory.base, bytes.data, part);
+    bytes.data += part;
+    bytes.length -= part;
+    sink.received(socket, memory, part);
+  }
+  return true;
+}
+
+// FIN or an error. The socket may be gone afterwards.
+void UringBackend::report_end(BackendSink& sink, Socket& socket, int result) {
+  if ((socket.wanted & want_discard) != 0) return sink.discarded(socket, result);
+  if ((socket.wanted & want_receive) != 0 && !socket.held) {
+    sink.received(socket, Memory{}, result);
+    return;
+  }
+  Held& held = hold(socket);
+  held.ended = true;
+  held.result = result;
+}
+
+// Chooses how the socket is read; `settle` makes it so.
+void UringBackend::note_size(Socket& socket, uint32_t length) {
+  if (!note_receive(socket, length) || socket.bulk) return;
+  socket.bulk = true;
+  bulk_.push_back(token_of(socket));
+  unsettle(socket);
+}
+
+// Takes back those that receive small pieces now, now and then: nothing depends on how soon.
+void UringBackend::review_bulk(BackendSink& sink) {
+  if (++bulk_turns_ % bulk_review != 0) return;
+  std::erase_if(bulk_, [&](Token token) {
+    Socket* socket = sink.find(token);
+    if (socket == nullptr) return true;
+    if (socket->bulk_score > 0) return false;
+    socket->bulk = false;
+    unsettle(*socket);
+    return true;
+  });
+}
+
+UringBackend::Held& UringBackend::hold(Socket& socket) {
+  if (!socket.held) {
+    socket.held = true;
+    unsettle(socket);
+    if ((socket.wanted & (want_receive | want_discard)) != 0) {
+      resumed_.push_back(token_of(socket));
+    }
+  }
+  return held_[token_of(socket)];
+}
+
+// What was kept for sockets that are wanted again.
+void UringBackend::report_held(BackendSink& sink) {
+  size_t done = 0;
+  while (done < resumed_.size() && sink.ready_for_more()) {
+    Socket* socket = sink.find(resumed_[done]);
+    if (socket != nullptr && socket->held && !report_held_of(sink, *socket)) break;
+    done++;
+  }
+  resumed_.erase(resumed_.begin(), resumed_.begin() + static_cast<ptrdiff_t>(done));
+}
+
+// False if memory is short.
+bool UringBackend::report_held_of(BackendSink& sink, Socket& socket) {
+  const bool discard = (socket.wanted & want_discard) != 0;
+  // Paused again.
+  if (!discard && (socket.wanted & want_receive) == 0) return true;
+  Held& held = held_[token_of(socket)];
+  while (!discard && held.reported < held.bytes.size()) {
+    const Memory memory = sink.memory_for(socket);
+    if (memory.size == 0) return sink.ready_for_more();
+    const size_t left = held.bytes.size() - held.reported;
+    const uint32_t part = static_cast<uint32_t>(std::min<size_t>(left, memory.size));
+    std::memcpy(memory.base, held.bytes.data() + held.reported, part);
+    held.reported += part;
+    sink.received(socket, memory, part);
+  }
+  const bool ended = held.ended;
+  const int result = held.result;
+  held_.erase(token_of(socket));
+  socket.held = false;
+  unsettle(socket);
+  if (!ended) return true;
+  if (discard)
+    sink.discarded(socket, result);
+  else
+    sink.received(socket, Memory{}, result);
+  return true;
+}
+
+}  // namespace marketplace::engine

@@ -1,0 +1,82 @@
+// One io_uring: its descriptor, its shared memory, and the three system calls. No policy.
+//
+// The ring runs its work only when it is entered (DEFER_TASKRUN), by the one thread that opened it
+// (SINGLE_ISSUER): between two calls of `enter` the kernel touches neither completions nor buffers.
+//
+// Invariants: what `prepare` returned is complete before the next call; functions that can fail
+// return negative errno; completions are seen in the order in which the kernel made them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "descriptor.h"
+#include "uring_abi.h"
+
+namespace marketplace::engine::uring {
+
+// Memory from mmap, given back when it goes.
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping();
+
+  int map(size_t size, int descriptor, uint64_t offset);
+  int allocate(size_t size);
+  // Leaves it mapped for ever: somebody may still write there.
+  void leak() { base_ = nullptr; }
+  uint8_t* base() const { return base_; }
+  template <typename Type>
+  Type* at(uint32_t offset) const {
+    return reinterpret_cast<Type*>(base_ + offset);
+  }
+
+ private:
+  int keep(void* memory, size_t size);
+
+  uint8_t* base_ = nullptr;
+  size_t size_ = 0;
+};
+
+class Ring {
+ public:
+  int open(uint32_t entries, uint32_t completions);
+  bool is_open() const { return descriptor_.valid(); }
+  void close() { descriptor_.reset(); }
+  int add(uint32_t operation, const void* argument, uint32_t count) const;
+  bool supports(Opcode opcode) const;
+
+  // Room for one submission, zeroed; nullptr when the queue is full: `enter` first.
+  Sqe* prepare();
+  uint32_t prepared() const { return sq_local_ - sq_submitted_; }
+  // Submits what is prepared; with `run`, also lets the kernel do the work that waits.
+  int enter(bool run);
+
+  // The next completion, or nullptr.
+  const Cqe* peek() const;
+  void pop();
+  // Something can be had by `enter(true)`.
+  bool work_waits() const;
+  // Whether completions are to signal the registered eventfd. They are at first.
+  void quiet(bool on);
+
+ private:
+  Descriptor descriptor_;
+  Mapping rings_;
+  Mapping sqes_;
+  uint32_t* sq_head_ = nullptr;
+  uint32_t* sq_tail_ = nullptr;
+  uint32_t* sq_flags_ = nullptr;
+  uint32_t* cq_head_ = nullptr;
+  uint32_t* cq_tail_ = nullptr;
+  uint32_t* cq_flags_ = nullptr;
+  const Cqe* cqes_ = nullptr;
+  uint32_t sq_mask_ = 0;
+  uint32_t cq_mask_ = 0;
+  uint32_t sq_local_ = 0;
+  uint32_t sq_submitted_ = 0;
+};
+
+}  // namespace marketplace::engine::uring
