@@ -23,14 +23,16 @@ const bind = ['--host', '127.0.0.1', '--port', '0']
 const epollEcho = join(benchBuild, 'c-epoll-echo')
 const netEcho = join(benchSources, 'peers', 'node-net-echo.mjs')
 
-function ours(transport: 'native' | 'node', title: string): Arm {
+function ours(name: string, transport: 'native' | 'node', title: string, backend?: string): Arm {
   const command = [process.execPath, cli, 'echo', ...bind, '--transport', transport]
-  return { name: transport, title, command, needs: [cli] }
+  const set = backend === undefined ? [] : ['env', `MARKETPLACE_BACKEND=${backend}`]
+  return { name, title, command: [...set, ...command], needs: [cli] }
 }
 
 export const arms: readonly Arm[] = [
-  ours('native', 'marketplace, native'),
-  ours('node', 'marketplace on node:net'),
+  ours('native', 'native', 'marketplace, native'),
+  ours('io_uring', 'native', 'marketplace, io_uring', 'io_uring'),
+  ours('node', 'node', 'marketplace on node:net'),
   {
     name: 'node-net',
     title: 'node:net, no VM',
