@@ -76,6 +76,7 @@ export class Process {
   accept(result: unknown): void {
     if (result === undefined) return
     if (result instanceof SendMessage) this.enqueue(result)
+    else if (result instanceof Transition && result.actions === undefined) this.state = result.state
     else this.acceptAny(result)
   }
 
