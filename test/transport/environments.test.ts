@@ -24,9 +24,11 @@ groundVm(() => [
   }),
   endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
     interest: 'observer',
-    onPresence: ({ source: them, destination: us }) => spawn(() => endpoint.subscriber(tcpChannel(them, us, _), {
-      onMessage: ({ subpacket }) => sendMessage(tcpChannel(us, them, subpacket)),
-    })),
+    onPresence: ({ source: them, destination: us }) => spawn(() => [
+      endpoint.subscriber(tcpChannel(them, us, _), {
+        onMessage: ({ subpacket }) => sendMessage(tcpChannel(us, them, subpacket)),
+      }),
+    ]),
   }),
 ])
 `
