@@ -1,5 +1,5 @@
 /** Roles: how an endpoint takes part in the conversations of its topic; and the events it is told. */
-import { _, isLinear } from '../topic/index.js'
+import { _ } from '../topic/index.js'
 import { argumentError } from '../support/errors.js'
 
 /** Which way messages flow: from publishers to subscribers; feedback flows back. */
@@ -58,11 +58,6 @@ export function checkInterest(call: string, interest: unknown): void {
   if (interest !== 'participant' && interest !== 'observer' && interest !== 'everything') {
     throw argumentError(call, 'interest', "'participant', 'observer' or 'everything'", interest)
   }
-}
-
-/** Whether wildcards stand at most once each in a role's topic. */
-export function hasLinearTopic(role: Role): boolean {
-  return isLinear(role.topic)
 }
 
 /** A peer came: its orientation and interest, and the meeting of the two topics. */
