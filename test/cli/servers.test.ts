@@ -48,8 +48,9 @@ for (const transport of TRANSPORTS) {
   void t.test(`${transport}: chat, ended by SIGTERM`, { timeout: TIMEOUT }, async (t) => {
     const cli = start(t, 'chat', ...options)
     const port = await cli.listening()
-    await until(() => cli.stdout.includes(`telnet localhost ${port}`))
-    t.match(cli.stdout, /nc localhost/)
+    // The lines may come in several chunks: the last one of them is awaited.
+    await until(() => cli.stdout.includes(`nc localhost ${port}`))
+    t.match(cli.stdout, `telnet localhost ${port}`)
     const [alice, bob] = [
       start(t, 'connect', 'localhost', String(port), '--transport', transport), await client(port),
     ]
