@@ -9,6 +9,9 @@ import { ATOM, RecordBase, slot } from './record.js'
 import { structuralKey, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
+/** Whether an atom is in its table's list of those that may be dropped, and whether it was. */
+const enum Fate { live, dying, dropped }
+
 /** The identity of one ground value. Dead when `refs` is 0: then no topic mentions the value. */
 export class Atom {
   readonly table: AtomTable | undefined
@@ -17,11 +20,7 @@ export class Atom {
   /** What it is found by in the table; undefined for values that are their own key. */
   readonly key: string | undefined
   refs = 0
-  /** Its table while it is live: the one thing that a look-up checks. */
-  liveIn: AtomTable | undefined = undefined
-  /** Whether it is in its table's list of those that may be dropped, and whether it was. */
-  dying = false
-  dropped = false
+  fate = Fate.live
 
   constructor(table: AtomTable | undefined, id: number, value: unknown, key: string | undefined) {
     this.table = table
@@ -79,7 +78,7 @@ export class AtomTable {
   lookup(value: unknown): Atom | undefined {
     if (typeof value === 'object' && value !== null) {
       const known = (value as Remembering)[ATOM]
-      if (known !== undefined && known.liveIn === this) return known
+      if (known !== undefined && known.table === this && known.refs > 0) return known
     }
     const atom = this.find(value)
     return atom === undefined || atom.refs === 0 ? undefined : atom
@@ -89,7 +88,7 @@ export class AtomTable {
   private find(value: unknown): Atom | undefined {
     if (isOwnKey(value)) return value instanceof Wildcard ? WILD : this.plain.get(value)
     const known = (value as Remembering)[ATOM]
-    if (known?.table === this && !known.dropped) return known
+    if (known?.table === this && known.fate !== Fate.dropped) return known
     if (!this.population.has(constructorKey(value as Compound))) return undefined
     const key = structuralKey(value)
     if (key === undefined) return WILD
@@ -101,10 +100,7 @@ export class AtomTable {
   /** Holds the atom of a ground value; pair with `release`. */
   acquire(value: unknown): Atom {
     const atom = this.find(value) ?? this.create(value)
-    if (atom.refs++ === 0) {
-      this.live++
-      atom.liveIn = this
-    }
+    if (atom.refs++ === 0) this.live++
     return atom
   }
 
@@ -125,13 +121,12 @@ export class AtomTable {
   release(atom: Atom): void {
     if (--atom.refs > 0) return
     this.live--
-    atom.liveIn = undefined
     if (atom.key === undefined) {
       this.drop(atom) // cheap to make again, and its value may be a large object
       return
     }
-    if (!atom.dying) this.dead.push(atom)
-    atom.dying = true
+    if (atom.fate === Fate.live) this.dead.push(atom)
+    atom.fate = Fate.dying
     if (this.dead.length > DEAD_MAX && this.dead.length * 4 > this.live) this.dropDead()
   }
 
@@ -139,13 +134,13 @@ export class AtomTable {
     const { dead } = this
     this.dead = []
     for (const atom of dead) {
-      atom.dying = false
+      atom.fate = Fate.live
       if (atom.refs === 0) this.drop(atom)
     }
   }
 
   private drop(atom: Atom): void {
-    atom.dropped = true
+    atom.fate = Fate.dropped
     this.freeIds.push(atom.id)
     if (atom.key === undefined) {
       this.plain.delete(atom.value)

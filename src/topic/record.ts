@@ -3,7 +3,8 @@
  *
  * All records have one hidden class: their values are in the slots `$0`, `$1`, ..., and the named fields
  * are getters that know the slot by the record's kind. So the code that matches and routes reads records
- * of all kinds with the same few loads, which V8 would otherwise have to look up one by one.
+ * of all kinds with the same few loads, which V8 would otherwise have to look up one by one. With three
+ * slots and its atom a record is as long as a cache line; what has more fields pays for them.
  *
  * Two definitions with the same label and field count make records of one kind (as prefab structs do).
  */
@@ -43,16 +44,13 @@ export class RecordBase {
   readonly $1: unknown
   /** @internal */
   readonly $2: unknown
-  /** @internal */
-  readonly $3: unknown
 
   /** @internal */
-  constructor(kind: RecordKind, a: unknown, b: unknown, c: unknown, d: unknown) {
+  constructor(kind: RecordKind, a: unknown, b: unknown, c: unknown) {
     this.$kind = kind
     this.$0 = a
     this.$1 = b
     this.$2 = c
-    this.$3 = d
   }
 
   toJSON(): Record<string, unknown> {
@@ -70,12 +68,12 @@ export class RecordBase {
 }
 
 /* V8 sizes objects by the properties that the first few have had: so there is room for the atom inside. */
-Object.defineProperty(new RecordBase({ label: '', arity: 0, id: -1, fields: [] }, 0, 0, 0, 0), ATOM, {
+Object.defineProperty(new RecordBase({ label: '', arity: 0, id: -1, fields: [] }, 0, 0, 0), ATOM, {
   value: undefined,
   writable: true,
 })
 
-/** Slots beyond the fourth. */
+/** Slots beyond the third. */
 type MoreSlots = Record<`$${number}`, unknown>
 
 /** The value of field number `i`. */
@@ -87,8 +85,6 @@ export function slot(record: RecordBase, i: number): unknown {
       return record.$1
     case 2:
       return record.$2
-    case 3:
-      return record.$3
     default:
       return (record as unknown as MoreSlots)[`$${i}`]
   }
@@ -96,8 +92,8 @@ export function slot(record: RecordBase, i: number): unknown {
 
 /** Makes a record with as many values as its kind has fields. */
 export function makeRecord(kind: RecordKind, values: readonly unknown[]): RecordBase {
-  const record = new RecordBase(kind, values[0], values[1], values[2], values[3])
-  for (let i = 4; i < values.length; i++) (record as unknown as MoreSlots)[`$${i}`] = values[i]
+  const record = new RecordBase(kind, values[0], values[1], values[2])
+  for (let i = 3; i < values.length; i++) (record as unknown as MoreSlots)[`$${i}`] = values[i]
   return record
 }
 
@@ -167,17 +163,17 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
     case 1:
       return function (a) {
         if (arguments.length !== 1) miscounted(arguments.length)
-        return new RecordBase(kind, a, undefined, undefined, undefined)
+        return new RecordBase(kind, a, undefined, undefined)
       }
     case 2:
       return function (a, b) {
         if (arguments.length !== 2) miscounted(arguments.length)
-        return new RecordBase(kind, a, b, undefined, undefined)
+        return new RecordBase(kind, a, b, undefined)
       }
     case 3:
       return function (a, b, c) {
         if (arguments.length !== 3) miscounted(arguments.length)
-        return new RecordBase(kind, a, b, c, undefined)
+        return new RecordBase(kind, a, b, c)
       }
     default:
       return (...values) => {

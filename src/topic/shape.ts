@@ -34,13 +34,13 @@ export interface IndexEntry {
   /** Position in its shape's list, and in its bucket of the message table. @internal */
   place: number
   bucketPlace: number
-  /** Atoms of its keys, held while it is in the index. @internal */
-  atoms: readonly Atom[]
+  /** Atoms of its keys, held while it is in the index: up to two in fields, more in a list. @internal */
+  atom0: Atom | undefined
+  atom1: Atom | undefined
+  moreAtoms: readonly Atom[] | undefined
 }
 
 type Bucket<E> = E | E[]
-
-const NO_ATOMS: readonly Atom[] = []
 
 /** More entries than this, and a new form of query gets a table of its own. */
 const WALK_MAX = 16
@@ -93,7 +93,7 @@ export class Shape<E extends IndexEntry> {
     entry.shape = this
     entry.place = this.entries.length
     this.entries.push(entry)
-    entry.atoms = this.atomsFor(entry)
+    this.holdAtoms(entry)
     if (entry.receives) this.addReceiver(entry)
     for (const join of this.joins.values()) addToJoin(this.atoms, join, entry)
   }
@@ -106,19 +106,33 @@ export class Shape<E extends IndexEntry> {
     }
     if (entry.receives) this.removeReceiver(entry)
     for (const join of this.joins.values()) removeFromJoin(this.atoms, join, entry)
-    for (let i = 0; i < entry.atoms.length; i++) this.atoms.release(entry.atoms[i])
-    entry.atoms = NO_ATOMS
+    this.releaseAtoms(entry)
     entry.shape = undefined
   }
 
   /** The atoms that an entry's keys are found by. A single key needs one only if it has parts. */
-  private atomsFor(entry: E): readonly Atom[] {
-    if (this.single !== undefined && isOwnKey(at(entry.topic, this.keys[0]))) return NO_ATOMS
-    return this.keys.map((path) => this.atoms.acquire(at(entry.topic, path)))
+  private holdAtoms(entry: E): void {
+    const { keys, atoms } = this
+    if (keys.length > 2) {
+      entry.moreAtoms = keys.map((path) => atoms.acquire(at(entry.topic, path)))
+      return
+    }
+    if (keys.length === 0 || (this.single !== undefined && isOwnKey(at(entry.topic, keys[0])))) return
+    entry.atom0 = atoms.acquire(at(entry.topic, keys[0]))
+    if (keys.length === 2) entry.atom1 = atoms.acquire(at(entry.topic, keys[1]))
+  }
+
+  private releaseAtoms(entry: E): void {
+    if (entry.atom0 !== undefined) this.atoms.release(entry.atom0)
+    if (entry.atom1 !== undefined) this.atoms.release(entry.atom1)
+    if (entry.moreAtoms !== undefined) for (const atom of entry.moreAtoms) this.atoms.release(atom)
+    entry.atom0 = undefined
+    entry.atom1 = undefined
+    entry.moreAtoms = undefined
   }
 
   private singleKey(entry: E): unknown {
-    return entry.atoms.length === 0 ? at(entry.topic, this.keys[0]) : entry.atoms[0]
+    return entry.atom0 ?? at(entry.topic, this.keys[0])
   }
 
   addReceiver(entry: E): void {
@@ -246,9 +260,9 @@ export class Shape<E extends IndexEntry> {
 }
 
 function idsOf(entry: IndexEntry): number[] {
-  const ids: number[] = []
-  for (let i = 0; i < entry.atoms.length; i++) ids.push(entry.atoms[i].id)
-  return ids
+  const { atom0, atom1, moreAtoms } = entry
+  if (moreAtoms !== undefined) return moreAtoms.map((atom) => atom.id)
+  return [(atom0 as Atom).id, (atom1 as Atom).id]
 }
 
 function joined<E extends IndexEntry>(bucket: Bucket<E> | undefined, entry: E): Bucket<E> {

@@ -77,7 +77,8 @@ function opaqueId(value: object | symbol): number {
 }
 
 /**
- * A string that two values share exactly when they are equal.
+ * A string that two values share exactly when they are equal. In one piece: what V8 makes of `+` would
+ * keep all the pieces for as long as the string is kept.
  *
  * @param wildcards whether the value may have wildcards in it
  * @returns undefined when the value has a wildcard in it that it may not have
@@ -105,13 +106,14 @@ export function structuralKey(value: unknown, wildcards = false): string | undef
 
 function objectKey(value: object, wildcards: boolean): string | undefined {
   if (isCompound(value)) {
-    let key = value instanceof RecordBase ? `r${value.$kind.id}(` : `a${value.length}(`
+    const pieces = [value instanceof RecordBase ? `r${value.$kind.id}` : `a${value.length}`, '(']
     for (let i = 0, n = size(value); i < n; i++) {
       const inner = structuralKey(part(value, i), wildcards)
       if (inner === undefined) return undefined
-      key += inner + ','
+      pieces.push(inner, ',')
     }
-    return key + ')'
+    pieces.push(')')
+    return pieces.join('')
   }
   if (value instanceof Wildcard) return wildcards ? `w${structuralKey(value.name)}` : undefined
   if (value instanceof Uint8Array) {

@@ -14,6 +14,16 @@ type AbsenceHandler = (
 ) => HandlerResult<unknown>
 type MessageHandler = (body: unknown, state: unknown) => HandlerResult<unknown>
 
+/* What an endpoint is, as bits of one number: there are many endpoints. */
+const LINEAR = 1
+const RECEIVES = 2
+const INSTALLED = 4
+const PUBLISHER = 8
+const OBSERVER = 16
+const EVERYTHING = 32
+
+const INTEREST_BITS: Record<Interest, number> = { participant: 0, observer: OBSERVER, everything: EVERYTHING }
+
 /* The fields that a message touches come first: they share a cache line. */
 export class Endpoint implements IndexEntry {
   onMessage: MessageHandler | undefined = undefined
@@ -21,32 +31,62 @@ export class Endpoint implements IndexEntry {
   readonly target: Process
   /** The process that it belongs to in the VM where it is installed. */
   readonly owner: Process
-  readonly linear: boolean
+  private bits = 0
 
   readonly name: unknown
-  readonly orientation: Orientation
-  readonly interest: Interest
   readonly topic: unknown
   onPresence: PresenceHandler | undefined = undefined
   onAbsence: AbsenceHandler | undefined = undefined
-  installed = false
+  /** The next one of its process; see endpoint-table.ts. */
+  next: Endpoint | undefined = undefined
 
-  receives: boolean
   shape: IndexEntry['shape'] = undefined
   place = 0
   bucketPlace = 0
-  atoms: IndexEntry['atoms'] = []
+  atom0: IndexEntry['atom0'] = undefined
+  atom1: IndexEntry['atom1'] = undefined
+  moreAtoms: IndexEntry['moreAtoms'] = undefined
 
   constructor(name: unknown, role: Role, handlers: AnyHandlers, owner: Process, target: Process) {
-    this.name = name
-    this.orientation = role.orientation
-    this.interest = role.interest
+    this.name = snapshot(name)
     this.topic = snapshot(role.topic)
-    this.linear = isLinear(role.topic)
+    this.bits =
+      INTEREST_BITS[role.interest] |
+      (role.orientation === 'publisher' ? PUBLISHER : 0) |
+      (isLinear(role.topic) ? LINEAR : 0)
     this.owner = owner
     this.target = target
     this.setHandlers(handlers)
     this.receives = this.onMessage !== undefined
+  }
+
+  get orientation(): Orientation {
+    return (this.bits & PUBLISHER) === 0 ? 'subscriber' : 'publisher'
+  }
+
+  get interest(): Interest {
+    if ((this.bits & OBSERVER) !== 0) return 'observer'
+    return (this.bits & EVERYTHING) === 0 ? 'participant' : 'everything'
+  }
+
+  get linear(): boolean {
+    return (this.bits & LINEAR) !== 0
+  }
+
+  get receives(): boolean {
+    return (this.bits & RECEIVES) !== 0
+  }
+
+  set receives(receives: boolean) {
+    this.bits = receives ? this.bits | RECEIVES : this.bits & ~RECEIVES
+  }
+
+  get installed(): boolean {
+    return (this.bits & INSTALLED) !== 0
+  }
+
+  set installed(installed: boolean) {
+    this.bits = installed ? this.bits | INSTALLED : this.bits & ~INSTALLED
   }
 
   /** Replaces the handlers. The index must be told when `receives` changes by it. */

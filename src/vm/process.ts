@@ -4,14 +4,14 @@
  * Owns what a handler's result does to its process. Who gets a turn when is the VM's business.
  */
 import { log } from '../support/log.js'
-import { mapKey } from '../topic/index.js'
 import { Action, Quit, SendMessage, type Pid } from './action.js'
 import type { Endpoint } from './endpoint.js'
+import type { EndpointTable } from './endpoint-table.js'
 import { flatten, Transition } from './handler.js'
 import type { Vm } from './vm.js'
 
-/** Endpoints of a process at one level, by name. */
-export type EndpointTable = Map<unknown, Endpoint>
+/** Endpoints of a process at an outer level, by name. */
+export type MetaEndpointTable = Map<unknown, Endpoint>
 
 /** Whether a tree is one action or nothing, as most are. */
 function isSimple(tree: unknown): boolean {
@@ -31,9 +31,9 @@ export class Process {
   readonly name: string | undefined
 
   /** Endpoints at its own level. */
-  endpoints: EndpointTable | undefined = undefined
+  endpoints: EndpointTable = undefined
   /** Endpoints outside, by number of levels less one. */
-  metaEndpoints: EndpointTable[] | undefined = undefined
+  metaEndpoints: MetaEndpointTable[] | undefined = undefined
   /** Things that may still come back to it, or to a process inside: promises, meta actions on their way. */
   pending = 0
   /** Those of its own. */
@@ -183,18 +183,14 @@ export class Process {
     return (
       this.queue === undefined &&
       this.pending === 0 &&
-      (this.endpoints === undefined || this.endpoints.size === 0) &&
+      this.endpoints === undefined &&
       (this.installed === undefined || this.installed.size === 0) &&
       (this.metaEndpoints === undefined || this.metaEndpoints.every((table) => table.size === 0)) &&
       (this.inner === undefined || this.inner.isIdle())
     )
   }
 
-  endpoint(name: unknown): Endpoint | undefined {
-    return this.endpoints?.get(mapKey(name))
-  }
-
-  metaTable(level: number): EndpointTable {
+  metaTable(level: number): MetaEndpointTable {
     this.metaEndpoints ??= []
     while (this.metaEndpoints.length < level) this.metaEndpoints.push(new Map())
     return this.metaEndpoints[level - 1]

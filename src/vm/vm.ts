@@ -7,7 +7,7 @@
  * nothing to do cost nothing.
  */
 import { log, logs } from '../support/log.js'
-import { mapKey, RoutingIndex, type AtomTable } from '../topic/index.js'
+import { RoutingIndex, type AtomTable } from '../topic/index.js'
 import {
   AddEndpoint,
   AtMetaLevel,
@@ -21,9 +21,10 @@ import {
   type Pid,
 } from './action.js'
 import { Endpoint } from './endpoint.js'
+import { endpointsIn, findEndpoint, withEndpoint, withoutEndpoint } from './endpoint-table.js'
 import { DeleteMetaEndpoints, relay, Relayed } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
-import { Process, type EndpointTable } from './process.js'
+import { Process } from './process.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
@@ -223,15 +224,13 @@ export class Vm {
   }
 
   private addEndpoint(process: Process, { name, role, handlers }: AddEndpoint<unknown>): void {
-    const table: EndpointTable = (process.endpoints ??= new Map<unknown, Endpoint>())
-    const key = mapKey(name)
-    const existing = table.get(key)
+    const existing = findEndpoint(process.endpoints, name)
     if (existing !== undefined) {
       this.replaceHandlers(existing, role, handlers)
       return
     }
     const endpoint = new Endpoint(name, role, handlers, process, process)
-    table.set(key, endpoint)
+    process.endpoints = withEndpoint(process.endpoints, endpoint)
     installEndpoint(this, endpoint)
   }
 
@@ -256,10 +255,9 @@ export class Vm {
   }
 
   private deleteEndpoint(process: Process, name: unknown, reason: unknown): void {
-    const key = mapKey(name)
-    const endpoint = process.endpoints?.get(key)
+    const endpoint = findEndpoint(process.endpoints, name)
     if (endpoint === undefined) return
-    process.endpoints?.delete(key)
+    process.endpoints = withoutEndpoint(process.endpoints, endpoint)
     uninstallEndpoint(this, endpoint, reason)
   }
 
@@ -305,8 +303,7 @@ export class Vm {
     process.end()
     this.processes.delete(process.pid)
     const { endpoints, installed, metaEndpoints } = process
-    if (endpoints !== undefined)
-      for (const endpoint of endpoints.values()) uninstallEndpoint(this, endpoint, reason)
+    for (const endpoint of endpointsIn(endpoints)) uninstallEndpoint(this, endpoint, reason)
     if (installed !== undefined) for (const endpoint of installed) uninstallEndpoint(this, endpoint, reason)
     metaEndpoints?.forEach((table, i) => {
       if (table.size === 0) return

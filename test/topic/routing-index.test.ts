@@ -13,7 +13,9 @@ class Entry implements IndexEntry {
   shape: IndexEntry['shape'] = undefined
   place = 0
   bucketPlace = 0
-  atoms: IndexEntry['atoms'] = []
+  atom0: IndexEntry['atom0'] = undefined
+  atom1: IndexEntry['atom1'] = undefined
+  moreAtoms: IndexEntry['moreAtoms'] = undefined
 
   constructor(topic: unknown, receives = true) {
     this.topic = topic
