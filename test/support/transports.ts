@@ -7,7 +7,7 @@ import { loadNative, nativeTransport } from '../../src/transport/native.js'
 import { nodeTransport } from '../../src/transport/node.js'
 import type {
   ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportEvent,
-  TransportListener, TransportOptions,
+  TransportBackend, TransportListener, TransportOptions,
 } from '../../src/transport/transport.js'
 
 export type Suite = (t: Test, open: (options?: TransportOptions) => Station) => void | Promise<void>
@@ -21,23 +21,53 @@ export interface SuiteOptions {
   readonly skip?: string | false
 }
 
+/** A transport that suites are run on: each of the native engine's backends, and `node:net`. */
+export interface Variant {
+  readonly name: string
+  /** Why it can't run on this machine. */
+  readonly skip: string | false
+  readonly make: (options?: TransportOptions) => Transport
+}
+
+/** Every transport; one that is missing here says why. */
+export const VARIANTS: readonly Variant[] = [
+  nativeVariant('epoll'),
+  nativeVariant('io_uring'),
+  { name: 'node', skip: false, make: nodeTransport },
+]
+
+function nativeVariant(backend: TransportBackend): Variant {
+  const native = loadNative()
+  const make = (options?: TransportOptions): Transport => nativeTransport({ backend, ...options })
+  let skip: string | false = native.ok ? false : `native transport: ${native.reason}`
+  if (native.ok) {
+    try {
+      const probe = make()
+      probe.open(() => undefined)
+      void probe.close()
+    } catch (error) {
+      skip = error instanceof Error ? error.message : String(error)
+    }
+  }
+  return { name: `native ${backend}`, skip, make }
+}
+
 /** Registers `body` as one subtest per transport; a transport that is missing is skipped with the reason. */
 export function onEveryTransport(name: string, body: Suite, options: SuiteOptions = {}): void {
   const { timeout = TIMEOUT, skip = false } = options
-  const native = loadNative()
-  const reason = native.ok ? skip : `native transport: ${native.reason}`
-  const run = async (t: Test, make: (options?: TransportOptions) => Transport): Promise<void> => {
+  const run = async (t: Test, { name, make }: Variant): Promise<void> => {
     const stations: Station[] = []
     t.teardown(async () => { await Promise.all(stations.map((station) => station.transport.close())) })
     await body(t, (options) => {
-      const station = new Station(make(options))
+      const station = new Station(make(options), name)
       stations.push(station)
       return station
     })
     for (const station of stations) t.strictSame(station.violations, [], 'the rules of the seam were kept')
   }
-  void t.test(`native: ${name}`, { skip: reason, timeout }, (t) => run(t, nativeTransport))
-  void t.test(`node: ${name}`, { skip, timeout }, (t) => run(t, nodeTransport))
+  for (const variant of VARIANTS) {
+    void t.test(`${variant.name}: ${name}`, { skip: variant.skip || skip, timeout }, (t) => run(t, variant))
+  }
 }
 
 export interface Handlers {
@@ -70,14 +100,17 @@ export const ECHO: Handlers = {
 
 export class Station {
   readonly transport: Transport
+  /** Which of the variants it is. */
+  readonly variant: string
   /** Rules that the transport broke. */
   readonly violations: string[] = []
   /** How many events came. */
   events = 0
   #calling = false
 
-  constructor(transport: Transport) {
+  constructor(transport: Transport, variant: string = transport.name) {
     this.transport = transport
+    this.variant = variant
     transport.open((events) => {
       if (this.#calling) this.violations.push('an event was reported from inside a call')
       if (events.length === 0) this.violations.push('an empty batch was reported')
