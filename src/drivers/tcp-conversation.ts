@@ -86,15 +86,16 @@ export class Conversation {
   /** Makes the connection known in the VM: a publisher of what comes, a subscriber of what is to go. */
   open(): ActionTree {
     const { feedback } = this.flow
+    const onAbsence = (): ActionTree => this.close()
     return [
       endpoint.publisher(tcpChannel(this.remote, this.local, _), {
         name: this,
-        onAbsence: () => this.close(),
+        onAbsence,
         onMessage: feedback && ((body) => feedback(body.subpacket)),
       }),
       endpoint.subscriber(tcpChannel(this.local, this.remote, _), {
         name: this.socket,
-        onAbsence: () => this.close(),
+        onAbsence,
         onMessage: (body) => this.send(body.subpacket),
       }),
     ]

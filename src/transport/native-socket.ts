@@ -86,9 +86,10 @@ export class NativeConnection implements TransportConnection {
   /** Bytes queued in `#epoch` of the link. */
   #pending = 0
   #epoch = 0
+  /** The peer's address, if the connection is outbound. */
   #remote: SocketAddress | undefined = undefined
   #local: SocketAddress | undefined = undefined
-  /** The peer's address as the engine gave it: its text costs more than most connections need. */
+  /** Otherwise, as the engine gave it: its text costs more than most connections need. */
   #portAndFamily = 0
   #a = 0
   #b = 0
@@ -148,10 +149,9 @@ export class NativeConnection implements TransportConnection {
   }
 
   get remote(): SocketAddress | undefined {
-    if (this.#remote === undefined && this.#portAndFamily !== 0) {
-      this.#remote = socketAddress(this.#portAndFamily, this.#a, this.#b, this.#c, this.#d)
-    }
-    return this.#remote
+    if (this.#portAndFamily === 0) return this.#remote
+    // Not kept: who needs it more than once keeps it better in another form.
+    return socketAddress(this.#portAndFamily, this.#a, this.#b, this.#c, this.#d)
   }
 
   get local(): SocketAddress | undefined {
