@@ -21,12 +21,14 @@ export {
 export * from './vm/index.js'
 export * from './dsl/index.js'
 export { tcpBare, type BareTcpOptions } from './drivers/tcp-bare.js'
+export { tcpEngine, type TcpEngine } from './drivers/tcp-engine.js'
 export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type {
-  SocketAddress, SocketError, Transport, TransportBackend, TransportInfo, TransportMetrics,
+  SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
 } from './transport/transport.js'
+export type { TransportMetrics } from './transport/metrics.js'
 export { emitterSource, iterableSource, lineSource, signalSource } from './drivers/sources.js'
 export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'
 export { eventRelay } from './drivers/event-relay.js'

@@ -46,6 +46,8 @@ class Loop {
   static void on_teardown(napi_async_cleanup_hook_handle handle, void* data);
 
   void turn();
+  void run_batch(napi_value count);
+  void execute();
   void call(napi_ref function, size_t count, const napi_value* arguments);
   void fail(int error);
   void closed();
@@ -57,6 +59,9 @@ class Loop {
   int references_ = 1;
   int open_handles_ = 0;
   bool again_ = false;
+  // Of the turn at hand, in nanoseconds: in the program, and in what it had executed meanwhile.
+  uint64_t batch_time_ = 0;
+  uint64_t flush_time_ = 0;
 
   engine::BackendInfo info_;
   std::unique_ptr<engine::Engine> engine_;

@@ -31,6 +31,11 @@ bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Wo
   return type == wanted && out.data != nullptr;
 }
 
+bool is_write(int32_t word) {
+  const Command command = static_cast<Command>(word & 0xff);
+  return command == Command::write || command == Command::write_large;
+}
+
 }  // namespace
 
 bool Shared::open(napi_env env, napi_value options) {
@@ -54,7 +59,7 @@ bool Shared::open(napi_env env, napi_value options) {
                   napi_get_named_property(env, options, "large", &large) == napi_ok &&
                   napi_is_array(env, large, &is_array) == napi_ok && is_array &&
                   napi_create_reference(env, large, 1, &large_) == napi_ok;
-  if (!ok || records.count < record_words * records_min ||
+  if (!ok || stats.count < stat_count || records.count < record_words * records_min ||
       commands.count < header_words + command_words) {
     static_cast<void>(napi_throw_type_error(env, nullptr, "create: wrong shared memory"));
     return false;
@@ -145,12 +150,17 @@ bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine)
 void Shared::flush(napi_env env, engine::Engine& engine) {
   const uint32_t count = std::min(static_cast<uint32_t>(commands_[0]), command_count_);
   flushes_++;
+  uint32_t writes = 0;
   for (uint32_t i = 0; i < count; i++) {
-    execute(env, engine, commands_ + header_words + i * command_words);
+    const int32_t* command = commands_ + header_words + i * command_words;
+    writes += is_write(command[0]) ? 1 : 0;
+    execute(env, engine, command);
   }
+  stats_[stat_writes] += writes;
   commands_[0] = 0;
   engine.flush();
-  *stats_ = static_cast<double>(engine.counters().bytes_out);
+  stats_[stat_bytes_out] = static_cast<double>(engine.counters().bytes_out);
+  stats_[stat_queued_bytes] = static_cast<double>(engine.counters().queued_bytes);
   if (large_now_ != nullptr) forget_large(env);
   if (!released_.empty()) release_slabs(env);
 }

@@ -4,7 +4,7 @@
 //   records   eight words each, as in engine/record.h, from word 0
 //   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); from word 4:
 //             four words each: operation | slab << 8, connection, offset, length
-//   stats     Float64Array: bytes taken by the kernel
+//   stats     Float64Array, as in Stat
 //
 // Invariants: a slab's memory is used only after its address was asked for again in this turn, as
 // the program may have detached it; a reference to a slab is dropped only after `flush`.
@@ -32,6 +32,16 @@ enum class Command : int32_t {
   release_slab = 10,  // JavaScript has seen that the slab is retired
 };
 
+// What the engine has done, for the program to read at any time; times are in nanoseconds.
+enum Stat : uint32_t {
+  stat_bytes_out,     // taken by the kernel
+  stat_writes,        // handed over by the program
+  stat_queued_bytes,  // waiting to be sent at present
+  stat_kernel_time,   // in system calls and the engine's own work
+  stat_js_time,       // in the program, called with a batch
+  stat_count,
+};
+
 class Shared {
  public:
   // Takes references to what `options` holds; false with a pending exception if it is not right.
@@ -50,6 +60,9 @@ class Shared {
 
   // Executes the commands and hands all output to the kernel.
   void flush(napi_env env, engine::Engine& engine);
+  void add_time(Stat stat, uint64_t nanoseconds) {
+    if (stats_ != nullptr) stats_[stat] += static_cast<double>(nanoseconds);
+  }
 
  private:
   struct Slab {

@@ -34,6 +34,8 @@ struct Connection : Socket {
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;
   OutputQueue output;
+  // How much of the engine's sum is of this connection.
+  size_t queued_bytes = 0;
 
   bool receiving() const { return state == State::open && !paused && !input_ended; }
 };

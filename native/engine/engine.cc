@@ -138,6 +138,7 @@ void Engine::update_interest(Connection& connection) {
 void Engine::finish(Connection& connection, int error, Call call) {
   report(Event::closed, connection.id, error, static_cast<int32_t>(call));
   backend_->forget(connection);
+  counters_.queued_bytes -= connection.queued_bytes;
   connections_.remove(connection);
 }
 
@@ -183,7 +184,7 @@ void Engine::woken() {
 void Engine::set_gauges(double* gauges, uint32_t count) {
   gauges_ = gauges;
   gauge_count_ = count;
-  connections_.each([this](const Connection& connection) { gauge(connection); });
+  connections_.each([this](Connection& connection) { gauge(connection); });
 }
 
 }  // namespace marketplace::engine

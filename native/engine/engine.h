@@ -33,6 +33,8 @@ struct Options {
 struct Counters {
   uint64_t bytes_in = 0;
   uint64_t bytes_out = 0;
+  // Waiting to be sent at present, of all connections.
+  uint64_t queued_bytes = 0;
 };
 
 class Engine final : private BackendSink {
@@ -133,7 +135,7 @@ class Engine final : private BackendSink {
   void sent(Connection& connection, size_t length);
   void send_failed(Connection& connection, int error);
   void output_changed(Connection& connection);
-  void gauge(const Connection& connection);
+  void gauge(Connection& connection);
 
   std::unique_ptr<Backend> backend_;
   Options options_;

@@ -262,9 +262,14 @@ void Engine::output_changed(Connection& connection) {
   update_interest(connection);
 }
 
-void Engine::gauge(const Connection& connection) {
+// Whatever changes the length of a queue ends here.
+void Engine::gauge(Connection& connection) {
+  const size_t size = connection.output.size();
+  counters_.queued_bytes += size;
+  counters_.queued_bytes -= connection.queued_bytes;
+  connection.queued_bytes = size;
   const uint32_t index = index_of(connection.id);
-  if (index < gauge_count_) gauges_[index] = static_cast<double>(connection.output.size());
+  if (index < gauge_count_) gauges_[index] = static_cast<double>(size);
 }
 
 }  // namespace marketplace::engine

@@ -26,6 +26,7 @@ import type {
   TransportListener,
 } from '../transport/transport.js'
 import { Conversation, type ConversationOptions, type Flow } from './tcp-conversation.js'
+import { Engine } from './tcp-engine.js'
 import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
 import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
 import {
@@ -224,10 +225,15 @@ class TcpDriver {
       sink.fire(events)
     })
     this.options.onTransport?.(transport)
+    const engine = this.options.engine as Engine | undefined
+    engine?.opened(transport)
     const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
     this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
     for (const { use } of waiting) use(transport)
-    return () => transport.close()
+    return async () => {
+      await transport.close()
+      engine?.closed(transport)
+    }
   }
 
   /** Does something with the transport, which is opened first if this is the first socket. */

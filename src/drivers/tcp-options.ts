@@ -1,5 +1,6 @@
 /** Options of the TCP drivers, and their checks. */
 import { argumentError } from '../support/errors.js'
+import { Engine, type TcpEngine } from './tcp-engine.js'
 import type { TransportName } from '../transport/choose.js'
 import type { Transport } from '../transport/transport.js'
 
@@ -26,7 +27,9 @@ export interface TcpOptions {
    * Default 67,108,864.
    */
   readonly maxQueuedBytes?: number | undefined
-  /** Called with each transport that is opened: for its metrics. */
+  /** Made by `tcpEngine`: through it the driver's metrics can be read. */
+  readonly engine?: TcpEngine | undefined
+  /** Called with each transport that is opened, before anything else is done with it. */
   readonly onTransport?: ((transport: Transport) => void) | undefined
 }
 
@@ -35,7 +38,7 @@ export const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 
 /** Those that count bytes, milliseconds or connections. */
 const numbers = ['backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes'] as const
-const others = ['transport', 'host', 'allowHalfOpen', 'onTransport'] as const
+const others = ['transport', 'host', 'allowHalfOpen', 'onTransport', 'engine'] as const
 
 /**
  * @param own names of the numbers that only this driver takes
@@ -49,7 +52,7 @@ export function checkTcpOptions(call: string, options: TcpOptions, own: readonly
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
   }
-  const { transport = 'auto', host, onTransport, allowHalfOpen } = options
+  const { transport = 'auto', host, onTransport, allowHalfOpen, engine } = options
   if (!['native', 'node', 'auto'].includes(transport)) {
     throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
   }
@@ -61,6 +64,9 @@ export function checkTcpOptions(call: string, options: TcpOptions, own: readonly
   }
   if (allowHalfOpen !== undefined && typeof allowHalfOpen !== 'boolean') {
     throw argumentError(call, 'options.allowHalfOpen', 'a boolean', allowHalfOpen)
+  }
+  if (engine !== undefined && !(engine instanceof Engine)) {
+    throw argumentError(call, 'options.engine', 'made by tcpEngine', engine)
   }
   for (const name of [...numbers, ...own]) {
     const value = (options as Readonly<Record<string, unknown>>)[name]

@@ -101,7 +101,6 @@ export class Link {
   readonly #addon: Addon
   readonly #handle: object
   readonly #commands = new Int32Array(HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
-  readonly #stats = new Float64Array(1)
   readonly #large: Uint8Array[] = []
   readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
   #arenaUsed = 0
@@ -117,18 +116,19 @@ export class Link {
 
   /**
    * @param backend as native-backend.ts numbers them
+   * @param stats where the addon counts; see metrics.ts
    * @param onBatch called once per loop turn with the number of records
    * @param onClosed called when every descriptor is closed
    */
   constructor(
-    addon: Addon, backend: number, closeTimeout: number,
+    addon: Addon, backend: number, closeTimeout: number, stats: Float64Array,
     onBatch: (count: number) => void, onClosed: () => void,
   ) {
     this.#addon = addon
     this.#handle = addon.create({
       records: this.records,
       commands: this.#commands,
-      stats: this.#stats,
+      stats,
       large: this.#large,
       closeTimeout,
       backend,
@@ -155,11 +155,6 @@ export class Link {
 
   info(): AddonInfo | undefined {
     return this.#addon.info(this.#handle)
-  }
-
-  /** Bytes that the kernel has taken. */
-  get bytesOut(): number {
-    return this.#stats[0]
   }
 
   /** Whether what was queued in `epoch` still waits to be executed. */

@@ -16,12 +16,13 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { Counts } from './metrics.js'
 import { backendNumber, transportInfo } from './native-backend.js'
 import { type Addon, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
 import { askAddress, NativeConnection, NativeEvent, NativeListener, type Station } from './native-socket.js'
 import type {
   ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
-  TransportInfo, TransportMetrics, TransportOptions, TransportSink,
+  TransportInfo, TransportOptions, TransportSink,
 } from './transport.js'
 
 const CLOSE_TIMEOUT = 10_000
@@ -113,7 +114,7 @@ function checkPort(call: string, port: unknown): void {
 
 class NativeTransport implements Transport, Station {
   readonly name = 'native'
-  readonly metrics: TransportMetrics
+  readonly metrics = new Counts(true)
   readonly closeTimeout: number
   readonly #addon: Addon
   readonly #backend: number
@@ -132,10 +133,6 @@ class NativeTransport implements Transport, Station {
     this.#addon = addon
     this.#backend = backend
     this.closeTimeout = closeTimeout
-    const bytesOut = (): number => this.#link?.bytesOut ?? 0
-    this.metrics = {
-      connections: 0, opened: 0, bytesIn: 0, get bytesOut() { return bytesOut() }, chunksIn: 0, batches: 0,
-    }
   }
 
   get info(): TransportInfo | undefined {
@@ -155,9 +152,11 @@ class NativeTransport implements Transport, Station {
       this.#addon,
       this.#backend,
       this.closeTimeout,
+      this.metrics.stats,
       (count) => { this.#batch(count) },
       () => { this.#closed() },
     )
+    this.metrics.opened()
   }
 
   listen(options: ListenOptions): TransportListener {
@@ -197,7 +196,10 @@ class NativeTransport implements Transport, Station {
         resolve()
         return
       }
-      this.#closed = resolve
+      this.#closed = () => {
+        this.metrics.closed()
+        resolve()
+      }
       this.#later = []
       for (const listener of this.#listeners.values()) listener.close()
       for (const connection of this.#dials) connection.close()
@@ -209,6 +211,7 @@ class NativeTransport implements Transport, Station {
 
   later(event: NativeEvent): void {
     if (this.#closing !== undefined) return
+    if (event.error !== undefined) this.metrics.error(event.error)
     if (this.#later.push(event) === 1) process.nextTick(() => { this.#report([]) })
   }
 
@@ -305,6 +308,7 @@ class NativeTransport implements Transport, Station {
         if (listener === undefined) return undefined
         const { address, port } = listener.address ?? {}
         const error = socketError(records[at + 2], 'accept', address, port)
+        this.metrics.error(error)
         return new NativeEvent('accept-failed', undefined, listener, undefined, 0, error)
       }
       case Record.connected:
@@ -336,7 +340,7 @@ class NativeTransport implements Transport, Station {
     connection.accepted(records, at)
     this.#enter(connection, records[at + 1])
     this.metrics.connections += 1
-    this.metrics.opened += 1
+    this.metrics.accepts += 1
     if (this.#closing !== undefined || connection.listener === undefined) connection.abort()
     return new NativeEvent('accepted', connection, undefined, undefined, 0, undefined)
   }
@@ -346,7 +350,7 @@ class NativeTransport implements Transport, Station {
     const closing = connection.dial.closing
     this.#dials.delete(connection)
     this.metrics.connections += 1
-    this.metrics.opened += 1
+    this.metrics.connects += 1
     connection.connected()
     return closing ? undefined : new NativeEvent('connected', connection, undefined, undefined, 0, undefined)
   }
@@ -364,6 +368,7 @@ class NativeTransport implements Transport, Station {
     this.metrics.connections -= 1
     connection.ended()
     const error = errno === 0 ? undefined : socketError(errno, call)
+    if (error !== undefined) this.metrics.error(error)
     return new NativeEvent('closed', connection, undefined, undefined, 0, error)
   }
 
@@ -374,7 +379,7 @@ class NativeTransport implements Transport, Station {
       this.#later = []
     }
     if (events.length === 0 || this.#sink === undefined || this.#closing !== undefined) return
-    this.metrics.batches += 1
+    this.metrics.batch(events.length)
     this.#sink(events)
   }
 

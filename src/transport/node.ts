@@ -7,9 +7,10 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
+import { Counts, Stat } from './metrics.js'
 import type {
   ConnectOptions, ListenOptions, SocketAddress, SocketError, Transport, TransportConnection, TransportEvent,
-  TransportListener, TransportMetrics, TransportOptions, TransportSink,
+  TransportListener, TransportOptions, TransportSink,
 } from './transport.js'
 
 const DEFAULT_CLOSE_TIMEOUT = 10_000
@@ -37,9 +38,7 @@ function listenerEvent(
 
 class NodeTransport implements Transport {
   readonly name = 'node'
-  readonly metrics: TransportMetrics = {
-    connections: 0, opened: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, batches: 0,
-  }
+  readonly metrics = new Counts(false)
   readonly closeTimeout: number
   readonly #connections = new Set<NodeConnection>()
   readonly #listeners = new Set<NodeListener>()
@@ -59,6 +58,7 @@ class NodeTransport implements Transport {
   open(sink: TransportSink): void {
     if (this.#sink !== undefined) throw new Error('transport: open must be called once')
     this.#sink = sink
+    this.metrics.opened()
     this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
   }
 
@@ -86,6 +86,7 @@ class NodeTransport implements Transport {
       for (const connection of this.#connections) connection.close()
       this.#onEmpty = () => {
         clearInterval(this.#keepAlive)
+        this.metrics.closed()
         resolve()
       }
       if (this.#connections.size === 0) this.#onEmpty()
@@ -96,6 +97,7 @@ class NodeTransport implements Transport {
   /** Queues an event for this turn's batch. The check phase comes right after all sockets were polled. */
   report(event: TransportEvent): void {
     if (this.#closing !== undefined) return
+    if (event.error !== undefined) this.metrics.error(event.error)
     if (this.#events.push(event) === 1) setImmediate(this.#deliver)
   }
 
@@ -127,11 +129,13 @@ class NodeTransport implements Transport {
     const sink = this.#sink
     if (events.length === 0 || sink === undefined) return
     this.#events = []
-    this.metrics.batches += 1
+    this.metrics.batch(events.length)
     this.#delivering = true
+    const start = performance.now()
     try {
       sink(events)
     } finally {
+      this.metrics.stats[Stat.jsTime] += (performance.now() - start) * 1e6
       this.#delivering = false
       this.#flush()
     }
@@ -238,7 +242,8 @@ class NodeConnection implements TransportConnection {
     this.#wasOpened = true
     const { metrics } = this.#transport
     metrics.connections += 1
-    metrics.opened += 1
+    if (kind === 'accepted') metrics.accepts += 1
+    else metrics.connects += 1
     // Asked for now: a socket that is closed no longer knows its addresses.
     const { remoteAddress, remoteFamily, remotePort } = this.#socket
     if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)
@@ -254,6 +259,9 @@ class NodeConnection implements TransportConnection {
     const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
     // A socket that has died says so in `closed`, with an error; nothing can be sent on it.
     if (bytes === 0 || this.#socket.destroyed) return
+    const { stats } = this.#transport.metrics
+    stats[Stat.chunksOut] += 1
+    stats[Stat.queuedBytes] += bytes
     this.queuedBytes += bytes
     this.#transport.cork(this.#socket)
     this.#socket.write(data, (error) => this.#wrote(bytes, error))
@@ -315,7 +323,9 @@ class NodeConnection implements TransportConnection {
     // Node calls back without an error for writes that were cut off by `destroy`.
     if ((error !== null && error !== undefined) || this.#socket.destroyed) return
     this.queuedBytes -= bytes
-    this.#transport.metrics.bytesOut += bytes
+    const { stats } = this.#transport.metrics
+    stats[Stat.queuedBytes] -= bytes
+    stats[Stat.bytesOut] += bytes
     if (this.reportWrites && this.#state !== 'closed' && this.#state !== 'aborted') {
       this.#transport.report(connectionEvent('written', this, undefined, bytes))
     }
@@ -334,7 +344,9 @@ class NodeConnection implements TransportConnection {
     this.#state = 'closed'
     this.#outputEnded = true
     clearTimeout(this.#deadline)
-    if (this.#wasOpened) this.#transport.metrics.connections -= 1
+    const { metrics } = this.#transport
+    if (this.#wasOpened) metrics.connections -= 1
+    metrics.stats[Stat.queuedBytes] -= this.queuedBytes
     // After `close` or `abort` the end is orderly, whatever the peer did, unless bytes were lost.
     const orderly = state === 'aborted' || (state === 'closing' && this.queuedBytes === 0)
     this.#transport.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))

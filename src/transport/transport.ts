@@ -14,6 +14,8 @@
  *   connection's `closed` event carries an error.
  */
 
+import type { TransportMetrics } from './metrics.js'
+
 /** What a socket reports. Plain strings: V8 compares interned strings by pointer. */
 export type TransportEventKind =
   | 'listening' // listener: bound; `listener.address` is now the real one
@@ -124,22 +126,6 @@ export interface TransportEvent {
 
 export type TransportSink = (events: readonly TransportEvent[]) => void
 
-/** Counters since `open`; plain numbers, cheap enough to be read at any time. */
-export interface TransportMetrics {
-  /** Connections open now. */
-  connections: number
-  /** Connections accepted and connected, ever. */
-  opened: number
-  /** Bytes received from the kernel. */
-  bytesIn: number
-  /** Bytes taken by the kernel. */
-  bytesOut: number
-  /** `data` events reported. */
-  chunksIn: number
-  /** Calls of the sink. */
-  batches: number
-}
-
 export interface TransportOptions {
   /** Milliseconds that `close` may take to hand queued bytes to the kernel. Default 10,000. */
   readonly closeTimeout?: number | undefined
@@ -170,7 +156,7 @@ export interface Transport {
   /** Which implementation it is. */
   readonly name: 'native' | 'node'
   /** Counters, kept up to date. */
-  readonly metrics: Readonly<TransportMetrics>
+  readonly metrics: TransportMetrics
   /** Of the native transport, while it is open: what it runs on. */
   readonly info?: TransportInfo | undefined
   /** Starts reporting to `sink`. Called once, before anything else. Keeps the process alive until `close`. */

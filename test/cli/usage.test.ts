@@ -1,6 +1,7 @@
 /** Command lines that make no sense, and those that ask for help: one clear line, the right exit code. */
 import t from 'tap'
 import { explain, formatAddress, formatBytes, formatStatus } from '../../src/cli/messages.js'
+import { metricsSum } from '../../src/transport/metrics.js'
 import { Cli } from '../support/cli.js'
 
 const TIMEOUT = 20_000
@@ -63,7 +64,7 @@ void t.test('how things are put', (t) => {
     [0, 999, 1000, 9_940, 9_960, 999_499, 999_500, 34e6, 5e15].map(formatBytes),
     ['0 B', '999 B', '1.0 kB', '9.9 kB', '10 kB', '999 kB', '1.0 MB', '34 MB', '5000 TB'],
   )
-  const metrics = { connections: 1, opened: 5, bytesIn: 0, bytesOut: 2500, chunksIn: 9, batches: 3 }
+  const metrics = { ...metricsSum([]), connections: 1, accepts: 5, bytesOut: 2500, chunksIn: 9 }
   t.equal(formatStatus(metrics, 1234.4), '1 connection, 1,234 messages/s, 0 B in, 2.5 kB out')
   t.match(formatStatus({ ...metrics, connections: 2 }, 0), /^2 connections, 0 messages/)
   t.equal(explain('odd', 'h', 1), 'odd')

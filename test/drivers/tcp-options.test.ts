@@ -17,6 +17,7 @@ const wrong: readonly [Record<string, unknown>, string][] = [
   [{ transport: 'udp' }, "options.transport must be 'native', 'node' or 'auto'; got 'udp'"],
   [{ transport: null }, "options.transport must be 'native', 'node' or 'auto'; got null"],
   [{ host: 5 }, 'options.host must be a string; got 5'],
+  [{ engine: {} }, 'options.engine must be made by tcpEngine; got {}'],
   [{ onTransport: 'x' }, "options.onTransport must be a function; got 'x'"],
   ...numbers.flatMap((name): [Record<string, unknown>, string][] => [
     [{ [name]: -1 }, `options.${name} must be a non-negative integer; got -1`],
@@ -42,7 +43,7 @@ for (const [name, make] of makers) {
   })
 
   t.test(`${name}: right options are taken, undefined is the default`, async (t) => {
-    const names = [...numbers, 'transport', 'host', 'onTransport']
+    const names = [...numbers, 'transport', 'host', 'onTransport', 'engine']
     t.doesNotThrow(() => make(Object.fromEntries(names.map((key) => [key, undefined]))))
     t.doesNotThrow(() => make(undefined))
     t.doesNotThrow(() => make(Object.fromEntries(numbers.map((key) => [key, 0]))))

@@ -42,7 +42,7 @@ for (const connections of [1, 100, 1000]) {
     t.strictSame(answers.flatMap((answer, i) => (answer.equals(said[i]) ? [] : [i])), [], 'all right')
     await until(() => program.connections === 0)
     const [{ metrics }] = program.transports
-    t.equal(metrics.opened, connections)
+    t.equal(metrics.accepts, connections)
     t.equal(metrics.bytesOut, metrics.bytesIn)
     t.strictSame(program.errors, [])
   })

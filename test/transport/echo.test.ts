@@ -46,7 +46,7 @@ for (const connections of [1, 100, 1000]) {
     t.strictSame(wrong, [], 'every connection got its own bytes back')
     t.strictSame(errors, [], 'every connection ended orderly')
     const { metrics } = station.transport
-    t.equal(metrics.opened, connections)
+    t.equal(metrics.accepts, connections)
     t.equal(metrics.connections, 0)
     t.equal(metrics.bytesIn, length * connections)
     t.equal(metrics.bytesOut, length * connections)

@@ -42,7 +42,7 @@ onEveryTransport('connection refused', async (t, open) => {
   })
   const byName = await station.failure({ host: 'localhost', port })
   t.match(byName, { code: 'ECONNREFUSED', syscall: 'connect', port })
-  t.equal(station.transport.metrics.opened, 0)
+  t.equal(station.transport.metrics.connects, 0)
   t.equal(station.transport.metrics.connections, 0)
 })
 

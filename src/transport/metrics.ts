@@ -1,0 +1,146 @@
+/**
+ * What a transport counts, for every implementation.
+ *
+ * Owns the counters and how those that the addon keeps are laid out in the memory shared with it.
+ * Invariants: everything is counted since `open`, except what is said to be of now; nothing here costs
+ * more with the number of connections, and nothing is counted per message but two additions.
+ */
+
+/**
+ * Counters of a transport; cheap enough to be kept always and read at any time. Those that say nothing
+ * else count since the transport was opened.
+ */
+export interface TransportMetrics {
+  /** Connections open now. */
+  readonly connections: number
+  /** Connections accepted. */
+  readonly accepts: number
+  /** Outbound connections established. */
+  readonly connects: number
+  /** Connections that were refused because a listener had its `maxConnections`. */
+  readonly drops: number
+  /** Bytes received from the kernel. */
+  readonly bytesIn: number
+  /** Bytes taken by the kernel. */
+  readonly bytesOut: number
+  /** Chunks of data received: each is a message in the VM. */
+  readonly chunksIn: number
+  /** Chunks of data given to be sent. */
+  readonly chunksOut: number
+  /** Bytes given to be sent that the kernel has not taken, now and over all connections. */
+  readonly queuedBytes: number
+  /** How often the program was called with what had happened: at most once per turn of the event loop. */
+  readonly batches: number
+  /**
+   * How many of them brought how many events: element 0 counts batches of 1 event, element 1 those of 2 or
+   * 3, element i those of 2**i to 2**(i+1) - 1, and the last one (15) also all bigger ones.
+   */
+  readonly batchSizes: readonly number[]
+  /**
+   * Nanoseconds in system calls and in the engine's own work around them. `undefined` on the node
+   * transport, where that time is Node's and can't be told apart.
+   */
+  readonly kernelTime: number | undefined
+  /** Nanoseconds in JavaScript that was called with a batch: the VM, the drivers and the program. */
+  readonly jsTime: number
+  /** Nanoseconds since the transport was opened, and until it was closed. */
+  readonly totalTime: number
+  /** How often an error was reported, by its code: `{ ECONNRESET: 3 }`. */
+  readonly errors: Readonly<Record<string, number>>
+}
+
+/** Elements of `batchSizes`. */
+const BATCH_SIZES = 16
+
+/** Words of the Float64Array that an implementation counts in; native/binding/shared.h has the same. */
+export const Stat = { bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4 } as const
+const STATS = 5
+
+export class Counts implements TransportMetrics {
+  connections = 0
+  accepts = 0
+  connects = 0
+  drops = 0
+  bytesIn = 0
+  chunksIn = 0
+  batches = 0
+  readonly batchSizes: number[] = new Array<number>(BATCH_SIZES).fill(0)
+  readonly errors = Object.create(null) as Record<string, number>
+  readonly stats = new Float64Array(STATS)
+  readonly #kernelTimeKnown: boolean
+  #openedAt = 0n
+  #closedAt = 0n
+
+  constructor(kernelTimeKnown: boolean) {
+    this.#kernelTimeKnown = kernelTimeKnown
+  }
+
+  get bytesOut(): number {
+    return this.stats[Stat.bytesOut]
+  }
+
+  get chunksOut(): number {
+    return this.stats[Stat.chunksOut]
+  }
+
+  get queuedBytes(): number {
+    return this.stats[Stat.queuedBytes]
+  }
+
+  get kernelTime(): number | undefined {
+    return this.#kernelTimeKnown ? this.stats[Stat.kernelTime] : undefined
+  }
+
+  get jsTime(): number {
+    return this.stats[Stat.jsTime]
+  }
+
+  get totalTime(): number {
+    if (this.#openedAt === 0n) return 0
+    const end = this.#closedAt === 0n ? process.hrtime.bigint() : this.#closedAt
+    return Number(end - this.#openedAt)
+  }
+
+  opened(): void {
+    this.#openedAt = process.hrtime.bigint()
+  }
+
+  closed(): void {
+    this.#closedAt = process.hrtime.bigint()
+  }
+
+  /** The program is about to be called with so many events. */
+  batch(events: number): void {
+    this.batches += 1
+    this.batchSizes[Math.min(31 - Math.clz32(events), BATCH_SIZES - 1)] += 1
+  }
+
+  /** An error was reported. */
+  error({ code }: { readonly code?: string | undefined }): void {
+    const name = code ?? 'UNKNOWN'
+    this.errors[name] = (this.errors[name] ?? 0) + 1
+  }
+}
+
+/** A copy of these, made of plain data only: for `JSON.stringify`, or to compare with a later one. */
+export function metricsOf(metrics: TransportMetrics): TransportMetrics {
+  return metricsSum([metrics])
+}
+
+/** The sum of several, as plain data. Of none: all zero. */
+export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
+  const sum = {
+    connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
+    queuedBytes: 0, batches: 0, jsTime: 0, totalTime: 0,
+  }
+  const batchSizes = new Array<number>(BATCH_SIZES).fill(0)
+  const errors: Record<string, number> = {}
+  let kernelTime: number | undefined
+  for (const metrics of all) {
+    for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += metrics[name]
+    metrics.batchSizes.forEach((count, i) => { batchSizes[i] += count })
+    for (const [code, count] of Object.entries(metrics.errors)) errors[code] = (errors[code] ?? 0) + count
+    if (metrics.kernelTime !== undefined) kernelTime = (kernelTime ?? 0) + metrics.kernelTime
+  }
+  return { ...sum, batchSizes, kernelTime, errors }
+}
