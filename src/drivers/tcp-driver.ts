@@ -26,7 +26,7 @@ import type {
   TransportListener,
 } from '../transport/transport.js'
 import { Conversation, type ConversationOptions, type Flow } from './tcp-conversation.js'
-import { Engine } from './tcp-engine.js'
+import type { Engine } from './tcp-engine.js'
 import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
 import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
 import {

@@ -32,8 +32,8 @@ export class Engine implements TcpEngine {
   #closed: TransportMetrics | undefined
 
   metrics(): TransportMetrics {
-    const all = [...this.#open].map((transport) => transport.metrics)
-    return metricsSum(this.#closed === undefined ? all : [this.#closed, ...all])
+    const before = this.#closed === undefined ? [] : [this.#closed]
+    return metricsSum([...before, ...[...this.#open].map((transport) => transport.metrics)])
   }
 
   info(): TransportInfo | undefined {
@@ -49,6 +49,7 @@ export class Engine implements TcpEngine {
   /** And it is closed. */
   closed(transport: Transport): void {
     this.#open.delete(transport)
-    this.#closed = metricsSum(this.#closed === undefined ? [transport.metrics] : [this.#closed, transport.metrics])
+    const before = this.#closed === undefined ? [] : [this.#closed]
+    this.#closed = metricsSum([...before, transport.metrics])
   }
 }

@@ -122,11 +122,6 @@ export class Counts implements TransportMetrics {
   }
 }
 
-/** A copy of these, made of plain data only: for `JSON.stringify`, or to compare with a later one. */
-export function metricsOf(metrics: TransportMetrics): TransportMetrics {
-  return metricsSum([metrics])
-}
-
 /** The sum of several, as plain data. Of none: all zero. */
 export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const sum = {

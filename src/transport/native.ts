@@ -1,22 +1,18 @@
 /**
  * The native transport: the transport seam over the C++ engine.
  *
- * Owns the loading of the addon (this is the only file that does), the tables from the engine's ids
- * to objects, and the translation of records into events. JavaScript is entered once per loop turn
- * with all that happened; what the program does in reply is executed when it returns.
+ * Owns the tables from the engine's ids to objects, and the translation of records into events.
+ * JavaScript is entered once per loop turn with all that happened; what the program does in reply is executed when it returns.
  *
  * Invariants: the program runs only after every record of the batch has been read; an id is looked
  * up, never trusted, as its connection may have ended in the same turn.
  */
 import { lookup } from 'node:dns'
-import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { argumentError, rangeError, socketError } from '../support/errors.js'
 import { Counts } from './metrics.js'
+import { addonOrReason } from './native-addon.js'
 import { backendNumber, transportInfo } from './native-backend.js'
 import { type Addon, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
 import { askAddress, NativeConnection, NativeEvent, NativeListener, type Station } from './native-socket.js'
@@ -24,6 +20,8 @@ import type {
   ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
   TransportInfo, TransportOptions, TransportSink,
 } from './transport.js'
+
+export { loadNative, nativeAddon } from './native-addon.js'
 
 const CLOSE_TIMEOUT = 10_000
 const BACKLOG = 511
@@ -44,53 +42,6 @@ const Record = {
 /** The system call of an error, by its number in native/engine/record.h. */
 const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll']
 
-type Loaded = { readonly ok: true, readonly addon: Addon } | { readonly ok: false, readonly reason: string }
-
-let loaded: Loaded | undefined
-
-/** The directory of package.json: this file is run from src/transport or from dist/src/transport. */
-function packageRoot(): string {
-  let directory = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(directory, 'package.json')) && dirname(directory) !== directory) {
-    directory = dirname(directory)
-  }
-  return directory
-}
-
-function load(): Loaded {
-  const { platform, arch } = process
-  if (platform !== 'linux') {
-    return { ok: false, reason: `the engine is for Linux; this is ${platform}-${arch}` }
-  }
-  const path = join(packageRoot(), 'build', 'Release', 'marketplace.node')
-  if (!existsSync(path)) return { ok: false, reason: `the addon is not built: there is no ${path}` }
-  try {
-    return { ok: true, addon: createRequire(import.meta.url)(path) as Addon }
-  } catch (error) {
-    const [line] = (error instanceof Error ? error.message : String(error)).split('\n', 1)
-    return {
-      ok: false,
-      reason: `the addon does not fit this system (${platform}-${arch}, Node ${process.versions.node}, `
-        + `Node-API ${process.versions.napi}): ${line}`,
-    }
-  }
-}
-
-/** Loads the addon, once. Never throws; the reason is one line. */
-export function loadNative(): { ok: true } | { ok: false, reason: string } {
-  try {
-    loaded ??= load()
-  } catch (error) {
-    loaded = { ok: false, reason: `the addon cannot be looked for: ${String(error).split('\n', 1)[0]}` }
-  }
-  return loaded.ok ? { ok: true } : { ok: false, reason: loaded.reason }
-}
-
-/** The addon, for the engine's other parts; undefined where `loadNative` says no. */
-export function nativeAddon(): object | undefined {
-  return loadNative().ok && loaded?.ok === true ? loaded.addon : undefined
-}
-
 /** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
 export function nativeTransport(options: TransportOptions = {}): Transport {
   const { closeTimeout = CLOSE_TIMEOUT } = options
@@ -101,8 +52,8 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
     throw rangeError('nativeTransport', 'closeTimeout', 'from 0 to 2147483647 milliseconds', closeTimeout)
   }
   const backend = backendNumber(options.backend)
-  loadNative()
-  if (loaded?.ok !== true) throw new Error(`the native transport can't be loaded: ${loaded?.reason}`)
+  const loaded = addonOrReason()
+  if (!loaded.ok) throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
   return new NativeTransport(loaded.addon, backend, Math.ceil(closeTimeout))
 }
 

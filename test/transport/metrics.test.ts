@@ -1,7 +1,9 @@
 /** What a transport counts: against what a client did, and that the sums are right. */
 import { once } from 'node:events'
 import t from 'tap'
-import { _, endpoint, groundVm, sendMessage, tcpBare, tcpChannel, tcpEngine, tcpListener, tcpListening } from 'marketplace-native'
+import {
+  _, endpoint, groundVm, sendMessage, tcpBare, tcpChannel, tcpEngine, tcpListener, tcpListening,
+} from 'marketplace-native'
 import { metricsSum } from '../../src/transport/metrics.js'
 import { freePort } from '../conformance/sockets.js'
 import { ECHO, onEveryTransport, portOf } from '../support/transports.js'
@@ -31,7 +33,7 @@ onEveryTransport('connections, chunks, bytes, batches and times are counted', as
   t.equal(sum(metrics.batchSizes), metrics.batches)
   t.equal(metrics.batchSizes.length, 16)
   // Each message of a ping-pong is a batch of its own.
-  t.ok(metrics.batchSizes[0] >= 29, `${metrics.batchSizes}`)
+  t.ok(metrics.batchSizes[0] >= 29, metrics.batchSizes.join())
   t.ok(metrics.jsTime > 0)
   if (station.transport.name === 'native') t.ok((metrics.kernelTime ?? 0) > 0)
   else t.equal(metrics.kernelTime, undefined)
