@@ -2,7 +2,8 @@
  * The native transport: the transport seam over the C++ engine.
  *
  * Owns the tables from the engine's ids to objects, and the translation of records into events.
- * JavaScript is entered once per loop turn with all that happened; what the program does in reply is executed when it returns.
+ * JavaScript is entered once per loop turn with all that happened; what the program does in reply is
+ * executed when it returns.
  *
  * Invariants: the program runs only after every record of the batch has been read; an id is looked
  * up, never trusted, as its connection may have ended in the same turn.
