@@ -15,6 +15,8 @@ export interface Pinning {
 }
 
 export interface Environment {
+  /** How to measure the same again; without the options that say where the results go. */
+  readonly command: string
   readonly date: string
   readonly commit: string
   readonly cpu: string
@@ -83,9 +85,20 @@ function commit(): string {
   }
 }
 
+/** The command line that measures the same, of the program's arguments. */
+export function commandOf(args: readonly string[]): string {
+  const kept: string[] = []
+  for (let i = 0; i < args.length; i += 1) {
+    if (/^--(json|report)$/.test(args[i])) i += 1
+    else if (!/^--(json|report)=/.test(args[i])) kept.push(args[i])
+  }
+  return ['npm run bench', ...(kept.length > 0 ? ['--', ...kept] : [])].join(' ')
+}
+
 export function describeEnvironment(pinning: Pinning): Environment {
   const all = cpus()
   return {
+    command: commandOf(process.argv.slice(2)),
     date: new Date().toISOString(),
     commit: commit(),
     cpu: all[0]?.model.trim() ?? 'unknown',
