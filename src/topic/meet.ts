@@ -25,16 +25,23 @@ import { _, wild, Wildcard } from './wildcard.js'
 export const NO_MEETING = Symbol('no meeting')
 
 /** Whether no wildcard stands twice in a topic. */
-export function isLinear(topic: unknown, seen: Set<string | number | symbol> = new Set()): boolean {
+export function isLinear(topic: unknown): boolean {
+  return namesOnce(topic, undefined) !== null
+}
+
+type Names = Set<string | number | symbol> | undefined
+
+/** The names of the wildcards, with those `seen` before; null when one stands twice. `_` has no name. */
+function namesOnce(topic: unknown, seen: Names): Names | null {
   if (topic instanceof Wildcard) {
-    if (topic === _) return true
-    if (seen.has(topic.name)) return false
-    seen.add(topic.name)
-    return true
+    if (topic === _) return seen
+    if (seen?.has(topic.name) === true) return null
+    return (seen ?? new Set()).add(topic.name)
   }
-  if (!isCompound(topic)) return true
-  for (let i = 0, n = size(topic); i < n; i++) if (!isLinear(part(topic, i), seen)) return false
-  return true
+  if (!isCompound(topic)) return seen
+  let names: Names | null = seen
+  for (let i = 0, n = size(topic); i < n && names !== null; i++) names = namesOnce(part(topic, i), names)
+  return names
 }
 
 /**

@@ -9,14 +9,14 @@ import { AtomTable } from './atom.js'
 import { meet, NO_MEETING } from './meet.js'
 import { RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
-import { skeletonKey, skeletonOf, type Skeleton } from './skeleton.js'
+import { skeletonOf, type Skeleton } from './skeleton.js'
 import { Wildcard } from './wildcard.js'
 
 export type { IndexEntry } from './shape.js'
 
 /** The shapes of the topics with one outermost constructor. */
 class Group<E extends IndexEntry> {
-  readonly shapes = new Map<string, Shape<E>>()
+  readonly shapes = new Map<Skeleton, Shape<E>>()
   /** Those with an entry that receives messages. */
   receiving: Shape<E>[] = []
 }
@@ -35,7 +35,7 @@ export class RoutingIndex<E extends IndexEntry> {
   /** @param table shared with the indexes that are looked up with the same values */
   constructor(table = new AtomTable()) {
     this.table = table
-    this.open = new Shape<E>('wild', 'w', table)
+    this.open = new Shape<E>('wild', table)
   }
 
   get size(): number {
@@ -50,9 +50,8 @@ export class RoutingIndex<E extends IndexEntry> {
       return
     }
     const group = this.groupFor(entry.topic)
-    const key = skeletonKey(skeleton)
-    let shape = group.shapes.get(key)
-    if (shape === undefined) group.shapes.set(key, (shape = new Shape<E>(skeleton, key, this.table)))
+    let shape = group.shapes.get(skeleton)
+    if (shape === undefined) group.shapes.set(skeleton, (shape = new Shape<E>(skeleton, this.table)))
     shape.add(entry)
     if (entry.receives && shape.receivers === 1) group.receiving.push(shape)
   }
@@ -65,7 +64,7 @@ export class RoutingIndex<E extends IndexEntry> {
     const group = this.groupFor(entry.topic)
     if (entry.receives && shape.receivers === 0)
       group.receiving = group.receiving.filter((s) => s !== shape)
-    if (shape.entries.length === 0) group.shapes.delete(shape.key)
+    if (shape.entries.length === 0) group.shapes.delete(shape.skeleton)
   }
 
   /** Changes whether messages find an entry that is in the index. */
@@ -166,10 +165,7 @@ function candidatesIn<E extends IndexEntry>(
   skeleton: Skeleton,
   found: E[],
 ): void {
-  const key = skeletonKey(skeleton)
-  for (const shape of group.shapes.values()) {
-    for (const entry of shape.candidates(topic, skeleton, key)) found.push(entry)
-  }
+  for (const shape of group.shapes.values()) shape.candidates(topic, skeleton, found)
 }
 
 function collect<E extends IndexEntry>(bucket: readonly E[], body: unknown, found: E[], n: number): number {

@@ -10,10 +10,10 @@ import { KeyTable } from './key-table.js'
 import { slot, type RecordBase } from './record.js'
 import {
   at,
+  constructorKey,
   placesOf,
   project,
   satisfies,
-  skeletonKey,
   type Check,
   type Path,
   type Projection,
@@ -45,6 +45,12 @@ type Bucket<E> = E | E[]
 /** More entries than this, and a new form of query gets a table of its own. */
 const WALK_MAX = 16
 
+/** How queries of one skeleton are answered. */
+interface Answer<E> {
+  readonly queryChecks: readonly Check[]
+  readonly join: Join<E>
+}
+
 /** The entries of a shape by some of their places; for queries with wildcards. */
 interface Join<E> {
   readonly keys: readonly Path[]
@@ -56,7 +62,6 @@ interface Join<E> {
 
 export class Shape<E extends IndexEntry> {
   readonly skeleton: Skeleton
-  readonly key: string
   readonly entries: E[] = []
   /** How many entries receive messages. */
   receivers = 0
@@ -73,12 +78,12 @@ export class Shape<E extends IndexEntry> {
   private readonly single: Map<unknown, Bucket<E>> | undefined
   private readonly table: KeyTable<Bucket<E>> | undefined
   private readonly joins = new Map<string, Join<E>>()
-  private readonly projections = new Map<string, Projection | undefined>()
+  /** By skeleton of the query; undefined when none of such queries meets an entry. */
+  private readonly answers = new Map<Skeleton, Answer<E> | undefined>()
 
-  constructor(skeleton: Skeleton, key: string, atoms: AtomTable) {
+  constructor(skeleton: Skeleton, atoms: AtomTable) {
     this.atoms = atoms
     this.skeleton = skeleton
-    this.key = key
     const { keys, checks } = placesOf(skeleton)
     this.keys = keys
     this.checks = checks
@@ -215,34 +220,49 @@ export class Shape<E extends IndexEntry> {
     return index < 0 ? undefined : this.table.valueAt(index)
   }
 
-  /** All entries that a topic of the given skeleton may meet; exact but for repeated wildcards. */
-  candidates(query: unknown, skeleton: Skeleton, queryKey: string): Iterable<E> {
-    if (this.entries.length <= WALK_MAX || skeleton === 'wild') return this.entries
-    let projection = this.projections.get(queryKey)
-    if (projection === undefined && !this.projections.has(queryKey)) {
-      projection = project(this.skeleton, skeleton)
-      this.projections.set(queryKey, projection)
+  /**
+   * Appends all entries that a topic of the given skeleton may meet; exact but for repeated wildcards
+   * where there are so many that a walk isn't worth it.
+   */
+  candidates(query: unknown, skeleton: Skeleton, found: E[]): void {
+    if (this.entries.length <= WALK_MAX || skeleton === 'wild') {
+      for (const entry of this.entries) found.push(entry)
+      return
     }
-    if (projection === undefined || !satisfies(query, projection.queryChecks)) return []
-    const join = this.joinFor(projection)
-    if (join.table === undefined) return join.all
+    const answer = this.answerTo(skeleton)
+    if (answer === undefined || !satisfies(query, answer.queryChecks)) return
+    const { keys, table, all } = answer.join
+    if (table === undefined) {
+      for (const entry of all) found.push(entry)
+      return
+    }
     const ids: number[] = []
-    for (const path of join.keys) {
+    for (const path of keys) {
       const atom = this.atoms.lookup(at(query, path))
-      if (atom === undefined) return []
+      if (atom === undefined) return
       ids.push(atom.id)
     }
-    const index = join.table.find(ids)
-    if (index < 0) return []
-    const found = join.table.valueAt(index)
-    return found instanceof Set ? found : [found]
+    const index = table.find(ids)
+    if (index < 0) return
+    const value = table.valueAt(index)
+    if (value instanceof Set) for (const entry of value) found.push(entry)
+    else found.push(value)
+  }
+
+  private answerTo(skeleton: Skeleton): Answer<E> | undefined {
+    const known = this.answers.get(skeleton)
+    if (known !== undefined || this.answers.has(skeleton)) return known
+    const projection = project(this.skeleton, skeleton)
+    const answer = projection && { queryChecks: projection.queryChecks, join: this.joinFor(projection) }
+    this.answers.set(skeleton, answer)
+    return answer
   }
 
   private joinFor(projection: Projection): Join<E> {
     const checks = projection.entryChecks
     const key =
       projection.keys.map((path) => path.join('.')).join(' ') +
-      checks.map(({ path, like }) => `|${path.join('.')}:${skeletonKey({ like, parts: [] })}`).join('')
+      checks.map(({ path, like }) => `|${path.join('.')}:${constructorKey(like)}`).join('')
     let join = this.joins.get(key)
     if (join === undefined) {
       const keys = projection.keys

@@ -4,8 +4,11 @@
  * A skeleton says where a topic has wildcards, where it has ground values ("keys"), and which
  * constructors lie above its wildcards. The outermost constructor is always spelt out, so that topics
  * can be grouped by it. Topics with equal skeletons share one shape of the routing index.
+ *
+ * Equal skeletons are one object: they are found, without allocating, by walking a tree that has a
+ * branch for each part. It grows with the number of different forms of topics, and is kept.
  */
-import { RecordBase } from './record.js'
+import { makeRecord, RecordBase } from './record.js'
 import { isCompound, isGround, part, sameConstructor, size, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
@@ -15,27 +18,55 @@ export type Path = readonly number[]
 export type Skeleton = 'key' | 'wild' | Frame
 
 /** A constructor with a wildcard somewhere inside (or the outermost one). */
-export interface Frame {
-  /** Any compound with this constructor. */
-  readonly like: Compound
-  readonly parts: readonly Skeleton[]
+export class Frame {
+  constructor(
+    /** A compound with this constructor. */
+    readonly like: Compound,
+    readonly parts: readonly Skeleton[],
+  ) {}
 }
+
+/** The skeletons that begin with the same constructor and parts. */
+class Branch {
+  private key: Branch | undefined = undefined
+  private wild: Branch | undefined = undefined
+  private frames: Map<Frame, Branch> | undefined = undefined
+  /** The skeleton that ends here. */
+  frame: Frame | undefined = undefined
+
+  step(part: Skeleton): Branch {
+    if (part === 'key') return (this.key ??= new Branch())
+    if (part === 'wild') return (this.wild ??= new Branch())
+    this.frames ??= new Map()
+    let branch = this.frames.get(part)
+    if (branch === undefined) this.frames.set(part, (branch = new Branch()))
+    return branch
+  }
+}
+
+/** By kind id, and by array length. Sparse. */
+const ofRecords: (Branch | undefined)[] = []
+const ofArrays: (Branch | undefined)[] = []
 
 export function skeletonOf(topic: unknown, outermost = true): Skeleton {
   if (topic instanceof Wildcard) return 'wild'
   if (!isCompound(topic) || (!outermost && isGround(topic))) return 'key'
+  const isRecord = topic instanceof RecordBase
+  const n = size(topic)
+  let branch = isRecord ? (ofRecords[topic.$kind.id] ??= new Branch()) : (ofArrays[n] ??= new Branch())
+  for (let i = 0; i < n; i++) branch = branch.step(skeletonOf(part(topic, i), false))
+  return (branch.frame ??= frameOf(topic))
+}
+
+/** Not with the topic itself, which it would keep alive. */
+function frameOf(topic: Compound): Frame {
+  const like = topic instanceof RecordBase ? makeRecord(topic.$kind, []) : new Array<unknown>(topic.length)
   const parts: Skeleton[] = []
   for (let i = 0, n = size(topic); i < n; i++) parts.push(skeletonOf(part(topic, i), false))
-  return { like: topic instanceof RecordBase ? topic : new Array<unknown>(topic.length), parts }
+  return new Frame(like, parts)
 }
 
-/** A string that two skeletons share exactly when they are equal. */
-export function skeletonKey(skeleton: Skeleton): string {
-  if (skeleton === 'key') return 'k'
-  if (skeleton === 'wild') return 'w'
-  return `${constructorKey(skeleton.like)}(${skeleton.parts.map(skeletonKey).join('')})`
-}
-
+/** A string that two constructors share exactly when they are equal. */
 export function constructorKey(value: Compound): string {
   return value instanceof RecordBase ? `r${value.$kind.id}` : `a${value.length}`
 }

@@ -17,10 +17,18 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
   if (vm.container === undefined) vm.ground.installed(endpoint)
   endpoint.installed = true
   vm.indexOf(endpoint).add(endpoint)
-  forEachPeer(vm, endpoint, (peer, tellPeer, tellSelf, topic) => {
-    if (tellPeer) vm.hearPresence(peer, topic, endpoint.roleMeeting(topic))
-    if (tellSelf) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic))
-  })
+  for (const peer of peersOf(vm, endpoint)) {
+    // What they have in common is worked out only if one of them wants to know.
+    let topic: unknown
+    if (peer.onPresence !== undefined && peer.hearsOf(endpoint)) {
+      topic = meetingOf(endpoint, peer)
+      if (topic !== NO_MEETING) vm.hearPresence(peer, topic, endpoint.roleMeeting(topic))
+    }
+    if (endpoint.onPresence !== undefined && endpoint.hearsOf(peer)) {
+      topic ??= meetingOf(endpoint, peer)
+      if (topic !== NO_MEETING) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic))
+    }
+  }
 }
 
 /** Takes an endpoint out of its VM, and tells it and its peers of each other's absence. */
@@ -29,30 +37,29 @@ export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): 
   endpoint.installed = false
   vm.indexOf(endpoint).remove(endpoint)
   if (vm.container === undefined) vm.ground.uninstalled(endpoint)
-  forEachPeer(vm, endpoint, (peer, tellPeer, tellSelf, topic) => {
-    if (tellPeer) vm.hearAbsence(peer, topic, reason, endpoint.roleMeeting(topic))
-    if (tellSelf) vm.hearAbsence(endpoint, topic, reason, peer.roleMeeting(topic))
-  })
+  for (const peer of peersOf(vm, endpoint)) {
+    let topic: unknown
+    if (peer.onAbsence !== undefined && peer.hearsOf(endpoint)) {
+      topic = meetingOf(endpoint, peer)
+      if (topic !== NO_MEETING) vm.hearAbsence(peer, topic, reason, endpoint.roleMeeting(topic))
+    }
+    if (endpoint.onAbsence !== undefined && endpoint.hearsOf(peer)) {
+      topic ??= meetingOf(endpoint, peer)
+      if (topic !== NO_MEETING) vm.hearAbsence(endpoint, topic, reason, peer.roleMeeting(topic))
+    }
+  }
 }
 
-type Tell = (peer: Endpoint, tellPeer: boolean, tellSelf: boolean, topic: unknown) => void
-
-function forEachPeer(vm: Vm, endpoint: Endpoint, tell: Tell): void {
+/** Those whose topics may meet the endpoint's; those of its own process come first. */
+function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
   const index = endpoint.orientation === 'publisher' ? vm.subscribers : vm.publishers
   const peers: Endpoint[] = []
   index.peers(endpoint.topic, peers)
-  const others: Endpoint[] = []
-  for (const peer of peers) {
-    if (peer.owner === endpoint.owner) tellOne(endpoint, peer, tell)
-    else others.push(peer)
-  }
-  for (const peer of others) tellOne(endpoint, peer, tell)
+  const { owner } = endpoint
+  const isOwn = (peer: Endpoint): boolean => peer.owner === owner
+  return peers.some(isOwn) ? [...peers.filter(isOwn), ...peers.filter((peer) => !isOwn(peer))] : peers
 }
 
-function tellOne(endpoint: Endpoint, peer: Endpoint, tell: Tell): void {
-  const tellPeer = peer.hearsOf(endpoint)
-  const tellSelf = endpoint.hearsOf(peer)
-  if (!tellPeer && !tellSelf) return
-  const topic = meet(endpoint.topic, peer.topic, endpoint.linear && peer.linear)
-  if (topic !== NO_MEETING) tell(peer, tellPeer, tellSelf, topic)
+function meetingOf(endpoint: Endpoint, peer: Endpoint): unknown {
+  return meet(endpoint.topic, peer.topic, endpoint.linear && peer.linear)
 }
