@@ -28,6 +28,7 @@
             "native/engine/uring_ring.cc",
             "native/binding/addon.cc",
             "native/binding/loop.cc",
+            "native/binding/options.cc",
             "native/binding/shared.cc",
             "native/binding/udp.cc",
             "native/binding/udp_loop.cc"

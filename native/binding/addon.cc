@@ -14,6 +14,7 @@
 #include <string>
 
 #include "loop.h"
+#include "options.h"
 #include "udp.h"
 
 namespace marketplace::binding {
@@ -50,10 +51,8 @@ class Arguments {
     return napi_get_value_bool(env_, values_[index], &result) == napi_ok && result;
   }
 
-  bool is_object(size_t index) const {
-    napi_valuetype type = napi_undefined;
-    return napi_typeof(env_, values_[index], &type) == napi_ok && type == napi_object;
-  }
+  bool is_object(size_t index) const { return type(index) == napi_object; }
+  bool is_string(size_t index) const { return type(index) == napi_string; }
 
   // An IP address literal and, after it, a port.
   int address(size_t index, engine::Address& out) const {
@@ -110,9 +109,14 @@ class Arguments {
   }
 
  private:
+  napi_valuetype type(size_t index) const {
+    napi_valuetype type = napi_undefined;
+    return napi_typeof(env_, values_[index], &type) == napi_ok ? type : napi_undefined;
+  }
+
   napi_env env_;
   // Where fewer were given, Node-API fills in `undefined`.
-  std::array<napi_value, 5> values_{};
+  std::array<napi_value, 6> values_{};
   Environment* environment_ = nullptr;
 };
 
@@ -163,8 +167,16 @@ napi_value listen(napi_env env, napi_callback_info info) {
   engine::Address address;
   const int parsed = arguments.address(1, address);
   if (parsed < 0) return arguments.result(parsed);
-  const int backlog = static_cast<int>(arguments.number(3));
-  return arguments.result(loop->engine().listen(address, backlog, arguments.flag(4)));
+  engine::ListenOptions options;
+  if (!read_listen_options(env, arguments[3], options)) return arguments.result(-EINVAL);
+  return arguments.result(loop->engine().listen(address, options));
+}
+
+napi_value pause_listener(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop != nullptr) loop->engine().pause_listener(arguments.number(1), arguments.flag(2));
+  return nullptr;
 }
 
 napi_value close_listener(napi_env env, napi_callback_info info) {
@@ -174,13 +186,26 @@ napi_value close_listener(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// Errors of the local address are told from those of the remote one by this much.
+constexpr int32_t bind_failure = -4096;
+
 napi_value connect(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
   const int parsed = arguments.address(1, address);
-  return arguments.result(parsed < 0 ? parsed : loop->engine().connect(address));
+  if (parsed < 0) return arguments.result(parsed);
+  engine::ConnectOptions options;
+  if (!read_socket_options(env, arguments[3], options.socket)) return arguments.result(-EINVAL);
+  options.bound = arguments.is_string(4);
+  if (options.bound) {
+    const int local = arguments.address(4, options.local);
+    if (local < 0) return arguments.result(bind_failure + local);
+  }
+  bool bind_failed = false;
+  const int32_t id = loop->engine().connect(address, options, bind_failed);
+  return arguments.result(bind_failed ? bind_failure + id : id);
 }
 
 napi_value listener_address(napi_env env, napi_callback_info info) {
@@ -190,6 +215,19 @@ napi_value listener_address(napi_env env, napi_callback_info info) {
   engine::Address address;
   const int status = loop->engine().listener_address(arguments.number(1), address);
   return arguments.result(status, address, 2);
+}
+
+// The options of a listener (flag) or a connection, as the kernel has them, into an Int32Array.
+napi_value socket_options(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  engine::SocketOptions options;
+  const uint32_t id = arguments.number(1);
+  const int status = arguments.flag(2) ? loop->engine().listener_options(id, options)
+                                       : loop->engine().options(id, options);
+  if (status < 0) return arguments.result(status);
+  return arguments.result(write_socket_options(env, arguments[3], options) ? 0 : -EINVAL);
 }
 
 napi_value local_address(napi_env env, napi_callback_info info) {
@@ -261,7 +299,9 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("setGauges", set_gauges),
       function("listen", listen),
       function("closeListener", close_listener),
+      function("pauseListener", pause_listener),
       function("connect", connect),
+      function("socketOptions", socket_options),
       function("listenerAddress", listener_address),
       function("localAddress", local_address),
       function("info", info),

@@ -19,6 +19,7 @@ struct Connection : Socket {
   static constexpr uint32_t no_piece = UINT32_MAX;
 
   State state = State::open;
+  uint32_t listener = 0;  // the id of the one that accepted it; 0: none
   bool paused = false;
   bool input_ended = false;      // FIN was read
   bool shutdown_wanted = false;  // FIN is to follow the output
@@ -42,6 +43,14 @@ struct Connection : Socket {
 
 struct Listener : Socket {
   bool failing = false;  // the last accept failed for lack of resources, which has been reported
+  bool resting = false;  // and for that reason nothing is accepted for a while
+  bool paused = false;   // the host wants nothing to be accepted
+  bool pause_accepted = false;
+  uint32_t connections_max = UINT32_MAX;
+  uint32_t connections = 0;  // those it accepted that are open
+  // Dropped since the last report, and where the last of them came from.
+  int32_t dropped = 0;
+  Address dropped_peer{};
 };
 
 }  // namespace marketplace::engine

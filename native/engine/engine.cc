@@ -20,15 +20,19 @@ int Engine::open() {
   return backend_->open();
 }
 
-int32_t Engine::listen(const Address& address, int backlog, bool v6_only) {
+int32_t Engine::listen(const Address& address, const ListenOptions& options) {
   Descriptor descriptor;
-  const int result = open_listener(address, backlog, v6_only, descriptor);
+  const int result = open_listener(address, options, descriptor);
   if (result < 0) return result;
   Listener* listener = listeners_.insert();
   if (listener == nullptr) return -ENOMEM;
   listener->descriptor = std::move(descriptor);
   listener->listening = true;
-  backend_->want(*listener, want_receive);
+  listener->pause_accepted = options.pause_accepted;
+  if (options.connections_max >= 0) {
+    listener->connections_max = static_cast<uint32_t>(options.connections_max);
+  }
+  update_listener(*listener);
   backend_->settle(*this);
   return static_cast<int32_t>(listener->id);
 }
@@ -45,9 +49,14 @@ int Engine::listener_address(uint32_t id, Address& out) {
   return listener == nullptr ? -EBADF : local_address(listener->descriptor.get(), out);
 }
 
-int32_t Engine::connect(const Address& address) {
+int Engine::listener_options(uint32_t id, SocketOptions& out) {
+  Listener* listener = listeners_.find(id);
+  return listener == nullptr ? -EBADF : read_options(listener->descriptor.get(), out);
+}
+
+int32_t Engine::connect(const Address& address, const ConnectOptions& options, bool& bind_failed) {
   Descriptor descriptor;
-  const int result = open_connection(address, descriptor);
+  const int result = open_connection(address, options, descriptor, bind_failed);
   if (result < 0) return result;
   Connection* connection = connections_.insert();
   if (connection == nullptr) return -ENOMEM;
@@ -80,6 +89,11 @@ int Engine::remote(uint32_t id, Address& out) {
   return connection == nullptr ? -ENOTCONN : peer_address(connection->descriptor.get(), out);
 }
 
+int Engine::options(uint32_t id, SocketOptions& out) {
+  Connection* connection = connections_.find(id);
+  return connection == nullptr ? -ENOTCONN : read_options(connection->descriptor.get(), out);
+}
+
 void Engine::close(uint32_t id) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr || connection->state == State::closing) return;
@@ -102,7 +116,9 @@ void Engine::pause(uint32_t id, bool paused) {
 
 int Engine::turn() {
   slabs_short_ = false;
-  return backend_->turn(*this);
+  const int result = backend_->turn(*this);
+  if (!dropping_.empty()) report_drops();
+  return result;
 }
 
 Socket* Engine::find(Token token) {
@@ -137,6 +153,7 @@ void Engine::update_interest(Connection& connection) {
 
 void Engine::finish(Connection& connection, int error, Call call) {
   report(Event::closed, connection.id, error, static_cast<int32_t>(call));
+  if (Listener* listener = listeners_.find(connection.listener)) listener->connections--;
   backend_->forget(connection);
   counters_.queued_bytes -= connection.queued_bytes;
   connections_.remove(connection);
@@ -171,7 +188,9 @@ void Engine::woken() {
   while (!accept_pauses_.empty() && accept_pauses_.front().time_ms <= now_ms) {
     Listener* listener = listeners_.find(accept_pauses_.front().id);
     accept_pauses_.pop_front();
-    if (listener != nullptr) backend_->want(*listener, want_receive);
+    if (listener == nullptr) continue;
+    listener->resting = false;
+    update_listener(*listener);
   }
   while (!close_deadlines_.empty() && close_deadlines_.front().time_ms <= now_ms) {
     Connection* connection = connections_.find(close_deadlines_.front().id);

@@ -16,6 +16,7 @@
 
 #include "backend.h"
 #include "connection.h"
+#include "options.h"
 #include "record.h"
 #include "slab.h"
 #include "table.h"
@@ -52,12 +53,17 @@ class Engine final : private BackendSink {
   bool pending() const { return !records_.empty() || backend_->pending(); }
 
   // The new id (positive) or negative errno.
-  int32_t listen(const Address& address, int backlog, bool v6_only);
+  int32_t listen(const Address& address, const ListenOptions& options);
   void close_listener(uint32_t id);
+  // Connections wait in the kernel's queue while it is paused.
+  void pause_listener(uint32_t id, bool paused);
   int listener_address(uint32_t id, Address& out);
-  int32_t connect(const Address& address);
+  int listener_options(uint32_t id, SocketOptions& out);
+  // `bind_failed` says that an error is one of the local address.
+  int32_t connect(const Address& address, const ConnectOptions& options, bool& bind_failed);
   int local(uint32_t id, Address& out);
   int remote(uint32_t id, Address& out);
+  int options(uint32_t id, SocketOptions& out);
 
   // The bytes have to stay as they are until `flush` returns.
   void write(uint32_t id, const uint8_t* data, size_t length);
@@ -121,6 +127,9 @@ class Engine final : private BackendSink {
 
   void shed_connection(Listener& listener);
   void rest_listener(Listener& listener);
+  void update_listener(Listener& listener);
+  void drop(Listener& listener, Descriptor descriptor, const Address& peer);
+  void report_drops();
 
   void touch(Connection& connection);
   void flush_connection(Connection& connection);
@@ -155,6 +164,8 @@ class Engine final : private BackendSink {
   // In order of time, as each kind has one delay; entries of what is gone are skipped when due.
   std::deque<Deadline> close_deadlines_;
   std::deque<Deadline> accept_pauses_;
+  // Listeners that have drops to report.
+  std::vector<uint32_t> dropping_;
   // Kept open so that one descriptor can be had when there are no others.
   Descriptor spare_;
 };

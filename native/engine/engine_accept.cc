@@ -11,11 +11,18 @@ namespace marketplace::engine {
 
 bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer) {
   Listener& listener = static_cast<Listener&>(socket);
+  if (listener.connections >= listener.connections_max) {
+    drop(listener, std::move(descriptor), peer);
+    return ready_for_more();
+  }
   Connection* connection = connections_.insert();
   // Full: the descriptor closes itself. As good as having no descriptor for it.
   if (connection == nullptr) return accept_failed(socket, -EMFILE);
   listener.failing = false;
   connection->descriptor = std::move(descriptor);
+  connection->listener = listener.id;
+  connection->paused = listener.pause_accepted;
+  listener.connections++;
   int32_t words[4];
   peer.words(words);
   records_.push_back(Record{Event::accepted, static_cast<int32_t>(connection->id),
@@ -74,9 +81,45 @@ void Engine::shed_connection(Listener& listener) {
 
 // The kernel goes on reporting the listener as ready, so it has to be left alone for a while.
 void Engine::rest_listener(Listener& listener) {
-  backend_->want(listener, want_nothing);
+  listener.resting = true;
+  update_listener(listener);
   accept_pauses_.push_back(Deadline{monotonic_ms() + options_.accept_pause_ms, listener.id});
   set_alarm();
+}
+
+void Engine::update_listener(Listener& listener) {
+  backend_->want(listener, listener.paused || listener.resting ? want_nothing : want_receive);
+}
+
+void Engine::pause_listener(uint32_t id, bool paused) {
+  Listener* listener = listeners_.find(id);
+  if (listener == nullptr || listener->paused == paused) return;
+  listener->paused = paused;
+  update_listener(*listener);
+  backend_->settle(*this);
+}
+
+// An RST: the client is told at once, and nothing of the connection stays behind here.
+void Engine::drop(Listener& listener, Descriptor descriptor, const Address& peer) {
+  static_cast<void>(reset_on_close(descriptor.get()));
+  descriptor.reset();
+  if (listener.dropped++ == 0) dropping_.push_back(listener.id);
+  listener.dropped_peer = peer;
+}
+
+// One record for all that a turn has dropped: who is flooded has enough to do.
+void Engine::report_drops() {
+  for (const uint32_t id : dropping_) {
+    Listener* listener = listeners_.find(id);
+    if (listener == nullptr) continue;
+    const Address& peer = listener->dropped_peer;
+    int32_t words[4];
+    peer.words(words);
+    records_.push_back(Record{Event::dropped, static_cast<int32_t>(id), listener->dropped,
+                              peer.port_and_family(), words[0], words[1], words[2], words[3]});
+    listener->dropped = 0;
+  }
+  dropping_.clear();
 }
 
 }  // namespace marketplace::engine

@@ -10,6 +10,7 @@
 //   closed         id, errno (0: orderly), call
 //   slab_retired   slab
 //   slabs_short    (none)
+//   dropped        listener, how many, then port | family << 16 and four address words of the last
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,8 @@ enum class Event : int32_t {
   slab_retired = 8,
   // Reading stopped for lack of slabs; it goes on when the host has added some.
   slabs_short = 9,
+  // Connections were reset because the listener has as many as it may; once per turn at most.
+  dropped = 10,
 };
 
 // The system call that an error belongs to, under the name that Node gives it.

@@ -1,6 +1,7 @@
 // System calls on TCP sockets; see socket.h.
 #include "socket.h"
 
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -15,36 +16,114 @@ int set_option(int socket, int level, int option, int value) {
   return setsockopt(socket, level, option, &value, sizeof(value)) == 0 ? 0 : -errno;
 }
 
-int open_socket(const Address& address, Descriptor& out) {
+// One option that is left alone where it is 0.
+struct Setting {
+  int level;
+  int option;
+  int value;
+};
+
+int apply(int socket, const SocketOptions& options) {
+  // The idle time and its kin are set only where they mean something: keep_alive.
+  const bool alive = options.keep_alive;
+  const Setting settings[] = {
+      {IPPROTO_TCP, TCP_NODELAY, options.no_delay ? 1 : 0},
+      {SOL_SOCKET, SO_KEEPALIVE, alive ? 1 : 0},
+      {IPPROTO_TCP, TCP_KEEPIDLE, alive ? options.keep_alive_idle_s : 0},
+      {IPPROTO_TCP, TCP_KEEPINTVL, alive ? options.keep_alive_interval_s : 0},
+      {IPPROTO_TCP, TCP_KEEPCNT, alive ? options.keep_alive_count : 0},
+      {IPPROTO_TCP, TCP_USER_TIMEOUT, options.user_timeout_ms},
+      {SOL_SOCKET, SO_SNDBUF, options.send_buffer_size},
+      {SOL_SOCKET, SO_RCVBUF, options.receive_buffer_size},
+  };
+  for (const Setting& setting : settings) {
+    if (setting.value == 0) continue;
+    const int result = set_option(socket, setting.level, setting.option, setting.value);
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+int open_socket(const Address& address, const SocketOptions& options, Descriptor& out) {
   const int family = address.data()->sa_family;
   out.reset(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
-  if (!out.valid()) return -errno;
-  return set_option(out.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  return out.valid() ? apply(out.get(), options) : -errno;
+}
+
+int bind_socket(int socket, const Address& address) {
+  return ::bind(socket, address.data(), address.length) == 0 ? 0 : -errno;
+}
+
+// The near end of an outbound connection. A port that the kernel chooses is chosen when the other
+// end is known, so that many connections can share one; a given one may have been used just now.
+int bind_local(int socket, const Address& local) {
+  const int result = local.port() == 0 ? set_option(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                                       : set_option(socket, SOL_SOCKET, SO_REUSEADDR, 1);
+  return result < 0 ? result : bind_socket(socket, local);
+}
+
+int get_option(int socket, int level, int option, int32_t& out) {
+  socklen_t length = sizeof(out);
+  return getsockopt(socket, level, option, &out, &length) == 0 ? 0 : -errno;
 }
 
 }  // namespace
 
-int open_listener(const Address& address, int backlog, bool v6_only, Descriptor& out) {
-  // TCP_NODELAY, set by open_socket, is inherited by what the listener accepts.
-  int result = open_socket(address, out);
+int open_listener(const Address& address, const ListenOptions& options, Descriptor& out) {
+  int result = open_socket(address, options.socket, out);
   if (result < 0) return result;
-  result = set_option(out.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  if (result < 0) return result;
-  if (address.is_v6()) {
-    // Explicitly, because the default depends on a sysctl.
-    result = set_option(out.get(), IPPROTO_IPV6, IPV6_V6ONLY, v6_only ? 1 : 0);
-    if (result < 0) return result;
+  const int socket = out.get();
+  // Otherwise the connections of an earlier listener, which linger, would keep the port.
+  if (!options.exclusive) result = set_option(socket, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (result == 0 && options.reuse_port) result = set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1);
+  // Explicitly, because the default depends on a sysctl.
+  if (result == 0 && address.is_v6()) {
+    result = set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
   }
-  if (::bind(out.get(), address.data(), address.length) != 0) return -errno;
-  return ::listen(out.get(), backlog) == 0 ? 0 : -errno;
+  if (result == 0) result = bind_socket(socket, address);
+  if (result < 0) return result;
+  return ::listen(socket, options.backlog) == 0 ? 0 : -errno;
 }
 
-int open_connection(const Address& address, Descriptor& out) {
-  const int result = open_socket(address, out);
+int open_connection(const Address& address, const ConnectOptions& options, Descriptor& out,
+                    bool& bind_failed) {
+  bind_failed = false;
+  int result = open_socket(address, options.socket, out);
   if (result < 0) return result;
+  if (options.bound) {
+    result = bind_local(out.get(), options.local);
+    bind_failed = result < 0;
+    if (result < 0) return result;
+  }
   if (::connect(out.get(), address.data(), address.length) == 0) return 0;
   // After EINTR the attempt goes on in the background, as after EINPROGRESS.
   return errno == EINPROGRESS || errno == EINTR ? 0 : -errno;
+}
+
+int read_options(int socket, SocketOptions& out) {
+  int32_t no_delay = 0;
+  int32_t keep_alive = 0;
+  const struct {
+    int level;
+    int option;
+    int32_t& value;
+  } settings[] = {
+      {IPPROTO_TCP, TCP_NODELAY, no_delay},
+      {SOL_SOCKET, SO_KEEPALIVE, keep_alive},
+      {IPPROTO_TCP, TCP_KEEPIDLE, out.keep_alive_idle_s},
+      {IPPROTO_TCP, TCP_KEEPINTVL, out.keep_alive_interval_s},
+      {IPPROTO_TCP, TCP_KEEPCNT, out.keep_alive_count},
+      {IPPROTO_TCP, TCP_USER_TIMEOUT, out.user_timeout_ms},
+      {SOL_SOCKET, SO_SNDBUF, out.send_buffer_size},
+      {SOL_SOCKET, SO_RCVBUF, out.receive_buffer_size},
+  };
+  for (const auto& setting : settings) {
+    const int result = get_option(socket, setting.level, setting.option, setting.value);
+    if (result < 0) return result;
+  }
+  out.no_delay = no_delay != 0;
+  out.keep_alive = keep_alive != 0;
+  return 0;
 }
 
 int accept_socket(int listener, Descriptor& out, Address& peer) {

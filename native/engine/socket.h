@@ -9,14 +9,18 @@
 
 #include "address.h"
 #include "descriptor.h"
+#include "options.h"
 
 namespace marketplace::engine {
 
-// A listening socket: non-blocking, close-on-exec, address reusable, Nagle's algorithm off for what
-// it accepts. `::` also accepts IPv4 unless `v6_only`.
-int open_listener(const Address& address, int backlog, bool v6_only, Descriptor& out);
-// A socket that is connecting: 0 when the attempt has begun.
-int open_connection(const Address& address, Descriptor& out);
+// A listening socket: non-blocking, close-on-exec. What it accepts inherits its options.
+int open_listener(const Address& address, const ListenOptions& options, Descriptor& out);
+// A socket that is connecting: 0 when the attempt has begun. `bind_failed` tells the errors of the
+// local address from those of the remote one.
+int open_connection(const Address& address, const ConnectOptions& options, Descriptor& out,
+                    bool& bind_failed);
+// What the kernel has made of the options: buffers are twice what was asked for, or less.
+int read_options(int socket, SocketOptions& out);
 
 int accept_socket(int listener, Descriptor& out, Address& peer);
 ssize_t receive_into(int socket, uint8_t* memory, size_t size);

@@ -160,13 +160,13 @@ TEST("a refused connection, and one without a route") {
   Address address;
   CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
   host.engine.close_listener(listener);
-  const int32_t id = host.engine.connect(address);
+  const int32_t id = host.connect(address);
   CHECK(id > 0);
   check_closed(host, static_cast<uint32_t>(id), -ECONNREFUSED, Call::connect);
   CHECK_EQUAL(host.count(Event::connected), 0);
   Address nowhere;
   CHECK_EQUAL(Address::parse("255.255.255.255", 1, nowhere), 0);
-  CHECK(host.engine.connect(nowhere) < 0);
+  CHECK(host.connect(nowhere) < 0);
 }
 
 TEST("a port in use, and one that was in use") {
@@ -174,13 +174,13 @@ TEST("a port in use, and one that was in use") {
   const uint32_t listener = host.listen();
   Address address;
   CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
-  CHECK_EQUAL(host.engine.listen(address, 5, false), -EADDRINUSE);
+  CHECK_EQUAL(host.engine.listen(address, {}), -EADDRINUSE);
   Descriptor client;
   const uint32_t id = host.accept(listener, client);
   host.engine.close(id);
   host.engine.close_listener(listener);
   host.engine.flush();
-  CHECK(host.engine.listen(address, 5, false) > 0);
+  CHECK(host.engine.listen(address, {}) > 0);
 }
 
 TEST("close sends what is queued first") {

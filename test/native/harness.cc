@@ -140,10 +140,15 @@ int Host::run_for(int time_ms) {
   return turns;
 }
 
-uint32_t Host::listen(const char* address, bool v6_only) {
-  const int32_t id = engine.listen(parse(address, 0), 511, v6_only);
+uint32_t Host::listen(const char* address, const engine::ListenOptions& options) {
+  const int32_t id = engine.listen(parse(address, 0), options);
   CHECK(id > 0);
   return static_cast<uint32_t>(id);
+}
+
+int32_t Host::connect(const Address& address, const engine::ConnectOptions& options) {
+  bool bind_failed = false;
+  return engine.connect(address, options, bind_failed);
 }
 
 uint16_t Host::port(uint32_t listener) {

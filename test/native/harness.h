@@ -66,7 +66,9 @@ class Host {
   // Steps for that long; returns how many turns had something to do.
   int run_for(int time_ms);
 
-  uint32_t listen(const char* address = "127.0.0.1", bool v6_only = false);
+  uint32_t listen(const char* address = "127.0.0.1", const engine::ListenOptions& options = {});
+  // An outbound connection: its id, or negative errno.
+  int32_t connect(const Address& address, const engine::ConnectOptions& options = {});
   uint16_t port(uint32_t listener);
   // A connection from a plain socket: its id here; `client` is the other end.
   uint32_t accept(uint32_t listener, Descriptor& client);

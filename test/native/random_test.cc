@@ -127,7 +127,7 @@ TEST("the port of a closed listener is free at once") {
     Descriptor client = dial(address.port());
     if (i % 2 == 0) host.step(0);
     host.engine.close_listener(listener);
-    const int32_t again = host.engine.listen(address, 5, false);
+    const int32_t again = host.engine.listen(address, {});
     CHECK(again > 0);
     host.engine.close_listener(static_cast<uint32_t>(again));
     host.run_for(1);

@@ -50,7 +50,9 @@ TEST(":: takes IPv4, too, unless it is told not to") {
   Descriptor second = dial(host.port(both), 0, "::1");
   host.accept(both, second);
   CHECK_EQUAL(host.last(Event::accepted)->f, 1);
-  const uint32_t one = host.listen("::", true);
+  engine::ListenOptions v6_only;
+  v6_only.v6_only = true;
+  const uint32_t one = host.listen("::", v6_only);
   Descriptor third(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   Address address;
   CHECK_EQUAL(Address::parse("127.0.0.1", host.port(one), address), 0);
@@ -62,7 +64,7 @@ TEST("the engine talks to itself") {
   const uint32_t listener = host.listen();
   Address address;
   CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
-  const int32_t client = host.engine.connect(address);
+  const int32_t client = host.connect(address);
   CHECK(client > 0);
   host.write(static_cast<uint32_t>(client), "queued until it is connected");
   host.until([&] { return host.count(Event::accepted) == 1; });

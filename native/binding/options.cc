@@ -1,0 +1,74 @@
+// Socket options from and to words; see options.h.
+#include "options.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace marketplace::binding {
+
+namespace {
+
+constexpr size_t socket_words = 8;
+constexpr size_t listen_words = 11;
+
+// The array's memory; nullptr if it is not an Int32Array, or too short.
+int32_t* words_of(napi_env env, napi_value value, size_t count) {
+  napi_typedarray_type type = napi_uint8_array;
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
+    return nullptr;
+  }
+  return type == napi_int32_array && length >= count ? static_cast<int32_t*>(data) : nullptr;
+}
+
+engine::SocketOptions socket_options(const int32_t* words) {
+  engine::SocketOptions result;
+  result.no_delay = words[0] != 0;
+  result.keep_alive = words[1] != 0;
+  result.keep_alive_idle_s = words[2];
+  result.keep_alive_interval_s = words[3];
+  result.keep_alive_count = words[4];
+  result.user_timeout_ms = words[5];
+  result.send_buffer_size = words[6];
+  result.receive_buffer_size = words[7];
+  return result;
+}
+
+}  // namespace
+
+bool read_socket_options(napi_env env, napi_value value, engine::SocketOptions& out) {
+  const int32_t* words = words_of(env, value, socket_words);
+  if (words == nullptr) return false;
+  out = socket_options(words);
+  return true;
+}
+
+bool read_listen_options(napi_env env, napi_value value, engine::ListenOptions& out) {
+  const int32_t* words = words_of(env, value, listen_words);
+  if (words == nullptr) return false;
+  out.socket = socket_options(words);
+  out.backlog = words[8];
+  out.v6_only = (words[9] & 1) != 0;
+  out.reuse_port = (words[9] & 2) != 0;
+  out.exclusive = (words[9] & 4) != 0;
+  out.pause_accepted = (words[9] & 8) != 0;
+  out.connections_max = words[10];
+  return true;
+}
+
+bool write_socket_options(napi_env env, napi_value value, const engine::SocketOptions& from) {
+  int32_t* words = words_of(env, value, socket_words);
+  if (words == nullptr) return false;
+  words[0] = from.no_delay ? 1 : 0;
+  words[1] = from.keep_alive ? 1 : 0;
+  words[2] = from.keep_alive_idle_s;
+  words[3] = from.keep_alive_interval_s;
+  words[4] = from.keep_alive_count;
+  words[5] = from.user_timeout_ms;
+  words[6] = from.send_buffer_size;
+  words[7] = from.receive_buffer_size;
+  return true;
+}
+
+}  // namespace marketplace::binding

@@ -1,0 +1,20 @@
+// Socket options as JavaScript hands them over: words of an Int32Array, in place of an object whose
+// properties would have to be asked for one by one. src/transport/native-options.ts is the other side.
+//
+//   0 noDelay, 1 keepAlive (0 or 1), 2 idle and 3 interval (seconds), 4 count, 5 userTimeout (ms),
+//   6 sendBufferSize, 7 receiveBufferSize (bytes); of a listener also
+//   8 backlog, 9 flags (1 ipv6Only, 2 reusePort, 4 exclusive, 8 pauseOnAccept), 10 maxConnections
+#pragma once
+
+#include <node_api.h>
+
+#include "../engine/options.h"
+
+namespace marketplace::binding {
+
+// False if the value is not an Int32Array with so many words.
+bool read_listen_options(napi_env env, napi_value words, engine::ListenOptions& out);
+bool read_socket_options(napi_env env, napi_value words, engine::SocketOptions& out);
+bool write_socket_options(napi_env env, napi_value words, const engine::SocketOptions& from);
+
+}  // namespace marketplace::binding

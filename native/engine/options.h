@@ -1,0 +1,47 @@
+// What can be asked of TCP sockets before they are used. Plain data; socket.cc applies it.
+//
+// Invariants: the defaults ask for nothing that costs a system call but TCP_NODELAY; a size, a time
+// or a count of 0 leaves the system's own.
+#pragma once
+
+#include <cstdint>
+
+#include "address.h"
+
+namespace marketplace::engine {
+
+// Of every connection. A listener has them too, and what it accepts inherits them from it.
+struct SocketOptions {
+  bool no_delay = true;
+  bool keep_alive = false;
+  int32_t keep_alive_idle_s = 0;
+  int32_t keep_alive_interval_s = 0;
+  int32_t keep_alive_count = 0;
+  int32_t user_timeout_ms = 0;
+  int32_t send_buffer_size = 0;
+  int32_t receive_buffer_size = 0;
+};
+
+struct ListenOptions {
+  SocketOptions socket;
+  int32_t backlog = 511;
+  // `::` accepts IPv6 only.
+  bool v6_only = false;
+  // Others may listen on the same address too, if they ask for the same.
+  bool reuse_port = false;
+  // Fail while connections of an earlier listener linger on the port.
+  bool exclusive = false;
+  // What is accepted is not read before `Engine::pause(id, false)`.
+  bool pause_accepted = false;
+  // Open connections from which on new ones are reset; -1: no limit.
+  int32_t connections_max = -1;
+};
+
+struct ConnectOptions {
+  SocketOptions socket;
+  // Whether to connect from `local`, whose port may be 0.
+  bool bound = false;
+  Address local{};
+};
+
+}  // namespace marketplace::engine

@@ -1,0 +1,71 @@
+/**
+ * Checks of options: tables that say for each option what it may be, and how a wrong one is told.
+ * Owns nothing. Every check throws for a value that is wrong, and only for that.
+ */
+import { closest, distance } from 'fastest-levenshtein'
+import { argumentError, rangeError } from './errors.js'
+
+/** Throws if `value` can't be the argument `name` of `call`. `undefined` never gets here. */
+export type Check = (call: string, name: string, value: unknown) => void
+
+/** What each option may be. */
+export type Checks = Readonly<Record<string, Check>>
+
+export function oneOf(...values: readonly (string | boolean)[]): Check {
+  const texts = values.map((value) => (typeof value === 'string' ? `'${value}'` : String(value)))
+  const expected = `${texts.slice(0, -1).join(', ')} or ${texts.slice(-1).join()}`
+  return (call, name, value) => {
+    if (!values.includes(value as string)) throw argumentError(call, name, expected, value)
+  }
+}
+
+export function ofType(type: 'boolean' | 'string' | 'function' | 'object'): Check {
+  return (call, name, value) => {
+    if (typeof value !== type || value === null) {
+      throw argumentError(call, name, `${type === 'object' ? 'an' : 'a'} ${type}`, value)
+    }
+  }
+}
+
+/** @param unit what is counted, as the error says it */
+export function integer(lowest: number, highest: number, unit = ''): Check {
+  const expected = `an integer from ${lowest} to ${highest}${unit === '' ? '' : ` ${unit}`}`
+  return (call, name, value) => {
+    if (typeof value !== 'number') throw argumentError(call, name, expected, value)
+    if (!Number.isInteger(value) || value < lowest || value > highest) {
+      throw rangeError(call, name, expected, value)
+    }
+  }
+}
+
+/** Misspelt so far, a name is still taken for the other. */
+const TYPO = 0.4
+
+/** The error for an option that there isn't: with the one that was probably meant, or with all. */
+function unknownOption(call: string, name: string, known: readonly string[]): TypeError {
+  const lower = (text: string): string => text.toLowerCase()
+  const found = known.findIndex((other) => lower(other) === closest(lower(name), known.map(lower)))
+  const near = known[found]
+  const meant = distance(lower(near), lower(name)) <= near.length * TYPO
+  const help = meant ? `did you mean '${near}'?` : `there are ${known.join(', ')}`
+  return Object.assign(new TypeError(`${call}: unknown option '${name}'; ${help}`), {
+    code: 'ERR_INVALID_ARG_VALUE',
+  })
+}
+
+/**
+ * Checks every option that is there; `undefined` is as good as not there.
+ *
+ * @param prefix what stands before an option's name in errors: 'options.' or nothing
+ * @throws TypeError for one that is unknown or of the wrong type, RangeError for one out of range
+ */
+export function checkOptions(call: string, options: object, checks: Checks, prefix = ''): void {
+  if (typeof options !== 'object' || options === null) {
+    throw argumentError(call, 'options', 'an object', options)
+  }
+  for (const name in options) {
+    if (!Object.hasOwn(checks, name)) throw unknownOption(call, name, Object.keys(checks))
+    const value = (options as Readonly<Record<string, unknown>>)[name]
+    if (value !== undefined) checks[name](call, prefix + name, value)
+  }
+}
