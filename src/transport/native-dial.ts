@@ -9,12 +9,13 @@ import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
+import { BIND_FAILED } from './native-link.js'
 import type { ConnectOptions, SocketAddress, SocketError } from './transport.js'
 
 /** What a dial needs. How an attempt went is told by `succeeded` or `attemptFailed`. */
 export interface DialHost {
   /** Begins an attempt: an id, or a negative errno. */
-  attempt(address: string, port: number): number
+  attempt(address: string): number
   /** Ends the attempt that is on. */
   giveUp(): void
   failed(error: SocketError): void
@@ -51,7 +52,8 @@ export class Dial {
       process.nextTick(() => { this.#tryNext() })
       return
     }
-    lookup(host, { all: true }, (error, addresses) => {
+    const family = isIP(this.#options.localAddress ?? '')
+    lookup(host, { all: true, family }, (error, addresses) => {
       if (error !== null) {
         this.#fail(error as SocketError)
         return
@@ -85,8 +87,7 @@ export class Dial {
 
   attemptFailed(errno: number): void {
     this.#attempting = false
-    const { address, port } = this.address
-    this.#error = socketError(errno, 'connect', address, port)
+    this.#error = this.#errorOf(errno)
     this.#tryNext()
   }
 
@@ -103,17 +104,25 @@ export class Dial {
 
   #tryNext(): void {
     while (!this.#over && this.#next < this.#addresses.length) {
-      const { address, port } = this.#addresses[this.#next++]
-      const result = this.#host.attempt(address, port)
+      const { address } = this.#addresses[this.#next++]
+      const result = this.#host.attempt(address)
       if (result > 0) {
         this.#attempting = true
         return
       }
-      this.#error = socketError(result, 'connect', address, port)
+      this.#error = this.#errorOf(result)
     }
     if (this.#over) return
     // A name without addresses is a failed lookup, so that there always is an error here.
     this.#fail(this.#error ?? socketError(-constants.errno.ENOENT, 'getaddrinfo', this.#options.host))
+  }
+
+  /** Of the present address, or of ours. */
+  #errorOf(errno: number): SocketError {
+    const { localAddress, localPort } = this.#options
+    if (errno < -BIND_FAILED) return socketError(errno + BIND_FAILED, 'bind', localAddress, localPort)
+    const { address, port } = this.address
+    return socketError(errno, 'connect', address, port)
   }
 
   #fail(error: SocketError): void {

@@ -22,9 +22,14 @@ export interface Addon {
   }): object
   addSlab(handle: object, buffer: ArrayBufferLike, fill: boolean): number
   setGauges(handle: object, gauges: Float64Array): number
-  listen(handle: object, address: string, port: number, backlog: number, v6Only: boolean): number
+  listen(handle: object, address: string, port: number, options: Int32Array): number
+  pauseListener(handle: object, id: number, paused: boolean): void
   closeListener(handle: object, id: number): void
-  connect(handle: object, address: string, port: number): number
+  connect(
+    handle: object, address: string, port: number, options: Int32Array,
+    localAddress: string | undefined, localPort: number,
+  ): number
+  socketOptions(handle: object, id: number, isListener: boolean, words: Int32Array): number
   listenerAddress(handle: object, id: number, words: Int32Array): number
   localAddress(handle: object, id: number, words: Int32Array): number
   info(handle: object): AddonInfo | undefined
@@ -53,6 +58,9 @@ export const Command = {
   reportWritesOff: 9,
   releaseSlab: 10,
 } as const
+
+/** Further below 0 than any errno: see `Link.connect`. */
+export const BIND_FAILED = 4096
 
 /** The index in an id; the rest is its generation. */
 export const INDEX_MASK = (1 << 20) - 1
@@ -162,16 +170,35 @@ export class Link {
     return epoch === this.epoch && this.#commands[0] !== 0
   }
 
-  listen(address: string, port: number, backlog: number, v6Only: boolean): number {
-    return this.#addon.listen(this.#handle, address, port, backlog, v6Only)
+  /** @param options as native-options.ts has them */
+  listen(address: string, port: number, options: Int32Array): number {
+    return this.#addon.listen(this.#handle, address, port, options)
+  }
+
+  pauseListener(id: number, paused: boolean): void {
+    this.#addon.pauseListener(this.#handle, id, paused)
   }
 
   closeListener(id: number): void {
     this.#addon.closeListener(this.#handle, id)
   }
 
-  connect(address: string, port: number): number {
-    return this.#addon.connect(this.#handle, address, port)
+  /**
+   * @param options as native-options.ts has them
+   * @returns an id, or a negative errno; `BIND_FAILED` less than that if it is the local address's
+   */
+  connect(
+    address: string, port: number, options: Int32Array, localAddress: string | undefined, localPort: number,
+  ): number {
+    return this.#addon.connect(this.#handle, address, port, options, localAddress, localPort)
+  }
+
+  listenerOptions(id: number, words: Int32Array): number {
+    return this.#addon.socketOptions(this.#handle, id, true, words)
+  }
+
+  connectionOptions(id: number, words: Int32Array): number {
+    return this.#addon.socketOptions(this.#handle, id, false, words)
   }
 
   listenerAddress(id: number, words: Int32Array): number {

@@ -8,9 +8,10 @@
 import { socketAddress } from './native-address.js'
 import { Dial } from './native-dial.js'
 import { Command, INDEX_MASK, type Link } from './native-link.js'
+import { askSettings } from './native-options.js'
 import type {
-  ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportEventKind,
-  TransportListener,
+  ConnectOptions, Dropped, SocketAddress, SocketError, SocketSettings, TransportConnection, TransportEvent,
+  TransportEventKind, TransportListener,
 } from './transport.js'
 
 /** What the sockets need of their transport. */
@@ -20,7 +21,7 @@ export interface Station {
   /** Reports an event that no record brought, after the present call. */
   later(event: NativeEvent): void
   /** An attempt of an outbound connection begins: an id, or a negative errno. */
-  attempt(connection: NativeConnection, address: string, port: number): number
+  attempt(connection: NativeConnection, address: string, options: ConnectOptions): number
   /** An outbound connection ended without having been established. */
   dialOver(connection: NativeConnection): void
   listenerClosed(listener: NativeListener): void
@@ -37,6 +38,13 @@ export class NativeEvent implements TransportEvent {
   ) {}
 }
 
+/** Another shape, so that the common one stays small. */
+export class NativeDropEvent extends NativeEvent {
+  constructor(listener: NativeListener, readonly dropped: Dropped) {
+    super('dropped', undefined, listener, undefined, 0, undefined)
+  }
+}
+
 export class NativeListener implements TransportListener {
   context: unknown = undefined
   address: SocketAddress | undefined = undefined
@@ -44,9 +52,15 @@ export class NativeListener implements TransportListener {
   id = 0
   closed = false
   readonly #station: Station
+  #paused = false
 
   constructor(station: Station) {
     this.#station = station
+  }
+
+  get settings(): SocketSettings | undefined {
+    if (this.id === 0 || this.closed) return undefined
+    return askSettings((words) => this.#station.link.listenerOptions(this.id, words))
   }
 
   /** Where its connections are bound to, if that is the same for all. */
@@ -55,10 +69,29 @@ export class NativeListener implements TransportListener {
     return address?.address === '::' || address?.address === '0.0.0.0' ? undefined : address
   }
 
+  /** The engine has it, as `id`; what was asked for meanwhile is done now. */
+  opened(id: number): void {
+    this.id = id
+    if (this.#paused) this.#station.link.pauseListener(id, true)
+  }
+
+  pause(): void {
+    this.#pause(true)
+  }
+
+  resume(): void {
+    this.#pause(false)
+  }
+
   close(): void {
     if (this.closed) return
     this.closed = true
     this.#station.listenerClosed(this)
+  }
+
+  #pause(paused: boolean): void {
+    this.#paused = paused
+    if (this.id !== 0 && !this.closed) this.#station.link.pauseListener(this.id, paused)
   }
 }
 
@@ -117,7 +150,7 @@ export class NativeConnection implements TransportConnection {
   start(options: ConnectOptions): void {
     this.dial = new Dial(
       {
-        attempt: (address, port) => this.#station.attempt(this, address, port),
+        attempt: (address) => this.#station.attempt(this, address, options),
         giveUp: () => { this.#command(Command.abort) },
         failed: (error) => { this.#dialEnded(error) },
       },
@@ -162,6 +195,11 @@ export class NativeConnection implements TransportConnection {
       }
     }
     return this.#local
+  }
+
+  get settings(): SocketSettings | undefined {
+    if (!this.established) return undefined
+    return askSettings((words) => this.#link.connectionOptions(this.id, words))
   }
 
   get queuedBytes(): number {

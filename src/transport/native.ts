@@ -8,15 +8,19 @@
  * Invariants: the program runs only after every record of the batch has been read; an id is looked
  * up, never trusted, as its connection may have ended in the same turn.
  */
-import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
-import { constants } from 'node:os'
 import { argumentError, rangeError, socketError } from '../support/errors.js'
 import { Counts } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
+import { socketAddress } from './native-address.js'
 import { backendNumber, transportInfo } from './native-backend.js'
 import { type Addon, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
-import { askAddress, NativeConnection, NativeEvent, NativeListener, type Station } from './native-socket.js'
+import { startListener, type ListenStation } from './native-listen.js'
+import { socketWords } from './native-options.js'
+import {
+  askAddress, NativeConnection, NativeDropEvent, NativeEvent, NativeListener, type Station,
+} from './native-socket.js'
+import { checkConnectOptions, checkListenOptions } from './socket-options.js'
 import type {
   ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
   TransportInfo, TransportOptions, TransportSink,
@@ -25,7 +29,6 @@ import type {
 export { loadNative, nativeAddon } from './native-addon.js'
 
 const CLOSE_TIMEOUT = 10_000
-const BACKLOG = 511
 
 /** As in native/engine/record.h. */
 const Record = {
@@ -38,6 +41,7 @@ const Record = {
   closed: 7,
   slabRetired: 8,
   slabsShort: 9,
+  dropped: 10,
 } as const
 
 /** The system call of an error, by its number in native/engine/record.h. */
@@ -58,13 +62,7 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
   return new NativeTransport(loaded.addon, backend, Math.ceil(closeTimeout))
 }
 
-function checkPort(call: string, port: unknown): void {
-  if (typeof port !== 'number') throw argumentError(call, 'port', 'a number', port)
-  if (Number.isInteger(port) && port >= 0 && port <= 0xffff) return
-  throw rangeError(call, 'port', 'from 0 to 65535', port)
-}
-
-class NativeTransport implements Transport, Station {
+class NativeTransport implements Transport, Station, ListenStation {
   readonly name = 'native'
   readonly metrics = new Counts(true)
   readonly closeTimeout: number
@@ -113,28 +111,15 @@ class NativeTransport implements Transport, Station {
 
   listen(options: ListenOptions): TransportListener {
     this.#assertOpen('listen')
-    const { host, port, backlog = BACKLOG } = options
-    checkPort('listen', port)
-    if (!Number.isInteger(backlog) || backlog < 0 || backlog > 0x7fffffff) {
-      throw rangeError('listen', 'backlog', 'from 0 to 2147483647', backlog)
-    }
+    checkListenOptions(options)
     const listener = new NativeListener(this)
-    if (host === undefined || isIP(host) !== 0) {
-      this.#listen(listener, host, port, backlog)
-      return listener
-    }
-    lookup(host, (error, address) => {
-      if (listener.closed || this.#closing !== undefined) return
-      if (error === null) this.#listen(listener, address, port, backlog)
-      else this.#listenFailed(listener, error as SocketError)
-    })
+    startListener(this, listener, options)
     return listener
   }
 
   connect(options: ConnectOptions): TransportConnection {
     this.#assertOpen('connect')
-    checkPort('connect', options.port)
-    if (typeof options.host !== 'string') throw argumentError('connect', 'host', 'a string', options.host)
+    checkConnectOptions(options)
     const connection = new NativeConnection(this, undefined)
     this.#dials.add(connection)
     connection.start(options)
@@ -167,8 +152,25 @@ class NativeTransport implements Transport, Station {
     if (this.#later.push(event) === 1) process.nextTick(() => { this.#report([]) })
   }
 
-  attempt(connection: NativeConnection, address: string, port: number): number {
-    const id = this.link.connect(address, port)
+  get closing(): boolean {
+    return this.#closing !== undefined
+  }
+
+  listening(listener: NativeListener, id: number): void {
+    this.#listeners.set(id, listener)
+    listener.opened(id)
+    this.later(new NativeEvent('listening', undefined, listener, undefined, 0, undefined))
+  }
+
+  listenFailed(listener: NativeListener, error: SocketError): void {
+    this.later(new NativeEvent('listen-failed', undefined, listener, undefined, 0, error))
+  }
+
+  attempt(connection: NativeConnection, address: string, options: ConnectOptions): number {
+    const { port, localAddress, localPort = 0 } = options
+    const family = isIP(address) === 6 ? '::' : '0.0.0.0'
+    const local = localAddress ?? (localPort === 0 ? undefined : family)
+    const id = this.link.connect(address, port, socketWords(options), local, localPort)
     if (id > 0) this.#enter(connection, id)
     return id
   }
@@ -188,29 +190,6 @@ class NativeTransport implements Transport, Station {
 
   #closeIfEmpty(): void {
     if (this.#live === 0 && this.#dials.size === 0) this.link.close()
-  }
-
-  #listen(listener: NativeListener, host: string | undefined, port: number, backlog: number): void {
-    const { link } = this
-    let address = host ?? '::'
-    let id = link.listen(address, port, backlog, false)
-    // No IPv6 on this machine, or it is switched off.
-    const { EAFNOSUPPORT, EADDRNOTAVAIL, EINVAL } = constants.errno
-    if (host === undefined && (id === -EAFNOSUPPORT || id === -EADDRNOTAVAIL || id === -EINVAL)) {
-      address = '0.0.0.0'
-      id = link.listen(address, port, backlog, false)
-    }
-    if (id < 0) {
-      this.#listenFailed(listener, socketError(id, 'listen', host ?? address, port))
-      return
-    }
-    listener.id = id
-    this.#listeners.set(id, listener)
-    this.later(new NativeEvent('listening', undefined, listener, undefined, 0, undefined))
-  }
-
-  #listenFailed(listener: NativeListener, error: SocketError): void {
-    this.later(new NativeEvent('listen-failed', undefined, listener, undefined, 0, error))
   }
 
   #enter(connection: NativeConnection, id: number): void {
@@ -263,6 +242,8 @@ class NativeTransport implements Transport, Station {
         this.metrics.error(error)
         return new NativeEvent('accept-failed', undefined, listener, undefined, 0, error)
       }
+      case Record.dropped:
+        return this.#dropped(this.#listeners.get(id), records, at)
       case Record.connected:
         return this.#connected(this.#find(id))
       case Record.end:
@@ -295,6 +276,14 @@ class NativeTransport implements Transport, Station {
     this.metrics.accepts += 1
     if (this.#closing !== undefined || connection.listener === undefined) connection.abort()
     return new NativeEvent('accepted', connection, undefined, undefined, 0, undefined)
+  }
+
+  #dropped(listener: NativeListener | undefined, r: Int32Array, at: number): NativeEvent | undefined {
+    const count = r[at + 2]
+    this.metrics.drops += count
+    if (listener === undefined) return undefined
+    const remote = socketAddress(r[at + 3], r[at + 4], r[at + 5], r[at + 6], r[at + 7])
+    return new NativeDropEvent(listener, { count, remote })
   }
 
   #connected(connection: NativeConnection | undefined): NativeEvent | undefined {

@@ -4,10 +4,12 @@
  * Owns the translation from streams to batched events. Errors are Node's own, passed on untouched.
  * One limit comes from libuv: a reset that arrives together with data is reported as an end.
  */
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect, isIP, Socket } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
 import { Counts, Stat } from './metrics.js'
+import { NodeListener, nodeSocketOptions, type NodeListenerHost } from './node-listener.js'
+import { checkConnectOptions, checkListenOptions, nodeLacks } from './socket-options.js'
 import type {
   ConnectOptions, ListenOptions, SocketAddress, SocketError, Transport, TransportConnection, TransportEvent,
   TransportListener, TransportOptions, TransportSink,
@@ -30,13 +32,7 @@ function connectionEvent(
   return { kind, connection, listener: undefined, data, bytes, error }
 }
 
-function listenerEvent(
-  kind: TransportEvent['kind'], listener: TransportListener, error?: SocketError,
-): TransportEvent {
-  return { kind, connection: undefined, listener, data: undefined, bytes: 0, error }
-}
-
-class NodeTransport implements Transport {
+class NodeTransport implements Transport, NodeListenerHost {
   readonly name = 'node'
   readonly metrics = new Counts(false)
   readonly closeTimeout: number
@@ -64,17 +60,17 @@ class NodeTransport implements Transport {
 
   listen(options: ListenOptions): TransportListener {
     this.#assertOpen('listen')
+    checkListenOptions(options)
     const listener = new NodeListener(this, options)
     this.#listeners.add(listener)
+    listener.start()
     return listener
   }
 
   connect(options: ConnectOptions): TransportConnection {
     this.#assertOpen('connect')
-    const { host, port } = options
-    const connection = new NodeConnection(
-      this, connect({ host, port, allowHalfOpen: true, noDelay: true }), undefined,
-    )
+    checkConnectOptions(options)
+    const connection = new NodeConnection(this, startConnecting(options), undefined)
     this.#connections.add(connection)
     return connection
   }
@@ -101,12 +97,15 @@ class NodeTransport implements Transport {
     if (this.#events.push(event) === 1) setImmediate(this.#deliver)
   }
 
-  adopt(connection: NodeConnection): void {
+  accepted(socket: Socket, listener: NodeListener): void {
+    const connection = new NodeConnection(this, socket, listener)
     this.#connections.add(connection)
+    connection.opened('accepted')
   }
 
   forget(connection: NodeConnection): void {
     this.#connections.delete(connection)
+    if (connection.listener !== undefined) connection.listener.open -= 1
     if (this.#connections.size === 0) this.#onEmpty?.()
   }
 
@@ -155,67 +154,26 @@ class NodeTransport implements Transport {
   }
 }
 
-class NodeListener implements TransportListener {
-  context: unknown
-  address: SocketAddress | undefined
-  readonly #transport: NodeTransport
-  readonly #server: Server
-  #closed = false
-
-  constructor(transport: NodeTransport, options: ListenOptions) {
-    const { host, port, backlog = 511 } = options
-    this.#transport = transport
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accepted(socket))
-    this.#server.on('listening', () => this.#listening())
-    this.#server.on('error', (error) => this.#failed(error as SocketError))
-    this.#server.listen({ host, port, backlog })
-  }
-
-  close(): void {
-    if (this.#closed) return
-    this.#closed = true
-    this.#transport.forgetListener(this)
-    this.#server.close()
-  }
-
-  #listening(): void {
-    // Closed while its name was being looked up: Node starts listening all the same.
-    if (this.#closed) {
-      this.#server.close()
-      return
-    }
-    this.address = this.#server.address() as AddressInfo as SocketAddress
-    this.#transport.report(listenerEvent('listening', this))
-  }
-
-  #failed(error: SocketError): void {
-    if (this.#closed) return
-    if (this.address === undefined) {
-      this.#closed = true
-      this.#transport.forgetListener(this)
-      this.#transport.report(listenerEvent('listen-failed', this, error))
-    } else {
-      this.#transport.report(listenerEvent('accept-failed', this, error))
-    }
-  }
-
-  #accepted(socket: Socket): void {
-    // The peer reset it before it was accepted: it has no address any more, and nothing to say.
-    if (socket.remoteAddress === undefined || this.#closed) {
-      socket.destroy()
-      return
-    }
-    const connection = new NodeConnection(this.#transport, socket, this)
-    this.#transport.adopt(connection)
-    connection.opened('accepted')
-  }
+/** What can't be done is an error of the socket, so that it is reported like any other. */
+function startConnecting(options: ConnectOptions): Socket {
+  const lacking = nodeLacks('connect', options)
+  if (lacking !== undefined) return new Socket().destroy(lacking)
+  const { host, port, localAddress, localPort } = options
+  return connect({
+    host,
+    port,
+    ...nodeSocketOptions(options),
+    ...(localAddress !== undefined && { localAddress, family: isIP(localAddress) }),
+    ...(localPort !== undefined && localPort !== 0 && { localPort }),
+  })
 }
 
 class NodeConnection implements TransportConnection {
   context: unknown
-  readonly listener: TransportListener | undefined
+  readonly listener: NodeListener | undefined
   remote: SocketAddress | undefined
   local: SocketAddress | undefined
+  readonly settings = undefined
   queuedBytes = 0
   reportWrites = false
   readonly #transport: NodeTransport
@@ -226,7 +184,7 @@ class NodeConnection implements TransportConnection {
   #error: SocketError | undefined
   #deadline: NodeJS.Timeout | undefined
 
-  constructor(transport: NodeTransport, socket: Socket, listener: TransportListener | undefined) {
+  constructor(transport: NodeTransport, socket: Socket, listener: NodeListener | undefined) {
     this.#transport = transport
     this.#socket = socket
     this.listener = listener

@@ -9,7 +9,7 @@
  *   batches: the sink given to `open` is called with all events of one loop turn, in order per socket.
  * - `listening` or `listen-failed` is reported once per listener; `closed` is reported exactly once
  *   per connection and is its last event. A connection that could not be established reports only
- *   `closed`, with an error whose `syscall` is 'connect' (or 'getaddrinfo').
+ *   `closed`, with an error whose `syscall` is 'connect' (or 'bind', or 'getaddrinfo').
  * - Bytes given to `write` are never dropped silently: they reach the kernel in order, or the
  *   connection's `closed` event carries an error.
  */
@@ -22,6 +22,7 @@ export type TransportEventKind =
   | 'listen-failed' // listener: `error`; nothing more comes from it
   | 'accepted' // connection: new, on `listener`
   | 'accept-failed' // listener: `error` (EMFILE, ...); it goes on listening
+  | 'dropped' // listener: connections beyond `maxConnections` were reset; `dropped` says how many
   | 'connected' // connection: established
   | 'data' // connection: `data`, at least one byte
   | 'end' // connection: the peer sent FIN; all its data has been reported
@@ -52,18 +53,111 @@ export interface SocketError extends Error {
   port?: number
 }
 
-export interface ListenOptions {
+/**
+ * What can be asked of every connection, outbound and accepted: a listener's connections inherit
+ * its options. What is left out is the system's own, but for `noDelay`.
+ */
+export interface SocketOptions {
+  /** Send small pieces at once (TCP_NODELAY): Nagle's algorithm is off. Default true. */
+  readonly noDelay?: boolean | undefined
+  /**
+   * Find out that a silent peer is gone (SO_KEEPALIVE). `true` takes the system's times, which on
+   * Linux are two hours until the first probe. Default false.
+   */
+  readonly keepAlive?: boolean | KeepAliveOptions | undefined
+  /**
+   * Milliseconds after which a connection whose peer does not acknowledge what was sent ends with
+   * ETIMEDOUT (TCP_USER_TIMEOUT). From 0, the default, which leaves it to the system (Linux gives up
+   * after some 15 minutes), to 2,147,483,647.
+   */
+  readonly userTimeout?: number | undefined
+  /**
+   * Bytes of the kernel's buffer for what is to be sent (SO_SNDBUF), from 1 to 1,073,741,823. Linux
+   * reserves twice as much, takes at most `net.core.wmem_max`, and no longer adapts the size by
+   * itself. Default: the system's, which adapts.
+   */
+  readonly sendBufferSize?: number | undefined
+  /** The same for what was received (SO_RCVBUF, `net.core.rmem_max`). */
+  readonly receiveBufferSize?: number | undefined
+  /**
+   * What becomes of options that the transport can't provide here: 'error', the default, makes the
+   * listen or the connect fail with ENOTSUP; 'ignore' does without them.
+   */
+  readonly unsupported?: 'error' | 'ignore' | undefined
+}
+
+/** When a connection on which nothing comes is probed. What is left out is the system's own. */
+export interface KeepAliveOptions {
+  /** Milliseconds of silence before the first probe, from 1 to 32,767,000; whole seconds, rounded up. */
+  readonly idle?: number | undefined
+  /** Milliseconds between probes, from 1 to 32,767,000; whole seconds, rounded up. */
+  readonly interval?: number | undefined
+  /** Unanswered probes after which the connection ends with ETIMEDOUT, from 1 to 127. */
+  readonly count?: number | undefined
+}
+
+/** `KeepAliveOptions`, all of them. */
+export interface KeepAliveTimes {
+  readonly idle: number
+  readonly interval: number
+  readonly count: number
+}
+
+export interface ListenOptions extends SocketOptions {
   /** Name or address to bind to. Default: all interfaces (`::`, or `0.0.0.0` without IPv6), as Node's. */
   readonly host?: string | undefined
   /** 0 lets the kernel choose. */
   readonly port: number
-  /** Length of the accept queue. Default 511, as Node's. */
+  /** With `::` or without `host`: accept IPv6 only, not IPv4 as well. Default false. */
+  readonly ipv6Only?: boolean | undefined
+  /** Length of the accept queue. Default 511, as Node's; Linux takes at most `net.core.somaxconn`. */
   readonly backlog?: number | undefined
+  /**
+   * Share the port with other listeners, of other processes too, that ask for the same
+   * (SO_REUSEPORT): the kernel spreads connections over them. 'if-supported' does without where the
+   * transport or the system can't. Default false.
+   */
+  readonly reusePort?: boolean | 'if-supported' | undefined
+  /**
+   * Bind without SO_REUSEADDR: EADDRINUSE also while connections of an earlier listener linger on
+   * the port. Without it, too, nobody shares a port that is listened on. Default false.
+   */
+  readonly exclusive?: boolean | undefined
+  /**
+   * How many connections that it accepted may be open at a time; further ones are reset, which is
+   * reported as `dropped`. Default: no limit.
+   */
+  readonly maxConnections?: number | undefined
+  /** Nothing is read from an accepted connection before its `resume`. Default false. */
+  readonly pauseOnAccept?: boolean | undefined
 }
 
-export interface ConnectOptions {
+export interface ConnectOptions extends SocketOptions {
   readonly host: string
   readonly port: number
+  /** IP address to connect from. Default: the system's choice. Only its family is then tried. */
+  readonly localAddress?: string | undefined
+  /** Port to connect from. Default 0: the system's choice. */
+  readonly localPort?: number | undefined
+}
+
+/** The options of a socket as the kernel has them, in the units of `SocketOptions`. */
+export interface SocketSettings {
+  readonly noDelay: boolean
+  readonly keepAlive: false | KeepAliveTimes
+  /** 0: the system's own. */
+  readonly userTimeout: number
+  /** With what the kernel adds for its own needs. */
+  readonly sendBufferSize: number
+  readonly receiveBufferSize: number
+}
+
+/** Connections that a listener refused because it had `maxConnections`. */
+export interface Dropped {
+  /** How many since the last report. */
+  readonly count: number
+  /** Where the last of them came from. */
+  readonly remote: SocketAddress
 }
 
 /** A listening socket. */
@@ -72,6 +166,15 @@ export interface TransportListener {
   context: unknown
   /** The bound address; `undefined` until `listening` was reported. */
   readonly address: SocketAddress | undefined
+  /** What the kernel has; asks it. `undefined` unless it listens, and always with node:net. */
+  readonly settings: SocketSettings | undefined
+  /**
+   * Stops accepting; connections wait in the kernel's queue. Those that the kernel has handed over
+   * already are still reported.
+   */
+  pause(): void
+  /** Goes on accepting. */
+  resume(): void
   /** Stops accepting and releases the port. Accepted connections live on. Idempotent; no event follows. */
   close(): void
 }
@@ -86,6 +189,8 @@ export interface TransportConnection {
   readonly remote: SocketAddress | undefined
   /** This side; known from `accepted` or `connected` on. May cost a system call the first time. */
   readonly local: SocketAddress | undefined
+  /** What the kernel has; asks it. `undefined` unless it is open, and always with node:net. */
+  readonly settings: SocketSettings | undefined
   /** Bytes given to `write` that the kernel has not taken yet. */
   readonly queuedBytes: number
   /**
@@ -114,7 +219,7 @@ export interface TransportEvent {
   readonly kind: TransportEventKind
   /** Set for the kinds of a connection. */
   readonly connection: TransportConnection | undefined
-  /** Set for `listening`, `listen-failed`, `accept-failed`. */
+  /** Set for `listening`, `listen-failed`, `accept-failed`, `dropped`. */
   readonly listener: TransportListener | undefined
   /** Set for `data`. Belongs to the receiver for as long as it keeps it. */
   readonly data: Buffer | undefined
@@ -122,6 +227,8 @@ export interface TransportEvent {
   readonly bytes: number
   /** Set for the failures, and for `closed` when it was not orderly. */
   readonly error: SocketError | undefined
+  /** Of `dropped`; other kinds don't have it. */
+  readonly dropped?: Dropped
 }
 
 export type TransportSink = (events: readonly TransportEvent[]) => void

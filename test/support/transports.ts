@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { loadNative, nativeTransport } from '../../src/transport/native.js'
 import { nodeTransport } from '../../src/transport/node.js'
 import type {
-  ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportEvent,
+  ConnectOptions, Dropped, ListenOptions, SocketError, Transport, TransportConnection, TransportEvent,
   TransportBackend, TransportListener, TransportOptions,
 } from '../../src/transport/transport.js'
 
@@ -77,6 +77,7 @@ export interface Handlers {
   end?(connection: TransportConnection): void
   written?(connection: TransportConnection, bytes: number): void
   closed?(connection: TransportConnection, error: SocketError | undefined): void
+  dropped?(dropped: Dropped): void
 }
 
 interface ListenerContext {
@@ -162,6 +163,7 @@ export class Station {
   #dispatchListener(event: TransportEvent, listener: TransportListener): void {
     const context = listener.context as ListenerContext
     if (event.kind === 'listening') context.resolve(listener)
+    else if (event.dropped !== undefined) context.handlers.dropped?.(event.dropped)
     else if (event.error !== undefined) context.reject(event.error)
     else this.violations.push(`${event.kind} without an error`)
   }

@@ -1,0 +1,56 @@
+/**
+ * How a listener of the native transport comes to listen: its name is looked up without blocking, and
+ * its address is bound. Owns nothing; a listener that was closed meanwhile is left alone.
+ */
+import { lookup } from 'node:dns'
+import { isIP } from 'node:net'
+import { constants } from 'node:os'
+import { socketError } from '../support/errors.js'
+import { listenWords } from './native-options.js'
+import type { NativeListener } from './native-socket.js'
+import type { Link } from './native-link.js'
+import type { ListenOptions, SocketError } from './transport.js'
+
+/** What it needs of the transport. */
+export interface ListenStation {
+  readonly link: Link
+  readonly closing: boolean
+  /** The engine has it. */
+  listening(listener: NativeListener, id: number): void
+  listenFailed(listener: NativeListener, error: SocketError): void
+}
+
+/** Binds and listens, now or when the name is known. The options were checked. */
+export function startListener(
+  station: ListenStation, listener: NativeListener, options: ListenOptions,
+): void {
+  const { host, ipv6Only = false } = options
+  if (host === undefined || isIP(host) !== 0) {
+    bind(station, listener, options, host)
+    return
+  }
+  lookup(host, { family: ipv6Only ? 6 : 0 }, (error, address) => {
+    if (listener.closed || station.closing) return
+    if (error === null) bind(station, listener, options, address)
+    else station.listenFailed(listener, error as SocketError)
+  })
+}
+
+function bind(
+  station: ListenStation, listener: NativeListener, options: ListenOptions, host: string | undefined,
+): void {
+  const { link } = station
+  const { port, ipv6Only = false } = options
+  const words = listenWords(options)
+  let address = host ?? '::'
+  let id = link.listen(address, port, words)
+  // No IPv6 on this machine, or it is switched off.
+  const { EAFNOSUPPORT, EADDRNOTAVAIL, EINVAL } = constants.errno
+  const noIPv6 = id === -EAFNOSUPPORT || id === -EADDRNOTAVAIL || id === -EINVAL
+  if (host === undefined && !ipv6Only && noIPv6) {
+    address = '0.0.0.0'
+    id = link.listen(address, port, words)
+  }
+  if (id > 0) station.listening(listener, id)
+  else station.listenFailed(listener, socketError(id, 'listen', address, port))
+}

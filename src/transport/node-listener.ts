@@ -1,0 +1,168 @@
+/**
+ * A listener of the fallback transport: a `net.Server` as the seam wants it.
+ *
+ * `net.Server` can't leave connections in the kernel's queue, so a paused listener keeps those that
+ * Node accepts, unread and unreported, as many as the queue would have held.
+ *
+ * Invariants: `open` counts the connections that it handed on and that are not closed; every socket
+ * that it was given is handed on, kept, or reset.
+ */
+import { lookup } from 'node:dns'
+import { createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net'
+import type { Counts } from './metrics.js'
+import { keepAliveSeconds, nodeLacks, nodeReusesPorts } from './socket-options.js'
+import type {
+  ListenOptions, SocketAddress, SocketError, SocketOptions, TransportEvent, TransportListener,
+} from './transport.js'
+
+/** What a listener needs of its transport. */
+export interface NodeListenerHost {
+  readonly metrics: Counts
+  report(event: TransportEvent): void
+  /** A connection was accepted, and is to be reported. */
+  accepted(socket: Socket, listener: NodeListener): void
+  forgetListener(listener: NodeListener): void
+}
+
+/** As Node's. */
+const BACKLOG = 511
+
+function listenerEvent(
+  kind: TransportEvent['kind'], listener: TransportListener, error?: SocketError,
+): TransportEvent {
+  return { kind, connection: undefined, listener, data: undefined, bytes: 0, error }
+}
+
+/** Those of `net.createServer` and `net.connect`. */
+export function nodeSocketOptions({ noDelay = true, keepAlive = false }: SocketOptions) {
+  return {
+    allowHalfOpen: true,
+    noDelay,
+    keepAlive: keepAlive !== false,
+    keepAliveInitialDelay: keepAliveSeconds(keepAlive).idle * 1000,
+  }
+}
+
+export class NodeListener implements TransportListener {
+  context: unknown
+  address: SocketAddress | undefined
+  readonly settings = undefined
+  /** Connections of its own that are open. */
+  open = 0
+  readonly #transport: NodeListenerHost
+  readonly #options: ListenOptions
+  readonly #server: Server
+  #closed = false
+  #paused = false
+  /** Accepted by Node while it is paused. */
+  #kept: Socket[] = []
+
+  constructor(transport: NodeListenerHost, options: ListenOptions) {
+    this.#transport = transport
+    this.#options = options
+    this.#server = createServer({ ...nodeSocketOptions(options), pauseOnConnect: options.pauseOnAccept })
+    this.#server.on('connection', (socket) => this.#accepted(socket))
+    this.#server.on('listening', () => this.#listening())
+    this.#server.on('error', (error) => this.#failed(error as SocketError))
+  }
+
+  /** Binds and listens; how that went is reported. */
+  start(): void {
+    const { host, ipv6Only = false } = this.#options
+    const lacking = nodeLacks('listen', this.#options)
+    if (lacking !== undefined) {
+      this.#failed(lacking)
+    } else if (!ipv6Only || host === undefined || isIP(host) !== 0) {
+      this.#listen(host)
+    } else {
+      lookup(host, { family: 6 }, (error, address) => {
+        if (error !== null) this.#failed(error as SocketError)
+        else if (!this.#closed) this.#listen(address)
+      })
+    }
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    const kept = this.#kept
+    this.#kept = []
+    for (const socket of kept) this.#accepted(socket)
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#transport.forgetListener(this)
+    this.#server.close()
+    for (const socket of this.#kept) socket.resetAndDestroy()
+    this.#kept = []
+  }
+
+  #listen(host: string | undefined): void {
+    const { port, backlog = BACKLOG, ipv6Only = false, reusePort = false } = this.#options
+    this.#server.listen({
+      // Without a host, Node forgets about ipv6Only.
+      host: host ?? (ipv6Only ? '::' : undefined),
+      port,
+      backlog,
+      ipv6Only,
+      // Not shared by way of a cluster's primary: the engine's listeners aren't either.
+      exclusive: true,
+      ...(reusePort !== false && nodeReusesPorts() && { reusePort: true }),
+    })
+  }
+
+  #listening(): void {
+    // Closed while its name was being looked up: Node starts listening all the same.
+    if (this.#closed) {
+      this.#server.close()
+      return
+    }
+    this.address = this.#server.address() as AddressInfo as SocketAddress
+    this.#transport.report(listenerEvent('listening', this))
+  }
+
+  #failed(error: SocketError): void {
+    if (this.#closed) return
+    if (this.address === undefined) {
+      this.#closed = true
+      this.#transport.forgetListener(this)
+      this.#transport.report(listenerEvent('listen-failed', this, error))
+    } else {
+      this.#transport.report(listenerEvent('accept-failed', this, error))
+    }
+  }
+
+  #accepted(socket: Socket): void {
+    // The peer reset it before it was accepted: it has no address any more, and nothing to say.
+    if (socket.remoteAddress === undefined || socket.destroyed || this.#closed) {
+      socket.destroy()
+      return
+    }
+    const { maxConnections = Infinity, backlog = BACKLOG } = this.#options
+    if (this.#paused && this.#kept.length < Math.max(backlog, 1)) {
+      // Reset while it waits: as above.
+      if (socket.listenerCount('error') === 0) socket.on('error', () => undefined)
+      this.#kept.push(socket)
+    } else if (this.#paused || this.open >= maxConnections) {
+      this.#drop(socket)
+    } else {
+      this.open += 1
+      this.#transport.accepted(socket, this)
+    }
+  }
+
+  #drop(socket: Socket): void {
+    const { remoteAddress = '', remoteFamily, remotePort = 0 } = socket
+    const family = remoteFamily === 'IPv6' ? 'IPv6' : 'IPv4'
+    const remote: SocketAddress = { address: remoteAddress, family, port: remotePort }
+    socket.on('error', () => undefined)
+    socket.resetAndDestroy()
+    this.#transport.metrics.drops += 1
+    this.#transport.report({ ...listenerEvent('dropped', this), dropped: { count: 1, remote } })
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Options of sockets: their checks, which the transports and the drivers share, and what `node:net`
+ * can't do of them. Owns no socket.
+ *
+ * Invariant: options that passed the checks are never refused by a transport for what they are, only
+ * for where they are used; that is told as an ENOTSUP error of the listen or the connect.
+ */
+import { isIP } from 'node:net'
+import { constants } from 'node:os'
+import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
+import { argumentError, socketError } from '../support/errors.js'
+import type {
+  ConnectOptions, KeepAliveTimes, ListenOptions, SocketError, SocketOptions,
+} from './transport.js'
+
+const LONGEST = 0x7fffffff
+/** Twice this is what Linux can count. */
+const BUFFER_MAX = 0x3fffffff
+/** Linux keeps these times in seconds, in 15 bits. */
+const KEEP_ALIVE_MAX = 32_767_000
+
+const keepAliveChecks: Checks = {
+  idle: integer(1, KEEP_ALIVE_MAX, 'milliseconds'),
+  interval: integer(1, KEEP_ALIVE_MAX, 'milliseconds'),
+  count: integer(1, 127),
+}
+
+const checkKeepAlive: Check = (call, name, value) => {
+  if (typeof value === 'boolean') return
+  if (typeof value !== 'object' || value === null) {
+    throw argumentError(call, name, 'a boolean, or { idle, interval, count }', value)
+  }
+  checkOptions(call, value, keepAliveChecks, `${name}.`)
+}
+
+const checkPort = integer(0, 0xffff)
+
+const checkLocalAddress: Check = (call, name, value) => {
+  if (typeof value !== 'string' || isIP(value) === 0) throw argumentError(call, name, 'an IP address', value)
+}
+
+/** Those of every connection. */
+export const socketChecks = {
+  noDelay: ofType('boolean'),
+  keepAlive: checkKeepAlive,
+  userTimeout: integer(0, LONGEST, 'milliseconds'),
+  sendBufferSize: integer(1, BUFFER_MAX, 'bytes'),
+  receiveBufferSize: integer(1, BUFFER_MAX, 'bytes'),
+  unsupported: oneOf('error', 'ignore'),
+} satisfies Record<keyof SocketOptions, Check>
+
+/** Those of a listener that aren't those of its connections, but for the port. */
+export const listenerChecks = {
+  host: ofType('string'),
+  ipv6Only: ofType('boolean'),
+  backlog: integer(0, LONGEST),
+  reusePort: oneOf(false, true, 'if-supported'),
+  exclusive: ofType('boolean'),
+  maxConnections: integer(0, LONGEST),
+  pauseOnAccept: ofType('boolean'),
+} satisfies Record<Exclude<keyof ListenOptions, keyof SocketOptions | 'port'>, Check>
+
+/** Those of an outbound connection, but for where it goes. */
+export const dialChecks = {
+  localAddress: checkLocalAddress,
+  localPort: checkPort,
+} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port'>, Check>
+
+const listenChecks: Checks = { port: checkPort, ...listenerChecks, ...socketChecks }
+const connectChecks: Checks = { host: ofType('string'), port: checkPort, ...dialChecks, ...socketChecks }
+
+/** @throws TypeError for options of a listener that don't go together */
+export function checkTogether(call: string, options: Omit<ListenOptions, 'port'>, prefix = ''): void {
+  const { host, ipv6Only, exclusive, reusePort } = options
+  if (ipv6Only === true && host !== undefined && isIP(host) === 4) {
+    throw argumentError(call, `${prefix}ipv6Only`, `false with the IPv4 address ${host}`, ipv6Only)
+  }
+  if (exclusive === true && reusePort !== undefined && reusePort !== false) {
+    throw argumentError(call, `${prefix}exclusive`, 'false with reusePort', exclusive)
+  }
+}
+
+/** @throws TypeError or RangeError for the first option that is unknown or wrong */
+export function checkListenOptions(options: ListenOptions): void {
+  checkOptions('listen', options, listenChecks)
+  if (options.port === undefined) checkPort('listen', 'port', undefined)
+  checkTogether('listen', options)
+}
+
+/** @throws TypeError or RangeError for the first option that is unknown or wrong */
+export function checkConnectOptions(options: ConnectOptions): void {
+  checkOptions('connect', options, connectChecks)
+  if (options.host === undefined) connectChecks.host('connect', 'host', undefined)
+  if (options.port === undefined) checkPort('connect', 'port', undefined)
+}
+
+/** `keepAlive` as the kernel takes it: in seconds, and 0 for what is left to it. */
+export function keepAliveSeconds(option: SocketOptions['keepAlive']): KeepAliveTimes {
+  const { idle = 0, interval = 0, count = 0 } = typeof option === 'object' ? option : {}
+  return { idle: Math.ceil(idle / 1000), interval: Math.ceil(interval / 1000), count }
+}
+
+/** Whether this Node's `listen` knows `reusePort`, and the system has it. */
+export function nodeReusesPorts(
+  version: string = process.versions.node, platform: string = process.platform,
+): boolean {
+  const [major, minor] = version.split('.').map(Number)
+  const known = major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12)
+  return known && ['linux', 'freebsd', 'sunos', 'aix'].includes(platform)
+}
+
+/** Names of the options in use that `node:net` has no way to set. */
+export function unsupportedByNode(options: ListenOptions | ConnectOptions): string[] {
+  const { keepAlive, userTimeout = 0, sendBufferSize, receiveBufferSize } = options
+  const { exclusive, reusePort } = options as ListenOptions
+  const { interval, count } = keepAliveSeconds(keepAlive)
+  const names: [string, boolean][] = [
+    ['keepAlive.interval', interval !== 0],
+    ['keepAlive.count', count !== 0],
+    ['userTimeout', userTimeout !== 0],
+    ['sendBufferSize', sendBufferSize !== undefined],
+    ['receiveBufferSize', receiveBufferSize !== undefined],
+    ['exclusive', exclusive === true],
+    ['reusePort', reusePort === true && !nodeReusesPorts()],
+  ]
+  return names.filter(([, used]) => used).map(([name]) => name)
+}
+
+/** The error for what `node:net` can't do; `undefined` if there is nothing, or it is to be ignored. */
+export function nodeLacks(
+  call: 'listen' | 'connect', options: ListenOptions | ConnectOptions,
+): SocketError | undefined {
+  const names = options.unsupported === 'ignore' ? [] : unsupportedByNode(options)
+  if (names.length === 0) return undefined
+  const error = socketError(-constants.errno.ENOTSUP, call, options.host, options.port)
+  error.message += `: node:net (of Node ${process.versions.node}) can't set ${names.join(', ')}; `
+    + "unsupported: 'ignore' does without"
+  return error
+}
