@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +17,7 @@
 
 #define PERIOD 65521u
 #define CHUNK (256u * 1024u)
+#define SETTLE_EVERY 128u
 
 static unsigned char pattern[PERIOD + CHUNK];
 static unsigned char inbox[CHUNK];
@@ -35,6 +37,22 @@ static const unsigned char *stream_at(const struct connection *connection, uint6
   return pattern + (connection->origin + position) % PERIOD;
 }
 
+/*
+ * IPv4 clients take turns at addresses: one has some 28,000 ports, and each of them rests for a
+ * while after its connection. With the port left to connect, any free one of an address will do.
+ */
+#define SOURCES 64u
+static void spread_source(int fd, uint32_t index, const struct options *options) {
+  if (options->address.ss_family != AF_INET) return;
+  const struct sockaddr_in source = {.sin_family = AF_INET,
+                                     .sin_addr.s_addr = htonl(0x7f000001u + index % SOURCES)};
+  const int on = 1;
+  if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) != 0 ||
+      bind(fd, (const struct sockaddr *)&source, sizeof source) != 0) {
+    fail("bind to 127.0.0.%u: %s", 1 + index % SOURCES, strerror(errno));
+  }
+}
+
 static void socket_open(struct connection *connection, uint32_t index, int type,
                         const struct options *options) {
   uint64_t *const started = connection->started;
@@ -50,6 +68,7 @@ static void socket_open(struct connection *connection, uint32_t index, int type,
   if (setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
     fail("TCP_NODELAY: %s", strerror(errno));
   }
+  spread_source(connection->fd, index, options);
 }
 
 void connection_open(struct connection *connection, uint32_t index,
@@ -143,6 +162,30 @@ uint64_t connection_receive(struct connection *connection, uint64_t limit) {
   return length;
 }
 
+void connection_settle(struct connection *connection, const struct options *options) {
+  const uint64_t target = connection->queued + options->size;
+  const uint64_t deadline = now_ns() + options->stall_ns;
+  connection->queued = target;
+  while (connection->received < target) {
+    const uint64_t rest = connection->queued - connection->sent;
+    const short wanted = rest > 0 ? POLLIN | POLLOUT : POLLIN;
+    struct pollfd poll_fd = {.fd = connection->fd, .events = wanted};
+    if (poll(&poll_fd, 1, 100) < 0 && errno != EINTR) fail("poll: %s", strerror(errno));
+    if (rest > 0) {
+      const size_t length = rest < CHUNK ? (size_t)rest : CHUNK;
+      const unsigned char *bytes = stream_at(connection, connection->sent);
+      const ssize_t taken = send(connection->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (taken > 0) connection->sent += (uint64_t)taken;
+      else if (errno != EAGAIN && errno != EINTR) fail("send: %s", strerror(errno));
+    }
+    connection_receive(connection, UINT64_MAX);
+    if (now_ns() > deadline) fail("connection %u: no reply to its first message",
+                                  connection->index);
+  }
+  connection->issued += 1;
+  connection->completed += 1;
+}
+
 void connection_close(struct connection *connection) {
   if (connection->fd >= 0) close(connection->fd);
   connection->fd = -1;
@@ -161,6 +204,8 @@ struct connection *connections_open(const struct options *options, int epoll_fd,
                                        (unsigned long long)(ring * options->connections));
     }
     connection_open(&all[i], (uint32_t)i, options);
+    /* Faster than the server accepts, and a lost SYN costs a second: wait for it now and then. */
+    if (ring > 0 && i % SETTLE_EVERY == SETTLE_EVERY - 1) connection_settle(&all[i], options);
     connection_watch(&all[i], epoll_fd, EPOLLIN);
   }
   return all;

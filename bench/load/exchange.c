@@ -36,6 +36,16 @@ static void issue(struct exchange *x, struct connection *connection, uint64_t st
   x->in_flight += 1;
 }
 
+static uint64_t active_count(const struct options *options) {
+  return options->active == 0 ? options->connections : options->active;
+}
+
+/* The active connections are spread over all of them. */
+static struct connection *active_one(const struct exchange *x, uint64_t number) {
+  const uint64_t step = x->options->connections / active_count(x->options);
+  return &x->connections[number * step];
+}
+
 static uint64_t due_at(const struct exchange *x, uint64_t message) {
   const double offset = (double)message * 1e9 / (double)x->options->rate;
   return x->schedule_start + (uint64_t)offset;
@@ -44,7 +54,7 @@ static uint64_t due_at(const struct exchange *x, uint64_t message) {
 /* rate: queues every message whose time has come. */
 static void issue_due(struct exchange *x, uint64_t now) {
   while (due_at(x, x->scheduled) <= now) {
-    struct connection *connection = &x->connections[x->scheduled % x->options->connections];
+    struct connection *connection = active_one(x, x->scheduled % active_count(x->options));
     if (connection->issued - connection->completed == connection->ring) return;
     issue(x, connection, due_at(x, x->scheduled));
     connection_flush(connection, x->epoll_fd, EPOLLIN);
@@ -127,9 +137,10 @@ void run_exchange(const struct options *options, struct result *result) {
   x.last_progress = start;
   x.schedule_start = start;
   if (options->mode == MODE_PINGPONG) {
-    for (uint64_t i = 0; i < options->connections; i += 1) {
-      for (uint64_t j = 0; j < options->depth; j += 1) issue(&x, &x.connections[i], now_ns());
-      connection_flush(&x.connections[i], x.epoll_fd, EPOLLIN);
+    for (uint64_t i = 0; i < active_count(options); i += 1) {
+      struct connection *connection = active_one(&x, i);
+      for (uint64_t j = 0; j < options->depth; j += 1) issue(&x, connection, now_ns());
+      connection_flush(connection, x.epoll_fd, EPOLLIN);
     }
   }
   run_until(&x, start + options->warmup_ns);

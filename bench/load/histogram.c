@@ -16,12 +16,15 @@ static uint64_t bucket_of(uint64_t value) {
   return ((octave + 1) << HISTOGRAM_STEP_BITS) + step;
 }
 
-/* The middle of a bucket. */
-static uint64_t value_of(uint64_t bucket) {
+uint64_t histogram_low(uint64_t bucket) {
   if (bucket < STEPS) return bucket;
   const uint64_t octave = (bucket >> HISTOGRAM_STEP_BITS) - 1;
-  const uint64_t low = ((bucket & (STEPS - 1)) + STEPS) << octave;
-  return low + ((1ull << octave) >> 1);
+  return ((bucket & (STEPS - 1)) + STEPS) << octave;
+}
+
+/* The middle of a bucket. */
+static uint64_t value_of(uint64_t bucket) {
+  return (histogram_low(bucket) + histogram_low(bucket + 1)) / 2;
 }
 
 void histogram_reset(struct histogram *histogram) {

@@ -17,7 +17,9 @@
 #define NSEC_PER_SEC 1000000000ull
 #define EVENTS_MAX 512
 
-enum mode { MODE_PINGPONG, MODE_RATE, MODE_STORM, MODE_IDLE, MODE_FIREHOSE, MODE_SLOW };
+enum mode {
+  MODE_PINGPONG, MODE_RATE, MODE_STORM, MODE_IDLE, MODE_FIREHOSE, MODE_SLOW, MODE_CHAT
+};
 
 struct options {
   enum mode mode;
@@ -25,8 +27,9 @@ struct options {
   socklen_t address_length;
   pid_t server_pid;      /* 0: the server's CPU time and memory are not reported */
   uint64_t connections;  /* open at the same time; in storm mode, the connections in progress */
+  uint64_t active;       /* pingpong, rate: of those, the ones that send; 0: all */
   uint64_t size;         /* bytes per message */
-  uint64_t depth;        /* pingpong: messages in flight per connection */
+  uint64_t depth;        /* pingpong: messages in flight per connection; chat: lines */
   uint64_t rate;         /* rate: messages per second, all connections together */
   uint64_t count;        /* storm: connections in all */
   uint64_t bytes;        /* firehose, slow: bytes sent in all */
@@ -57,6 +60,8 @@ void histogram_reset(struct histogram *histogram);
 void histogram_record(struct histogram *histogram, uint64_t value);
 /* The smallest recorded value, to the histogram's precision, that `fraction` don't exceed. */
 uint64_t histogram_quantile(const struct histogram *histogram, double fraction);
+/* The lowest value that goes into a bucket. */
+uint64_t histogram_low(uint64_t bucket);
 
 /* ---- connections: a stream of pattern bytes out, the same stream expected back ---- */
 struct connection {
@@ -86,6 +91,8 @@ void connection_watch(struct connection *connection, int epoll_fd, uint32_t even
 void connection_flush(struct connection *connection, int epoll_fd, uint32_t events);
 /* Receives at most `limit` bytes once and verifies them. Bytes received; 0 when there were none. */
 uint64_t connection_receive(struct connection *connection, uint64_t limit);
+/* Sends one message and waits for its echo: the server has then accepted it and all before it. */
+void connection_settle(struct connection *connection, const struct options *options);
 void connection_close(struct connection *connection);
 struct connection *connections_open(const struct options *options, int epoll_fd, uint64_t ring);
 void connections_close(struct connection *connections, uint64_t count);
@@ -122,6 +129,7 @@ void run_storm(const struct options *options, struct result *result);
 void run_idle(const struct options *options, struct result *result);
 void run_firehose(const struct options *options, struct result *result);
 void run_slow(const struct options *options, struct result *result);
+void run_chat(const struct options *options, struct result *result);
 
 uint64_t now_ns(void);
 int epoll_open(void);

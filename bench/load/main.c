@@ -85,6 +85,7 @@ int main(int argc, char **argv) {
     case MODE_IDLE: run_idle(&options, &result); break;
     case MODE_FIREHOSE: run_firehose(&options, &result); break;
     case MODE_SLOW: run_slow(&options, &result); break;
+    case MODE_CHAT: run_chat(&options, &result); break;
   }
   report_print(&options, &result);
   return 0;

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const MODE_NAMES[] = {"pingpong", "rate", "storm", "idle", "firehose", "slow"};
+static const char *const MODE_NAMES[] = {"pingpong", "rate", "storm", "idle",
+                                         "firehose", "slow", "chat"};
 #define MODES (sizeof MODE_NAMES / sizeof *MODE_NAMES)
 
 static const char HELP[] =
@@ -22,12 +23,14 @@ static const char HELP[] =
     "         idle        open CONNECTIONS, one round trip each, hold them\n"
     "         firehose    send BYTES as fast as they are taken, over CONNECTIONS\n"
     "         slow        the same, but each connection reads only READ-RATE bytes/s\n"
+    "         chat        CONNECTIONS members of a chat, the first one speaks in lines of SIZE\n"
     "  --host ADDRESS     a loopback address (default 127.0.0.1)\n"
     "  --port PORT        the server's port\n"
     "  --server-pid PID   report this process's CPU time and memory\n"
     "  --connections N    (default 1)\n"
+    "  --active N         pingpong, rate: only so many of the connections send (default all)\n"
     "  --size BYTES       of a message (default 64)\n"
-    "  --depth N          pingpong: messages in flight per connection (default 1)\n"
+    "  --depth N          pingpong: messages in flight per connection (default 1); chat: lines\n"
     "  --rate N           rate: messages per second\n"
     "  --count N          storm: connections in all\n"
     "  --bytes N          firehose, slow: bytes in all\n"
@@ -38,7 +41,7 @@ static const char HELP[] =
     "  --stall S          give up after so many seconds without progress (default 5)\n";
 
 enum {
-  OPTION_MODE = 256, OPTION_HOST, OPTION_PORT, OPTION_SERVER_PID, OPTION_CONNECTIONS, OPTION_SIZE,
+  OPTION_MODE = 256, OPTION_HOST, OPTION_PORT, OPTION_SERVER_PID, OPTION_CONNECTIONS, OPTION_ACTIVE, OPTION_SIZE,
   OPTION_DEPTH, OPTION_RATE, OPTION_COUNT, OPTION_BYTES, OPTION_READ_RATE, OPTION_ONE_WAY,
   OPTION_DURATION, OPTION_WARMUP, OPTION_STALL, OPTION_HELP
 };
@@ -49,6 +52,7 @@ static const struct option LONG_OPTIONS[] = {
     {"port", required_argument, NULL, OPTION_PORT},
     {"server-pid", required_argument, NULL, OPTION_SERVER_PID},
     {"connections", required_argument, NULL, OPTION_CONNECTIONS},
+    {"active", required_argument, NULL, OPTION_ACTIVE},
     {"size", required_argument, NULL, OPTION_SIZE},
     {"depth", required_argument, NULL, OPTION_DEPTH},
     {"rate", required_argument, NULL, OPTION_RATE},
@@ -107,7 +111,7 @@ static enum mode parse_mode(const char *text) {
   for (size_t i = 0; i < MODES; i += 1) {
     if (strcmp(text, MODE_NAMES[i]) == 0) return (enum mode)i;
   }
-  usage_error("--mode must be pingpong, rate, storm, idle, firehose or slow; got '%s'", text);
+  usage_error("--mode must be pingpong, rate, storm, idle, firehose, slow or chat; got '%s'", text);
 }
 
 static void resolve(const struct endpoint *endpoint, struct options *options) {
@@ -142,6 +146,17 @@ static void check_together(const struct options *options, bool mode_given, uint1
   if (bulk && options->bytes < options->connections) {
     usage_error("mode %s needs --bytes, at least one per connection", mode_name(options->mode));
   }
+  if (options->active > options->connections) {
+    usage_error("--active must be at most the %llu connections; got '%llu'",
+                (unsigned long long)options->connections, (unsigned long long)options->active);
+  }
+  if (options->active > 0 && options->mode != MODE_PINGPONG && options->mode != MODE_RATE) {
+    usage_error("--active goes with modes pingpong and rate only");
+  }
+  if (options->mode == MODE_CHAT && (options->size < 16 || options->size > 1024)) {
+    usage_error("mode chat needs lines of 16 to 1024 bytes; --size is %llu",
+                (unsigned long long)options->size);
+  }
   if (options->one_way && options->mode != MODE_FIREHOSE) {
     usage_error("--one-way goes with mode firehose only");
   }
@@ -159,6 +174,7 @@ static void take(int option, const char *text, struct options *options, struct e
     case OPTION_CONNECTIONS:
       options->connections = parse_count("connections", text, 1, 1000000);
       break;
+    case OPTION_ACTIVE: options->active = parse_count("active", text, 1, 1000000); break;
     case OPTION_SIZE: options->size = parse_count("size", text, 1, 64u << 20); break;
     case OPTION_DEPTH: options->depth = parse_count("depth", text, 1, 65536); break;
     case OPTION_RATE: options->rate = parse_count("rate", text, 1, 100000000); break;

@@ -18,6 +18,21 @@ static void print_latency(const struct histogram *latency) {
          us(histogram_quantile(latency, 0.999)), us(latency->max));
 }
 
+/* [lowest microseconds, count], 16 to the octave: enough for a chart, and short. */
+static void print_histogram(const struct histogram *latency) {
+  const uint64_t together = 1u << (HISTOGRAM_STEP_BITS - 4);
+  const char *comma = "";
+  printf(",\"histogram\":[");
+  for (uint64_t bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket += together) {
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < together; i += 1) count += latency->counts[bucket + i];
+    if (count == 0) continue;
+    printf("%s[%.3f,%llu]", comma, us(histogram_low(bucket)), (unsigned long long)count);
+    comma = ",";
+  }
+  printf("]");
+}
+
 static void print_server(const struct options *options, const struct result *result) {
   if (options->server_pid == 0) return;
   const uint64_t cpu_ns = result->end.server_cpu_ns - result->begin.server_cpu_ns;
@@ -48,6 +63,7 @@ void report_print(const struct options *options, const struct result *result) {
          (unsigned long long)result->sent, (unsigned long long)result->verified);
   printf(",\"unfinished\":%llu", (unsigned long long)result->unfinished);
   print_latency(&result->latency);
+  print_histogram(&result->latency);
   print_server(options, result);
   printf(",\"client\":{\"cpu_us\":%.3f,\"busy\":%.4f}}\n", us(client_ns),
          us(client_ns) / (seconds * 1e6));
