@@ -24,5 +24,6 @@ const server = createServer({ noDelay: true }, (socket) => {
 })
 
 server.listen({ host: values.host, port: Number(values.port), backlog: 4096 }, () => {
+  console.log(`version: Node ${process.version}`)
   console.log(`listening on ${server.address().address}:${server.address().port}`)
 })

@@ -1,0 +1,103 @@
+/**
+ * What our servers of the benchmarks share: a command line, a ground VM with a driver, and what they
+ * print: `version: ...`, `listening on HOST:PORT`; or `skip: REASON` where the machine lacks what was
+ * asked for.
+ */
+import { parseArgs } from 'node:util'
+import {
+  _, endpoint, groundVm, spawn, tcp, tcpBare, tcpError, tcpListener, tcpListening,
+  type Action, type ActionTree, type FlowControlledTcpOptions,
+} from 'marketplace-native'
+
+export interface ServerOptions {
+  readonly host: string
+  readonly port: number
+  readonly driver: 'tcp' | 'tcp-bare'
+  /** VMs between the driver's and the sessions'. */
+  readonly depth: number
+}
+
+type Backend = 'epoll' | 'io_uring'
+
+interface Arguments extends ServerOptions {
+  readonly transport: 'native' | 'node'
+  readonly backend: Backend | undefined
+  readonly busyPoll: number | undefined
+}
+
+function parseArguments(): Arguments {
+  const { values } = parseArgs({
+    options: {
+      host: { type: 'string', default: '127.0.0.1' },
+      port: { type: 'string', default: '0' },
+      transport: { type: 'string', default: 'native' },
+      backend: { type: 'string' },
+      driver: { type: 'string', default: 'tcp-bare' },
+      depth: { type: 'string', default: '0' },
+      'busy-poll': { type: 'string' },
+    },
+  })
+  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll } = values
+  return {
+    host,
+    port: Number(port),
+    transport: transport as Arguments['transport'],
+    backend: backend as Backend | undefined,
+    driver: driver as Arguments['driver'],
+    depth: Number(depth),
+    busyPoll: busyPoll === undefined ? undefined : Number(busyPoll),
+  }
+}
+
+/** What this machine lacks is no failure of the server. */
+function end(error: unknown): never {
+  const { message, code } = error as NodeJS.ErrnoException
+  const lacking = ['ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EPERM'].includes(code ?? '')
+  console.log(lacking ? `skip: ${message}` : message)
+  process.exit(1)
+}
+
+function driverOf(options: Arguments): Action {
+  const { host, transport, backend, driver, busyPoll } = options
+  if (backend !== undefined) process.env.MARKETPLACE_BACKEND = backend
+  const settings: FlowControlledTcpOptions = {
+    host,
+    transport,
+    backlog: 4096,
+    ...(busyPoll === undefined ? {} : { busyPoll }),
+    onTransport: ({ name, info }) => {
+      console.log(`version: ${name}${info === undefined ? '' : `, ${info.backend}`}`)
+    },
+  }
+  return driver === 'tcp' ? tcp(settings) : tcpBare(settings)
+}
+
+/** Prints where it listens; a listener that can't be had ends the process. */
+function reporter(port: number): ActionTree {
+  return [
+    endpoint.subscriber(tcpListening(tcpListener(port), _), {
+      onPresence: ({ address }) => {
+        console.log(`listening on ${address.host}:${address.port}`)
+      },
+    }),
+    endpoint.subscriber(tcpError(_, _, _), {
+      onMessage: ({ error }) => {
+        if (error.syscall !== 'accept') end(error)
+      },
+    }),
+  ]
+}
+
+/** Runs a program beside the driver until SIGTERM. */
+export async function serve(program: (options: ServerOptions) => ActionTree): Promise<void> {
+  const options = parseArguments()
+  try {
+    await groundVm(() => [
+      driverOf(options),
+      spawn(() => reporter(options.port), { name: 'reporter' }),
+      program(options),
+    ])
+  } catch (error) {
+    end(error)
+  }
+}
