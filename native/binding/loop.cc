@@ -40,6 +40,26 @@ Loop* Loop::create(napi_env env, napi_value options) {
   return nullptr;
 }
 
+bool Loop::open_limits(napi_value options, engine::Options& out) {
+  napi_value value = nullptr;
+  const auto bytes = [&](const char* name, size_t& limit) {
+    double number = 0;
+    if (napi_get_named_property(env_, options, name, &value) != napi_ok) return false;
+    if (napi_get_value_double(env_, value, &number) != napi_ok || !(number >= 0)) return false;
+    // Beyond exact integers there is only infinity.
+    if (number < 0x1p53) limit = static_cast<size_t>(number);
+    return true;
+  };
+  if (bytes("maxQueuedBytes", out.queued_max) &&
+      bytes("maxQueuedBytesTotal", out.queued_total_max) &&
+      napi_get_named_property(env_, options, "overflowPauses", &value) == napi_ok &&
+      napi_get_value_bool(env_, value, &out.overflow_pauses) == napi_ok) {
+    return true;
+  }
+  static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong limits"));
+  return false;
+}
+
 bool Loop::open_engine(napi_value options) {
   napi_value value = nullptr;
   engine::Options engine_options;
@@ -54,6 +74,7 @@ bool Loop::open_engine(napi_value options) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
   }
+  if (!open_limits(options, engine_options)) return false;
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
@@ -62,6 +83,7 @@ bool Loop::open_engine(napi_value options) {
   auto chosen = engine::choose_backend(static_cast<engine::BackendName>(backend), info_, result);
   if (chosen != nullptr) {
     engine_ = std::make_unique<engine::Engine>(std::move(chosen), engine_options);
+    engine_->set_lender(shared_);
     result = engine_->open();
   }
   if (result == 0) return true;
@@ -127,7 +149,7 @@ void Loop::turn() {
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   const uint64_t start = uv_hrtime();
-  shared_.check_slab(env_, *engine_);
+  shared_.begin_turn(*engine_);
   const int result = engine_->turn();
   if (result < 0) {
     fail(result);
@@ -163,7 +185,7 @@ void Loop::flush() {
 }
 
 void Loop::execute() {
-  shared_.flush(env_, *engine_);
+  shared_.flush(*engine_);
   // What the flush brought about is the next turn's; the loop must not sleep before that. An idle
   // handle does it without a system call.
   const bool again = engine_->pending();

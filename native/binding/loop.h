@@ -38,6 +38,7 @@ class Loop {
   ~Loop() = default;
   bool open(napi_value options);
   bool open_engine(napi_value options);
+  bool open_limits(napi_value options, engine::Options& out);
   bool open_handles();
 
   static void on_ready(uv_poll_t* handle, int status, int events);
@@ -64,8 +65,9 @@ class Loop {
   uint64_t flush_time_ = 0;
 
   engine::BackendInfo info_;
-  std::unique_ptr<engine::Engine> engine_;
+  // The engine uses memory of what is shared, to its end.
   Shared shared_;
+  std::unique_ptr<engine::Engine> engine_;
   napi_ref on_batch_ = nullptr;
   napi_ref on_closed_ = nullptr;
   napi_ref receiver_ = nullptr;

@@ -2,6 +2,7 @@
 #include "shared.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace marketplace::binding {
@@ -13,19 +14,26 @@ constexpr uint32_t command_words = 4;
 constexpr uint32_t header_words = 4;
 // Fewer would leave no room for a turn; see Loop::open.
 constexpr uint32_t records_min = 1024;
+// Sources and loans are a kind and an index; both kinds are above 0.
+constexpr uint32_t slab_kind = 1u << 30;
+constexpr uint32_t large_kind = 2u << 30;
+constexpr uint32_t kind_mask = 3u << 30;
+// A slab is lent for no less than this part of it, as all of it stays in memory then.
+constexpr uint32_t slab_part_min = 4;
 
 struct Words {
   void* data = nullptr;
   uint32_t count = 0;
 };
 
-// The memory of the typed array that is `name` of `options`.
-bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Words& out) {
+// The memory of a typed array, and the ArrayBuffer that it is in.
+bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Words& out,
+                 napi_value* buffer = nullptr) {
   napi_typedarray_type type;
   size_t length = 0;
   bool is_typed_array = false;
   if (napi_is_typedarray(env, value, &is_typed_array) != napi_ok || !is_typed_array) return false;
-  if (napi_get_typedarray_info(env, value, &type, &length, &out.data, nullptr, nullptr) != napi_ok)
+  if (napi_get_typedarray_info(env, value, &type, &length, &out.data, buffer, nullptr) != napi_ok)
     return false;
   out.count = static_cast<uint32_t>(length);
   return type == wanted && out.data != nullptr;
@@ -34,6 +42,16 @@ bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Wo
 bool is_write(int32_t word) {
   const Command command = static_cast<Command>(word & 0xff);
   return command == Command::write || command == Command::write_large;
+}
+
+// Whether an ArrayBuffer's memory is still where it was.
+bool in_place(napi_env env, napi_ref reference, const uint8_t* base, size_t size) {
+  napi_value buffer = nullptr;
+  void* data = nullptr;
+  size_t length = 0;
+  return napi_get_reference_value(env, reference, &buffer) == napi_ok && buffer != nullptr &&
+         napi_get_arraybuffer_info(env, buffer, &data, &length) == napi_ok && data == base &&
+         length >= size;
 }
 
 }  // namespace
@@ -69,6 +87,7 @@ bool Shared::open(napi_env env, napi_value options) {
   commands_ = static_cast<int32_t*>(commands.data);
   command_count_ = (commands.count - header_words) / command_words;
   stats_ = static_cast<double*>(stats.data);
+  env_ = env;
   return true;
 }
 
@@ -80,6 +99,12 @@ void Shared::release_all(napi_env env) {
   for (const Slab& slab : slabs_) {
     if (slab.reference != nullptr) static_cast<void>(napi_delete_reference(env, slab.reference));
   }
+  for (const Lent& lent : lent_) {
+    if (lent.reference != nullptr) static_cast<void>(napi_delete_reference(env, lent.reference));
+  }
+  // The engine gives back its loans later: they are not ours any more.
+  env_ = nullptr;
+  lent_.clear();
   large_ = nullptr;
   gauges_ = nullptr;
   slabs_.clear();
@@ -107,7 +132,7 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, bool fill, engine::Eng
   if (napi_create_reference(env, buffer, 1, &slab.reference) != napi_ok) return -1;
   slab.base = static_cast<uint8_t*>(data);
   slab.size = static_cast<uint32_t>(length);
-  slab.checked = flushes_;
+  slab.checked = moment_;
   slab.fill = fill;
   uint32_t index = static_cast<uint32_t>(slabs_.size());
   if (free_slabs_.empty()) {
@@ -121,19 +146,19 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, bool fill, engine::Eng
   return static_cast<int32_t>(index);
 }
 
-bool Shared::slab_intact(napi_env env, const Slab& slab) const {
-  napi_value buffer = nullptr;
-  void* data = nullptr;
-  size_t length = 0;
-  return napi_get_reference_value(env, slab.reference, &buffer) == napi_ok && buffer != nullptr &&
-         napi_get_arraybuffer_info(env, buffer, &data, &length) == napi_ok && data == slab.base &&
-         length >= slab.size;
+// Asks once per moment. The arena, which is not filled by the engine, never leaves native-link.ts.
+bool Shared::slab_intact(Slab& slab) {
+  if (!slab.fill || slab.checked == moment_) return true;
+  if (!in_place(env_, slab.reference, slab.base, slab.size)) return false;
+  slab.checked = moment_;
+  return true;
 }
 
-void Shared::check_slab(napi_env env, engine::Engine& engine) {
+void Shared::begin_turn(engine::Engine& engine) {
+  moment_++;
   // Only a slab that views have been made of can be in the program's hands.
   if (!engine.slabs().current_started()) return;
-  if (!slab_intact(env, slabs_[engine.slabs().current()])) engine.retire_slab();
+  if (!slab_intact(slabs_[engine.slabs().current()])) engine.retire_slab();
 }
 
 bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine) {
@@ -147,31 +172,31 @@ bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine)
   return true;
 }
 
-void Shared::flush(napi_env env, engine::Engine& engine) {
+void Shared::flush(engine::Engine& engine) {
   const uint32_t count = std::min(static_cast<uint32_t>(commands_[0]), command_count_);
-  flushes_++;
+  moment_++;
   uint32_t writes = 0;
   for (uint32_t i = 0; i < count; i++) {
     const int32_t* command = commands_ + header_words + i * command_words;
     writes += is_write(command[0]) ? 1 : 0;
-    execute(env, engine, command);
+    execute(engine, command);
   }
   stats_[stat_writes] += writes;
   commands_[0] = 0;
   engine.flush();
   stats_[stat_bytes_out] = static_cast<double>(engine.counters().bytes_out);
   stats_[stat_queued_bytes] = static_cast<double>(engine.counters().queued_bytes);
-  if (large_now_ != nullptr) forget_large(env);
-  if (!released_.empty()) release_slabs(env);
+  if (large_now_ != nullptr) forget_large();
+  if (!released_.empty()) release_slabs();
 }
 
-void Shared::execute(napi_env env, engine::Engine& engine, const int32_t* command) {
+void Shared::execute(engine::Engine& engine, const int32_t* command) {
   const uint32_t id = static_cast<uint32_t>(command[1]);
   switch (static_cast<Command>(command[0] & 0xff)) {
     case Command::write:
-      return write_slab(env, engine, command);
+      return write_slab(engine, command);
     case Command::write_large:
-      return write_large(env, engine, command);
+      return write_large(engine, command);
     case Command::shutdown:
       return engine.shutdown(id);
     case Command::close:
@@ -192,53 +217,123 @@ void Shared::execute(napi_env env, engine::Engine& engine, const int32_t* comman
   }
 }
 
-void Shared::write_slab(napi_env env, engine::Engine& engine, const int32_t* command) {
+void Shared::write_slab(engine::Engine& engine, const int32_t* command) {
   const uint32_t index = static_cast<uint32_t>(command[0]) >> 8;
   const uint32_t offset = static_cast<uint32_t>(command[2]);
   const uint32_t length = static_cast<uint32_t>(command[3]);
   const uint32_t id = static_cast<uint32_t>(command[1]);
-  if (index >= slabs_.size() || slabs_[index].reference == nullptr) return engine.abort(id);
+  if (index >= slabs_.size() || slabs_[index].reference == nullptr)
+    return engine.fail_write(id, -EFAULT);
   Slab& slab = slabs_[index];
-  // Once per slab and flush. The arena, which is not filled by the engine, never leaves native.ts.
-  if (slab.fill && slab.checked != flushes_ && slab_intact(env, slab)) slab.checked = flushes_;
-  const bool usable = !slab.fill || slab.checked == flushes_;
   // The bytes are gone with the detached memory; to go on would corrupt the stream.
-  if (!usable || offset > slab.size || length > slab.size - offset) return engine.abort(id);
-  engine.write(id, slab.base + offset, length);
+  if (!slab_intact(slab) || offset > slab.size || length > slab.size - offset) {
+    return engine.fail_write(id, -EFAULT);
+  }
+  engine.write(id, slab.base + offset, length, slab.fill ? slab_kind | index : engine::no_source);
 }
 
-void Shared::write_large(napi_env env, engine::Engine& engine, const int32_t* command) {
+void Shared::write_large(engine::Engine& engine, const int32_t* command) {
   const uint32_t id = static_cast<uint32_t>(command[1]);
   if (large_now_ == nullptr) {
-    if (napi_get_reference_value(env, large_, &large_now_) != napi_ok) return engine.abort(id);
+    if (napi_get_reference_value(env_, large_, &large_now_) != napi_ok) {
+      return engine.fail_write(id, -EFAULT);
+    }
   }
   napi_value value = nullptr;
   Words bytes;
   const uint32_t index = static_cast<uint32_t>(command[2]);
-  const bool usable = napi_get_element(env, large_now_, index, &value) == napi_ok &&
-                      typed_array(env, value, napi_uint8_array, bytes) &&
+  const bool usable = napi_get_element(env_, large_now_, index, &value) == napi_ok &&
+                      typed_array(env_, value, napi_uint8_array, bytes) &&
                       bytes.count == static_cast<uint32_t>(command[3]);
-  if (!usable) return engine.abort(id);
-  engine.write(id, static_cast<uint8_t*>(bytes.data), bytes.count);
+  if (!usable) return engine.fail_write(id, -EFAULT);
+  engine.write(id, static_cast<uint8_t*>(bytes.data), bytes.count, large_kind | index);
 }
 
 // Empties the list of large buffers, so that they do not live until the next write.
-void Shared::forget_large(napi_env env) {
+void Shared::forget_large() {
   napi_value zero = nullptr;
-  if (napi_create_uint32(env, 0, &zero) == napi_ok) {
-    static_cast<void>(napi_set_named_property(env, large_now_, "length", zero));
+  if (napi_create_uint32(env_, 0, &zero) == napi_ok) {
+    static_cast<void>(napi_set_named_property(env_, large_now_, "length", zero));
   }
   large_now_ = nullptr;
 }
 
-void Shared::release_slabs(napi_env env) {
+void Shared::release_slabs() {
   for (const uint32_t index : released_) {
     if (index >= slabs_.size() || slabs_[index].reference == nullptr) continue;
-    static_cast<void>(napi_delete_reference(env, slabs_[index].reference));
-    slabs_[index] = Slab{};
-    free_slabs_.push_back(index);
+    slabs_[index].released = true;
+    if (slabs_[index].loans == 0) drop_slab(index);
   }
   released_.clear();
+}
+
+void Shared::drop_slab(uint32_t index) {
+  static_cast<void>(napi_delete_reference(env_, slabs_[index].reference));
+  slabs_[index] = Slab{};
+  free_slabs_.push_back(index);
+}
+
+engine::Loan Shared::lend(engine::Source source, size_t length) {
+  const uint32_t index = source & ~kind_mask;
+  if ((source & kind_mask) == large_kind) return lend_large(index);
+  Slab& slab = slabs_[index];
+  if (length < slab.size / slab_part_min) return engine::no_loan;
+  slab.loans++;
+  return source;
+}
+
+// The list of large buffers is emptied after the flush: the loan holds its own reference.
+engine::Loan Shared::lend_large(uint32_t index) {
+  napi_value value = nullptr;
+  napi_value buffer = nullptr;
+  void* data = nullptr;
+  Words bytes;
+  Lent lent;
+  if (napi_get_element(env_, large_now_, index, &value) != napi_ok ||
+      !typed_array(env_, value, napi_uint8_array, bytes, &buffer) ||
+      napi_get_arraybuffer_info(env_, buffer, &data, &lent.size) != napi_ok ||
+      napi_create_reference(env_, buffer, 1, &lent.reference) != napi_ok) {
+    return engine::no_loan;
+  }
+  lent.base = static_cast<uint8_t*>(data);
+  lent.checked = moment_;
+  // What lies behind the bytes may go.
+  const uint8_t* end = static_cast<uint8_t*>(bytes.data) + bytes.count;
+  lent.size = static_cast<size_t>(end - lent.base);
+  uint32_t at = static_cast<uint32_t>(lent_.size());
+  if (free_lent_.empty()) {
+    lent_.push_back(lent);
+  } else {
+    at = free_lent_.back();
+    free_lent_.pop_back();
+    lent_[at] = lent;
+  }
+  return large_kind | at;
+}
+
+bool Shared::intact(engine::Loan loan) {
+  const uint32_t index = loan & ~kind_mask;
+  if (env_ == nullptr) return false;
+  if ((loan & kind_mask) == slab_kind) return slab_intact(slabs_[index]);
+  Lent& lent = lent_[index];
+  if (lent.checked == moment_) return true;
+  if (!in_place(env_, lent.reference, lent.base, lent.size)) return false;
+  lent.checked = moment_;
+  return true;
+}
+
+void Shared::give_back(engine::Loan loan) {
+  const uint32_t index = loan & ~kind_mask;
+  // The environment ended first.
+  if (env_ == nullptr) return;
+  if ((loan & kind_mask) == slab_kind) {
+    Slab& slab = slabs_[index];
+    if (--slab.loans == 0 && slab.released) drop_slab(index);
+    return;
+  }
+  static_cast<void>(napi_delete_reference(env_, lent_[index].reference));
+  lent_[index] = Lent{};
+  free_lent_.push_back(index);
 }
 
 }  // namespace marketplace::binding

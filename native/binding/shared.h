@@ -6,8 +6,9 @@
 //             four words each: operation | slab << 8, connection, offset, length
 //   stats     Float64Array, as in Stat
 //
-// Invariants: a slab's memory is used only after its address was asked for again in this turn, as
-// the program may have detached it; a reference to a slab is dropped only after `flush`.
+// Invariants: memory that the program can reach is used only after its address was asked for again
+// since the program last ran, as it may have been detached; a reference to a slab is dropped only
+// after `flush`, and not while it is lent; only slabs that are never filled a second time are lent.
 #pragma once
 
 #include <node_api.h>
@@ -42,7 +43,7 @@ enum Stat : uint32_t {
   stat_count,
 };
 
-class Shared {
+class Shared final : public engine::Lender {
  public:
   // Takes references to what `options` holds; false with a pending exception if it is not right.
   bool open(napi_env env, napi_value options);
@@ -54,12 +55,12 @@ class Shared {
 
   // Registers an ArrayBuffer; `fill`: the engine may receive into it. Negative: not an ArrayBuffer.
   int32_t add_slab(napi_env env, napi_value buffer, bool fill, engine::Engine& engine);
-  // Before a turn: gives up the slab in use if the program has taken its memory away.
-  void check_slab(napi_env env, engine::Engine& engine);
+  // Before a turn: the program has run. Gives up the slab in use if its memory was taken away.
+  void begin_turn(engine::Engine& engine);
   bool set_gauges(napi_env env, napi_value gauges, engine::Engine& engine);
 
   // Executes the commands and hands all output to the kernel.
-  void flush(napi_env env, engine::Engine& engine);
+  void flush(engine::Engine& engine);
   void add_time(Stat stat, uint64_t nanoseconds) {
     if (stats_ != nullptr) stats_[stat] += static_cast<double>(nanoseconds);
   }
@@ -69,17 +70,34 @@ class Shared {
     napi_ref reference = nullptr;
     uint8_t* base = nullptr;
     uint32_t size = 0;
-    uint32_t checked = 0;
+    uint64_t checked = 0;
+    uint32_t loans = 0;
     bool fill = false;
+    bool released = false;
+  };
+  // A buffer of the program's that is lent.
+  struct Lent {
+    napi_ref reference = nullptr;
+    const uint8_t* base = nullptr;
+    size_t size = 0;
+    uint64_t checked = 0;
   };
 
-  bool slab_intact(napi_env env, const Slab& slab) const;
-  void execute(napi_env env, engine::Engine& engine, const int32_t* command);
-  void write_slab(napi_env env, engine::Engine& engine, const int32_t* command);
-  void write_large(napi_env env, engine::Engine& engine, const int32_t* command);
-  void forget_large(napi_env env);
-  void release_slabs(napi_env env);
+  // engine::Lender
+  engine::Loan lend(engine::Source source, size_t length) override;
+  bool intact(engine::Loan loan) override;
+  void give_back(engine::Loan loan) override;
+  engine::Loan lend_large(uint32_t index);
 
+  bool slab_intact(Slab& slab);
+  void execute(engine::Engine& engine, const int32_t* command);
+  void write_slab(engine::Engine& engine, const int32_t* command);
+  void write_large(engine::Engine& engine, const int32_t* command);
+  void forget_large();
+  void release_slabs();
+  void drop_slab(uint32_t index);
+
+  napi_env env_ = nullptr;
   std::vector<napi_ref> references_;
   int32_t* records_ = nullptr;
   uint32_t record_count_ = 0;
@@ -93,7 +111,10 @@ class Shared {
   std::vector<Slab> slabs_;
   std::vector<uint32_t> free_slabs_;
   std::vector<uint32_t> released_;
-  uint32_t flushes_ = 0;
+  std::vector<Lent> lent_;
+  std::vector<uint32_t> free_lent_;
+  // Changes when the program may have run.
+  uint64_t moment_ = 0;
 };
 
 }  // namespace marketplace::binding

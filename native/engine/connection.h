@@ -27,6 +27,8 @@ struct Connection : Socket {
   bool report_writes = false;
   bool dirty = false;         // is in the list of what `flush` looks at
   bool deadline_set = false;  // its close has a time limit
+  bool full = false;          // its output is long: not read from until it is shorter
+  bool held_back = false;     // had input while the engine's output was long: waits to be read from
   // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
   int32_t write_error = 0;
   // What the next receive will probably bring.

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -107,6 +108,11 @@ void Engine::abort(uint32_t id) {
   if (connection != nullptr) finish_with_reset(*connection, 0, Call::none);
 }
 
+void Engine::fail_write(uint32_t id, int error) {
+  Connection* connection = connections_.find(id);
+  if (connection != nullptr) finish_with_reset(*connection, error, Call::write);
+}
+
 void Engine::pause(uint32_t id, bool paused) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr || connection->paused == paused) return;
@@ -142,7 +148,8 @@ void Engine::update_interest(Connection& connection) {
   if (connection.connecting) {
     wanted = want_send;
   } else {
-    if (connection.receiving()) wanted |= want_receive;
+    const bool held = connection.full || connection.held_back;
+    if (connection.receiving() && !held) wanted |= want_receive;
     if (!connection.output.empty()) wanted |= want_send;
     // A peer that is blocked in sending would not read what we still have for it.
     if (connection.state == State::closing && !connection.input_ended) wanted |= want_discard;
@@ -152,7 +159,11 @@ void Engine::update_interest(Connection& connection) {
 }
 
 void Engine::finish(Connection& connection, int error, Call call) {
-  report(Event::closed, connection.id, error, static_cast<int32_t>(call));
+  const size_t queued = std::min<size_t>(connection.queued_bytes, INT32_MAX);
+  report(Event::closed, connection.id, error, static_cast<int32_t>(call),
+         static_cast<int32_t>(queued));
+  const double last = error == -ENOBUFS ? -static_cast<double>(connection.queued_bytes) - 1 : 0;
+  set_gauge(connection.id, last);
   if (Listener* listener = listeners_.find(connection.listener)) listener->connections--;
   backend_->forget(connection);
   counters_.queued_bytes -= connection.queued_bytes;

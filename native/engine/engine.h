@@ -29,6 +29,12 @@ struct Options {
   int64_t accept_pause_ms = 100;
   // A turn stops reading when there are so many records.
   uint32_t records_max = 4096;
+  // Bytes that may be queued for one connection, and for all together, when `flush` returns.
+  size_t queued_max = SIZE_MAX;
+  size_t queued_total_max = SIZE_MAX;
+  // Beyond them: stop reading until half of that is queued. Otherwise -ENOBUFS ends the connection
+  // in question, or those with the longest queues.
+  bool overflow_pauses = false;
 };
 
 struct Counters {
@@ -65,11 +71,14 @@ class Engine final : private BackendSink {
   int remote(uint32_t id, Address& out);
   int options(uint32_t id, SocketOptions& out);
 
-  // The bytes have to stay as they are until `flush` returns.
-  void write(uint32_t id, const uint8_t* data, size_t length);
+  // The bytes have to stay as they are until `flush` returns, or, if the lender lends them then,
+  // until they are given back.
+  void write(uint32_t id, const uint8_t* data, size_t length, Source source = no_source);
   void shutdown(uint32_t id);
   void close(uint32_t id);
   void abort(uint32_t id);
+  // An abort for a reason: what was to be written cannot be had.
+  void fail_write(uint32_t id, int error);
   void pause(uint32_t id, bool paused);
   void report_writes(uint32_t id, bool on);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
@@ -84,14 +93,18 @@ class Engine final : private BackendSink {
   std::vector<Record>& records() { return records_; }
   const Counters& counters() const { return counters_; }
   uint32_t connection_count() const { return connections_.count(); }
-  // Where to keep the number of queued bytes of each connection, by index of its id.
+  // Where to keep the number of queued bytes of each connection, by index of its id. Negative, less
+  // one: so many were too many, and the connection has ended.
   void set_gauges(double* gauges, uint32_t count);
+  // Whom to ask for memory that outlives `flush`. Has to outlive the engine.
+  void set_lender(Lender& lender) { lender_ = &lender; }
 
  private:
   struct Piece {
     const uint8_t* data;
     size_t length;
     uint32_t next;
+    Source source;
   };
   // A send that was handed to the backend: of the pieces up to `next`.
   struct Sending {
@@ -141,10 +154,15 @@ class Engine final : private BackendSink {
   void pieces_done(Connection& connection);
   bool send_queue(Connection& connection);
   bool queue_pieces(Connection& connection, uint32_t piece, size_t skip);
+  bool queue_bytes(Connection& connection, const uint8_t* data, size_t length, Source source);
+  void check_total();
+  void end_longest_queues();
+  void release_input();
   void sent(Connection& connection, size_t length);
   void send_failed(Connection& connection, int error);
   void output_changed(Connection& connection);
   void gauge(Connection& connection);
+  void set_gauge(uint32_t id, double value);
 
   std::unique_ptr<Backend> backend_;
   Options options_;
@@ -158,6 +176,10 @@ class Engine final : private BackendSink {
   std::vector<Piece> pieces_;
   std::vector<uint32_t> dirty_;
   std::vector<Sending> sendings_;
+  Lender* lender_ = nullptr;
+  // Too much is queued: connections that have input are put into the list, and not read from.
+  bool input_held_ = false;
+  std::vector<uint32_t> held_back_;
   double* gauges_ = nullptr;
   uint32_t gauge_count_ = 0;
 

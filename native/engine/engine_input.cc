@@ -19,9 +19,16 @@ uint32_t next_expected(uint32_t expected, uint32_t got, bool filled) {
 }  // namespace
 
 Memory Engine::memory_for(Socket& socket) {
-  const Connection& connection = static_cast<Connection&>(socket);
+  Connection& connection = static_cast<Connection&>(socket);
   // The host may have paused or closed it after the kernel reported it.
-  if (!connection.receiving() || records_.size() >= options_.records_max) return Memory{};
+  if (!connection.receiving() || connection.held_back) return Memory{};
+  if (records_.size() >= options_.records_max) return Memory{};
+  if (input_held_) {
+    connection.held_back = true;
+    held_back_.push_back(connection.id);
+    update_interest(connection);
+    return Memory{};
+  }
   while (!slabs_.empty()) {
     const Memory memory = slabs_.lease(connection.expected);
     if (memory.size > 0) return memory;

@@ -2,6 +2,7 @@
 // FIN and close in their order.
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "engine.h"
 #include "socket.h"
@@ -14,6 +15,13 @@ namespace {
 constexpr int pieces_max = 64;
 // System calls per connection and turn when a queue drains into a kernel that takes everything.
 constexpr int sends_max = 8;
+// Up to here a copy is cheaper than to have the memory lent; see docs/performance.md.
+constexpr size_t copy_max = 4 * 1024;
+
+// The kernel takes nothing at present, for lack of room or of memory, but may do so later.
+bool passes(ssize_t error) {
+  return error == -EAGAIN || error == -ENOBUFS || error == -EINTR;
+}
 
 }  // namespace
 
@@ -23,7 +31,7 @@ void Engine::touch(Connection& connection) {
   dirty_.push_back(connection.id);
 }
 
-void Engine::write(uint32_t id, const uint8_t* data, size_t length) {
+void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source source) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr || length == 0) return;
   // After a failure the bytes cannot arrive, and `closed` will say so. After FIN or close the
@@ -31,7 +39,7 @@ void Engine::write(uint32_t id, const uint8_t* data, size_t length) {
   if (connection->write_error != 0 || connection->shutdown_wanted) return;
   if (connection->state == State::closing) return;
   const uint32_t piece = static_cast<uint32_t>(pieces_.size());
-  pieces_.push_back(Piece{data, length, Connection::no_piece});
+  pieces_.push_back(Piece{data, length, Connection::no_piece, source});
   if (connection->piece_first == Connection::no_piece) {
     connection->piece_first = piece;
   } else {
@@ -66,6 +74,7 @@ void Engine::flush() {
   if (!sendings_.empty()) finish_sendings();
   dirty_.clear();
   pieces_.clear();
+  check_total();
   backend_->settle(*this);
 }
 
@@ -144,7 +153,7 @@ bool Engine::send_pieces(Connection& connection, uint32_t piece) {
 // that follows it.
 Engine::Taken Engine::pieces_taken(Connection& connection, uint32_t piece, size_t total,
                                    ssize_t result) {
-  if (result < 0 && result != -EAGAIN) {
+  if (result < 0 && !passes(result)) {
     const uint32_t id = connection.id;
     send_failed(connection, static_cast<int>(result));
     return connections_.find(id) == nullptr ? Taken::lost : Taken::some;
@@ -162,7 +171,7 @@ Engine::Taken Engine::pieces_taken(Connection& connection, uint32_t piece, size_
 bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
   while (piece != Connection::no_piece) {
     const Piece& p = pieces_[piece];
-    if (!connection.output.append(p.data + skip, p.length - skip)) {
+    if (!queue_bytes(connection, p.data + skip, p.length - skip, p.source)) {
       finish_with_reset(connection, -ENOMEM, Call::write);
       return false;
     }
@@ -170,7 +179,66 @@ bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
     piece = p.next;
   }
   gauge(connection);
-  return true;
+  if (connection.queued_bytes <= options_.queued_max) return true;
+  if (options_.overflow_pauses) {
+    connection.full = true;
+    return true;
+  }
+  finish_with_reset(connection, -ENOBUFS, Call::write);
+  return false;
+}
+
+bool Engine::queue_bytes(Connection& connection, const uint8_t* data, size_t length,
+                         Source source) {
+  if (length > copy_max && source != no_source && lender_ != nullptr) {
+    const Loan loan = lender_->lend(source, length);
+    if (loan != no_loan) {
+      if (connection.output.refer(data, length, *lender_, loan)) return true;
+      lender_->give_back(loan);
+      return false;
+    }
+  }
+  return connection.output.append(data, length);
+}
+
+// The limit of all queues together. Here, when nothing is half done for any connection.
+void Engine::check_total() {
+  if (counters_.queued_bytes > options_.queued_total_max) {
+    if (options_.overflow_pauses) {
+      input_held_ = true;
+    } else {
+      end_longest_queues();
+    }
+  } else if (input_held_ && counters_.queued_bytes <= options_.queued_total_max / 2) {
+    release_input();
+  }
+}
+
+// Whoever has the most waiting takes least of what it is sent. Looks at all connections, but each
+// time ends one or more of them.
+void Engine::end_longest_queues() {
+  std::vector<std::pair<size_t, uint32_t>> queues;
+  connections_.each([&queues](const Connection& connection) {
+    if (connection.queued_bytes > 0) queues.emplace_back(connection.queued_bytes, connection.id);
+  });
+  std::make_heap(queues.begin(), queues.end());
+  while (counters_.queued_bytes > options_.queued_total_max) {
+    std::pop_heap(queues.begin(), queues.end());
+    Connection* connection = connections_.find(queues.back().second);
+    finish_with_reset(*connection, -ENOBUFS, Call::write);
+    queues.pop_back();
+  }
+}
+
+void Engine::release_input() {
+  input_held_ = false;
+  for (const uint32_t id : held_back_) {
+    Connection* connection = connections_.find(id);
+    if (connection == nullptr) continue;
+    connection->held_back = false;
+    update_interest(*connection);
+  }
+  held_back_.clear();
 }
 
 void Engine::sendable(Socket& socket) {
@@ -184,8 +252,8 @@ bool Engine::send_queue(Connection& connection) {
   for (int i = 0; i < sends_max && !connection.output.empty(); i++) {
     iovec vector[pieces_max];
     const int count = connection.output.gather(vector, pieces_max);
-    const ssize_t result = backend_->send(connection, vector, count);
-    if (result == -EAGAIN) break;
+    const ssize_t result = count < 0 ? count : backend_->send(connection, vector, count);
+    if (passes(result)) break;
     if (result < 0) {
       sent(connection, total);
       const uint32_t id = connection.id;
@@ -197,6 +265,9 @@ bool Engine::send_queue(Connection& connection) {
   }
   sent(connection, total);
   gauge(connection);
+  // Who calls this looks at what is wanted now.
+  if (connection.full && connection.queued_bytes <= options_.queued_max / 2)
+    connection.full = false;
   return true;
 }
 
@@ -214,6 +285,7 @@ void Engine::sent(Connection& connection, size_t length) {
 // A peer that is gone may have sent something before: that is read first, and its end is reported
 // with this error. Other errors, and connections that nobody reads, end here.
 void Engine::send_failed(Connection& connection, int error) {
+  if (error == -EFAULT) return finish_with_reset(connection, error, Call::write);
   const bool lost = error == -EPIPE || error == -ECONNRESET;
   if (!lost || !connection.receiving()) return finish(connection, error, Call::write);
   connection.write_error = error;
@@ -268,8 +340,12 @@ void Engine::gauge(Connection& connection) {
   counters_.queued_bytes += size;
   counters_.queued_bytes -= connection.queued_bytes;
   connection.queued_bytes = size;
-  const uint32_t index = index_of(connection.id);
-  if (index < gauge_count_) gauges_[index] = static_cast<double>(size);
+  set_gauge(connection.id, static_cast<double>(size));
+}
+
+void Engine::set_gauge(uint32_t id, double value) {
+  const uint32_t index = index_of(id);
+  if (index < gauge_count_) gauges_[index] = value;
 }
 
 }  // namespace marketplace::engine

@@ -7,7 +7,7 @@
 //   data           id, slab, offset, length
 //   end            id
 //   written        id, bytes
-//   closed         id, errno (0: orderly), call
+//   closed         id, errno (0: orderly), call, bytes that were queued (31 bits' worth)
 //   slab_retired   slab
 //   slabs_short    (none)
 //   dropped        listener, how many, then port | family << 16 and four address words of the last

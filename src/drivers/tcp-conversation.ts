@@ -31,8 +31,6 @@ export interface Flow {
 }
 
 export interface ConversationOptions {
-  /** Bytes that may wait to be sent before another write ends the connection. */
-  readonly maxQueuedBytes: number
   /** Keep the outbound flow open after the peer's eof. */
   readonly allowHalfOpen: boolean
   /** Milliseconds to wait for the peer's eof after our own; undefined: for ever. */
@@ -139,23 +137,22 @@ export class Conversation {
     if (subpacket === eof) return this.endOutbound()
     if (!this.flow.accepts(subpacket)) return this.refuse(subpacket)
     if (this.outboundEnded) return this.fail(this.error('EPIPE', 'write'))
-    if (this.socket.queuedBytes > this.options.maxQueuedBytes) return this.overflow()
     this.socket.write(subpacket)
+    const { overflow } = this.socket
+    if (overflow !== undefined) return this.unsendable(overflow)
     this.flow.wrote()
     return undefined
   }
 
-  /** The peer doesn't take what it is sent, and nobody stopped sending. */
-  private overflow(): ActionTree {
-    const error = this.error('ENOBUFS', 'write')
-    error.message += `: ${this.socket.queuedBytes} bytes wait to be sent`
+  /** What was sent can't be queued, or not be had any more. */
+  private unsendable(error: SocketError): ActionTree {
+    this.addAddress(error)
     log('warning', 'TCP connection closed', { local: this.local, remote: this.remote, reason: error })
-    this.socket.abort()
     return this.leave(error)
   }
 
   /** A socket error of this connection. */
-  private error(code: 'EPIPE' | 'ENOBUFS' | 'ETIMEDOUT', syscall: string): SocketError {
+  private error(code: 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
     const { remote } = this.socket
     return socketError(-constants.errno[code], syscall, remote?.address, remote?.port)
   }
@@ -198,8 +195,10 @@ export class Conversation {
     clearTimeout(this.deadline)
     const gone = this.host.gone(this)
     if (error !== undefined) this.addAddress(error)
-    if (!this.closed) return [this.leave(error ?? this.timedOut), gone]
-    if (error !== undefined) {
+    // The program's doing, unlike a reset.
+    const ours = error?.code === 'ENOBUFS' || error?.code === 'EFAULT'
+    if (!this.closed) return [ours ? this.unsendable(error) : this.leave(error ?? this.timedOut), gone]
+    if (error !== undefined && !ours) {
       log('info', 'TCP connection failed after it was closed', { remote: this.remote, reason: error })
     }
     return gone

@@ -28,7 +28,7 @@ import type {
 import { Conversation, type ConversationOptions, type Flow } from './tcp-conversation.js'
 import type { Engine } from './tcp-engine.js'
 import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
-import { checkTcpOptions, QUEUED_BYTES_MAX, type TcpOptions } from './tcp-options.js'
+import { checkTcpOptions, type TcpOptions } from './tcp-options.js'
 import {
   tcpAddress,
   tcpChannel,
@@ -106,8 +106,8 @@ class TcpDriver {
   constructor(options: TcpOptions, makeFlow: FlowFactory) {
     this.options = options
     this.makeFlow = makeFlow
-    const { allowHalfOpen = false, halfCloseTimeout, maxQueuedBytes = QUEUED_BYTES_MAX } = options
-    this.conversationOptions = { allowHalfOpen, halfCloseTimeout, maxQueuedBytes }
+    const { allowHalfOpen = false, halfCloseTimeout } = options
+    this.conversationOptions = { allowHalfOpen, halfCloseTimeout }
   }
 
   boot(): ActionTree {
@@ -215,8 +215,9 @@ class TcpDriver {
   // The transport
 
   private openTransport(sink: EventSink<Fired>): () => Promise<void> {
-    const { transport: name = 'auto', closeTimeout } = this.options
-    const transport = openTransport(name, { closeTimeout })
+    const { transport: name = 'auto', closeTimeout, ...options } = this.options
+    const { maxQueuedBytes, maxQueuedBytesTotal, overflow } = options
+    const transport = openTransport(name, { closeTimeout, maxQueuedBytes, maxQueuedBytesTotal, overflow })
     const epoch = this.opened++
     if (epoch === this.epoch) this.transport = transport
     this.sink = sink

@@ -23,22 +23,29 @@ export interface TcpOptions {
   /** Milliseconds that a closing connection may take to hand queued bytes to the kernel. Default 10,000. */
   readonly closeTimeout?: number | undefined
   /**
-   * Bytes that may wait to be sent on a connection before another write to it ends it with ENOBUFS.
-   * Default 67,108,864.
+   * Bytes that may wait to be sent on a connection, measured when the kernel was offered what was sent in
+   * one run of the VM. Default 67,108,864.
    */
   readonly maxQueuedBytes?: number | undefined
+  /** The same, of all connections of this driver together. Default 268,435,456. */
+  readonly maxQueuedBytesTotal?: number | undefined
+  /**
+   * What happens beyond these limits. 'abort' (default): the connection ends with ENOBUFS; beyond the
+   * total, those with the most bytes queued do. 'pause': nothing is received on the connection, or, beyond
+   * the total, on any, until at most half of the limit is queued; what is sent all the same is kept.
+   */
+  readonly overflow?: 'abort' | 'pause' | undefined
   /** Made by `tcpEngine`: through it the driver's metrics can be read. */
   readonly engine?: TcpEngine | undefined
   /** Called with each transport that is opened, before anything else is done with it. */
   readonly onTransport?: ((transport: Transport) => void) | undefined
 }
 
-/** Default of `maxQueuedBytes`. */
-export const QUEUED_BYTES_MAX = 64 * 1024 * 1024
-
 /** Those that count bytes, milliseconds or connections. */
-const numbers = ['backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes'] as const
-const others = ['transport', 'host', 'allowHalfOpen', 'onTransport', 'engine'] as const
+const numbers = [
+  'backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes', 'maxQueuedBytesTotal',
+] as const
+const others = ['transport', 'host', 'allowHalfOpen', 'overflow', 'onTransport', 'engine'] as const
 
 /**
  * @param own names of the numbers that only this driver takes
@@ -52,7 +59,7 @@ export function checkTcpOptions(call: string, options: TcpOptions, own: readonly
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
   }
-  const { transport = 'auto', host, onTransport, allowHalfOpen, engine } = options
+  const { transport = 'auto', host, onTransport, allowHalfOpen, overflow = 'abort', engine } = options
   if (!['native', 'node', 'auto'].includes(transport)) {
     throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
   }
@@ -64,6 +71,9 @@ export function checkTcpOptions(call: string, options: TcpOptions, own: readonly
   }
   if (allowHalfOpen !== undefined && typeof allowHalfOpen !== 'boolean') {
     throw argumentError(call, 'options.allowHalfOpen', 'a boolean', allowHalfOpen)
+  }
+  if (overflow !== 'abort' && overflow !== 'pause') {
+    throw argumentError(call, 'options.overflow', "'abort' or 'pause'", overflow)
   }
   if (engine !== undefined && !(engine instanceof Engine)) {
     throw argumentError(call, 'options.engine', 'made by tcpEngine', engine)

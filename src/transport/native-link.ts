@@ -6,6 +6,7 @@
  * by a command, so that writes out of it that were queued before still find it; memory given to the
  * engine is never zero-filled, pooled, or used again for something else.
  */
+import type { QueueLimits } from './queue-limits.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
 export interface Addon {
@@ -15,6 +16,10 @@ export interface Addon {
     stats: Float64Array
     large: Uint8Array[]
     closeTimeout: number
+    /** In bytes; Infinity for none. */
+    maxQueuedBytes: number
+    maxQueuedBytesTotal: number
+    overflowPauses: boolean
     /** As native-backend.ts numbers them. */
     backend: number
     onBatch: (count: number) => void
@@ -74,6 +79,10 @@ const COMMANDS_MAX = 8192
 /** Outgoing bytes that are copied: what is longer than `COPY_MAX` is cheaper to hand over. */
 const ARENA_SIZE = 256 * 1024
 const COPY_MAX = 8192
+/** Lengths are 32-bit words on their way to the engine. */
+const PIECE_MAX = 2 ** 30
+/** So many bytes in one turn are handed over before its end, so that the limits hold within it, too. */
+const PENDING_MAX = 4 * 1024 * 1024
 /** Below this a loop beats the call of `TypedArray.prototype.set`. */
 const LOOP_MAX = 24
 
@@ -101,7 +110,7 @@ type FastBuffer = Buffer & { utf8Write(text: string, offset: number, length: num
 
 export class Link {
   readonly records = new Int32Array(RECORDS_MAX * RECORD_WORDS)
-  /** Queued bytes of each connection, by index; written by the addon. */
+  /** Queued bytes of each connection, by index; written by the addon. Negative: see engine.h. */
   gauges = new Float64Array(1024)
   /** Changes each time that the commands have been executed. */
   epoch = 0
@@ -112,6 +121,8 @@ export class Link {
   readonly #large: Uint8Array[] = []
   readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
   #arenaUsed = 0
+  /** Bytes written since the commands were executed. */
+  #pending = 0
   #inBatch = false
   #scheduled = false
   #open = true
@@ -129,7 +140,7 @@ export class Link {
    * @param onClosed called when every descriptor is closed
    */
   constructor(
-    addon: Addon, backend: number, closeTimeout: number, stats: Float64Array,
+    addon: Addon, backend: number, closeTimeout: number, limits: QueueLimits, stats: Float64Array,
     onBatch: (count: number) => void, onClosed: () => void,
   ) {
     this.#addon = addon
@@ -139,6 +150,9 @@ export class Link {
       stats,
       large: this.#large,
       closeTimeout,
+      maxQueuedBytes: limits.each,
+      maxQueuedBytesTotal: limits.total,
+      overflowPauses: limits.pauses,
       backend,
       onBatch: (count) => {
         this.#inBatch = true
@@ -227,7 +241,13 @@ export class Link {
 
   /** Queues bytes; returns how many. */
   write(id: number, data: Uint8Array | string): number {
-    if (typeof data === 'string') return this.#writeText(id, data)
+    const length = typeof data === 'string' ? this.#writeText(id, data) : this.#writeBytes(id, data)
+    this.#pending += length
+    if (this.#pending >= PENDING_MAX) this.flush()
+    return length
+  }
+
+  #writeBytes(id: number, data: Uint8Array): number {
     const length = data.length
     if (length === 0) return 0
     const slab = (data.buffer as TaggedBuffer)[kSlab]
@@ -316,6 +336,7 @@ export class Link {
   /** The first command since they were executed: the arena is free again. */
   #begin(): void {
     this.epoch++
+    this.#pending = 0
     if (this.#inBatch || this.#scheduled) return
     this.#scheduled = true
     queueMicrotask(this.#flushTask)
@@ -349,7 +370,11 @@ export class Link {
   #writeLarge(id: number, data: Uint8Array): void {
     // Memory of other threads could change while it is sent; and the addon wants the plain kind.
     const plain = data.buffer instanceof SharedArrayBuffer ? Buffer.from(data) : data
-    if (this.#commands[0] === COMMANDS_MAX) this.flush()
-    this.#queue(Command.writeLarge, id, this.#large.push(plain) - 1, plain.length)
+    for (let at = 0; at < plain.length; at += PIECE_MAX) {
+      const piece = plain.length <= PIECE_MAX ? plain : plain.subarray(at, at + PIECE_MAX)
+      // The index is good until the next flush.
+      if (this.#commands[0] === COMMANDS_MAX) this.flush()
+      this.#queue(Command.writeLarge, id, this.#large.push(piece) - 1, piece.length)
+    }
   }
 }

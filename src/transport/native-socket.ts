@@ -9,6 +9,7 @@ import { socketAddress } from './native-address.js'
 import { Dial } from './native-dial.js'
 import { Command, INDEX_MASK, type Link } from './native-link.js'
 import { askSettings } from './native-options.js'
+import { overflowError, type QueueLimits } from './queue-limits.js'
 import type {
   ConnectOptions, Dropped, SocketAddress, SocketError, SocketSettings, TransportConnection, TransportEvent,
   TransportEventKind, TransportListener,
@@ -18,6 +19,7 @@ import type {
 export interface Station {
   readonly link: Link
   readonly closeTimeout: number
+  readonly limits: QueueLimits
   /** Reports an event that no record brought, after the present call. */
   later(event: NativeEvent): void
   /** An attempt of an outbound connection begins: an id, or a negative errno. */
@@ -206,7 +208,12 @@ export class NativeConnection implements TransportConnection {
     if (this.dial !== undefined) return this.dial.backlogBytes
     if (!this.established) return 0
     const pending = this.#link.isPending(this.#epoch) ? this.#pending : 0
-    return this.#link.gauges[this.id & INDEX_MASK] + pending
+    return Math.max(0, this.#link.gauges[this.id & INDEX_MASK]) + pending
+  }
+
+  get overflow(): SocketError | undefined {
+    const queued = this.established ? this.#link.gauges[this.id & INDEX_MASK] : 0
+    return queued < 0 ? overflowError(this.#station.limits, -queued - 1, this.remote) : undefined
   }
 
   get reportWrites(): boolean {

@@ -20,6 +20,7 @@ import { socketWords } from './native-options.js'
 import {
   askAddress, NativeConnection, NativeDropEvent, NativeEvent, NativeListener, type Station,
 } from './native-socket.js'
+import { endError, queueLimits, type QueueLimits } from './queue-limits.js'
 import { checkConnectOptions, checkListenOptions } from './socket-options.js'
 import type {
   ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
@@ -56,16 +57,18 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
   if (!(closeTimeout >= 0 && closeTimeout <= 0x7fffffff)) {
     throw rangeError('nativeTransport', 'closeTimeout', 'from 0 to 2147483647 milliseconds', closeTimeout)
   }
+  const limits = queueLimits('nativeTransport', options)
   const backend = backendNumber(options.backend)
   const loaded = addonOrReason()
   if (!loaded.ok) throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
-  return new NativeTransport(loaded.addon, backend, Math.ceil(closeTimeout))
+  return new NativeTransport(loaded.addon, backend, Math.ceil(closeTimeout), limits)
 }
 
 class NativeTransport implements Transport, Station, ListenStation {
   readonly name = 'native'
   readonly metrics = new Counts(true)
   readonly closeTimeout: number
+  readonly limits: QueueLimits
   readonly #addon: Addon
   readonly #backend: number
   readonly #connections: (NativeConnection | undefined)[] = []
@@ -79,10 +82,11 @@ class NativeTransport implements Transport, Station, ListenStation {
   #closing: Promise<void> | undefined
   #closed: () => void = () => undefined
 
-  constructor(addon: Addon, backend: number, closeTimeout: number) {
+  constructor(addon: Addon, backend: number, closeTimeout: number, limits: QueueLimits) {
     this.#addon = addon
     this.#backend = backend
     this.closeTimeout = closeTimeout
+    this.limits = limits
   }
 
   get info(): TransportInfo | undefined {
@@ -102,6 +106,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       this.#addon,
       this.#backend,
       this.closeTimeout,
+      this.limits,
       this.metrics.stats,
       (count) => { this.#batch(count) },
       () => { this.#closed() },
@@ -251,7 +256,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       case Record.written:
         return this.#connectionEvent('written', id, records[at + 2])
       case Record.closed:
-        return this.#ended(id, records[at + 2], CALLS[records[at + 3]])
+        return this.#ended(id, records[at + 2], CALLS[records[at + 3]], records[at + 4])
       case Record.slabRetired:
         this.link.slabRetired(id)
         return undefined
@@ -296,7 +301,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     return closing ? undefined : new NativeEvent('connected', connection, undefined, undefined, 0, undefined)
   }
 
-  #ended(id: number, errno: number, call: string): NativeEvent | undefined {
+  #ended(id: number, errno: number, call: string, queued: number): NativeEvent | undefined {
     this.#live--
     const connection = this.#find(id)
     if (connection === undefined) return undefined
@@ -308,7 +313,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     }
     this.metrics.connections -= 1
     connection.ended()
-    const error = errno === 0 ? undefined : socketError(errno, call)
+    const error = errno === 0 ? undefined : endError(this.limits, errno, call, queued, connection.remote)
     if (error !== undefined) this.metrics.error(error)
     return new NativeEvent('closed', connection, undefined, undefined, 0, error)
   }

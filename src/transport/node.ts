@@ -1,21 +1,24 @@
 /**
  * The fallback transport: the transport seam over `node:net`, for platforms without the addon.
  *
- * Owns the translation from streams to batched events. Errors are Node's own, passed on untouched.
+ * Owns the batches; node-connection.ts translates from streams to events. Errors are Node's own, passed
+ * on untouched.
  * One limit comes from libuv: a reset that arrives together with data is reported as an end.
  */
 import { connect, isIP, Socket } from 'node:net'
-import { constants } from 'node:os'
-import { socketError } from '../support/errors.js'
 import { Counts, Stat } from './metrics.js'
+import { NodeConnection, type NodeStation } from './node-connection.js'
 import { NodeListener, nodeSocketOptions, type NodeListenerHost } from './node-listener.js'
+import { queueLimits, type QueueLimits } from './queue-limits.js'
 import { checkConnectOptions, checkListenOptions, nodeLacks } from './socket-options.js'
 import type {
-  ConnectOptions, ListenOptions, SocketAddress, SocketError, Transport, TransportConnection, TransportEvent,
+  ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent,
   TransportListener, TransportOptions, TransportSink,
 } from './transport.js'
 
 const DEFAULT_CLOSE_TIMEOUT = 10_000
+/** So many bytes in one turn are handed over before its end, so that the limits hold within it, too. */
+const PENDING_MAX = 4 * 1024 * 1024
 /** The longest delay that a Node timer takes. */
 const LONGEST_DELAY = 0x7fffffff
 
@@ -24,24 +27,21 @@ export function nodeTransport(options: TransportOptions = {}): Transport {
   return new NodeTransport(options)
 }
 
-/** All events have the same shape, so that their readers stay monomorphic. */
-function connectionEvent(
-  kind: TransportEvent['kind'], connection: TransportConnection,
-  data?: Buffer, bytes = 0, error?: SocketError,
-): TransportEvent {
-  return { kind, connection, listener: undefined, data, bytes, error }
-}
-
-class NodeTransport implements Transport, NodeListenerHost {
+class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   readonly name = 'node'
   readonly metrics = new Counts(false)
   readonly closeTimeout: number
+  readonly limits: QueueLimits
+  queuedTotal = 0
+  inputHeld = false
+  readonly #heldBack = new Set<NodeConnection>()
   readonly #connections = new Set<NodeConnection>()
   readonly #listeners = new Set<NodeListener>()
   #sink: TransportSink | undefined
   #keepAlive: NodeJS.Timeout | undefined
   #events: TransportEvent[] = []
-  #corked: Socket[] = []
+  #corked: NodeConnection[] = []
+  #pending = 0
   #flushScheduled = false
   #delivering = false
   #closing: Promise<void> | undefined
@@ -49,6 +49,7 @@ class NodeTransport implements Transport, NodeListenerHost {
 
   constructor(options: TransportOptions) {
     this.closeTimeout = options.closeTimeout ?? DEFAULT_CLOSE_TIMEOUT
+    this.limits = queueLimits('nodeTransport', options)
   }
 
   open(sink: TransportSink): void {
@@ -106,6 +107,7 @@ class NodeTransport implements Transport, NodeListenerHost {
   forget(connection: NodeConnection): void {
     this.#connections.delete(connection)
     if (connection.listener !== undefined) connection.listener.open -= 1
+    this.#heldBack.delete(connection)
     if (this.#connections.size === 0) this.#onEmpty?.()
   }
 
@@ -113,14 +115,40 @@ class NodeTransport implements Transport, NodeListenerHost {
     this.#listeners.delete(listener)
   }
 
-  /** Holds a socket's writes back until the end of the batch, so that they leave in one system call. */
-  cork(socket: Socket): void {
-    if (socket.writableCorked > 0) return
-    socket.cork()
-    this.#corked.push(socket)
+  corked(connection: NodeConnection): void {
+    this.#corked.push(connection)
     if (this.#delivering || this.#flushScheduled) return
     this.#flushScheduled = true
     process.nextTick(this.#flush)
+  }
+
+  wrote(bytes: number): void {
+    this.#pending += bytes
+    if (this.#pending >= PENDING_MAX) this.#flush()
+  }
+
+  holdBack(connection: NodeConnection): void {
+    this.#heldBack.add(connection)
+  }
+
+  checkTotal(): void {
+    const { total, pauses } = this.limits
+    if (this.queuedTotal > total) {
+      if (pauses) this.inputHeld = true
+      else this.#endLongestQueues(total)
+    } else if (this.inputHeld && this.queuedTotal <= total / 2) {
+      this.inputHeld = false
+      for (const connection of this.#heldBack) connection.letGo()
+      this.#heldBack.clear()
+    }
+  }
+
+  #endLongestQueues(total: number): void {
+    const queues = [...this.#connections].sort((a, b) => b.counted - a.counted)
+    for (const connection of queues) {
+      if (this.queuedTotal <= total) return
+      connection.endQueue()
+    }
   }
 
   readonly #deliver = (): void => {
@@ -142,10 +170,12 @@ class NodeTransport implements Transport, NodeListenerHost {
 
   readonly #flush = (): void => {
     this.#flushScheduled = false
+    this.#pending = 0
     const corked = this.#corked
     if (corked.length === 0) return
     this.#corked = []
-    for (const socket of corked) socket.uncork()
+    for (const connection of corked) connection.uncork()
+    this.checkTotal()
   }
 
   #assertOpen(call: string): void {
@@ -166,158 +196,4 @@ function startConnecting(options: ConnectOptions): Socket {
     ...(localAddress !== undefined && { localAddress, family: isIP(localAddress) }),
     ...(localPort !== undefined && localPort !== 0 && { localPort }),
   })
-}
-
-class NodeConnection implements TransportConnection {
-  context: unknown
-  readonly listener: NodeListener | undefined
-  remote: SocketAddress | undefined
-  local: SocketAddress | undefined
-  readonly settings = undefined
-  queuedBytes = 0
-  reportWrites = false
-  readonly #transport: NodeTransport
-  readonly #socket: Socket
-  #state: 'connecting' | 'open' | 'closing' | 'aborted' | 'closed'
-  #wasOpened = false
-  #outputEnded = false
-  #error: SocketError | undefined
-  #deadline: NodeJS.Timeout | undefined
-
-  constructor(transport: NodeTransport, socket: Socket, listener: NodeListener | undefined) {
-    this.#transport = transport
-    this.#socket = socket
-    this.listener = listener
-    this.#state = 'connecting'
-    socket.on('data', (data: Buffer) => this.#received(data))
-    socket.on('end', () => this.#ended())
-    socket.on('error', (error) => (this.#error ??= plainError(error)))
-    socket.on('close', () => this.#closed())
-    if (listener === undefined) socket.on('connect', () => this.opened('connected'))
-  }
-
-  opened(kind: 'accepted' | 'connected'): void {
-    this.#wasOpened = true
-    const { metrics } = this.#transport
-    metrics.connections += 1
-    if (kind === 'accepted') metrics.accepts += 1
-    else metrics.connects += 1
-    // Asked for now: a socket that is closed no longer knows its addresses.
-    const { remoteAddress, remoteFamily, remotePort } = this.#socket
-    if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)
-    const { localAddress, localFamily, localPort } = this.#socket
-    if (localAddress !== undefined) this.local = address(localAddress, localFamily, localPort)
-    if (this.#state !== 'connecting') return
-    this.#state = 'open'
-    this.#transport.report(connectionEvent(kind, this))
-  }
-
-  write(data: Uint8Array | string): void {
-    if (this.#outputEnded) throw new Error('transport: write after shutdown, close or abort')
-    const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
-    // A socket that has died says so in `closed`, with an error; nothing can be sent on it.
-    if (bytes === 0 || this.#socket.destroyed) return
-    const { stats } = this.#transport.metrics
-    stats[Stat.chunksOut] += 1
-    stats[Stat.queuedBytes] += bytes
-    this.queuedBytes += bytes
-    this.#transport.cork(this.#socket)
-    this.#socket.write(data, (error) => this.#wrote(bytes, error))
-  }
-
-  shutdown(): void {
-    if (this.#outputEnded) return
-    this.#outputEnded = true
-    this.#socket.end()
-  }
-
-  close(): void {
-    if (this.#state !== 'open' && this.#state !== 'connecting') return
-    const connecting = this.#state === 'connecting'
-    this.#state = 'closing'
-    this.#outputEnded = true
-    if (connecting && this.queuedBytes === 0) {
-      this.#socket.destroy()
-      return
-    }
-    this.#deadline = setTimeout(() => this.#expired(), this.#transport.closeTimeout)
-    // What still comes is read and dropped: a peer that is blocked in its own send would not read our
-    // last bytes, and unread bytes would turn our FIN into an RST that destroys them.
-    this.#socket.resume()
-    this.#socket.destroySoon()
-  }
-
-  abort(): void {
-    if (this.#state === 'aborted' || this.#state === 'closed') return
-    const connecting = !this.#wasOpened
-    this.#state = 'aborted'
-    this.#outputEnded = true
-    // Node would wait for the connection to be established, only to reset it.
-    if (connecting || this.#socket.destroyed) this.#socket.destroy()
-    else this.#socket.resetAndDestroy()
-  }
-
-  pause(): void {
-    if (this.#state === 'open' || this.#state === 'connecting') this.#socket.pause()
-  }
-
-  resume(): void {
-    if (this.#state === 'open' || this.#state === 'connecting') this.#socket.resume()
-  }
-
-  #received(data: Buffer): void {
-    if (this.#state !== 'open') return
-    const { metrics } = this.#transport
-    metrics.bytesIn += data.length
-    metrics.chunksIn += 1
-    this.#transport.report(connectionEvent('data', this, data))
-  }
-
-  #ended(): void {
-    if (this.#state === 'open') this.#transport.report(connectionEvent('end', this))
-  }
-
-  #wrote(bytes: number, error: Error | null | undefined): void {
-    // Node calls back without an error for writes that were cut off by `destroy`.
-    if ((error !== null && error !== undefined) || this.#socket.destroyed) return
-    this.queuedBytes -= bytes
-    const { stats } = this.#transport.metrics
-    stats[Stat.queuedBytes] -= bytes
-    stats[Stat.bytesOut] += bytes
-    if (this.reportWrites && this.#state !== 'closed' && this.#state !== 'aborted') {
-      this.#transport.report(connectionEvent('written', this, undefined, bytes))
-    }
-  }
-
-  #expired(): void {
-    this.#error ??= socketError(
-      -constants.errno.ETIMEDOUT, 'close', this.remote?.address, this.remote?.port,
-    )
-    if (this.#wasOpened) this.#socket.resetAndDestroy()
-    else this.#socket.destroy()
-  }
-
-  #closed(): void {
-    const state = this.#state
-    this.#state = 'closed'
-    this.#outputEnded = true
-    clearTimeout(this.#deadline)
-    const { metrics } = this.#transport
-    if (this.#wasOpened) metrics.connections -= 1
-    metrics.stats[Stat.queuedBytes] -= this.queuedBytes
-    // After `close` or `abort` the end is orderly, whatever the peer did, unless bytes were lost.
-    const orderly = state === 'aborted' || (state === 'closing' && this.queuedBytes === 0)
-    this.#transport.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))
-    this.#transport.forget(this)
-  }
-}
-
-function address(text: string, family: string | undefined, port: number | undefined): SocketAddress {
-  return { address: text, family: family === 'IPv6' ? 'IPv6' : 'IPv4', port: port ?? 0 }
-}
-
-/** A name with several addresses fails with one error for all of them; the last one has the details. */
-function plainError(error: Error): SocketError {
-  const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : error
-  return (last instanceof Error ? last : error) as SocketError
 }

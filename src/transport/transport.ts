@@ -194,10 +194,19 @@ export interface TransportConnection {
   /** Bytes given to `write` that the kernel has not taken yet. */
   readonly queuedBytes: number
   /**
+   * Set once the connection has ended because too much was queued, which `closed` is about to say: for
+   * whoever goes on writing in the same turn.
+   */
+  readonly overflow: SocketError | undefined
+  /**
    * Whether `written` is reported for this connection. Off at first: only flow control needs it.
    */
   reportWrites: boolean
-  /** Queues bytes (a string is sent as UTF-8). Must not be called after `shutdown`, `close` or `abort`. */
+  /**
+   * Queues bytes (a string is sent as UTF-8). A big buffer is not copied: until the kernel has taken it, its
+   * memory must neither change nor be taken away; if it is (transferred, detached, shrunk), the connection
+   * ends with EFAULT. Must not be called after `shutdown`, `close` or `abort`.
+   */
   write(data: Uint8Array | string): void
   /** Sends FIN after what is queued; receiving goes on. Idempotent. */
   shutdown(): void
@@ -236,6 +245,20 @@ export type TransportSink = (events: readonly TransportEvent[]) => void
 export interface TransportOptions {
   /** Milliseconds that `close` may take to hand queued bytes to the kernel. Default 10,000. */
   readonly closeTimeout?: number | undefined
+  /**
+   * Bytes that may wait to be sent on one connection. Measured when what was written in one turn was
+   * offered to the kernel. Default 67,108,864; Infinity for no limit.
+   */
+  readonly maxQueuedBytes?: number | undefined
+  /** The same, of all connections together. Default 268,435,456. */
+  readonly maxQueuedBytesTotal?: number | undefined
+  /**
+   * What happens beyond these limits. 'abort' (default): the connection ends with ENOBUFS and an RST;
+   * beyond the total, those with the most bytes queued do. 'pause': no data is received on the connection,
+   * or, beyond the total, on any, until at most half of the limit is queued; what is written all the same is
+   * kept.
+   */
+  readonly overflow?: 'abort' | 'pause' | undefined
   /**
    * What the native engine talks to the kernel with; others ignore it. Default: the environment's
    * MARKETPLACE_BACKEND, or else 'auto', which is the best that works here. Any other one must work.

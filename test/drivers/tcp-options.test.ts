@@ -10,12 +10,13 @@ const makers: readonly [string, Make][] = [
   ['tcp', tcp as Make],
 ]
 
-const numbers = ['backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes']
+const numbers = ['backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes', 'maxQueuedBytesTotal']
 
 const wrong: readonly [Record<string, unknown>, string][] = [
   [{ hots: 'localhost' }, "options must be made of *transport, host, *; got 'hots'"],
   [{ transport: 'udp' }, "options.transport must be 'native', 'node' or 'auto'; got 'udp'"],
   [{ transport: null }, "options.transport must be 'native', 'node' or 'auto'; got null"],
+  [{ overflow: 'drop' }, "options.overflow must be 'abort' or 'pause'; got 'drop'"],
   [{ host: 5 }, 'options.host must be a string; got 5'],
   [{ engine: {} }, 'options.engine must be made by tcpEngine; got {}'],
   [{ onTransport: 'x' }, "options.onTransport must be a function; got 'x'"],
