@@ -23,6 +23,22 @@ export function socketError(errno: number, syscall: string, address?: string, po
   return Object.assign(error, fields) as SocketError
 }
 
+/**
+ * The error of a connection whose attempts have all failed: that of the one attempt, or an
+ * AggregateError with the fields of the last one and all of them, in their order, in `errors`.
+ */
+export function dialError(errors: readonly SocketError[]): SocketError {
+  const last = errors[errors.length - 1]
+  if (errors.length === 1) return last
+  const all = errors.map(({ message }) => message).join('; ')
+  const { code, errno, syscall, address, port } = last
+  const error = new AggregateError(errors, `${syscall} ${code}: all ${errors.length} attempts failed: ${all}`)
+  const fields: Partial<SocketError> = { errno, code, syscall }
+  if (address !== undefined) fields.address = address
+  if (port !== undefined) fields.port = port
+  return Object.assign(error, fields) as unknown as SocketError
+}
+
 /** `inspect` for values that may have a throwing inspector of their own. */
 export function safeInspect(value: unknown, options: InspectOptions): string {
   try {

@@ -5,9 +5,10 @@
  * has none is ignored or kept by its dial; every object has all its fields from the start, so that
  * code that meets many of them stays fast.
  */
+import { socketError } from '../support/errors.js'
 import { socketAddress } from './native-address.js'
-import { Dial } from './native-dial.js'
-import { Command, INDEX_MASK, type Link } from './native-link.js'
+import { Dial } from './dial.js'
+import { BIND_FAILED, Command, INDEX_MASK, type Link } from './native-link.js'
 import { askSettings } from './native-options.js'
 import { overflowError, type QueueLimits } from './queue-limits.js'
 import type {
@@ -22,8 +23,10 @@ export interface Station {
   readonly limits: QueueLimits
   /** Reports an event that no record brought, after the present call. */
   later(event: NativeEvent): void
-  /** An attempt of an outbound connection begins: an id, or a negative errno. */
-  attempt(connection: NativeConnection, address: string, options: ConnectOptions): number
+  /** An attempt of an outbound connection begins: the engine's id, or a negative errno. */
+  attempt(connection: NativeConnection, address: SocketAddress, options: ConnectOptions): number
+  /** It is given up. */
+  giveUp(id: number): void
   /** An outbound connection ended without having been established. */
   dialOver(connection: NativeConnection): void
   listenerClosed(listener: NativeListener): void
@@ -97,6 +100,13 @@ export class NativeListener implements TransportListener {
   }
 }
 
+/** Of the address that was tried, or of ours. */
+function attemptError(errno: number, { address, port }: SocketAddress, options: ConnectOptions): SocketError {
+  const { localAddress, localPort } = options
+  if (errno < -BIND_FAILED) return socketError(errno + BIND_FAILED, 'bind', localAddress, localPort)
+  return socketError(errno, 'connect', address, port)
+}
+
 const addressWords = new Int32Array(5)
 
 /** @internal The address that `ask` writes into the words it is given. */
@@ -108,7 +118,7 @@ export function askAddress(ask: (words: Int32Array) => number): SocketAddress | 
 export class NativeConnection implements TransportConnection {
   context: unknown = undefined
   readonly listener: NativeListener | undefined
-  /** The engine's, while the connection or an attempt to have one is open; otherwise 0. */
+  /** The engine's, while the connection is established; otherwise 0. */
   id = 0
   established = false
   /** Set while the connection is outbound and not established. */
@@ -152,8 +162,11 @@ export class NativeConnection implements TransportConnection {
   start(options: ConnectOptions): void {
     this.dial = new Dial(
       {
-        attempt: (address) => this.#station.attempt(this, address, options),
-        giveUp: () => { this.#command(Command.abort) },
+        attempt: (address) => {
+          const result = this.#station.attempt(this, address, options)
+          return result > 0 ? result : attemptError(result, address, options)
+        },
+        giveUp: (id) => { this.#station.giveUp(id) },
         failed: (error) => { this.#dialEnded(error) },
       },
       options,
@@ -161,13 +174,13 @@ export class NativeConnection implements TransportConnection {
     this.dial.start()
   }
 
-  /** The attempt of its dial succeeded; what was asked for meanwhile is done now. */
-  connected(): void {
+  /** An attempt of its dial succeeded; what was asked for meanwhile is done now. */
+  connected(id: number): void {
     const dial = this.dial as Dial
     this.dial = undefined
+    this.id = id
     this.established = true
-    this.#remote = dial.address
-    dial.succeeded()
+    this.#remote = dial.succeeded(id)
     if (this.#reportWrites) this.#command(Command.reportWritesOn)
     if (dial.paused) this.#command(Command.pause)
     for (const data of dial.backlog) this.#write(data)

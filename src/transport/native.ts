@@ -14,7 +14,7 @@ import { Counts } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
 import { socketAddress } from './native-address.js'
 import { backendNumber, transportInfo } from './native-backend.js'
-import { type Addon, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
+import { type Addon, Command, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
 import { startListener, type ListenStation } from './native-listen.js'
 import { socketWords } from './native-options.js'
 import {
@@ -23,8 +23,8 @@ import {
 import { endError, queueLimits, type QueueLimits } from './queue-limits.js'
 import { checkConnectOptions, checkListenOptions } from './socket-options.js'
 import type {
-  ConnectOptions, ListenOptions, SocketError, Transport, TransportConnection, TransportListener,
-  TransportInfo, TransportOptions, TransportSink,
+  ConnectOptions, ListenOptions, SocketAddress, SocketError, Transport, TransportConnection, TransportInfo,
+  TransportListener, TransportOptions, TransportSink,
 } from './transport.js'
 
 export { loadNative, nativeAddon } from './native-addon.js'
@@ -73,7 +73,10 @@ class NativeTransport implements Transport, Station, ListenStation {
   readonly #backend: number
   readonly #connections: (NativeConnection | undefined)[] = []
   readonly #listeners = new Map<number, NativeListener>()
+  /** Outbound connections that are not established. */
   readonly #dials = new Set<NativeConnection>()
+  /** Their attempts, by the engine's id. */
+  readonly #attempts = new Map<number, NativeConnection>()
   #link: Link | undefined
   #sink: TransportSink | undefined
   #later: NativeEvent[] = []
@@ -171,19 +174,26 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.later(new NativeEvent('listen-failed', undefined, listener, undefined, 0, error))
   }
 
-  attempt(connection: NativeConnection, address: string, options: ConnectOptions): number {
-    const { port, localAddress, localPort = 0 } = options
+  attempt(connection: NativeConnection, { address, port }: SocketAddress, options: ConnectOptions): number {
+    const { localAddress, localPort = 0 } = options
     const family = isIP(address) === 6 ? '::' : '0.0.0.0'
     const local = localAddress ?? (localPort === 0 ? undefined : family)
     const id = this.link.connect(address, port, socketWords(options), local, localPort)
-    if (id > 0) this.#enter(connection, id)
+    if (id > 0) {
+      this.#attempts.set(id, connection)
+      this.#live++
+    }
     return id
+  }
+
+  /** `close`, not `abort`: one that is established by now gets an orderly end. */
+  giveUp(id: number): void {
+    this.#attempts.delete(id)
+    this.link.command(Command.close, id)
   }
 
   dialOver(connection: NativeConnection): void {
     this.#dials.delete(connection)
-    // The engine may still have its attempt, and will say when that has ended.
-    if (connection.id !== 0) this.#connections[connection.id & INDEX_MASK] = undefined
     if (this.#closing !== undefined) this.#closeIfEmpty()
   }
 
@@ -201,7 +211,6 @@ class NativeTransport implements Transport, Station, ListenStation {
     const index = id & INDEX_MASK
     connection.id = id
     this.#connections[index] = connection
-    this.#live++
     this.link.reserveGauge(index)
   }
 
@@ -250,7 +259,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       case Record.dropped:
         return this.#dropped(this.#listeners.get(id), records, at)
       case Record.connected:
-        return this.#connected(this.#find(id))
+        return this.#connected(id)
       case Record.end:
         return this.#connectionEvent('end', id, 0)
       case Record.written:
@@ -277,6 +286,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     const connection = new NativeConnection(this, this.#listeners.get(records[at + 2]))
     connection.accepted(records, at)
     this.#enter(connection, records[at + 1])
+    this.#live++
     this.metrics.connections += 1
     this.metrics.accepts += 1
     if (this.#closing !== undefined || connection.listener === undefined) connection.abort()
@@ -291,31 +301,40 @@ class NativeTransport implements Transport, Station, ListenStation {
     return new NativeDropEvent(listener, { count, remote })
   }
 
-  #connected(connection: NativeConnection | undefined): NativeEvent | undefined {
+  #connected(id: number): NativeEvent | undefined {
+    const connection = this.#attempts.get(id)
+    // It was given up.
     if (connection?.dial === undefined) return undefined
     const closing = connection.dial.closing
+    this.#attempts.delete(id)
     this.#dials.delete(connection)
+    this.#enter(connection, id)
     this.metrics.connections += 1
     this.metrics.connects += 1
-    connection.connected()
+    connection.connected(id)
     return closing ? undefined : new NativeEvent('connected', connection, undefined, undefined, 0, undefined)
   }
 
   #ended(id: number, errno: number, call: string, queued: number): NativeEvent | undefined {
     this.#live--
     const connection = this.#find(id)
-    if (connection === undefined) return undefined
-    this.#connections[id & INDEX_MASK] = undefined
-    if (connection.dial !== undefined) {
-      connection.id = 0
-      connection.dial.attemptFailed(errno)
+    if (connection === undefined) {
+      this.#attemptEnded(id, errno)
       return undefined
     }
+    this.#connections[id & INDEX_MASK] = undefined
     this.metrics.connections -= 1
     connection.ended()
     const error = errno === 0 ? undefined : endError(this.limits, errno, call, queued, connection.remote)
     if (error !== undefined) this.metrics.error(error)
     return new NativeEvent('closed', connection, undefined, undefined, 0, error)
+  }
+
+  #attemptEnded(id: number, errno: number): void {
+    const connection = this.#attempts.get(id)
+    if (connection === undefined) return
+    this.#attempts.delete(id)
+    connection.dial?.attemptFailed(id, errno)
   }
 
   /** Calls the sink with what waits to be reported, then with these. */

@@ -1,16 +1,21 @@
 /**
  * One connection of the fallback transport: a `node:net` socket as the seam wants it.
  *
- * Invariants: `closed` is reported once, and last; `counted` is part of the host's `queuedTotal`.
+ * Invariants: it has a dial exactly until it is established or has failed, and then a socket; `closed`
+ * is reported once, and last; the transport forgets it when all its descriptors are closed; `counted`
+ * is part of the host's `queuedTotal`.
  */
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
+import { Dial } from './dial.js'
 import { Stat, type Counts } from './metrics.js'
+import { NodeAttempts } from './node-attempts.js'
 import type { NodeListener } from './node-listener.js'
 import { overflowError, takenAwayError, type QueueLimits } from './queue-limits.js'
+import { nodeLacks } from './socket-options.js'
 import type {
-  SocketAddress, SocketError, TransportConnection, TransportEvent,
+  ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from './transport.js'
 
 /** What a connection needs of its transport. */
@@ -59,36 +64,75 @@ export class NodeConnection implements TransportConnection {
   #full = false
   #heldBack = false
   readonly #transport: NodeStation
-  readonly #socket: Socket
-  #state: 'connecting' | 'open' | 'closing' | 'aborted' | 'closed'
-  #wasOpened = false
+  #dial: Dial | undefined
+  #attempts: NodeAttempts | undefined
+  /** From the moment on that it is established. */
+  #socket: Socket | undefined
+  #state: 'connecting' | 'open' | 'closing' | 'aborted' | 'closed' = 'connecting'
+  /** Waits for the end of the batch. */
+  #corked = false
   #outputEnded = false
   #error: SocketError | undefined
   #deadline: NodeJS.Timeout | undefined
 
-  constructor(transport: NodeStation, socket: Socket, listener: NodeListener | undefined) {
+  constructor(transport: NodeStation, listener: NodeListener | undefined) {
     this.#transport = transport
-    this.#socket = socket
     this.listener = listener
-    this.#state = 'connecting'
-    socket.on('data', (data: Buffer) => this.#received(data))
-    socket.on('end', () => this.#ended())
-    socket.on('error', (error) => (this.#error ??= plainError(error)))
-    socket.on('close', () => this.#closed())
-    if (listener === undefined) socket.on('connect', () => this.opened('connected'))
   }
 
-  opened(kind: 'accepted' | 'connected'): void {
-    this.#wasOpened = true
-    const { metrics } = this.#transport
-    metrics.connections += 1
-    if (kind === 'accepted') metrics.accepts += 1
-    else metrics.connects += 1
+  /** It begins its life as an accepted one. */
+  accept(socket: Socket): void {
+    this.#transport.metrics.accepts += 1
+    this.#open(socket, 'accepted')
+  }
+
+  /** It begins its life as an outbound one. */
+  connect(options: ConnectOptions): void {
+    const attempts = new NodeAttempts(
+      {
+        connected: (attempt, socket) => { this.#connected(attempt, socket) },
+        attemptFailed: (attempt, error) => { this.#dial?.attemptFailed(attempt, error) },
+        allClosed: () => { if (this.#state === 'closed') this.#transport.forget(this) },
+      },
+      options,
+    )
+    this.#attempts = attempts
+    this.#dial = new Dial(
+      {
+        attempt: (address) => attempts.begin(address),
+        giveUp: (attempt) => { attempts.giveUp(attempt) },
+        failed: (error) => { this.#fail(error) },
+      },
+      options,
+    )
+    this.#dial.start(nodeLacks('connect', options))
+  }
+
+  #connected(attempt: number, socket: Socket): void {
+    const dial = this.#dial as Dial
+    this.#dial = undefined
+    dial.succeeded(attempt)
+    this.#transport.metrics.connects += 1
+    this.#open(socket, 'connected')
+    this.#read()
+    for (const data of dial.backlog) this.#send(socket, data, data.byteLength)
+    if (dial.closing) this.#closeSocket(socket)
+    else if (dial.shutdown) socket.end()
+  }
+
+  #open(socket: Socket, kind: 'accepted' | 'connected'): void {
+    this.#socket = socket
+    this.#transport.metrics.connections += 1
     // Asked for now: a socket that is closed no longer knows its addresses.
-    const { remoteAddress, remoteFamily, remotePort } = this.#socket
+    const { remoteAddress, remoteFamily, remotePort } = socket
     if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)
-    const { localAddress, localFamily, localPort } = this.#socket
+    const { localAddress, localFamily, localPort } = socket
     if (localAddress !== undefined) this.local = address(localAddress, localFamily, localPort)
+    socket.on('data', (data: Buffer) => { this.#received(data) })
+    socket.on('end', () => { this.#ended() })
+    socket.on('error', (error) => (this.#error ??= error as SocketError))
+    socket.on('close', () => { this.#closed() })
+    // It may have been closed meanwhile: then nobody is told.
     if (this.#state !== 'connecting') return
     this.#state = 'open'
     this.#transport.report(connectionEvent(kind, this))
@@ -100,22 +144,36 @@ export class NodeConnection implements TransportConnection {
     if (this.#outputEnded) throw new Error('transport: write after shutdown, close or abort')
     const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
     // A socket that has died says so in `closed`, with an error; nothing can be sent on it.
-    if (bytes === 0 || this.#socket.destroyed) return
+    if (bytes === 0 || this.#socket?.destroyed === true) return
     const { stats } = this.#transport.metrics
     stats[Stat.chunksOut] += 1
     stats[Stat.queuedBytes] += bytes
     this.queuedBytes += bytes
-    if (this.#socket.writableCorked === 0) {
-      this.#socket.cork()
-      this.#transport.corked(this)
+    if (this.#socket === undefined) {
+      this.#dial?.keep(data)
+      this.#cork()
+    } else {
+      this.#send(this.#socket, data, bytes)
     }
-    this.#socket.write(data, (error) => this.#wrote(data, bytes, error))
     this.#transport.wrote(bytes)
+  }
+
+  #send(socket: Socket, data: Uint8Array | string, bytes: number): void {
+    this.#cork()
+    socket.write(data, (error) => { this.#wrote(data, bytes, error) })
+  }
+
+  #cork(): void {
+    if (this.#corked) return
+    this.#corked = true
+    this.#socket?.cork()
+    this.#transport.corked(this)
   }
 
   /** The end of the batch: what is left after this is queued. */
   uncork(): void {
-    this.#socket.uncork()
+    this.#corked = false
+    this.#socket?.uncork()
     this.#count()
     const { each, pauses } = this.#transport.limits
     if (this.counted <= each) return
@@ -138,46 +196,41 @@ export class NodeConnection implements TransportConnection {
   }
 
   #count(): void {
-    const now = this.#socket.destroyed ? 0 : this.#socket.writableLength
+    const socket = this.#socket
+    const gone = this.#state === 'closed' || socket?.destroyed === true
+    const now = gone ? 0 : socket?.writableLength ?? this.queuedBytes
     this.#transport.queuedTotal += now - this.counted
     this.counted = now
   }
 
   #read(): void {
-    if (this.#state !== 'open' && this.#state !== 'connecting') return
-    if (this.#paused || this.#full || this.#heldBack) this.#socket.pause()
-    else this.#socket.resume()
+    if (this.#state !== 'open') return
+    if (this.#paused || this.#full || this.#heldBack) this.#socket?.pause()
+    else this.#socket?.resume()
   }
 
   shutdown(): void {
     if (this.#outputEnded) return
     this.#outputEnded = true
-    this.#socket.end()
+    if (this.#dial !== undefined) this.#dial.shutdown = true
+    this.#socket?.end()
   }
 
   close(): void {
     if (this.#state !== 'open' && this.#state !== 'connecting') return
-    const connecting = this.#state === 'connecting'
     this.#state = 'closing'
     this.#outputEnded = true
-    if (connecting && this.queuedBytes === 0) {
-      this.#socket.destroy()
-      return
-    }
-    this.#deadline = setTimeout(() => this.#expired(), this.#transport.closeTimeout)
-    // What still comes is read and dropped: a peer that is blocked in its own send would not read our
-    // last bytes, and unread bytes would turn our FIN into an RST that destroys them.
-    this.#socket.resume()
-    this.#socket.destroySoon()
+    if (this.#socket !== undefined) this.#closeSocket(this.#socket)
+    else if (this.queuedBytes > 0) this.#dial?.closeLater(this.#transport.closeTimeout)
+    else this.#closed()
   }
 
   abort(): void {
     if (this.#state === 'aborted' || this.#state === 'closed') return
-    const connecting = !this.#wasOpened
     this.#state = 'aborted'
     this.#outputEnded = true
-    // Node would wait for the connection to be established, only to reset it.
-    if (connecting || this.#socket.destroyed) this.#socket.destroy()
+    if (this.#socket === undefined) this.#closed()
+    else if (this.#socket.destroyed) this.#socket.destroy()
     else this.#socket.resetAndDestroy()
   }
 
@@ -189,6 +242,14 @@ export class NodeConnection implements TransportConnection {
   resume(): void {
     this.#paused = false
     this.#read()
+  }
+
+  #closeSocket(socket: Socket): void {
+    this.#deadline = setTimeout(() => { this.#expired() }, this.#transport.closeTimeout)
+    // What still comes is read and dropped: a peer that is blocked in its own send would not read our
+    // last bytes, and unread bytes would turn our FIN into an RST that destroys them.
+    socket.resume()
+    socket.destroySoon()
   }
 
   #received(data: Buffer): void {
@@ -216,7 +277,7 @@ export class NodeConnection implements TransportConnection {
     }
     this.#transport.checkTotal()
     // Node calls back without an error for writes that were cut off by `destroy`.
-    if ((error !== null && error !== undefined) || this.#socket.destroyed) return
+    if ((error !== null && error !== undefined) || this.#socket?.destroyed === true) return
     // Node sends nothing for memory that was taken away, and says nothing.
     if (typeof data !== 'string' && data.byteLength !== bytes) {
       this.#fail(takenAwayError(this.remote))
@@ -237,34 +298,32 @@ export class NodeConnection implements TransportConnection {
 
   #fail(error: SocketError): void {
     this.#error ??= error
-    if (this.#wasOpened) this.#socket.resetAndDestroy()
-    else this.#socket.destroy()
+    if (this.#socket !== undefined) this.#socket.resetAndDestroy()
+    else this.#closed()
   }
 
   #closed(): void {
     const state = this.#state
+    if (state === 'closed') return
     this.#state = 'closed'
     this.#outputEnded = true
     clearTimeout(this.#deadline)
+    this.#dial?.cancel()
+    this.#dial = undefined
     this.#transport.queuedTotal -= this.counted
     this.counted = 0
     this.#transport.checkTotal()
     const { metrics } = this.#transport
-    if (this.#wasOpened) metrics.connections -= 1
+    if (this.#socket !== undefined) metrics.connections -= 1
     metrics.stats[Stat.queuedBytes] -= this.queuedBytes
     // After `close` or `abort` the end is orderly, whatever the peer did, unless bytes were lost.
     const orderly = state === 'aborted' || (state === 'closing' && this.queuedBytes === 0)
     this.#transport.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))
-    this.#transport.forget(this)
+    // Otherwise when its attempts are closed.
+    if (this.#attempts === undefined || this.#attempts.size === 0) this.#transport.forget(this)
   }
 }
 
 function address(text: string, family: string | undefined, port: number | undefined): SocketAddress {
   return { address: text, family: family === 'IPv6' ? 'IPv6' : 'IPv4', port: port ?? 0 }
-}
-
-/** A name with several addresses fails with one error for all of them; the last one has the details. */
-function plainError(error: Error): SocketError {
-  const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : error
-  return (last instanceof Error ? last : error) as SocketError
 }

@@ -5,12 +5,12 @@
  * on untouched.
  * One limit comes from libuv: a reset that arrives together with data is reported as an end.
  */
-import { connect, isIP, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { Counts, Stat } from './metrics.js'
 import { NodeConnection, type NodeStation } from './node-connection.js'
-import { NodeListener, nodeSocketOptions, type NodeListenerHost } from './node-listener.js'
+import { NodeListener, type NodeListenerHost } from './node-listener.js'
 import { queueLimits, type QueueLimits } from './queue-limits.js'
-import { checkConnectOptions, checkListenOptions, nodeLacks } from './socket-options.js'
+import { checkConnectOptions, checkListenOptions } from './socket-options.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent,
   TransportListener, TransportOptions, TransportSink,
@@ -71,8 +71,9 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   connect(options: ConnectOptions): TransportConnection {
     this.#assertOpen('connect')
     checkConnectOptions(options)
-    const connection = new NodeConnection(this, startConnecting(options), undefined)
+    const connection = new NodeConnection(this, undefined)
     this.#connections.add(connection)
+    connection.connect(options)
     return connection
   }
 
@@ -99,9 +100,9 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   }
 
   accepted(socket: Socket, listener: NodeListener): void {
-    const connection = new NodeConnection(this, socket, listener)
+    const connection = new NodeConnection(this, listener)
     this.#connections.add(connection)
-    connection.opened('accepted')
+    connection.accept(socket)
   }
 
   forget(connection: NodeConnection): void {
@@ -182,18 +183,4 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     if (this.#sink === undefined) throw new Error(`transport: ${call} before open`)
     if (this.#closing !== undefined) throw new Error(`transport: ${call} after close`)
   }
-}
-
-/** What can't be done is an error of the socket, so that it is reported like any other. */
-function startConnecting(options: ConnectOptions): Socket {
-  const lacking = nodeLacks('connect', options)
-  if (lacking !== undefined) return new Socket().destroy(lacking)
-  const { host, port, localAddress, localPort } = options
-  return connect({
-    host,
-    port,
-    ...nodeSocketOptions(options),
-    ...(localAddress !== undefined && { localAddress, family: isIP(localAddress) }),
-    ...(localPort !== undefined && localPort !== 0 && { localPort }),
-  })
 }

@@ -14,6 +14,8 @@ import type {
 } from './transport.js'
 
 const LONGEST = 0x7fffffff
+/** RFC 8305, section 5: attempts must not follow each other faster. */
+const ATTEMPT_DELAY_MIN = 10
 /** Twice this is what Linux can count. */
 const BUFFER_MAX = 0x3fffffff
 /** Linux keeps these times in seconds, in 15 bits. */
@@ -64,6 +66,9 @@ export const listenerChecks = {
 export const dialChecks = {
   localAddress: checkLocalAddress,
   localPort: checkPort,
+  connectTimeout: integer(0, LONGEST, 'milliseconds'),
+  attemptDelay: integer(ATTEMPT_DELAY_MIN, LONGEST, 'milliseconds'),
+  lookup: ofType('function'),
 } satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port'>, Check>
 
 const listenChecks: Checks = { port: checkPort, ...listenerChecks, ...socketChecks }

@@ -51,7 +51,20 @@ export interface SocketError extends Error {
   address?: string
   /** And the port. */
   port?: number
+  /** Of a connect that tried several addresses: the error of each attempt, in the order of failing. */
+  errors?: readonly SocketError[]
 }
+
+/** A lookup of names like Node's `dns.lookup`: it may give one address, or all of them. */
+export type Lookup = (
+  hostname: string,
+  options: { readonly all: true, readonly family: 0 | 4 | 6 },
+  callback: (
+    error: Error | null,
+    addresses?: string | readonly { readonly address: string, readonly family?: number | string }[],
+    family?: number,
+  ) => void,
+) => void
 
 /**
  * What can be asked of every connection, outbound and accepted: a listener's connections inherit
@@ -139,6 +152,18 @@ export interface ConnectOptions extends SocketOptions {
   readonly localAddress?: string | undefined
   /** Port to connect from. Default 0: the system's choice. */
   readonly localPort?: number | undefined
+  /**
+   * Milliseconds that all of it may take, the lookup of the name included, before it fails with
+   * ETIMEDOUT. Default 0: no limit but that of the kernel for each attempt, about two minutes.
+   */
+  readonly connectTimeout?: number | undefined
+  /**
+   * Milliseconds that an attempt may take before the next address of the name is tried beside it.
+   * At least 10. Default 250, as RFC 8305 recommends.
+   */
+  readonly attemptDelay?: number | undefined
+  /** Looks the name up, instead of Node's `dns.lookup`. Not called for addresses. */
+  readonly lookup?: Lookup | undefined
 }
 
 /** The options of a socket as the kernel has them, in the units of `SocketOptions`. */

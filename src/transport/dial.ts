@@ -1,0 +1,226 @@
+/**
+ * The way of an outbound connection until it is established, for every transport: the name is looked
+ * up without blocking, its addresses are tried as RFC 8305 (Happy Eyeballs) has it, and what the
+ * program does meanwhile is remembered.
+ *
+ * The families take turns, beginning with that of the first address. The next attempt begins when the
+ * last one has failed, or has taken `attemptDelay`; earlier ones go on. The first that succeeds wins,
+ * the others are given up.
+ *
+ * Invariants: it ends with `succeeded` from outside, with one call of `failed`, or with `cancel`;
+ * nothing is called synchronously from `start`, or after the end; every attempt that the host has
+ * begun and that has not ended is given up at the end, but for the winner.
+ */
+import { lookup as systemLookup } from 'node:dns'
+import { isIP } from 'node:net'
+import { constants } from 'node:os'
+import { dialError, show, socketError } from '../support/errors.js'
+import type { ConnectOptions, Lookup, SocketAddress, SocketError } from './transport.js'
+
+const ETIMEDOUT = -constants.errno.ETIMEDOUT
+/** libuv's number of it, which Node gives with the code ENOTFOUND. */
+const EAI_NONAME = -3008
+
+/** As RFC 8305 recommends. */
+export const ATTEMPT_DELAY = 250
+
+/** What a dial needs. An attempt's number is the host's, and is greater than 0. */
+export interface DialHost {
+  /** Begins an attempt: its number, or why it can't begin. How it went is told later. */
+  attempt(address: SocketAddress): number | SocketError
+  /** Ends an attempt that is on. */
+  giveUp(attempt: number): void
+  failed(error: SocketError): void
+}
+
+export class Dial {
+  /** What was written, copied, as the program may reuse its memory. */
+  readonly backlog: Uint8Array[] = []
+  backlogBytes = 0
+  shutdown = false
+  closing = false
+  paused = false
+
+  readonly #host: DialHost
+  readonly #options: ConnectOptions
+  #addresses: readonly SocketAddress[] = []
+  #next = 0
+  /** The attempts that are on, in the order in which they began. */
+  readonly #attempts = new Map<number, SocketAddress>()
+  /** Of the attempts that have failed, in the order in which they did. */
+  readonly #errors: SocketError[] = []
+  #over = false
+  #delay: NodeJS.Timeout | undefined
+  #timeout: NodeJS.Timeout | undefined
+  #deadline: NodeJS.Timeout | undefined
+
+  constructor(host: DialHost, options: ConnectOptions) {
+    this.#host = host
+    this.#options = options
+  }
+
+  /** @param refused why there is nothing to try */
+  start(refused?: SocketError): void {
+    const { connectTimeout = 0 } = this.#options
+    if (connectTimeout > 0) this.#timeout = setTimeout(() => { this.#expired() }, connectTimeout)
+    // Not now: an attempt can fail at once.
+    process.nextTick(() => {
+      if (refused === undefined) this.#resolve()
+      else this.#fail(refused)
+    })
+  }
+
+  keep(data: Uint8Array | string): void {
+    const copy = Buffer.from(data as Uint8Array)
+    if (copy.length === 0) return
+    this.backlog.push(copy)
+    this.backlogBytes += copy.length
+  }
+
+  /** Closes when what was written has gone out, or fails when the time is up. */
+  closeLater(timeout: number): void {
+    this.closing = true
+    this.#deadline = setTimeout(() => { this.#expired() }, timeout)
+  }
+
+  /** An attempt ended without a connection, with an error or a negative errno. */
+  attemptFailed(attempt: number, failure: SocketError | number): void {
+    const address = this.#attempts.get(attempt)
+    if (this.#over || address === undefined) return
+    this.#attempts.delete(attempt)
+    this.#errors.push(typeof failure === 'number' ? attemptError(failure, address) : failure)
+    this.#tryNext()
+  }
+
+  /** An attempt has its connection: the others are given up. Returns the peer's address. */
+  succeeded(attempt: number): SocketAddress {
+    const address = this.#attempts.get(attempt) as SocketAddress
+    this.#attempts.delete(attempt)
+    this.cancel()
+    return address
+  }
+
+  /** Nothing is called any more but to end the attempts that are on. */
+  cancel(): void {
+    this.#over = true
+    clearTimeout(this.#delay)
+    clearTimeout(this.#timeout)
+    clearTimeout(this.#deadline)
+    for (const attempt of this.#attempts.keys()) this.#host.giveUp(attempt)
+    this.#attempts.clear()
+  }
+
+  #resolve(): void {
+    if (this.#over) return
+    const { host, port, localAddress = '', lookup = systemLookup } = this.#options
+    const family = isIP(localAddress) as 0 | 4 | 6
+    const version = isIP(host)
+    if (version !== 0) {
+      this.#begin([{ address: host, family: version === 6 ? 'IPv6' : 'IPv4', port }])
+      return
+    }
+    let answered = false
+    const answer = (error: Error | null, addresses: readonly SocketAddress[]): void => {
+      if (answered || this.#over) return
+      answered = true
+      if (error === null) this.#begin(addresses)
+      else this.#fail(lookupError(error, host))
+    }
+    try {
+      lookup(host, { all: true, family }, (error, result) => {
+        if (error !== null && error !== undefined) answer(error, [])
+        else answer(...addressesOf(result, family, host, port))
+      })
+    } catch (error) {
+      answer(error as Error, [])
+    }
+  }
+
+  #begin(addresses: readonly SocketAddress[]): void {
+    this.#addresses = interleaved(addresses)
+    this.#tryNext()
+  }
+
+  /** The next attempt, if there is one; the end, if there is none and none is on. */
+  #tryNext(): void {
+    clearTimeout(this.#delay)
+    while (this.#next < this.#addresses.length) {
+      const address = this.#addresses[this.#next++]
+      const result = this.#host.attempt(address)
+      if (typeof result === 'number') {
+        this.#attempts.set(result, address)
+        this.#waitForNext()
+        return
+      }
+      this.#errors.push(result)
+    }
+    if (this.#attempts.size === 0) this.#fail(dialError(this.#errors))
+  }
+
+  #waitForNext(): void {
+    if (this.#next === this.#addresses.length) return
+    const { attemptDelay = ATTEMPT_DELAY } = this.#options
+    this.#delay = setTimeout(() => { this.#tryNext() }, attemptDelay)
+  }
+
+  /** The time is up for all attempts together. */
+  #expired(): void {
+    for (const address of this.#attempts.values()) this.#errors.push(attemptError(ETIMEDOUT, address))
+    const { host, port } = this.#options
+    // Nothing was tried yet: the name's addresses are not known.
+    if (this.#errors.length === 0) this.#errors.push(socketError(ETIMEDOUT, 'connect', host, port))
+    this.#fail(dialError(this.#errors))
+  }
+
+  #fail(error: SocketError): void {
+    if (this.#over) return
+    this.cancel()
+    this.#host.failed(error)
+  }
+}
+
+function attemptError(errno: number, { address, port }: SocketAddress): SocketError {
+  return socketError(errno, 'connect', address, port)
+}
+
+/** Every error of a dial has the fields of a socket's error, also those of the program's own lookup. */
+function lookupError(error: Error, host: string): SocketError {
+  const fields: Partial<SocketError> & { hostname?: string } = error
+  fields.code ??= 'ENOTFOUND'
+  fields.errno ??= EAI_NONAME
+  fields.syscall ??= 'getaddrinfo'
+  fields.hostname ??= host
+  return error as SocketError
+}
+
+/**
+ * The result of a lookup, in either of the forms that Node's `lookup` has.
+ *
+ * @param family the one that is wanted, or 0 for both
+ */
+function addressesOf(
+  result: Parameters<Parameters<Lookup>[2]>[1], family: 0 | 4 | 6, host: string, port: number,
+): [error: Error | null, addresses: readonly SocketAddress[]] {
+  const list = typeof result === 'string' ? [{ address: result }] : result ?? []
+  const addresses: SocketAddress[] = []
+  for (const { address } of list) {
+    const version = isIP(address)
+    if (version === 0) {
+      const text = `connect: the lookup of ${show(host)} must give IP addresses; got ${show(address)}`
+      return [Object.assign(new TypeError(text), { code: 'ERR_INVALID_IP_ADDRESS' }), []]
+    }
+    if (family !== 0 && version !== family) continue
+    addresses.push({ address, family: version === 6 ? 'IPv6' : 'IPv4', port })
+  }
+  if (addresses.length > 0) return [null, addresses]
+  return [new Error(`getaddrinfo ENOTFOUND ${host}`), []]
+}
+
+/** RFC 8305, section 4: the families take turns; in each, the order is that of the lookup. */
+function interleaved(addresses: readonly SocketAddress[]): readonly SocketAddress[] {
+  const [first] = addresses
+  const same = addresses.filter(({ family }) => family === first.family)
+  const other = addresses.filter(({ family }) => family !== first.family)
+  const turns = Array.from({ length: Math.max(same.length, other.length) }, (_, i) => i)
+  return turns.flatMap((i) => [...same.slice(i, i + 1), ...other.slice(i, i + 1)])
+}

@@ -1,0 +1,62 @@
+/**
+ * The attempts of an outbound connection of the fallback transport: plain sockets, one per address.
+ *
+ * Invariant: a socket is here from its beginning until it is closed, or has become the connection's.
+ */
+import { connect, isIP, type Socket } from 'node:net'
+import { nodeSocketOptions } from './node-listener.js'
+import type { ConnectOptions, SocketAddress, SocketError } from './transport.js'
+
+/** How attempts end. */
+export interface AttemptsHost {
+  /** The first one succeeded; the socket is the host's now. */
+  connected(attempt: number, socket: Socket): void
+  attemptFailed(attempt: number, error: SocketError): void
+  /** The last one that was given up is closed. */
+  allClosed(): void
+}
+
+export class NodeAttempts {
+  readonly #host: AttemptsHost
+  readonly #options: ConnectOptions
+  readonly #sockets = new Map<number, Socket>()
+  #last = 0
+
+  constructor(host: AttemptsHost, options: ConnectOptions) {
+    this.#host = host
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#sockets.size
+  }
+
+  begin({ address, port, family }: SocketAddress): number {
+    const { localAddress, localPort = 0 } = this.#options
+    const attempt = ++this.#last
+    const socket = connect({
+      host: address,
+      port,
+      family: family === 'IPv6' ? 6 : 4,
+      ...nodeSocketOptions(this.#options),
+      ...(localAddress !== undefined && { localAddress, family: isIP(localAddress) }),
+      ...(localPort !== 0 && { localPort }),
+    })
+    this.#sockets.set(attempt, socket)
+    socket.on('connect', () => {
+      socket.removeAllListeners()
+      this.#sockets.delete(attempt)
+      this.#host.connected(attempt, socket)
+    })
+    socket.on('error', (error) => { this.#host.attemptFailed(attempt, error as SocketError) })
+    socket.on('close', () => {
+      this.#sockets.delete(attempt)
+      if (this.#sockets.size === 0) this.#host.allClosed()
+    })
+    return attempt
+  }
+
+  giveUp(attempt: number): void {
+    this.#sockets.get(attempt)?.destroy()
+  }
+}
