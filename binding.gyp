@@ -13,6 +13,7 @@
             "native/engine/engine_input.cc",
             "native/engine/engine_output.cc",
             "native/engine/epoll.cc",
+            "native/engine/idle.cc",
             "native/engine/output.cc",
             "native/engine/slab.cc",
             "native/engine/socket.cc",

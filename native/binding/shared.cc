@@ -211,6 +211,8 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
       return engine.report_writes(id, true);
     case Command::report_writes_off:
       return engine.report_writes(id, false);
+    case Command::idle_timeout:
+      return engine.idle_timeout(id, command[2]);
     case Command::release_slab:
       released_.push_back(static_cast<uint32_t>(command[0]) >> 8);
       return;

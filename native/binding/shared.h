@@ -31,6 +31,7 @@ enum class Command : int32_t {
   report_writes_on = 8,
   report_writes_off = 9,
   release_slab = 10,  // JavaScript has seen that the slab is retired
+  idle_timeout = 11,  // `offset` is milliseconds
 };
 
 // What the engine has done, for the program to read at any time; times are in nanoseconds.

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backend.h"
+#include "idle.h"
 #include "output.h"
 
 namespace marketplace::engine {
@@ -36,6 +37,7 @@ struct Connection : Socket {
   // This turn's output: a list of pieces in memory of the caller's, sent by `flush`.
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;
+  IdleLink idle;
   OutputQueue output;
   // How much of the engine's sum is of this connection.
   size_t queued_bytes = 0;

@@ -122,8 +122,14 @@ void Engine::pause(uint32_t id, bool paused) {
 
 int Engine::turn() {
   slabs_short_ = false;
+  if (!idle_.empty()) idle_.update(monotonic_ms());
   const int result = backend_->turn(*this);
   if (!dropping_.empty()) report_drops();
+  if (alarm_rang_) {
+    alarm_rang_ = false;
+    expire_idle();
+    set_alarm();
+  }
   return result;
 }
 
@@ -165,6 +171,7 @@ void Engine::finish(Connection& connection, int error, Call call) {
   const double last = error == -ENOBUFS ? -static_cast<double>(connection.queued_bytes) - 1 : 0;
   set_gauge(connection.id, last);
   if (Listener* listener = listeners_.find(connection.listener)) listener->connections--;
+  idle_.forget(connection);
   backend_->forget(connection);
   counters_.queued_bytes -= connection.queued_bytes;
   connections_.remove(connection);
@@ -186,10 +193,11 @@ void Engine::unwatchable(Socket& socket, int error) {
 }
 
 void Engine::set_alarm() {
-  int64_t time_ms = close_deadlines_.empty() ? 0 : close_deadlines_.front().time_ms;
-  if (!accept_pauses_.empty()) {
-    const int64_t pause_ms = accept_pauses_.front().time_ms;
-    if (time_ms == 0 || pause_ms < time_ms) time_ms = pause_ms;
+  int64_t time_ms = idle_.next_ms();
+  for (const std::deque<Deadline>* deadlines : {&close_deadlines_, &accept_pauses_}) {
+    if (deadlines->empty()) continue;
+    const int64_t next_ms = deadlines->front().time_ms;
+    if (time_ms == 0 || next_ms < time_ms) time_ms = next_ms;
   }
   backend_->wake_at(time_ms);
 }
@@ -208,7 +216,39 @@ void Engine::woken() {
     close_deadlines_.pop_front();
     if (connection != nullptr) finish_with_reset(*connection, -ETIMEDOUT, Call::write);
   }
-  set_alarm();
+  // The turn does the rest: what it receives after this is traffic, too.
+  alarm_rang_ = true;
+}
+
+void Engine::idle_timeout(uint32_t id, int64_t time_ms) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr) return;
+  const bool first = idle_.empty();
+  idle_.update(monotonic_ms());
+  idle_.watch(*connection, time_ms);
+  // Those of a turn of the wheel or longer never come before others.
+  if (first || time_ms < IdleWheel::turn_ms) set_alarm();
+}
+
+void Engine::expire_idle() {
+  // What could not be read in this turn, for lack of room, is looked at again in the next.
+  while (ready_for_more()) {
+    Connection* connection = idle_.expired();
+    if (connection == nullptr) return;
+    const int socket = connection->descriptor.get();
+    if (connection->receiving() && input_waits(socket)) {
+      idle_.resume(*connection);
+    } else if (connection->state == State::closing) {
+      // Its close has a time limit of its own.
+    } else if (!connection->output.empty()) {
+      finish_with_reset(*connection, -ETIMEDOUT, Call::idle);
+    } else {
+      // Whatever fails here, the connection ends.
+      static_cast<void>(shutdown_output(socket));
+      static_cast<void>(discard_input(socket));
+      finish(*connection, -ETIMEDOUT, Call::idle);
+    }
+  }
 }
 
 void Engine::set_gauges(double* gauges, uint32_t count) {

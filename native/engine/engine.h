@@ -16,6 +16,7 @@
 
 #include "backend.h"
 #include "connection.h"
+#include "idle.h"
 #include "options.h"
 #include "record.h"
 #include "slab.h"
@@ -81,6 +82,9 @@ class Engine final : private BackendSink {
   void fail_write(uint32_t id, int error);
   void pause(uint32_t id, bool paused);
   void report_writes(uint32_t id, bool on);
+  // Ends the connection when no byte was received or sent for so long; 0: never. In order if the
+  // kernel has all output, else by a reset; in any case with ETIMEDOUT. Up to 100 ms late.
+  void idle_timeout(uint32_t id, int64_t time_ms);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 
@@ -137,6 +141,7 @@ class Engine final : private BackendSink {
   void finish(Connection& connection, int error, Call call);
   void finish_with_reset(Connection& connection, int error, Call call);
   void set_alarm();
+  void expire_idle();
 
   void shed_connection(Listener& listener);
   void rest_listener(Listener& listener);
@@ -188,6 +193,8 @@ class Engine final : private BackendSink {
   std::deque<Deadline> accept_pauses_;
   // Listeners that have drops to report.
   std::vector<uint32_t> dropping_;
+  IdleWheel idle_{connections_};
+  bool alarm_rang_ = false;
   // Kept open so that one descriptor can be had when there are no others.
   Descriptor spare_;
 };

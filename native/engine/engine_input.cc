@@ -51,6 +51,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     counters_.bytes_in += length;
     report(Event::data, connection.id, static_cast<int32_t>(memory.slab),
            static_cast<int32_t>(memory.offset), static_cast<int32_t>(length));
+    connection.idle.active = idle_.now();
     connection.expected = next_expected(connection.expected, length, length == memory.size);
     return true;
   }

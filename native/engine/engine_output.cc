@@ -62,6 +62,7 @@ void Engine::report_writes(uint32_t id, bool on) {
 }
 
 void Engine::flush() {
+  if (!idle_.empty()) idle_.update(monotonic_ms());
   const bool batch = backend_->batches(dirty_.size());
   // By index: nothing here adds to the list, but that is not a reason to depend on it.
   for (size_t i = 0; i < dirty_.size(); i++) {
@@ -274,6 +275,7 @@ bool Engine::send_queue(Connection& connection) {
 void Engine::sent(Connection& connection, size_t length) {
   if (length == 0) return;
   counters_.bytes_out += length;
+  connection.idle.active = idle_.now();
   if (!connection.report_writes) return;
   // A record's word is 31 bits wide; more than that at once takes several records.
   constexpr size_t word_max = INT32_MAX;

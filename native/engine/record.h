@@ -43,6 +43,7 @@ enum class Call : int32_t {
   write = 5,
   shutdown = 6,
   poll = 7,
+  idle = 8,  // no call: nothing came or went for too long
 };
 
 struct Record {

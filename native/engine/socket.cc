@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -190,6 +191,11 @@ ssize_t discard_input(int socket) {
   constexpr size_t discard_max = 1024 * 1024;
   const ssize_t result = ::recv(socket, nullptr, discard_max, MSG_TRUNC | MSG_DONTWAIT);
   return result < 0 ? -errno : result;
+}
+
+bool input_waits(int socket) {
+  int count = 0;
+  return ioctl(socket, FIONREAD, &count) == 0 && count > 0;
 }
 
 int64_t monotonic_ms() {

@@ -38,6 +38,9 @@ int reset_on_close(int socket);
 // destroy what the peer has not read of our output.
 ssize_t discard_input(int socket);
 
+// Whether bytes have arrived that were not read.
+bool input_waits(int socket);
+
 int64_t monotonic_ms();
 
 }  // namespace marketplace::engine
