@@ -10,15 +10,24 @@ import { microMain } from './paths.js'
 const TIMEOUT_MS = 20 * 60_000
 const OUTPUT_MAX = 1 << 26
 
-export function runMicroProcess(pin: readonly string[], quick: boolean): Promise<MicroReport> {
-  if (!existsSync(microMain)) return Promise.reject(new Error(`missing: ${microMain}`))
+/**
+ * @param program another revision's, instead of this one's
+ * @param rounds instead of the usual number
+ */
+export function runMicroProcess(
+  pin: readonly string[],
+  quick: boolean,
+  { program = microMain, rounds }: { readonly program?: string; readonly rounds?: number } = {},
+): Promise<MicroReport> {
+  if (!existsSync(program)) return Promise.reject(new Error(`missing: ${program}`))
   const [file, ...args] = [
     ...pin,
     process.execPath,
     '--expose-gc',
-    microMain,
+    program,
     '--json',
     ...(quick ? ['--quick'] : []),
+    ...(rounds === undefined ? [] : ['--rounds', String(rounds)]),
   ]
   return new Promise((resolve, reject) => {
     const options = { timeout: TIMEOUT_MS, maxBuffer: OUTPUT_MAX }
