@@ -1,4 +1,5 @@
 /** The driver `tcp-bare`: bytes as they come, without flow control. */
+import { integer } from '../support/checks.js'
 import { sendMessage, type Action, type ActionTree } from '../vm/index.js'
 import type { Conversation, Flow } from './tcp-conversation.js'
 import { tcpDriver } from './tcp-driver.js'
@@ -23,23 +24,39 @@ export interface BareTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcpBare(options: BareTcpOptions = {}): Action {
-  return tcpDriver('tcpBare', options, ['highWaterMark'], (conversation) => {
-    return new BareFlow(conversation, options.highWaterMark ?? HIGH_WATER_MARK)
+  return tcpDriver('tcpBare', options, own, (conversation) => {
+    const { highWaterMark = HIGH_WATER_MARK, pauseOnAccept = false } = options
+    return new BareFlow(conversation, highWaterMark, pauseOnAccept)
   })
 }
 
 /** Default of `highWaterMark`. */
 const HIGH_WATER_MARK = 1024 * 1024
 
+const own = { highWaterMark: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
+
 class BareFlow implements Flow {
   readonly feedback = undefined
   private readonly conversation: Conversation
   private readonly highWaterMark: number
   private paused = false
+  /** Nobody takes part in the connection yet, and until then nothing is read. */
+  private waiting: boolean
 
-  constructor(conversation: Conversation, highWaterMark: number) {
+  constructor(conversation: Conversation, highWaterMark: number, pauseOnAccept: boolean) {
     this.conversation = conversation
     this.highWaterMark = highWaterMark
+    this.waiting = pauseOnAccept && conversation.socket.listener !== undefined
+  }
+
+  get joined(): (() => void) | undefined {
+    return this.waiting ? () => this.start() : undefined
+  }
+
+  private start(): void {
+    if (!this.waiting) return
+    this.waiting = false
+    if (!this.paused) this.conversation.socket.resume()
   }
 
   receive(data: Buffer): ActionTree {
@@ -65,7 +82,7 @@ class BareFlow implements Flow {
     if (!this.paused || socket.queuedBytes > this.highWaterMark / 2) return
     this.paused = false
     socket.reportWrites = false
-    socket.resume()
+    if (!this.waiting) socket.resume()
   }
 
   accepts(subpacket: unknown): subpacket is Uint8Array | string {

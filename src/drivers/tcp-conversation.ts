@@ -26,6 +26,8 @@ export interface Flow {
   wrote(): void
   /** A subscriber's feedback on the inbound flow. */
   feedback: ((subpacket: unknown) => ActionTree) | undefined
+  /** If it wants to know: a participant subscribes to the inbound flow. */
+  readonly joined?: (() => void) | undefined
   /** Whether this may be sent as it is. */
   accepts(subpacket: unknown): subpacket is Uint8Array | string
 }
@@ -83,11 +85,12 @@ export class Conversation {
 
   /** Makes the connection known in the VM: a publisher of what comes, a subscriber of what is to go. */
   open(): ActionTree {
-    const { feedback } = this.flow
+    const { feedback, joined } = this.flow
     const onAbsence = (): ActionTree => this.close()
     return [
       endpoint.publisher(tcpChannel(this.remote, this.local, _), {
         name: this,
+        onPresence: joined,
         onAbsence,
         onMessage: feedback && ((body) => feedback(body.subpacket)),
       }),

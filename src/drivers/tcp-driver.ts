@@ -5,6 +5,7 @@
  * transport while there is any socket; and hands each event of a socket to its conversation. One
  * process does it all, so that what it sends keeps the order in which it happened.
  */
+import type { Checks } from '../support/checks.js'
 import { log } from '../support/log.js'
 import { _, mapKey } from '../topic/index.js'
 import {
@@ -23,19 +24,21 @@ import type {
   Transport,
   TransportConnection,
   TransportEvent,
-  TransportListener,
 } from '../transport/transport.js'
-import { Conversation, type ConversationOptions, type Flow } from './tcp-conversation.js'
-import type { Engine } from './tcp-engine.js'
-import { badAddress, isPort, plainHost, wantedConnection, wantedListener } from './tcp-demand.js'
-import { checkTcpOptions, type TcpOptions } from './tcp-options.js'
 import {
+  Conversation, type ConversationHost, type ConversationOptions, type Flow,
+} from './tcp-conversation.js'
+import type { Engine } from './tcp-engine.js'
+import { badAddress, isPort, plainHost, wantedConnection } from './tcp-demand.js'
+import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
+import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
+import {
+  tcpAccepting,
   tcpAddress,
   tcpChannel,
   tcpError,
   tcpHandle,
   tcpListener,
-  tcpListening,
   type TcpAddress,
   type TcpChannel,
   type TcpHandle,
@@ -49,7 +52,7 @@ export type FlowFactory = (conversation: Conversation) => Flow
 export function tcpDriver(
   call: string,
   options: TcpOptions,
-  own: readonly string[],
+  own: Checks,
   makeFlow: FlowFactory,
 ): Action {
   checkTcpOptions(call, options, own)
@@ -58,15 +61,6 @@ export function tcpDriver(
 
 /** What the source fires: events of the sockets, or the news that the VM was idle. */
 type Fired = readonly TransportEvent[] | 'idle'
-
-/** A port that somebody wants to listen on. */
-interface Listener {
-  readonly local: TcpListener
-  demand: number
-  /** Whether there is, or soon will be, a socket. */
-  active: boolean
-  socket: TransportListener | undefined
-}
 
 /** An outbound connection that somebody wants. */
 interface Handle {
@@ -79,11 +73,11 @@ interface Handle {
   socket: TransportConnection | undefined
 }
 
-class TcpDriver {
+class TcpDriver implements ConversationHost, ListenersHost {
   private readonly options: TcpOptions
   private readonly makeFlow: FlowFactory
   private readonly conversationOptions: ConversationOptions
-  private readonly listeners = new Map<number, Listener>()
+  private readonly listeners: TcpListeners
   private readonly handles = new Map<unknown, Handle>()
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
   private fresh: Conversation[] = []
@@ -106,6 +100,7 @@ class TcpDriver {
   constructor(options: TcpOptions, makeFlow: FlowFactory) {
     this.options = options
     this.makeFlow = makeFlow
+    this.listeners = new TcpListeners(this, options)
     const { allowHalfOpen = false, halfCloseTimeout } = options
     this.conversationOptions = { allowHalfOpen, halfCloseTimeout }
   }
@@ -114,8 +109,8 @@ class TcpDriver {
     const everything = { interest: 'everything' as const }
     const listening = {
       ...everything,
-      onPresence: (topic: TcpChannel) => this.listenerWanted(topic),
-      onAbsence: (topic: TcpChannel) => this.listenerUnwanted(topic),
+      onPresence: (topic: TcpChannel) => this.listeners.wanted(topic),
+      onAbsence: (topic: TcpChannel) => this.listeners.unwanted(topic),
     }
     const connecting = {
       ...everything,
@@ -124,6 +119,7 @@ class TcpDriver {
     }
     return [
       endpoint.publisher(tcpError(_, _, _)),
+      endpoint.subscriber(tcpAccepting(_, _), { onMessage: (wish) => this.listeners.accepting(wish) }),
       endpoint.publisher(tcpChannel(_, tcpListener(_), _), listening),
       endpoint.subscriber(tcpChannel(tcpListener(_), _, _), listening),
       endpoint.publisher(tcpChannel(tcpAddress(_, _), tcpHandle(_), _), connecting),
@@ -132,41 +128,6 @@ class TcpDriver {
   }
 
   // Demand
-
-  private listenerWanted(topic: TcpChannel): ActionTree {
-    const port = wantedListener(topic)
-    if (port === undefined) return undefined
-    let listener = this.listeners.get(port)
-    if (listener === undefined) {
-      listener = { local: tcpListener(port), demand: 0, active: false, socket: undefined }
-      this.listeners.set(port, listener)
-    }
-    listener.demand++
-    return listener.active ? undefined : this.listen(listener)
-  }
-
-  private listen(listener: Listener): ActionTree {
-    const { port } = listener.local
-    if (!isPort(port, 0)) return this.failed(listener.local, undefined, badAddress('listen', port, 0))
-    listener.active = true
-    return this.hold((transport) => {
-      if (!listener.active) return
-      const { host, backlog } = this.options
-      listener.socket = transport.listen({ host, port, backlog })
-      listener.socket.context = listener
-    })
-  }
-
-  private listenerUnwanted(topic: TcpChannel): ActionTree {
-    const port = wantedListener(topic)
-    const listener = port === undefined ? undefined : this.listeners.get(port)
-    if (listener === undefined || --listener.demand > 0) return undefined
-    this.listeners.delete(listener.local.port)
-    if (!listener.active) return undefined
-    listener.active = false
-    listener.socket?.close()
-    return [deleteEndpoint(listener), this.letGo()]
-  }
 
   private handleWanted(topic: TcpChannel): ActionTree {
     const ends = wantedConnection(topic)
@@ -191,7 +152,7 @@ class TcpDriver {
     handle.socket = undefined
     return this.hold((transport) => {
       if (!handle.active) return
-      handle.socket = transport.connect({ host: remote.host, port: remote.port })
+      handle.socket = transport.connect(connectOptions(this.options, remote.host, remote.port))
       handle.socket.context = handle
     })
   }
@@ -238,7 +199,7 @@ class TcpDriver {
   }
 
   /** Does something with the transport, which is opened first if this is the first socket. */
-  private hold(use: (transport: Transport) => void): ActionTree {
+  hold(use: (transport: Transport) => void): ActionTree {
     this.sockets++
     if (this.transport !== undefined) {
       use(this.transport)
@@ -254,7 +215,7 @@ class TcpDriver {
   }
 
   /** A socket is closed. The transport goes with the last one. */
-  private letGo(): ActionTree {
+  letGo(): ActionTree {
     if (--this.sockets > 0) return undefined
     this.wanted = false
     this.transport = undefined
@@ -274,38 +235,16 @@ class TcpDriver {
   }
 
   private handleOther(event: TransportEvent): ActionTree {
-    const listener = event.listener?.context as Listener | undefined
     switch (event.kind) {
       case 'accepted':
         return this.accepted(event.connection as TransportConnection)
       case 'connected':
         return this.connected(event.connection as TransportConnection)
-      case 'listening':
-        return listener && this.listening(listener)
-      case 'listen-failed':
-        return listener && this.listenFailed(listener, event.error as SocketError)
-      case 'accept-failed':
-        return listener && this.failed(listener.local, undefined, event.error as SocketError)
       case 'closed':
         return this.connectFailed(event)
       default:
-        return undefined
+        return this.listeners.handle(event)
     }
-  }
-
-  private listening(listener: Listener): ActionTree {
-    const address = listener.socket?.address
-    if (address === undefined || listener.demand === 0) return undefined
-    log('info', 'listening', { ...address })
-    const where = tcpListening(listener.local, tcpAddress(address.address, address.port))
-    return endpoint.publisher(where, { name: listener })
-  }
-
-  private listenFailed(listener: Listener, error: SocketError): ActionTree {
-    if (!listener.active) return undefined
-    listener.active = false
-    listener.socket = undefined
-    return [this.failed(listener.local, undefined, error), this.letGo()]
   }
 
   private accepted(socket: TransportConnection): ActionTree {
@@ -354,7 +293,7 @@ class TcpDriver {
     return [failed, this.letGo()]
   }
 
-  private failed(
+  failed(
     local: TcpListener | TcpHandle,
     remote: TcpAddress | undefined,
     error: SocketError,

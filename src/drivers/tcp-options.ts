@@ -1,17 +1,20 @@
 /** Options of the TCP drivers, and their checks. */
+import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
 import type { TransportName } from '../transport/choose.js'
-import type { Transport } from '../transport/transport.js'
+import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/socket-options.js'
+import type { ConnectOptions, ListenOptions, Transport } from '../transport/transport.js'
 
-/** Options of both TCP drivers. */
-export interface TcpOptions {
+/**
+ * Options of both TCP drivers: their own, and those of sockets, which hold for each listener and each
+ * connection.
+ */
+export interface TcpOptions extends Omit<ListenOptions, 'port'>, Omit<ConnectOptions, 'host' | 'port'> {
   /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
   /** Name or address that listeners bind to. Default: all interfaces. */
   readonly host?: string | undefined
-  /** Length of each listener's accept queue. Default 511. */
-  readonly backlog?: number | undefined
   /**
    * Keep the outbound flow open after the peer's eof, until the program sends eof, deletes its
    * endpoints or quits. Default false: what the program sends in reaction to the eof is still
@@ -41,47 +44,51 @@ export interface TcpOptions {
   readonly onTransport?: ((transport: Transport) => void) | undefined
 }
 
-/** Those that count bytes, milliseconds or connections. */
-const numbers = [
-  'backlog', 'halfCloseTimeout', 'closeTimeout', 'maxQueuedBytes', 'maxQueuedBytesTotal',
-] as const
-const others = ['transport', 'host', 'allowHalfOpen', 'overflow', 'onTransport', 'engine'] as const
+const MOST = Number.MAX_SAFE_INTEGER
+/** The longest that a timer of Node's takes. */
+const LONGEST = 0x7fffffff
+
+const checkEngine: Check = (call, name, value) => {
+  if (!(value instanceof Engine)) throw argumentError(call, name, 'made by tcpEngine', value)
+}
+
+/** Options of sockets, which the drivers hand on as they are. */
+const ofListeners = { ...listenerChecks, ...socketChecks }
+const ofDials = { ...dialChecks, ...socketChecks }
+
+const tcpChecks = {
+  transport: oneOf('native', 'node', 'auto'),
+  ...ofListeners,
+  ...ofDials,
+  allowHalfOpen: ofType('boolean'),
+  halfCloseTimeout: integer(0, LONGEST, 'milliseconds'),
+  closeTimeout: integer(0, LONGEST, 'milliseconds'),
+  maxQueuedBytes: integer(0, MOST, 'bytes'),
+  maxQueuedBytesTotal: integer(0, MOST, 'bytes'),
+  overflow: oneOf('abort', 'pause'),
+  engine: checkEngine,
+  onTransport: ofType('function'),
+} satisfies Record<keyof TcpOptions, Check>
 
 /**
- * @param own names of the numbers that only this driver takes
- * @throws TypeError for the first option that is unknown or of the wrong type
+ * @param own what only this driver takes
+ * @throws TypeError or RangeError for the first option that is unknown or wrong
  */
-export function checkTcpOptions(call: string, options: TcpOptions, own: readonly string[]): void {
-  if (typeof options !== 'object' || options === null) {
-    throw argumentError(call, 'options', 'an object', options)
-  }
-  const known: readonly string[] = [...others, ...numbers, ...own]
-  for (const key of Object.keys(options)) {
-    if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
-  }
-  const { transport = 'auto', host, onTransport, allowHalfOpen, overflow = 'abort', engine } = options
-  if (!['native', 'node', 'auto'].includes(transport)) {
-    throw argumentError(call, 'options.transport', "'native', 'node' or 'auto'", transport)
-  }
-  if (host !== undefined && typeof host !== 'string') {
-    throw argumentError(call, 'options.host', 'a string', host)
-  }
-  if (onTransport !== undefined && typeof onTransport !== 'function') {
-    throw argumentError(call, 'options.onTransport', 'a function', onTransport)
-  }
-  if (allowHalfOpen !== undefined && typeof allowHalfOpen !== 'boolean') {
-    throw argumentError(call, 'options.allowHalfOpen', 'a boolean', allowHalfOpen)
-  }
-  if (overflow !== 'abort' && overflow !== 'pause') {
-    throw argumentError(call, 'options.overflow', "'abort' or 'pause'", overflow)
-  }
-  if (engine !== undefined && !(engine instanceof Engine)) {
-    throw argumentError(call, 'options.engine', 'made by tcpEngine', engine)
-  }
-  for (const name of [...numbers, ...own]) {
-    const value = (options as Readonly<Record<string, unknown>>)[name]
-    if (value !== undefined && !(Number.isInteger(value) && (value as number) >= 0)) {
-      throw argumentError(call, `options.${name}`, 'a non-negative integer', value)
-    }
-  }
+export function checkTcpOptions(call: string, options: TcpOptions, own: Checks): void {
+  checkOptions(call, options, { ...tcpChecks, ...own }, 'options.')
+  checkTogether(call, options, 'options.')
+}
+
+function pick(options: TcpOptions, names: object): object {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(names, name)))
+}
+
+/** Those for a listener. */
+export function listenOptions(options: TcpOptions, port: number): ListenOptions {
+  return { ...pick(options, ofListeners), port }
+}
+
+/** Those for an outbound connection. */
+export function connectOptions(options: TcpOptions, host: string, port: number): ConnectOptions {
+  return { ...pick(options, ofDials), host, port }
 }

@@ -54,8 +54,18 @@ export const tcpListening = defineRecord('tcp-listening', ['listener', 'address'
 export type TcpListening = RecordFrom<typeof tcpListening>
 
 /**
- * Published when a listen, an accept or a connect failed. `remote` is undefined for listeners.
- * Nothing is retried.
+ * Sent to the driver: stop (`false`) or go on (`true`) accepting on this listener's port. Meanwhile
+ * connections wait in the kernel's queue. Means nothing while nobody wants the listener.
+ */
+export const tcpAccepting = defineRecord('tcp-accepting', ['listener', 'accepting']).of<
+  [listener: TcpListener, accepting: boolean]
+>()
+/** A record that `tcpAccepting` makes. */
+export type TcpAccepting = RecordFrom<typeof tcpAccepting>
+
+/**
+ * Published when a listen, an accept or a connect failed. `remote` is undefined for listeners, but
+ * for connections that were dropped because of `maxConnections` (`ECONNABORTED`). Nothing is retried.
  */
 export const tcpError = defineRecord('tcp-error', ['local', 'remote', 'error']).of<
   [local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError]

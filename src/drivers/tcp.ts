@@ -5,6 +5,7 @@
  * Without credit one read is taken in and waits; then the socket is paused, so that the kernel's window
  * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
+import { integer } from '../support/checks.js'
 import { show } from '../support/errors.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree } from '../vm/index.js'
 import type { Conversation, Flow } from './tcp-conversation.js'
@@ -29,10 +30,13 @@ export interface FlowControlledTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcp(options: FlowControlledTcpOptions = {}): Action {
-  return tcpDriver('tcp', options, ['maxLineLength'], (conversation) => {
-    return new CreditFlow(conversation, options.maxLineLength ?? LINE_MAX)
+  return tcpDriver('tcp', options, own, (conversation) => {
+    const { maxLineLength = LINE_MAX, pauseOnAccept = false } = options
+    return new CreditFlow(conversation, maxLineLength, pauseOnAccept)
   })
 }
+
+const own = { maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
 
 const LF = 10
 const CR = 13
@@ -53,13 +57,17 @@ class CreditFlow implements Flow {
   private overlong = false
   private ended = false
   private endTold = false
-  private paused = false
+  private paused: boolean
+  /** Nothing is to be read before the first credit. */
+  private untouched: boolean
 
-  constructor(conversation: Conversation, lineMax: number) {
+  constructor(conversation: Conversation, lineMax: number, pauseOnAccept: boolean) {
+    const { socket } = conversation
     this.conversation = conversation
     this.lineMax = lineMax
-    conversation.socket.reportWrites = true
-    this.balance()
+    this.untouched = pauseOnAccept && socket.listener !== undefined
+    this.paused = this.untouched
+    socket.reportWrites = true
   }
 
   readonly feedback = (subpacket: unknown): ActionTree => {
@@ -67,6 +75,7 @@ class CreditFlow implements Flow {
       const { amount } = subpacket
       if (!Number.isSafeInteger(amount) || amount < 0) return this.conversation.refuse(subpacket)
       this.credit += amount
+      if (amount > 0) this.untouched = false
     } else if (tcpMode.is(subpacket)) {
       const { mode } = subpacket
       if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes')
@@ -202,10 +211,11 @@ class CreditFlow implements Flow {
 
   /**
    * Reads while everything that came could be delivered. So one read may be waiting for credit, and
-   * the peer's end is noticed without credit if nothing comes before it.
+   * the peer's end is noticed without credit if nothing comes before it; but with `pauseOnAccept`
+   * nothing is read, nor noticed, before the first credit.
    */
   private balance(): void {
-    const pause = this.credit <= 0 && this.waiting > 0
+    const pause = this.credit <= 0 && (this.waiting > 0 || this.untouched)
     if (pause === this.paused || this.ended) return
     this.paused = pause
     if (pause) this.conversation.socket.pause()

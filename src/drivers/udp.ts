@@ -1,6 +1,7 @@
 /** The driver `udp`: datagrams, IPv4 and IPv6, unicast, broadcast and multicast. */
 import { isIP } from 'node:net'
-import { argumentError, rangeError } from '../support/errors.js'
+import { checkOptions, hostName, integer, oneOf, ofType, type Check } from '../support/checks.js'
+import { argumentError } from '../support/errors.js'
 import { spawn, type Action } from '../vm/index.js'
 import type { TransportName } from '../transport/choose.js'
 import { UDP_PAYLOAD_MAX, type UdpSocketOptions, type UdpTransport } from '../transport/udp-transport.js'
@@ -14,36 +15,9 @@ export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
   readonly onTransport?: ((transport: UdpTransport) => void) | undefined
 }
 
-type Check = (call: string, name: string, value: unknown) => void
-
-function oneOf(...values: readonly string[]): Check {
-  const expected = values.map((value) => `'${value}'`).join(' or ')
-  return (call, name, value) => {
-    if (!values.includes(value as string)) throw argumentError(call, name, expected, value)
-  }
-}
-
-function ofType(type: 'boolean' | 'string' | 'function'): Check {
-  return (call, name, value) => {
-    if (typeof value !== type) throw argumentError(call, name, `a ${type}`, value)
-  }
-}
-
-function integer(lowest: number, highest: number): Check {
-  return (call, name, value) => {
-    if (typeof value !== 'number') throw argumentError(call, name, 'a number', value)
-    if (!Number.isInteger(value) || value < lowest || value > highest) {
-      throw rangeError(call, name, `an integer from ${lowest} to ${highest}`, value)
-    }
-  }
-}
-
-const checks: Readonly<Record<keyof UdpOptions, Check>> = {
+const udpChecks: Readonly<Record<keyof UdpOptions, Check>> = {
   transport: oneOf('native', 'node', 'auto'),
-  host: (call, name, value) => {
-    if (typeof value === 'string' && value !== '') return
-    throw argumentError(call, name, 'a name or an address', value)
-  },
+  host: hostName,
   type: oneOf('udp4', 'udp6'),
   ipv6Only: ofType('boolean'),
   reuseAddress: ofType('boolean'),
@@ -59,16 +33,8 @@ const checks: Readonly<Record<keyof UdpOptions, Check>> = {
   onTransport: ofType('function'),
 }
 
-function checkOptions(call: string, options: UdpOptions): void {
-  if (typeof options !== 'object' || options === null) {
-    throw argumentError(call, 'options', 'an object', options)
-  }
-  for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(checks, name)) {
-      throw argumentError(call, 'options', `made of ${Object.keys(checks).join(', ')}`, name)
-    }
-    if (value !== undefined) checks[name as keyof UdpOptions](call, `options.${name}`, value)
-  }
+function checkUdpOptions(call: string, options: UdpOptions): void {
+  checkOptions(call, options, udpChecks, 'options.')
   const { host, type, ipv6Only } = options
   if (ipv6Only === true && (type === 'udp4' || (host !== undefined && isIP(host) === 4))) {
     throw argumentError(call, 'options.ipv6Only', 'false for IPv4', ipv6Only)
@@ -85,6 +51,6 @@ function checkOptions(call: string, options: UdpOptions): void {
  * @throws TypeError or RangeError when an option is unknown or wrong
  */
 export function udp(options: UdpOptions = {}): Action {
-  checkOptions('udp', options)
+  checkUdpOptions('udp', options)
   return spawn(() => new UdpDriver(options).boot(), { name: 'udp' })
 }

@@ -27,6 +27,11 @@ export function ofType(type: 'boolean' | 'string' | 'function' | 'object'): Chec
   }
 }
 
+export const hostName: Check = (call, name, value) => {
+  if (typeof value === 'string' && value !== '') return
+  throw argumentError(call, name, 'a name or an address', value)
+}
+
 /** @param unit what is counted, as the error says it */
 export function integer(lowest: number, highest: number, unit = ''): Check {
   const expected = `an integer from ${lowest} to ${highest}${unit === '' ? '' : ` ${unit}`}`
@@ -38,15 +43,16 @@ export function integer(lowest: number, highest: number, unit = ''): Check {
   }
 }
 
-/** Misspelt so far, a name is still taken for the other. */
-const TYPO = 0.4
+/** So many letters wrong, or such a part of them, and a name is still taken for the other. */
+const TYPOS = 2
+const TYPO_PART = 0.4
 
 /** The error for an option that there isn't: with the one that was probably meant, or with all. */
 function unknownOption(call: string, name: string, known: readonly string[]): TypeError {
   const lower = (text: string): string => text.toLowerCase()
   const found = known.findIndex((other) => lower(other) === closest(lower(name), known.map(lower)))
   const near = known[found]
-  const meant = distance(lower(near), lower(name)) <= near.length * TYPO
+  const meant = distance(lower(near), lower(name)) <= Math.max(TYPOS, near.length * TYPO_PART)
   const help = meant ? `did you mean '${near}'?` : `there are ${known.join(', ')}`
   return Object.assign(new TypeError(`${call}: unknown option '${name}'; ${help}`), {
     code: 'ERR_INVALID_ARG_VALUE',

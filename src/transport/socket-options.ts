@@ -7,7 +7,7 @@
  */
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
+import { checkOptions, hostName, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError, socketError } from '../support/errors.js'
 import type {
   ConnectOptions, KeepAliveTimes, ListenOptions, SocketError, SocketOptions,
@@ -53,7 +53,7 @@ export const socketChecks = {
 
 /** Those of a listener that aren't those of its connections, but for the port. */
 export const listenerChecks = {
-  host: ofType('string'),
+  host: hostName,
   ipv6Only: ofType('boolean'),
   backlog: integer(0, LONGEST),
   reusePort: oneOf(false, true, 'if-supported'),
@@ -72,7 +72,7 @@ export const dialChecks = {
 } satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port'>, Check>
 
 const listenChecks: Checks = { port: checkPort, ...listenerChecks, ...socketChecks }
-const connectChecks: Checks = { host: ofType('string'), port: checkPort, ...dialChecks, ...socketChecks }
+const connectChecks: Checks = { host: hostName, port: checkPort, ...dialChecks, ...socketChecks }
 
 /** @throws TypeError for options of a listener that don't go together */
 export function checkTogether(call: string, options: Omit<ListenOptions, 'port'>, prefix = ''): void {

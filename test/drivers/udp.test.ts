@@ -340,8 +340,9 @@ onBoth('echo to python3', async (t, run) => {
 
 void t.test('options are checked', async (t) => {
   const wrong: [object, RegExp][] = [
-    [{ nonsense: 1 }, /options must be made of transport, host/],
-    [{ transport: 'other' }, /options.transport must be 'native' or 'node' or 'auto'/],
+    [{ nonsense: 1 }, /unknown option 'nonsense'; there are transport, host/],
+    [{ multicastTtl: 1 }, /unknown option 'multicastTtl'; did you mean 'multicastTTL'/],
+    [{ transport: 'other' }, /options.transport must be 'native', 'node' or 'auto'/],
     [{ host: '' }, /options.host/], [{ type: 'udp5' }, /options.type/], [{ ttl: 0 }, /options.ttl/],
     [{ broadcast: 1 }, /options.broadcast must be a boolean/],
     [{ maxDatagramSize: 65_508 }, /maxDatagramSize/],

@@ -1,0 +1,163 @@
+/**
+ * The listeners of a TCP driver: demand for ports in the VM, turned into listening sockets, and what
+ * becomes of them into presence and messages.
+ *
+ * Owns the listeners, not what they accept. Invariants: a listener has a socket, or will soon, while
+ * it is `active`, and is known while anybody wants it.
+ */
+import { constants } from 'node:os'
+import { endpoint } from '../dsl/index.js'
+import { socketError } from '../support/errors.js'
+import { log } from '../support/log.js'
+import type {
+  Dropped, SocketError, Transport, TransportEvent, TransportListener,
+} from '../transport/transport.js'
+import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
+import { badAddress, isPort, plainHost, wantedListener } from './tcp-demand.js'
+import { listenOptions, type TcpOptions } from './tcp-options.js'
+import {
+  tcpAddress, tcpError, tcpListener, tcpListening, type TcpAccepting, type TcpAddress, type TcpChannel,
+  type TcpHandle, type TcpListener,
+} from './tcp-records.js'
+
+/** What they need of their driver. */
+export interface ListenersHost {
+  /** Does something with the transport, which is opened first if this is the first socket. */
+  hold(use: (transport: Transport) => void): ActionTree
+  /** A socket is closed. */
+  letGo(): ActionTree
+  /** Tells of a failure. */
+  failed(local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError): ActionTree
+}
+
+/** A port that somebody wants to listen on. */
+export interface Listener {
+  readonly local: TcpListener
+  demand: number
+  /** Whether there is, or soon will be, a socket. */
+  active: boolean
+  /** Whether the program wants nothing to be accepted. */
+  paused: boolean
+  socket: TransportListener | undefined
+  /** Connections dropped since the log last told of it, and when that was, in ms. */
+  dropped: number
+  droppedToldAt: number
+}
+
+/** Milliseconds between lines of the log about dropped connections of one listener. */
+const DROPS_TOLD = 1000
+
+export class TcpListeners {
+  private readonly listeners = new Map<number, Listener>()
+
+  constructor(
+    private readonly host: ListenersHost,
+    private readonly options: TcpOptions,
+  ) {}
+
+  wanted(topic: TcpChannel): ActionTree {
+    const port = wantedListener(topic)
+    if (port === undefined) return undefined
+    let listener = this.listeners.get(port)
+    if (listener === undefined) {
+      listener = {
+        local: tcpListener(port), demand: 0, active: false, paused: false, socket: undefined,
+        dropped: 0, droppedToldAt: -Infinity,
+      }
+      this.listeners.set(port, listener)
+    }
+    listener.demand++
+    return listener.active ? undefined : this.listen(listener)
+  }
+
+  unwanted(topic: TcpChannel): ActionTree {
+    const port = wantedListener(topic)
+    const listener = port === undefined ? undefined : this.listeners.get(port)
+    if (listener === undefined || --listener.demand > 0) return undefined
+    this.listeners.delete(listener.local.port)
+    if (!listener.active) return undefined
+    listener.active = false
+    listener.socket?.close()
+    return [deleteEndpoint(listener), this.host.letGo()]
+  }
+
+  /** The program stops or goes on accepting. */
+  accepting(wish: TcpAccepting): void {
+    const { listener: local, accepting } = wish
+    if (!tcpListener.is(local) || typeof accepting !== 'boolean') {
+      log('warning', 'tcp-accepting takes a tcp-listener and a boolean', { got: wish })
+      return
+    }
+    const listener = this.listeners.get(local.port)
+    if (listener === undefined) return
+    listener.paused = !accepting
+    if (accepting) listener.socket?.resume()
+    else listener.socket?.pause()
+  }
+
+  /** An event of one of its sockets. */
+  handle(event: TransportEvent): ActionTree {
+    const listener = event.listener?.context as Listener | undefined
+    if (listener === undefined) return undefined
+    if (event.kind === 'listening') return this.listening(listener)
+    if (event.kind === 'dropped') return this.droppedSome(listener, event.dropped as Dropped)
+    if (event.kind === 'listen-failed') return this.listenFailed(listener, event.error as SocketError)
+    return this.host.failed(listener.local, undefined, event.error as SocketError)
+  }
+
+  private listen(listener: Listener): ActionTree {
+    const { port } = listener.local
+    if (!isPort(port, 0)) return this.host.failed(listener.local, undefined, badAddress('listen', port, 0))
+    listener.active = true
+    return this.host.hold((transport) => {
+      if (!listener.active) return
+      listener.socket = transport.listen(listenOptions(this.options, port))
+      listener.socket.context = listener
+      if (listener.paused) listener.socket.pause()
+    })
+  }
+
+  private listening(listener: Listener): ActionTree {
+    const { socket } = listener
+    const address = socket?.address
+    if (socket === undefined || address === undefined || listener.demand === 0) return undefined
+    log('info', 'listening', { ...address })
+    this.tellShortBuffers(listener, socket)
+    const where = tcpListening(listener.local, tcpAddress(address.address, address.port))
+    return endpoint.publisher(where, { name: listener })
+  }
+
+  /** The kernel takes less than it is asked for, without an error. */
+  private tellShortBuffers({ local }: Listener, socket: TransportListener): void {
+    for (const name of ['sendBufferSize', 'receiveBufferSize'] as const) {
+      const asked = this.options[name]
+      const settings = asked === undefined ? undefined : socket.settings
+      if (asked === undefined || settings === undefined || settings[name] >= 2 * asked) continue
+      log('warning', `${name}: the kernel has a limit`, { local, asked, granted: settings[name] / 2 })
+    }
+  }
+
+  private listenFailed(listener: Listener, error: SocketError): ActionTree {
+    if (!listener.active) return undefined
+    listener.active = false
+    listener.socket = undefined
+    return [this.host.failed(listener.local, undefined, error), this.host.letGo()]
+  }
+
+  /** Told to the program each time, to the log not more often than an operator can read. */
+  private droppedSome(listener: Listener, { count, remote }: Dropped): ActionTree {
+    const { local } = listener
+    const from = tcpAddress(plainHost(remote.address), remote.port)
+    const limit = `maxConnections is ${this.options.maxConnections ?? 'unlimited'}`
+    const now = performance.now()
+    listener.dropped += count
+    if (now - listener.droppedToldAt >= DROPS_TOLD) {
+      log('warning', 'TCP connections dropped', { local, count: listener.dropped, last: from, reason: limit })
+      listener.dropped = 0
+      listener.droppedToldAt = now
+    }
+    const error = socketError(-constants.errno.ECONNABORTED, 'accept', from.host, from.port)
+    error.message += `: ${count} dropped, as ${limit}`
+    return sendMessage(tcpError(local, from, error))
+  }
+}
