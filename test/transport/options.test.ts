@@ -25,7 +25,7 @@ async function pair(
   return [await accepted.promise, await connected.promise, listener]
 }
 
-onEveryTransport('what the kernel has is what was asked for, on both kinds of connection', async (t, open) => {
+onEveryTransport('what the kernel has is what was asked for, on both ends', async (t, open) => {
   const cases: readonly [SocketOptions, object][] = [
     [{}, { noDelay: true, keepAlive: false, userTimeout: 0 }],
     [{ noDelay: false }, { noDelay: false }],
@@ -222,18 +222,25 @@ onEveryTransport('a paused listener lets connections wait, and then takes all', 
   t.ok(accepts >= 9, 'what was reset may be reported, or not')
 })
 
-onEveryTransport('a listener can be paused before it listens, and closed while it is paused', async (t, open) => {
+onEveryTransport('a listener is paused before it listens, and closed while it is paused', async (t, open) => {
   const station = open()
-  const accepted = deferred()
-  const listening = station.listen({ accepted: () => { accepted.resolve() } }, { host: 'localhost' })
+  const ready = deferred<TransportListener>()
+  let accepts = 0
+  const early = station.transport.listen({ host: 'localhost', port: 0 })
+  early.context = { handlers: { accepted: () => { accepts++ } }, resolve: ready.resolve, reject: t.error }
+  early.pause()
   const other = await station.listen(ECHO)
   other.pause()
   const waiting = await client(portOf(other))
   other.close()
   other.resume()
   await t.rejects(readAll(waiting), { code: 'ECONNRESET' })
-  const socket = connect({ port: portOf(await listening), host: 'localhost' })
-  await accepted.promise
+  const socket = connect({ port: portOf(await ready.promise), host: 'localhost' })
+  await once(socket, 'connect')
+  await sleep(30)
+  t.equal(accepts, 0)
+  early.resume()
+  await until(() => accepts === 1)
   socket.destroy()
 })
 
@@ -308,7 +315,7 @@ onEveryTransport('wrong options are refused where they are given', async (t, ope
     }
   }
   t.throws(() => transport.listen(5 as never), { message: 'listen: options must be an object; got 5' })
-  t.throws(() => transport.connect(null as never), { message: 'connect: options must be an object; got null' })
+  t.throws(() => transport.connect(null as never), /connect: options must be an object; got null/)
 })
 
 void t.test('which Node can share ports', async (t) => {
