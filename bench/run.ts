@@ -1,5 +1,6 @@
 /**
- * `npm run bench`: the echo server against its peers and routing inside the VM, in one run.
+ * `npm run bench`: the echo and chat servers against their peers, the field's axes, and routing inside
+ * the VM, in one run.
  *
  * Each arm is its own process; server and client are pinned to different CPUs; the arms take turns
  * over several rounds in rotating order; every byte that comes back is verified; two identical arms
@@ -9,27 +10,33 @@
 import { spawnSync } from 'node:child_process'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { microReportText, type MicroReport } from './micro/harness.js'
-import { selectArms } from './lib/arms.js'
-import { choosePinning, describeEnvironment } from './lib/machine.js'
+import { describeEnvironment } from './lib/machine.js'
 import { runMicroProcess } from './lib/micro-process.js'
-import { parseOptions, type BenchOptions } from './lib/options.js'
+import { parseOptions } from './lib/options.js'
 import { benchBuild, benchSources } from './lib/paths.js'
+import { agendaOf, type Agenda } from './lib/plan.js'
 import { Progress } from './lib/progress.js'
-import { heading, scenarioReport } from './lib/report.js'
-import { measureScenario, messageOf, turnSeconds } from './lib/rounds.js'
-import type { Plan, ScenarioResult } from './lib/rounds.js'
-import { MICRO, selectScenarios } from './lib/scenarios.js'
+import { heading, scenarioReport, seriesReport } from './lib/report.js'
+import { FORMAT, type BenchReport, type ScenarioReport, type Series } from './lib/result.js'
+import { measureScenario, messageOf } from './lib/rounds.js'
+import { microSeries, nestingSeries } from './lib/series.js'
 import { evaluateEchoTargets, targetTable } from './lib/targets.js'
 
-const MICRO_SECONDS = { quick: 32, full: 180 }
-
-/** Without a C compiler the C arms are missing, and nothing can be measured over sockets. */
+/**
+ * Without a C compiler the C programs are missing, and nothing can be measured over sockets. The
+ * io_uring server needs a recent kernel's headers; without it, its arm is skipped.
+ */
 function buildPrograms(): void {
-  const make = spawnSync('make', ['-s', '-C', benchSources, `BUILD=${benchBuild}`], {
-    encoding: 'utf8',
-  })
-  if (make.status === 0) return
-  const why = make.error?.message ?? `${make.stdout}${make.stderr}`.trim()
+  const make = (...targets: string[]) =>
+    spawnSync('make', ['-s', '-C', benchSources, `BUILD=${benchBuild}`, ...targets], {
+      encoding: 'utf8',
+    })
+  const needed = make()
+  if (needed.status === 0) {
+    make('uring')
+    return
+  }
+  const why = needed.error?.message ?? `${needed.stdout}${needed.stderr}`.trim()
   process.stderr.write(`bench: can't build the C programs in ${benchSources}: ${why}\n`)
   process.exit(1)
 }
@@ -44,79 +51,78 @@ function checkWritable(file: string): void {
   }
 }
 
-function planOf(options: BenchOptions): Plan {
-  const pinning = choosePinning()
-  return options.quick
-    ? {
-        rounds: options.rounds ?? 3,
-        times: { warmup: 0.3, duration: 0.5 },
-        freshProcesses: false,
-        pinning,
-      }
-    : {
-        rounds: options.rounds ?? 5,
-        times: { warmup: 1, duration: 4 },
-        freshProcesses: true,
-        pinning,
-      }
-}
-
 interface Results {
-  readonly scenarios: ScenarioResult[]
-  micro: MicroReport | undefined
-  microFailure: string | undefined
+  readonly scenarios: ScenarioReport[]
+  readonly series: Series[]
+  micro: MicroReport | null
+  microFailure?: string
 }
 
-async function measureAll(options: BenchOptions, plan: Plan): Promise<Results> {
-  const arms = selectArms(options.peers)
-  const scenarios = selectScenarios(options.only)
-  const withMicro = options.only === undefined || options.only.includes(MICRO)
-  const microSeconds = withMicro ? MICRO_SECONDS[options.quick ? 'quick' : 'full'] : 0
-  const turns = scenarios.length * arms.length * plan.rounds
-  const progress = new Progress(turns * turnSeconds(plan) + microSeconds)
-  const results: Results = { scenarios: [], micro: undefined, microFailure: undefined }
-  for (const scenario of scenarios) {
-    const result = await measureScenario(scenario, arms, plan, progress)
-    results.scenarios.push(result)
-    progress.clear()
-    process.stdout.write(scenarioReport(result))
-  }
-  if (withMicro) {
-    progress.show('inside the VM', 'all programs')
-    try {
-      results.micro = await runMicroProcess(plan.pinning.server, options.quick)
-    } catch (error) {
-      results.microFailure = messageOf(error)
+async function measureScenarios(agenda: Agenda, progress: Progress, results: Results): Promise<void> {
+  for (const { scenario, arms, obstacle } of agenda.scenarios) {
+    if (obstacle !== undefined) {
+      process.stdout.write(`\n${scenario.title} [${scenario.name}]\n  skipped: ${obstacle}\n`)
+      continue
     }
+    const report = await measureScenario(scenario, arms, agenda.plan, progress)
+    results.scenarios.push(report)
     progress.clear()
-    process.stdout.write(
-      results.micro === undefined
-        ? `\nInside the VM: FAILED: ${results.microFailure}\n`
-        : microReportText(results.micro),
-    )
+    process.stdout.write(scenarioReport(report))
   }
+}
+
+async function measureMicro(agenda: Agenda, progress: Progress, results: Results): Promise<void> {
+  progress.show('inside the VM', 'all programs')
+  try {
+    results.micro = await runMicroProcess(agenda.plan.pinning.server, agenda.plan.quick)
+  } catch (error) {
+    results.microFailure = messageOf(error)
+  }
+  progress.clear()
+  process.stdout.write(
+    results.micro === null
+      ? `\nInside the VM: FAILED: ${results.microFailure}\n`
+      : microReportText(results.micro),
+  )
+}
+
+async function measureAll(agenda: Agenda): Promise<Results> {
+  const progress = new Progress(agenda.seconds)
+  const results: Results = { scenarios: [], series: [], micro: null }
+  const show = (series: readonly Series[]): void => {
+    progress.clear()
+    results.series.push(...series)
+    process.stdout.write(series.map(seriesReport).join(''))
+  }
+  await measureScenarios(agenda, progress, results)
+  show(nestingSeries(results.scenarios.find(({ name }) => name === 'echo-100')))
+  for (const sweep of agenda.sweeps) show(await sweep.run(progress))
+  if (agenda.microSeconds > 0) await measureMicro(agenda, progress, results)
+  if (results.micro !== null) show(microSeries(results.micro))
   return results
 }
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2))
-  const plan = planOf(options)
+  const agenda = agendaOf(options)
+  const { pinning, ...method } = agenda.plan
   if (options.json !== undefined) checkWritable(options.json)
   buildPrograms()
-  const environment = describeEnvironment(plan.pinning)
-  process.stdout.write(heading(environment, plan))
-  const results = await measureAll(options, plan)
+  const environment = describeEnvironment(pinning)
+  process.stdout.write(heading(environment, method))
+  const results = await measureAll(agenda)
   const targets = [
     ...evaluateEchoTargets(results.scenarios),
     ...(results.micro?.targets ?? []),
   ]
   process.stdout.write(`\nTargets\n${targetTable(targets)}`)
   if (options.json !== undefined) {
-    const text = JSON.stringify({ format: 1, environment, plan, ...results, targets }, null, 2)
-    writeFileSync(options.json, `${text}\n`)
+    const report: BenchReport = { format: FORMAT, environment, method, ...results, targets }
+    writeFileSync(options.json, `${JSON.stringify(report)}\n`)
   }
-  const measured = results.scenarios.some(({ arms }) => arms.some((arm) => arm.samples.length > 0))
-  process.exitCode = measured || results.micro !== undefined ? 0 : 1
+  const measured = results.scenarios.some(({ arms }) => arms.some(({ figures }) => figures.rate))
+  const swept = results.series.some(({ lines }) => lines.some(({ points }) => points.length > 0))
+  process.exitCode = measured || swept || results.micro !== null ? 0 : 1
 }
 
 process.on('SIGINT', () => process.exit(130))

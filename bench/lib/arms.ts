@@ -2,59 +2,146 @@
  * The arms: one entry per server that is measured. To add a peer, add an entry.
  *
  * Each arm is a program of its own that binds to 127.0.0.1, takes `--port 0`, and prints
- * `listening on HOST:PORT`.
+ * `listening on HOST:PORT`; before that `version: TEXT`, if it likes, or `skip: REASON` instead.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { benchBuild, benchSources, cli } from './paths.js'
+import { benchBuild, benchServers, benchSources } from './paths.js'
+import { bun, deno, installedProgram, packageProgram, type Found } from './peers.js'
+import type { ArmKind } from './result.js'
+import type { Service } from './scenarios.js'
 
 export interface Arm {
   readonly name: string
   /** As the tables show it. */
   readonly title: string
+  readonly kind: ArmKind
   /** The arm that this one is identical to; the two measure the noise. */
   readonly twinOf?: string
-  readonly command: readonly string[]
-  /** Files that must exist; the arm is skipped, with their names, where they don't. */
-  readonly needs: readonly string[]
+  /** What runs the server: Node, another runtime, the server itself. Asked once, before it is needed. */
+  readonly runtime: () => Found | Promise<Found>
+  /** Arguments of the runtime, for each service that the arm has. */
+  readonly servers: Partial<Record<Service, readonly string[]>>
+  readonly environment?: Readonly<Record<string, string>>
+  /** An arm that this machine may lack: that it doesn't start is no failure. */
+  readonly optional?: boolean
 }
 
 const bind = ['--host', '127.0.0.1', '--port', '0']
-const epollEcho = join(benchBuild, 'c-epoll-echo')
-const netEcho = join(benchSources, 'peers', 'node-net-echo.mjs')
+const peer = (file: string): string => join(benchSources, 'peers', file)
+const node = (): Found => ({ program: process.execPath })
 
-function ours(name: string, transport: 'native' | 'node', title: string, backend?: string): Arm {
-  const command = [process.execPath, cli, 'echo', ...bind, '--transport', transport]
-  const set = backend === undefined ? [] : ['env', `MARKETPLACE_BACKEND=${backend}`]
-  return { name, title, command: [...set, ...command], needs: [cli] }
+/** Chat is the same for all of ours but for the socket options. */
+function ours(name: string, title: string, options: readonly string[], chat = false): Arm {
+  const echo = [join(benchServers, 'echo.js'), ...bind, ...options]
+  return {
+    name,
+    title,
+    kind: 'ours',
+    runtime: node,
+    servers: chat ? { echo, chat: [join(benchServers, 'chat.js'), ...bind, ...options] } : { echo },
+  }
 }
 
+/** A C program of ours, built by bench/Makefile. */
+function limit(name: string, title: string, file: string): Arm {
+  const program = join(benchBuild, file)
+  return {
+    name,
+    title,
+    kind: 'limit',
+    runtime: () => (existsSync(program) ? { program } : { reason: `${file} could not be built` }),
+    servers: { echo: bind },
+  }
+}
+
+/** One scheduler, as there is one CPU; and none that spins when idle, as CPU is what is measured. */
+const ERLANG_FLAGS = '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none'
+
 export const arms: readonly Arm[] = [
-  ours('native', 'native', 'marketplace, native'),
-  ours('io_uring', 'native', 'marketplace, io_uring', 'io_uring'),
-  ours('node', 'node', 'marketplace on node:net'),
+  ours('epoll', 'marketplace, epoll', ['--backend', 'epoll'], true),
+  {
+    ...ours('io_uring', 'marketplace, io_uring', ['--backend', 'io_uring'], true),
+    optional: true,
+  },
+  ours('node', 'marketplace on node:net', ['--transport', 'node'], true),
+  {
+    ...ours('busy-poll', 'marketplace, busy-poll 50 us', ['--busy-poll', '50']),
+    optional: true,
+  },
+  ours('nested-1', 'marketplace, epoll, 1 VM deep', ['--backend', 'epoll', '--depth', '1']),
+  ours('nested-2', 'marketplace, epoll, 2 VMs deep', ['--backend', 'epoll', '--depth', '2']),
+  ours('nested-5', 'marketplace, epoll, 5 VMs deep', ['--backend', 'epoll', '--depth', '5']),
+  ours('tcp', 'marketplace, epoll, flow-controlled', ['--backend', 'epoll', '--driver', 'tcp']),
   {
     name: 'node-net',
     title: 'node:net, no VM',
-    command: [process.execPath, netEcho, ...bind],
-    needs: [netEcho],
+    kind: 'peer',
+    runtime: node,
+    servers: {
+      echo: [peer('node-net-echo.mjs'), ...bind],
+      chat: [peer('node-net-chat.mjs'), ...bind],
+    },
   },
-  { name: 'c-epoll', title: 'C epoll', command: [epollEcho, ...bind], needs: [epollEcho] },
   {
-    name: 'c-epoll-twin',
-    title: 'C epoll, again',
-    twinOf: 'c-epoll',
-    command: [epollEcho, ...bind],
-    needs: [epollEcho],
+    name: 'bun',
+    title: 'Bun.listen',
+    kind: 'peer',
+    runtime: () => packageProgram(bun),
+    servers: { echo: [peer('bun-echo.mjs'), ...bind] },
   },
+  {
+    name: 'deno',
+    title: 'Deno.listen',
+    kind: 'peer',
+    runtime: () => packageProgram(deno),
+    servers: { echo: ['run', '--quiet', '--allow-net', peer('deno-echo.mjs'), ...bind] },
+  },
+  {
+    name: 'python',
+    title: 'Python asyncio',
+    kind: 'peer',
+    runtime: () => installedProgram('python3', 'Debian: python3'),
+    servers: {
+      echo: ['-B', peer('python-echo.py'), ...bind],
+      chat: ['-B', peer('python-chat.py'), ...bind],
+    },
+  },
+  {
+    name: 'erlang',
+    title: 'Erlang gen_tcp',
+    kind: 'peer',
+    runtime: () => installedProgram('escript', 'Debian: erlang-base'),
+    servers: {
+      echo: [peer('erlang-echo.erl'), ...bind],
+      chat: [peer('erlang-chat.erl'), ...bind],
+    },
+    environment: { ERL_FLAGS: ERLANG_FLAGS },
+  },
+  {
+    name: 'uws',
+    title: 'uWebSockets.js',
+    kind: 'peer',
+    runtime: () => ({
+      reason: 'it is not on npm, and speaks WebSocket and HTTP only: there is no raw TCP to compare',
+    }),
+    servers: { echo: [] },
+  },
+  limit('c-epoll', 'C epoll', 'c-epoll-echo'),
+  { ...limit('c-epoll-twin', 'C epoll, again', 'c-epoll-echo'), twinOf: 'c-epoll' },
+  { ...limit('c-uring', 'C io_uring', 'c-uring-echo'), optional: true },
 ]
 
-/** The arms asked for, twins included; with no names, all. */
-export function selectArms(names: readonly string[] | undefined): Arm[] {
-  if (names === undefined) return [...arms]
-  return arms.filter((arm) => names.includes(arm.name) || names.includes(arm.twinOf ?? ''))
-}
-
-export function missingFiles(arm: Arm): string[] {
-  return arm.needs.filter((file) => !existsSync(file))
+/** The scenario's arms, or those asked for that can serve it; twins with their originals. */
+export function selectArms(
+  usual: readonly string[],
+  service: Service,
+  names: readonly string[] | undefined,
+): Arm[] {
+  const wanted = names ?? usual
+  return arms.filter(
+    (arm) =>
+      arm.servers[service] !== undefined &&
+      (wanted.includes(arm.name) || wanted.includes(arm.twinOf ?? '')),
+  )
 }

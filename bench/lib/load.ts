@@ -35,6 +35,8 @@ export interface LoadResult {
     readonly p99_9: number
     readonly max: number
   }
+  /** [lowest microseconds, count]. */
+  readonly histogram: readonly (readonly [number, number])[]
   readonly server: {
     readonly cpu_us: number
     readonly cpu_us_per_message: number
@@ -64,7 +66,7 @@ export function runLoad(
   ]
   const timeout = (times.warmup + times.duration) * 1000 + PATIENCE_MS
   return new Promise((resolve, reject) => {
-    const options = { timeout, killSignal: 'SIGKILL' } as const
+    const options = { timeout, killSignal: 'SIGKILL', maxBuffer: 1 << 24 } as const
     const child = execFile(file, rest, options, (error, stdout, stderr) => {
       if (error !== null) {
         reject(new Error(stderr.trim() === '' ? error.message : stderr.trim()))

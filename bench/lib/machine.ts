@@ -47,6 +47,12 @@ function readText(path: string): string {
   }
 }
 
+/** Descriptors that a process may have at most; no limit that can be read: any number. */
+export function readDescriptorLimit(): number {
+  const line = /^Max open files\s+\S+\s+(\d+)/m.exec(readText('/proc/self/limits'))
+  return line === null ? Infinity : Number(line[1])
+}
+
 function allowedCpus(): number[] {
   const line = /^Cpus_allowed_list:\s*(\S+)/m.exec(readText('/proc/self/status'))
   return line === null ? [] : parseCpuList(line[1])

@@ -3,7 +3,11 @@
  */
 import { Command, InvalidArgumentError } from 'commander'
 import { arms } from './arms.js'
-import { scenarioNames } from './scenarios.js'
+import { scenarios } from './scenarios.js'
+import { SERIES, sweepNames } from './series.js'
+
+/** The name of the in-VM benchmarks, which need no server. */
+export const MICRO = 'micro'
 
 export interface BenchOptions {
   readonly quick: boolean
@@ -13,13 +17,18 @@ export interface BenchOptions {
   readonly json: string | undefined
 }
 
+/** All that `--only` takes. */
+export function benchmarkNames(): string[] {
+  const ofScenarios = scenarios.flatMap(({ name, group }) => [group, name])
+  return [...new Set([...ofScenarios, SERIES, ...sweepNames(), MICRO])]
+}
+
 function parseList(known: readonly string[]): (text: string, before?: string[]) => string[] {
   return (text, before = []) => {
     const names = text.split(',').map((name) => name.trim())
-    for (const name of names) {
-      if (!known.includes(name)) {
-        throw new InvalidArgumentError(`Known are: ${known.join(', ')}.`)
-      }
+    const unknown = names.find((name) => !known.includes(name))
+    if (unknown !== undefined) {
+      throw new InvalidArgumentError(`There is no '${unknown}'. Known are: ${known.join(', ')}.`)
     }
     return [...before, ...names]
   }
@@ -35,13 +44,14 @@ function parseRounds(text: string): number {
 
 export function parseOptions(argv: readonly string[]): BenchOptions {
   const peers = arms.filter((arm) => arm.twinOf === undefined).map((arm) => arm.name)
+  const names = benchmarkNames()
   const command = new Command('bench')
-    .description('Measures the echo server against its peers, and routing inside the VM.')
-    .option('--quick', 'fewer and shorter rounds, under two minutes', false)
-    .option('--only <names>', `of: ${scenarioNames().join(', ')}`, parseList(scenarioNames()))
-    .option('--peers <names>', `arms to measure, of: ${peers.join(', ')}`, parseList(peers))
-    .option('--rounds <n>', 'rounds instead of the usual number', parseRounds)
-    .option('--json <file>', 'write every sample of every round to a file')
+    .description('Measures the echo and chat servers against their peers, and routing inside the VM.')
+    .option('--quick', 'fewer arms, fewer and shorter rounds, under two minutes', false)
+    .option('--only <names>', `of: ${names.join(', ')}`, parseList(names))
+    .option('--peers <names>', `the arms to measure, of: ${peers.join(', ')}`, parseList(peers))
+    .option('--rounds <n>', 'at most so many rounds, instead of the usual number', parseRounds)
+    .option('--json <file>', 'write every figure of every round to a file (bench/lib/result.ts)')
     .allowExcessArguments(false)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   command.parse(argv, { from: 'user' })

@@ -10,6 +10,9 @@ export const root = fileURLToPath(new URL('../../../', import.meta.url))
 export const benchSources = join(root, 'bench')
 export const benchBuild = join(root, 'build', 'bench')
 
+/** Other runtimes, fetched from npm. */
+export const benchPeers = join(root, 'build', 'peers')
+export const benchServers = join(root, 'dist', 'bench', 'servers')
+
 export const loadGenerator = join(benchBuild, 'load')
-export const cli = join(root, 'dist', 'src', 'cli', 'main.js')
 export const microMain = join(root, 'dist', 'bench', 'micro', 'main.js')

@@ -3,61 +3,53 @@
  *
  * An arm that can't be measured keeps the reason and is left out from there on; the others go on.
  */
-import { missingFiles, type Arm } from './arms.js'
-import { runLoad, type LoadResult, type Times } from './load.js'
+import type { Arm } from './arms.js'
+import { runLoad, type Times } from './load.js'
 import type { Pinning } from './machine.js'
+import { figuresOf, histogramOf, noiseOfArms, type Sample } from './metrics.js'
 import type { Progress } from './progress.js'
+import type { ArmReport, Method, ScenarioReport } from './result.js'
 import { correctnessChecks, type Scenario } from './scenarios.js'
-import { startServer, type Server } from './server.js'
+import { Skipped, startServer, type Server } from './server.js'
 import { rotation } from './stats.js'
 
-export interface Plan {
-  readonly rounds: number
-  readonly times: Times
-  /** A new server process for each round, so that luck in a process's layout averages out. */
-  readonly freshProcesses: boolean
+export interface Plan extends Method {
   readonly pinning: Pinning
 }
 
-export interface Sample extends LoadResult {
-  readonly round: number
-}
-
-export interface ArmResult {
-  readonly name: string
-  readonly title: string
-  readonly samples: Sample[]
-  failure?: string
-}
-
-export interface ScenarioResult {
-  readonly name: string
-  readonly title: string
-  readonly arms: ArmResult[]
-}
-
 /** Seconds besides warm-up and window: the check, the start of processes. */
-export const OVERHEAD_KEPT = 0.15
-export const OVERHEAD_FRESH = 0.6
+const OVERHEAD_KEPT = 0.15
+const OVERHEAD_START = 0.45
 const CHECK_TIMES: Times = { warmup: 0, duration: 0.05 }
+/** A window for loads that end by themselves, and for how long a fleet is held. */
+const FIXED_WORK_TIMES: Times = { warmup: 0, duration: 0.3 }
 
-/** One arm's server, which may outlive a round. */
+/** One arm's server, which may outlive a round, and what was measured of it. */
 class Stage {
   #server: Server | undefined
+  readonly #samples: Sample[] = []
+  #version: string | undefined
+  #failure: string | undefined
+  #skipped: string | undefined
+
   constructor(
     readonly arm: Arm,
-    readonly result: ArmResult,
+    private readonly scenario: Scenario,
     private readonly plan: Plan,
   ) {}
 
-  async measure(scenario: Scenario, round: number): Promise<void> {
-    this.#server ??= await this.#startChecked()
-    const { client } = this.plan.pinning
-    const load = await runLoad(this.#server, client, scenario.load, this.plan.times)
-    if (load.messages === 0) throw new Error('no message came back in the timed window')
-    if (load.unfinished > 0) throw new Error(`${load.unfinished} messages without an answer`)
-    this.result.samples.push({ round, ...load })
-    if (this.plan.freshProcesses) await this.close()
+  get over(): boolean {
+    return this.#failure !== undefined || this.#skipped !== undefined
+  }
+
+  async measure(round: number): Promise<void> {
+    try {
+      await this.#measure(round)
+    } catch (error) {
+      if (error instanceof Skipped) this.#skipped = error.message
+      else this.#failure = messageOf(error)
+      await this.close()
+    }
   }
 
   async close(): Promise<void> {
@@ -66,13 +58,44 @@ class Stage {
     await server?.stop()
   }
 
+  report(): ArmReport {
+    const { name, title, kind, twinOf } = this.arm
+    return {
+      name,
+      title,
+      kind,
+      ...(twinOf !== undefined && { twinOf }),
+      ...(this.#version !== undefined && { version: this.#version }),
+      ...(this.#skipped !== undefined && { skipped: this.#skipped }),
+      ...(this.#failure !== undefined && { failure: this.#failure }),
+      figures: figuresOf(this.#samples, this.scenario.perConnection === true),
+      histogram: histogramOf(this.#samples),
+    }
+  }
+
+  async #measure(round: number): Promise<void> {
+    const server = (this.#server ??= await this.#startChecked())
+    this.#version = server.version
+    const { scenario, plan } = this
+    const times = scenario.seconds === undefined ? plan.times : FIXED_WORK_TIMES
+    const load = await runLoad(server, plan.pinning.client, scenario.load, times)
+    if (load.messages === 0) throw new Error('no message came back in the timed window')
+    if (load.unfinished > 0) throw new Error(`${load.unfinished} messages without an answer`)
+    this.#samples.push({ round, load })
+    if (plan.freshProcesses) await this.close()
+  }
+
   async #startChecked(): Promise<Server> {
-    const missing = missingFiles(this.arm)
-    if (missing.length > 0) throw new Error(`missing: ${missing.join(', ')}`)
-    const server = await startServer(this.arm, this.plan.pinning.server)
+    const { service } = this.scenario
+    const runtime = await this.arm.runtime()
+    if ('reason' in runtime) throw new Skipped(runtime.reason)
+    const { environment = {}, optional = false, servers } = this.arm
+    const command = [runtime.program, ...(servers[service] ?? [])]
+    const { pinning } = this.plan
+    const server = await startServer({ command, environment, optional }, pinning.server)
     try {
-      for (const check of correctnessChecks) {
-        await runLoad(server, this.plan.pinning.client, check, CHECK_TIMES)
+      for (const check of correctnessChecks[service]) {
+        await runLoad(server, pinning.client, check, CHECK_TIMES)
       }
     } catch (error) {
       await server.stop()
@@ -86,10 +109,22 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+export function roundsOf(scenario: Scenario, plan: Method): number {
+  return Math.min(plan.rounds, scenario.roundsMax ?? plan.rounds)
+}
+
 /** Planned seconds of one arm's turn in one round. */
-export function turnSeconds(plan: Plan): number {
-  const overhead = plan.freshProcesses ? OVERHEAD_FRESH : OVERHEAD_KEPT
-  return plan.times.warmup + plan.times.duration + overhead
+function turnSeconds(scenario: Scenario, plan: Method): number {
+  const { warmup, duration } = plan.times
+  const quickly = plan.quick && scenario.quickLoad !== undefined ? 0.3 : 1
+  const measured = (scenario.seconds ?? warmup + duration) * quickly
+  return measured + OVERHEAD_KEPT + (plan.freshProcesses ? OVERHEAD_START : 0)
+}
+
+/** Planned seconds of the whole scenario. */
+export function scenarioSeconds(scenario: Scenario, armCount: number, plan: Method): number {
+  const starts = plan.freshProcesses ? 0 : OVERHEAD_START
+  return armCount * (roundsOf(scenario, plan) * turnSeconds(scenario, plan) + starts)
 }
 
 export async function measureScenario(
@@ -97,28 +132,23 @@ export async function measureScenario(
   arms: readonly Arm[],
   plan: Plan,
   progress: Progress,
-): Promise<ScenarioResult> {
-  const stages = arms.map((arm) => {
-    const result: ArmResult = { name: arm.name, title: arm.title, samples: [] }
-    return new Stage(arm, result, plan)
-  })
+): Promise<ScenarioReport> {
+  const stages = arms.map((arm) => new Stage(arm, scenario, plan))
+  const rounds = roundsOf(scenario, plan)
+  const step = scenarioSeconds(scenario, arms.length, plan) / (arms.length * rounds)
   try {
-    for (let round = 0; round < plan.rounds; round += 1) {
+    for (let round = 0; round < rounds; round += 1) {
       for (const index of rotation(stages.length, round)) {
         const stage = stages[index]
-        progress.show(scenario.title, `${stage.arm.title}, round ${round + 1} of ${plan.rounds}`)
-        if (stage.result.failure === undefined) {
-          await stage.measure(scenario, round).catch(async (error: unknown) => {
-            stage.result.failure = messageOf(error)
-            await stage.close()
-          })
-        }
-        progress.advance(turnSeconds(plan))
+        progress.show(scenario.title, `${stage.arm.title}, round ${round + 1} of ${rounds}`)
+        if (!stage.over) await stage.measure(round)
+        progress.advance(step)
       }
     }
   } finally {
     for (const stage of stages) await stage.close()
   }
-  const { name, title } = scenario
-  return { name, title, arms: stages.map((stage) => stage.result) }
+  const { name, group, title, unit, load } = scenario
+  const reports = stages.map((stage) => stage.report())
+  return { name, group, title, unit, load, arms: reports, noise: noiseOfArms(reports) }
 }

@@ -1,51 +1,183 @@
 /**
- * The scenarios: what the load generator does to every arm. To add one, add an entry.
+ * The scenarios: what the load generator does to which arms. To add one, add an entry; to put it into
+ * the full run, mind the time (test/bench holds the plan against the limits).
  */
+import type { ScenarioReport } from './result.js'
+import { readDescriptorLimit } from './machine.js'
+
+/** What the servers must be for it. */
+export type Service = 'echo' | 'chat'
 
 export interface Scenario {
   readonly name: string
   /** `--only` takes it as well, for all of its scenarios. */
   readonly group: string
   readonly title: string
+  readonly service: Service
+  readonly unit: ScenarioReport['unit']
   /** Arguments of the load generator, without times, address and server. */
   readonly load: readonly string[]
+  /** The arms measured unless others are asked for. */
+  readonly arms: readonly string[]
+  /** At most so many rounds, where a round is long and the figure calm. */
+  readonly roundsMax?: number
+  /** Seconds that one arm's turn takes, about, where it is not warm-up and timed window. */
+  readonly seconds?: number
+  /** Resident bytes per connection are a figure of it. */
+  readonly perConnection?: boolean
+  /** Arguments instead, in a quick run; without them and without `quick`, it is left out there. */
+  readonly quickLoad?: readonly string[]
+  readonly quick?: boolean
+  /** Descriptors that server and client need each. */
+  readonly descriptors?: number
 }
 
-function pingpong(name: string, title: string, ...load: string[]): Scenario {
-  return { name, group: 'echo', title, load: ['--mode', 'pingpong', ...load] }
+const ours = ['epoll', 'io_uring']
+const limits = ['c-epoll', 'c-epoll-twin', 'c-uring']
+/** Those that come near. */
+const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
+const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', ...fast.slice(2, 5), 'python',
+  'erlang', 'uws', ...limits]
+/** Which of them a quick run measures. */
+export const quickArms: readonly string[] = [...ours, 'node', 'node-net', 'bun', ...limits]
+
+function echo(name: string, title: string, arms: readonly string[], ...load: string[]): Scenario {
+  return {
+    name,
+    group: 'echo',
+    title,
+    service: 'echo',
+    unit: 'message',
+    load: ['--mode', 'pingpong', ...load],
+    arms,
+  }
+}
+
+const connections = (count: number): string[] => ['--connections', String(count)]
+
+const echoes: readonly Scenario[] = [
+  {
+    ...echo('echo-1', '64 B ping-pong, 1 connection', [...ours, 'busy-poll', ...fast.slice(2)],
+      ...connections(1)),
+    quick: true,
+  },
+  {
+    ...echo('echo-100', '64 B ping-pong, 100 connections', all, ...connections(100)),
+    quick: true,
+  },
+  echo('echo-1000', '64 B ping-pong, 1,000 connections', fast, ...connections(1000)),
+  {
+    ...echo('echo-100x16', '64 B ping-pong, 100 connections, 16 in flight each', fast,
+      ...connections(100), '--depth', '16'),
+    quick: true,
+  },
+  {
+    ...echo('echo-50x16k', '16 KiB ping-pong, 50 connections', fast,
+      ...connections(50), '--size', '16384'),
+    quick: true,
+  },
+]
+
+function idle(count: number, title: string, seconds: number): Scenario {
+  return {
+    name: `idle-${count / 1000}k`,
+    group: 'fleet',
+    title: `${title} idle connections, after one round trip each`,
+    service: 'echo',
+    unit: 'connection',
+    load: ['--mode', 'idle', ...connections(count)],
+    arms: [...ours, 'node', 'node-net', 'bun', 'deno', 'erlang', 'c-epoll'],
+    roundsMax: 2,
+    seconds,
+    perConnection: true,
+    descriptors: count + 100,
+  }
 }
 
 export const scenarios: readonly Scenario[] = [
-  pingpong('echo-1', '64 B ping-pong, 1 connection', '--connections', '1'),
-  pingpong('echo-100', '64 B ping-pong, 100 connections', '--connections', '100'),
-  pingpong('echo-1000', '64 B ping-pong, 1,000 connections', '--connections', '1000'),
-  pingpong(
-    'echo-100x16',
-    '64 B ping-pong, 100 connections, 16 in flight each',
-    ...['--connections', '100', '--depth', '16'],
-  ),
-  pingpong(
-    'echo-50x16k',
-    '16 KiB ping-pong, 50 connections',
-    ...['--connections', '50', '--size', '16384'],
-  ),
+  ...echoes,
+  {
+    name: 'rate',
+    group: 'echo',
+    title: '64 B at a fixed rate of 10,000 messages/s, 100 connections, latency from when each was due',
+    service: 'echo',
+    unit: 'message',
+    load: ['--mode', 'rate', '--rate', '10000', ...connections(100)],
+    arms: fast,
+    roundsMax: 3,
+  },
+  {
+    name: 'stream',
+    group: 'bulk',
+    title: 'one stream through the echo, 1 GiB (quick: 128 MiB); a message is 64 KiB',
+    service: 'echo',
+    unit: 'message',
+    load: ['--mode', 'firehose', '--size', '65536', '--bytes', String(2 ** 30)],
+    quickLoad: ['--mode', 'firehose', '--size', '65536', '--bytes', String(2 ** 27)],
+    arms: fast,
+    roundsMax: 3,
+    seconds: 1.5,
+  },
+  {
+    name: 'accept',
+    group: 'fleet',
+    title: '10,000 connections, 50 at a time, one round trip each',
+    service: 'echo',
+    unit: 'connection',
+    load: ['--mode', 'storm', '--count', '10000', ...connections(50)],
+    arms: fast,
+    roundsMax: 3,
+    seconds: 2.5,
+  },
+  idle(10_000, '10,000', 3),
+  idle(50_000, '50,000', 12),
+  {
+    ...echo('active-1%', '64 B ping-pong, 10,000 connections of which 100 send',
+      [...ours, 'node-net', 'bun', ...limits], ...connections(10_000), '--active', '100'),
+    group: 'fleet',
+    roundsMax: 3,
+    seconds: 4,
+    descriptors: 10_100,
+  },
+  {
+    name: 'chat',
+    group: 'chat',
+    title: 'chat of 100 members, one speaks; a message is a line that reached one member',
+    service: 'chat',
+    unit: 'line',
+    load: ['--mode', 'chat', ...connections(100)],
+    arms: [...ours, 'node', 'node-net', 'python', 'erlang'],
+    quick: true,
+    roundsMax: 3,
+  },
 ]
 
-/** What every server must answer rightly before it is timed: small and big chunks. */
-export const correctnessChecks: readonly (readonly string[])[] = [
-  ['--mode', 'pingpong', '--connections', '3', '--size', '1', '--depth', '3'],
-  ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],
-]
+/** What every server must answer rightly before it is timed. */
+export const correctnessChecks: Record<Service, readonly (readonly string[])[]> = {
+  echo: [
+    ['--mode', 'pingpong', '--connections', '3', '--size', '1', '--depth', '3'],
+    ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],
+  ],
+  chat: [['--mode', 'chat', '--connections', '3', '--depth', '2']],
+}
 
-/** The group name of the in-VM benchmarks, which need no server. */
-export const MICRO = 'micro'
+/** Why the scenario can't be run on this machine; `undefined` when it can. */
+export function obstacle({ descriptors = 0 }: Scenario): string | undefined {
+  const limit = readDescriptorLimit()
+  if (descriptors <= limit) return undefined
+  return `needs ${descriptors} descriptors, and the hard limit is ${limit}`
+}
 
-export function scenarioNames(): string[] {
-  return [...new Set([...scenarios.flatMap(({ name, group }) => [group, name]), MICRO])]
+/** The scenario as it is run: in a quick run some do less, and some nothing. */
+function forRun(scenario: Scenario, quick: boolean, named: boolean): Scenario[] {
+  if (!quick) return [scenario]
+  if (scenario.quickLoad !== undefined) return [{ ...scenario, load: scenario.quickLoad }]
+  return scenario.quick === true || named ? [scenario] : []
 }
 
 /** The scenarios asked for; with no names, all. */
-export function selectScenarios(only: readonly string[] | undefined): Scenario[] {
-  if (only === undefined) return [...scenarios]
-  return scenarios.filter(({ name, group }) => only.includes(name) || only.includes(group))
+export function selectScenarios(only: readonly string[] | undefined, quick: boolean): Scenario[] {
+  return scenarios
+    .filter(({ name, group }) => only === undefined || only.includes(name) || only.includes(group))
+    .flatMap((scenario) => forRun(scenario, quick, only !== undefined))
 }

@@ -7,18 +7,7 @@
  * side (one in five may not).
  */
 
-/** One round's value. Rounds in which an arm failed are simply missing. */
-export interface RoundValue {
-  readonly round: number
-  readonly value: number
-}
-
-export interface Spread {
-  readonly median: number
-  readonly low: number
-  readonly high: number
-  readonly rounds: number
-}
+import type { Figure, RoundValue } from './result.js'
 
 export interface Comparison {
   /** Ratio of the medians. */
@@ -40,53 +29,48 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-export function spread(values: readonly RoundValue[]): Spread {
-  const numbers = values.map((sample) => sample.value)
+/** Undefined without values. */
+export function figureOf(rounds: readonly RoundValue[]): Figure | undefined {
+  if (rounds.length === 0) return undefined
+  const numbers = rounds.map(({ value }) => value)
   return {
     median: median(numbers),
-    low: numbers.length === 0 ? NaN : Math.min(...numbers),
-    high: numbers.length === 0 ? NaN : Math.max(...numbers),
-    rounds: numbers.length,
+    low: Math.min(...numbers),
+    high: Math.max(...numbers),
+    rounds,
   }
 }
 
 /** The ratios of the rounds that both arms have. */
-function roundRatios(subject: readonly RoundValue[], base: readonly RoundValue[]): number[] {
-  const byRound = new Map(base.map((sample) => [sample.round, sample.value]))
+function roundRatios(subject: Figure, base: Figure): number[] {
+  const byRound = new Map(base.rounds.map((sample) => [sample.round, sample.value]))
   const ratios: number[] = []
-  for (const { round, value } of subject) {
+  for (const { round, value } of subject.rounds) {
     const other = byRound.get(round)
     if (other !== undefined && other > 0) ratios.push(value / other)
   }
   return ratios
 }
 
-function ratioOfMedians(subject: readonly RoundValue[], base: readonly RoundValue[]): number {
-  return spread(subject).median / spread(base).median
-}
-
 /**
  * How much two identical arms differ: the larger of what their medians and what a typical round
  * differ by. `undefined` without twins.
  */
-export function noiseOf(
-  one: readonly RoundValue[],
-  twin: readonly RoundValue[],
-): number | undefined {
+export function noiseOf(one: Figure, twin: Figure): number | undefined {
   const ratios = roundRatios(one, twin)
   if (ratios.length === 0) return undefined
   const typical = median(ratios.map((ratio) => Math.abs(ratio - 1)))
-  return Math.max(NOISE_FLOOR, typical, Math.abs(ratioOfMedians(one, twin) - 1))
+  return Math.max(NOISE_FLOOR, typical, Math.abs(one.median / twin.median - 1))
 }
 
 export function compare(
-  subject: readonly RoundValue[],
-  base: readonly RoundValue[],
+  subject: Figure,
+  base: Figure,
   noise: number | undefined,
 ): Comparison | undefined {
   const ratios = roundRatios(subject, base)
   if (ratios.length === 0) return undefined
-  const ratio = ratioOfMedians(subject, base)
+  const ratio = subject.median / base.median
   const dissenters = ratios.filter((one) => one > 1 !== ratio > 1).length
   const tolerated = ratios.length >= 5 ? 1 : 0
   const different = Math.abs(ratio - 1) > (noise ?? NOISE_FLOOR) && dissenters <= tolerated

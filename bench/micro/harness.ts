@@ -6,13 +6,31 @@
  * claim is a ratio to a baseline measured in the same process.
  */
 import { setImmediate } from 'node:timers/promises'
-import { median, rotation, spread, type RoundValue } from '../lib/stats.js'
+import type { Axis, RoundValue } from '../lib/result.js'
+import { figureOf, median, rotation } from '../lib/stats.js'
 import { format, table } from '../lib/table.js'
 import { targetTable, type Target } from '../lib/targets.js'
+
+/** Where a program stands on one of the field's axes. */
+export interface Place {
+  /** The axis's name. */
+  readonly axis: string
+  readonly line: string
+  readonly x: number
+}
+
+/** One of the field's axes inside the VM: a chart that programs are points of. */
+export interface MicroAxis {
+  readonly name: string
+  readonly title: string
+  readonly x: Axis
+  readonly y: Axis
+}
 
 export interface Program {
   readonly name: string
   readonly title: string
+  readonly at?: Place
   /** Nanoseconds per operation. Rejects if the program did not do what it should. */
   readonly run: () => Promise<number> | number
 }
@@ -42,6 +60,7 @@ export interface Effort {
 export interface ProgramResult {
   readonly name: string
   readonly title: string
+  readonly at?: Place
   readonly samples: RoundValue[]
   failure?: string
 }
@@ -56,6 +75,7 @@ export interface SuiteResult {
 export interface MicroReport {
   readonly rounds: number
   readonly suites: readonly SuiteResult[]
+  readonly axes: readonly MicroAxis[]
   /** Those of all suites. */
   readonly targets: readonly Target[]
 }
@@ -88,8 +108,10 @@ function evaluate(claim: Claim, results: readonly ProgramResult[], rounds: numbe
   ).filter(Number.isFinite)
   return {
     title: claim.title,
+    unit: 'ratio',
     limit: claim.limit,
-    ratio: Number.isFinite(whole) ? whole : undefined,
+    sense: 'at most',
+    value: Number.isFinite(whole) ? whole : undefined,
     low: perRound.length > 0 ? Math.min(...perRound) : undefined,
     high: perRound.length > 0 ? Math.max(...perRound) : undefined,
   }
@@ -98,7 +120,8 @@ function evaluate(claim: Claim, results: readonly ProgramResult[], rounds: numbe
 export async function measureSuite(suite: Suite, rounds: number): Promise<SuiteResult> {
   const { name, title, programs, claims } = suite
   const results = programs.map((program): ProgramResult => {
-    return { name: program.name, title: program.title, samples: [] }
+    const { name: programName, title: programTitle, at } = program
+    return { name: programName, title: programTitle, ...(at && { at }), samples: [] }
   })
   for (let round = -1; round < rounds; round += 1) {
     for (const i of rotation(programs.length, round + 1)) {
@@ -110,10 +133,11 @@ export async function measureSuite(suite: Suite, rounds: number): Promise<SuiteR
 }
 
 function suiteText(suite: SuiteResult): string {
-  const measured = suite.programs.filter((program) => program.samples.length > 0)
-  const rows = measured.map((program) => {
-    const { median: middle, low, high } = spread(program.samples)
-    return [program.title, format(middle), `(${format(low)}..${format(high)})`]
+  const rows = suite.programs.flatMap((program) => {
+    const figure = figureOf(program.samples)
+    if (figure === undefined) return []
+    const { median: middle, low, high } = figure
+    return [[program.title, format(middle), `(${format(low)}..${format(high)})`]]
   })
   const failures = suite.programs
     .filter((program) => program.failure !== undefined)

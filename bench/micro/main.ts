@@ -3,15 +3,21 @@
  * `npm run bench` runs it in a process of its own and reads its JSON.
  */
 import { Command, InvalidArgumentError } from 'commander'
+import { axes } from './axes.js'
+import { boundarySuite } from './boundary.js'
 import { broadcastSuite } from './broadcast.js'
 import { echoSuite } from './echo.js'
 import { endpointSuite } from './endpoints.js'
 import { measureSuite, microReportText, microTargetsText } from './harness.js'
 import type { Effort, MicroReport, Suite, SuiteResult } from './harness.js'
+import { latencySuite } from './latency.js'
 import { nestingSuite } from './nesting.js'
 import { partsSuite } from './parts.js'
+import { presenceSuite } from './presence.js'
 import { routedSuite } from './routed.js'
 import { spawnSuite } from './spawn.js'
+import { timerSuite } from './timers.js'
+import { topicsSuite } from './topics.js'
 
 const suiteMakers: Record<string, (effort: Effort) => Suite> = {
   routed: routedSuite,
@@ -20,7 +26,12 @@ const suiteMakers: Record<string, (effort: Effort) => Suite> = {
   broadcast: broadcastSuite,
   nesting: nestingSuite,
   spawn: spawnSuite,
+  latency: latencySuite,
+  presence: presenceSuite,
+  topics: topicsSuite,
+  timers: timerSuite,
   parts: partsSuite,
+  boundary: boundarySuite,
 }
 
 const names = Object.keys(suiteMakers)
@@ -54,7 +65,7 @@ const command = new Command('micro')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
 const options = command.parse().opts<Options>()
 
-const rounds = options.rounds ?? (options.quick ? 3 : 7)
+const rounds = options.rounds ?? (options.quick ? 3 : 5)
 const effort: Effort = { quick: options.quick, operations: options.quick ? 150_000 : 600_000 }
 const suites: SuiteResult[] = []
 for (const name of options.only ?? names) {
@@ -62,7 +73,8 @@ for (const name of options.only ?? names) {
   suites.push(await measureSuite(suiteMakers[name](effort), rounds))
 }
 if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
-const report: MicroReport = { rounds, suites, targets: suites.flatMap((suite) => suite.targets) }
+const targets = suites.flatMap((suite) => suite.targets)
+const report: MicroReport = { rounds, suites, axes, targets }
 process.stdout.write(
   options.json
     ? `${JSON.stringify(report)}\n`

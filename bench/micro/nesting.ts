@@ -92,11 +92,13 @@ function programs(depth: number, operations: number): Program[] {
     {
       name: `inward-${depth}`,
       title: `message to a subscriber ${levels(depth)} deep`,
+      at: { axis: 'nesting-message', line: 'inward', x: depth },
       run: () => inward(depth, operations),
     },
     {
       name: `outward-${depth}`,
       title: `message from a process ${levels(depth)} deep`,
+      at: { axis: 'nesting-message', line: 'outward', x: depth },
       run: () => outward(depth, operations),
     },
   ]

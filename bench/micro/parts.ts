@@ -2,34 +2,16 @@
  * The parts of a routed message by themselves, timed by `benchmark`: making a record, a meeting of two
  * topics, finding the receiver in the index, adding to it and removing, making a view.
  */
-import Benchmark from 'benchmark'
 import { _, meet, tcpAddress, tcpChannel, tcpListener } from 'marketplace-native'
 import { RoutingIndex, type IndexEntry } from '../../src/topic/index.js'
-import { ratio, type Effort, type Program, type Suite } from './harness.js'
+import { ratio, type Effort, type Suite } from './harness.js'
+import { timed } from './timed.js'
 
 const ENTRIES = 1_000
 
 function entryOf(topic: unknown): IndexEntry {
   const atoms = { atom0: undefined, atom1: undefined, moreAtoms: undefined }
   return { topic, linear: true, receives: true, shape: undefined, place: 0, bucketPlace: 0, ...atoms }
-}
-
-/** Keeps results in sight, so that no compiler takes the work away. */
-let kept: unknown
-
-function timed(name: string, title: string, maxTime: number, operation: () => unknown): Program {
-  const run = (): number => {
-    const bench = new Benchmark({
-      maxTime,
-      fn: () => {
-        kept = operation()
-      },
-    })
-    bench.run()
-    if (bench.error !== undefined) throw new Error(String(bench.error))
-    return bench.stats.mean * 1e9
-  }
-  return { name, title, run }
 }
 
 function inTurn<T>(values: readonly T[]): () => T {
@@ -77,6 +59,3 @@ export function partsSuite({ quick }: Effort): Suite {
     ],
   }
 }
-
-/** @internal What was computed last. */
-export const lastResult = (): unknown => kept

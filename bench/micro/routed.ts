@@ -57,10 +57,12 @@ function programsFor(size: number, operations: number): Program[] {
     {
       name: `routed-${size}`,
       title: `routed message, ${many} subscribers in turn`,
+      at: { axis: 'processes-message', line: 'routed message', x: size },
       run: () => routed(makeAddresses(size), operations),
     },
     {
       name: `map-${size}`,
+      at: { axis: 'processes-message', line: 'Map.get and call', x: size },
       title: `Map.get and call, ${many} entries in turn`,
       run: () => mapBaseline(makeAddresses(size), operations),
     },
