@@ -10,6 +10,7 @@ import { timed } from './timed.js'
 /** As native-backend.ts numbers them. */
 const EPOLL = 1
 const STATS_MAX = 1024
+const QUEUED_MAX = 1 << 20
 const BYTES = 64
 
 interface Engine {
@@ -27,7 +28,9 @@ function openEngine(): Engine {
   const create: Addon['create'] = (options) => (handle = addon.create(options))
   const spying = Object.create(addon, { create: { value: create } }) as Addon
   const none = (): void => undefined
-  const link = new Link(spying, EPOLL, 1000, new Float64Array(STATS_MAX), none, none)
+  const limits = { each: QUEUED_MAX, total: QUEUED_MAX, pauses: false }
+  const stats = new Float64Array(STATS_MAX)
+  const link = new Link(spying, EPOLL, 1000, limits, stats, none, none)
   return { addon, handle, link }
 }
 

@@ -24,9 +24,9 @@ export interface Chart {
 }
 
 /** Arms that the README shows of ours; a report shows all. */
-const README_OURS = ['native', 'io_uring', 'node']
+const README_OURS = ['epoll', 'io_uring', 'node']
 /** Arms whose lines the README shows: more would not be told apart. */
-const README_LINES = ['native', 'io_uring', 'node-net', 'bun', 'deno', 'c-epoll']
+const README_LINES = ['epoll', 'io_uring', 'node-net', 'bun', 'deno', 'c-epoll']
 /** What the ratios are to: the first of them that was measured. */
 const REFERENCES = ['node-net', 'c-epoll']
 
@@ -85,7 +85,7 @@ export function ratioText(scenario: ScenarioReport, arm: ArmReport, metric: Metr
   const base = referenceOf(scenario, metric)
   const [one, other] = [arm.figures[metric], base?.figures[metric]]
   if (base === undefined || base.name === arm.name || one === undefined || other === undefined) return ''
-  const found = compare(one.rounds, other.rounds, scenario.noise[metric])
+  const found = compare(one, other, scenario.noise[metric])
   if (found === undefined) return ''
   return found.different ? ` (${found.ratio.toPrecision(found.ratio < 1 ? 2 : 3)})` : ' (≈ 1)'
 }

@@ -4,7 +4,7 @@
  * Invariants: it opens from disk and needs nothing else, no script and no network; it follows the reader's
  * light or dark setting; every text from the results is escaped.
  */
-import { spread } from '../lib/stats.js'
+import { figureOf as overRounds } from '../lib/stats.js'
 import type { ArmReport, BenchReport, MetricName, ScenarioReport, Series } from '../lib/result.js'
 import { format } from '../lib/table.js'
 import { verdict } from '../lib/targets.js'
@@ -138,10 +138,10 @@ function microSection(report: BenchReport): string {
   return suites
     .map(({ name, title, programs }) => {
       const rows = programs.map((program) => {
-        const { median, low, high } = spread(program.samples)
-        return program.samples.length === 0
+        const figure = overRounds(program.samples)
+        return figure === undefined
           ? [program.title, '-', '']
-          : [program.title, format(median), range(low, high)]
+          : [program.title, format(figure.median), range(figure.low, figure.high)]
       })
       const failed = programs.flatMap((program) =>
         program.failure === undefined ? [] : [`${program.title}: failed: ${program.failure.split('\n')[0]}`],
@@ -155,12 +155,12 @@ function microSection(report: BenchReport): string {
 function targetSection(report: BenchReport): string {
   const rows = report.targets.map((target) => [
     target.title,
-    target.ratio === undefined ? '-' : format(target.ratio),
+    target.value === undefined ? '-' : format(target.value),
     target.low === undefined || target.high === undefined ? '' : range(target.low, target.high),
-    target.limit === undefined ? '' : `≤ ${target.limit}`,
+    target.limit === undefined ? '' : `${target.sense === 'at most' ? '≤' : '≥'} ${target.limit}`,
     verdict(target),
   ])
-  return table(['', 'ratio', 'rounds', 'limit', ''], rows)
+  return table(['', 'reached', 'rounds', 'limit', ''], rows)
 }
 
 const section = (id: string, title: string, content: string): string =>

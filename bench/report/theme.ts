@@ -33,7 +33,7 @@ const MIXED = [8, 3, 2, 3]
 
 /** Ours are blue; the limits have no hue. */
 const styles: Readonly<Record<string, Style>> = {
-  native: { light: '#0a58a8', dark: '#6cb6ff', dash: SOLID, symbol: 'circle' },
+  epoll: { light: '#0a58a8', dark: '#6cb6ff', dash: SOLID, symbol: 'circle' },
   io_uring: { light: '#3b8fd6', dark: '#2f81d9', dash: LONG, symbol: 'square' },
   node: { light: '#5b6bd0', dark: '#98a6ff', dash: SHORT, symbol: 'triangle-up' },
   'node-net': { light: '#b35900', dark: '#f0a030', dash: MIXED, symbol: 'diamond' },

@@ -79,7 +79,7 @@ t.test('bars end at the medians, from zero, and the reference has ratio 1', asyn
     [...echo.matchAll(/d="M0,[\d.]+h([\d.]+)v15h[^"]*" fill="(#\w+)"/g)]
       .filter(([, , fill]) => fill === styleOf(arm).light)
       .map(([, width]) => Number(width))
-  const [native, base] = [bars('native'), bars('node-net')]
+  const [native, base] = [bars('epoll'), bars('node-net')]
   t.equal(native.length, 2, 'CPU and throughput')
   const { figures } = fixture().scenarios[1].arms[0]
   const of = fixture().scenarios[1].arms[4].figures
