@@ -265,6 +265,13 @@ napi_value info(napi_env env, napi_callback_info call) {
   return made ? result : nullptr;
 }
 
+napi_value set_ref(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop != nullptr) loop->keep_alive(arguments.flag(1));
+  return nullptr;
+}
+
 napi_value flush(napi_env env, napi_callback_info info) {
   Loop* loop = Arguments(env, info).loop();
   if (loop != nullptr) loop->flush();
@@ -305,6 +312,7 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("listenerAddress", listener_address),
       function("localAddress", local_address),
       function("info", info),
+      function("setRef", set_ref),
       function("flush", flush),
       function("close", close),
   };

@@ -12,6 +12,8 @@ namespace {
 
 // What a turn may report beyond its limit: a few retired slabs and the like.
 constexpr uint32_t records_headroom = 64;
+// Microseconds. Longer, and what else the loop has to do would notice.
+constexpr uint32_t busy_poll_max = 1000;
 
 bool function_reference(napi_env env, napi_value options, const char* name, napi_ref& out) {
   napi_value value = nullptr;
@@ -50,9 +52,9 @@ bool Loop::open_limits(napi_value options, engine::Options& out) {
     if (number < 0x1p53) limit = static_cast<size_t>(number);
     return true;
   };
-  if (bytes("maxQueuedBytes", out.queued_max) &&
-      bytes("maxQueuedBytesTotal", out.queued_total_max) &&
-      napi_get_named_property(env_, options, "overflowPauses", &value) == napi_ok &&
+  if (bytes("each", out.queued_max) &&
+      bytes("total", out.queued_total_max) &&
+      napi_get_named_property(env_, options, "pauses", &value) == napi_ok &&
       napi_get_value_bool(env_, value, &out.overflow_pauses) == napi_ok) {
     return true;
   }
@@ -64,17 +66,22 @@ bool Loop::open_engine(napi_value options) {
   napi_value value = nullptr;
   engine::Options engine_options;
   uint32_t backend = 0;
+  uint32_t busy_poll_us = 0;
   if (napi_get_named_property(env_, options, "closeTimeout", &value) != napi_ok ||
       napi_get_value_int64(env_, value, &engine_options.close_timeout_ms) != napi_ok ||
       napi_get_named_property(env_, options, "backend", &value) != napi_ok ||
       napi_get_value_uint32(env_, value, &backend) != napi_ok ||
       backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
+      napi_get_named_property(env_, options, "busyPoll", &value) != napi_ok ||
+      napi_get_value_uint32(env_, value, &busy_poll_us) != napi_ok ||
+      busy_poll_us > busy_poll_max ||
       !function_reference(env_, options, "onBatch", on_batch_) ||
       !function_reference(env_, options, "onClosed", on_closed_)) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
   }
   if (!open_limits(options, engine_options)) return false;
+  busy_poll_ = uint64_t{busy_poll_us} * 1000;
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
@@ -118,9 +125,14 @@ bool Loop::open_handles() {
   // fail, fails only for a bad argument or while the environment ends.
   poll_.data = this;
   idle_.data = this;
+  prepare_.data = this;
   static_cast<void>(uv_idle_init(loop, &idle_));
-  open_handles_ = 2;
+  static_cast<void>(uv_prepare_init(loop, &prepare_));
+  open_handles_ = 3;
   references_++;
+  // It does nothing of its own, so that it is no reason to go on.
+  uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
+  if (busy_poll_ > 0) static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
   result = uv_poll_start(&poll_, UV_READABLE, on_ready);
   if (result == 0 && napi_add_async_cleanup_hook(env_, on_teardown, this, &hook_) == napi_ok) {
     return true;
@@ -150,20 +162,22 @@ void Loop::turn() {
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   const uint64_t start = uv_hrtime();
   shared_.begin_turn(*engine_);
-  const int result = engine_->turn();
-  if (result < 0) {
-    fail(result);
-  } else {
-    const uint32_t count = shared_.publish(engine_->records());
-    napi_value argument = nullptr;
-    if (count > 0 && napi_create_uint32(env_, count, &argument) == napi_ok) {
-      run_batch(argument);
-    }
-    // The callback may have closed us.
-    if (running()) execute();
-    shared_.add_time(stat_kernel_time, uv_hrtime() - start - std::exchange(batch_time_, 0));
-  }
+  deliver(engine_->turn(), start);
   static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+// What a turn brought goes to the program, and the program's answer to the kernel.
+void Loop::deliver(int result, uint64_t start) {
+  if (result < 0) return fail(result);
+  const uint32_t count = shared_.publish(engine_->records());
+  napi_value argument = nullptr;
+  if (count > 0 && napi_create_uint32(env_, count, &argument) == napi_ok) {
+    lively_ = true;
+    run_batch(argument);
+  }
+  // The callback may have closed us.
+  if (running()) execute();
+  shared_.add_time(stat_kernel_time, uv_hrtime() - start - std::exchange(batch_time_, 0));
 }
 
 // The clock is read four times per turn, which costs a hundredth of the smallest one.
@@ -188,10 +202,24 @@ void Loop::execute() {
   shared_.flush(*engine_);
   // What the flush brought about is the next turn's; the loop must not sleep before that. An idle
   // handle does it without a system call.
-  const bool again = engine_->pending();
-  if (again == again_) return;
-  again_ = again;
-  static_cast<void>(again ? uv_idle_start(&idle_, on_again) : uv_idle_stop(&idle_));
+  again(engine_->pending());
+}
+
+void Loop::again(bool on) {
+  if (on == again_) return;
+  again_ = on;
+  static_cast<void>(on ? uv_idle_start(&idle_, on_again) : uv_idle_stop(&idle_));
+}
+
+void Loop::keep_alive(bool on) {
+  for (uv_handle_t* handle :
+       {reinterpret_cast<uv_handle_t*>(&poll_), reinterpret_cast<uv_handle_t*>(&idle_)}) {
+    if (on) {
+      uv_ref(handle);
+    } else {
+      uv_unref(handle);
+    }
+  }
 }
 
 // An exception goes where one from any callback of Node's goes: to 'uncaughtException'.
@@ -214,6 +242,7 @@ void Loop::call(napi_ref function, size_t count, const napi_value* arguments) {
 // The engine itself is broken, which no argument can bring about: loudly, and without spinning.
 void Loop::fail(int error) {
   static_cast<void>(uv_poll_stop(&poll_));
+  static_cast<void>(uv_prepare_stop(&prepare_));
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   napi_value code = nullptr;
@@ -233,6 +262,7 @@ void Loop::close() {
   state_ = State::closing;
   uv_close(reinterpret_cast<uv_handle_t*>(&poll_), on_handle_closed);
   uv_close(reinterpret_cast<uv_handle_t*>(&idle_), on_handle_closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), on_handle_closed);
 }
 
 void Loop::on_handle_closed(uv_handle_t* handle) {

@@ -26,6 +26,8 @@ class Loop {
   Shared& shared() { return shared_; }
   const engine::BackendInfo& info() const { return info_; }
 
+  // Whether this keeps the environment's event loop alive; at first it does.
+  void keep_alive(bool on);
   // Executes JavaScript's commands now.
   void flush();
   // Begins to close the libuv handles, and then everything else; `onClosed` follows.
@@ -43,10 +45,15 @@ class Loop {
 
   static void on_ready(uv_poll_t* handle, int status, int events);
   static void on_again(uv_idle_t* handle);
+  static void on_prepare(uv_prepare_t* handle);
   static void on_handle_closed(uv_handle_t* handle);
   static void on_teardown(napi_async_cleanup_hook_handle handle, void* data);
 
   void turn();
+  void deliver(int result, uint64_t start);
+  void spin();
+  uint64_t spin_end(uint64_t latest);
+  void again(bool on);
   void run_batch(napi_value count);
   void execute();
   void call(napi_ref function, size_t count, const napi_value* arguments);
@@ -60,6 +67,9 @@ class Loop {
   int references_ = 1;
   int open_handles_ = 0;
   bool again_ = false;
+  // How long to wait for the next event awake, in nanoseconds, and whether one is likely to come.
+  uint64_t busy_poll_ = 0;
+  bool lively_ = false;
   // Of the turn at hand, in nanoseconds: in the program, and in what it had executed meanwhile.
   uint64_t batch_time_ = 0;
   uint64_t flush_time_ = 0;
@@ -75,6 +85,7 @@ class Loop {
   napi_async_cleanup_hook_handle hook_ = nullptr;
   uv_poll_t poll_{};
   uv_idle_t idle_{};
+  uv_prepare_t prepare_{};
 };
 
 }  // namespace marketplace::binding

@@ -99,6 +99,8 @@ class Backend {
   virtual void acknowledge() {}
   // After `settle`: `turn` has something to do although the descriptor may not say so.
   virtual bool pending() const { return false; }
+  // Whether `turn` is called all the time, so that nobody has to be told by the descriptor.
+  virtual void busy_poll(BackendSink&, bool) {}
   // Takes effect at the next `settle`, so that a socket that changes its mind within a turn, or
   // dies in it, costs no system call.
   virtual void want(Socket& socket, uint8_t wanted) = 0;

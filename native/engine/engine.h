@@ -88,6 +88,10 @@ class Engine final : private BackendSink {
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 
+  // Between the two the host calls `turn` and `flush` again and again, and doesn't look at the
+  // descriptor, which then may say nothing; afterwards `pending` is up to date.
+  void busy_poll(bool on) { backend_->busy_poll(*this, on); }
+
   // Reports what has happened, within a turn's limits. Never waits. 0 or negative errno.
   int turn();
 

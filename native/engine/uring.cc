@@ -102,10 +102,15 @@ void UringBackend::settle(BackendSink& sink) {
   unsettled_.clear();
   if (!watch_armed_) arm_watch();
   if (ring_.prepared() > 0) submit(false);
-  ring_.quiet(false);
+  ring_.quiet(busy_polled_);
   reap();
   pending_ = !completions_.empty() || !accepts_.empty() || watch_ready_ || !resumed_.empty() ||
              ring_.work_waits() || broken_ != 0;
+}
+
+void UringBackend::busy_poll(BackendSink& sink, bool on) {
+  busy_polled_ = on;
+  if (!on) settle(sink);
 }
 
 // A socket is read in a new way only when nothing of the old one can come any more.

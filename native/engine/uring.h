@@ -53,6 +53,7 @@ class UringBackend final : public Backend {
   int descriptor() const override { return wake_.get(); }
   void acknowledge() override;
   bool pending() const override { return pending_; }
+  void busy_poll(BackendSink& sink, bool on) override;
   void want(Socket& socket, uint8_t wanted) override;
   void settle(BackendSink& sink) override;
   void forget(Socket& socket) override;
@@ -122,6 +123,7 @@ class UringBackend final : public Backend {
   bool watch_armed_ = false;
   bool watch_ready_ = false;
   bool pending_ = false;
+  bool busy_polled_ = false;
   // The ring failed: nothing can be done with it any more.
   int broken_ = 0;
   // Requests that the kernel has and that end only with what happens to their socket.

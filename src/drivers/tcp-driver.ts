@@ -176,9 +176,18 @@ class TcpDriver implements ConversationHost, ListenersHost {
   // The transport
 
   private openTransport(sink: EventSink<Fired>): () => Promise<void> {
-    const { transport: name = 'auto', closeTimeout, ...options } = this.options
-    const { maxQueuedBytes, maxQueuedBytesTotal, overflow } = options
-    const transport = openTransport(name, { closeTimeout, maxQueuedBytes, maxQueuedBytesTotal, overflow })
+    const { transport: name = 'auto', closeTimeout, ref = true, engine, ...options } = this.options
+    const { busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow } = options
+    const transport = openTransport(name, {
+      closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow,
+    })
+    const setRef = (on: boolean): void => {
+      for (const one of [transport, sink]) {
+        if (on) one.ref()
+        else one.unref()
+      }
+    }
+    if (!ref) setRef(false)
     const epoch = this.opened++
     if (epoch === this.epoch) this.transport = transport
     this.sink = sink
@@ -187,14 +196,13 @@ class TcpDriver implements ConversationHost, ListenersHost {
       sink.fire(events)
     })
     this.options.onTransport?.(transport)
-    const engine = this.options.engine as Engine | undefined
-    engine?.opened(transport)
+    ;(engine as Engine | undefined)?.opened(transport, setRef)
     const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
     this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
     for (const { use } of waiting) use(transport)
     return async () => {
       await transport.close()
-      engine?.closed(transport)
+      ;(engine as Engine | undefined)?.closed(transport)
     }
   }
 

@@ -16,6 +16,10 @@ export interface TcpEngine {
   metrics(): TransportMetrics
   /** What the engine runs on; `undefined` while there is no socket, and on the node transport. */
   info(): TransportInfo | undefined
+  /** The drivers' sockets, those to come too, keep the process alive: as they do unless told otherwise. */
+  ref(): void
+  /** They do not: the process ends when only they are left. */
+  unref(): void
 }
 
 /**
@@ -28,22 +32,33 @@ export function tcpEngine(): TcpEngine {
 
 /** @internal */
 export class Engine implements TcpEngine {
-  readonly #open = new Set<Transport>()
+  readonly #open = new Map<Transport, (on: boolean) => void>()
+  /** As told last; `undefined`: by the driver's option. */
+  #ref: boolean | undefined
   #closed: TransportMetrics | undefined
 
   metrics(): TransportMetrics {
     const before = this.#closed === undefined ? [] : [this.#closed]
-    return metricsSum([...before, ...[...this.#open].map((transport) => transport.metrics)])
+    return metricsSum([...before, ...[...this.#open.keys()].map((transport) => transport.metrics)])
   }
 
   info(): TransportInfo | undefined {
-    for (const { info } of this.#open) if (info !== undefined) return info
+    for (const { info } of this.#open.keys()) if (info !== undefined) return info
     return undefined
   }
 
-  /** A driver opened a transport. */
-  opened(transport: Transport): void {
-    this.#open.add(transport)
+  ref(): void {
+    this.#setRef(true)
+  }
+
+  unref(): void {
+    this.#setRef(false)
+  }
+
+  /** A driver opened a transport; `setRef` says whether that keeps the process alive. */
+  opened(transport: Transport, setRef: (on: boolean) => void): void {
+    this.#open.set(transport, setRef)
+    if (this.#ref !== undefined) setRef(this.#ref)
   }
 
   /** And it is closed. */
@@ -51,5 +66,10 @@ export class Engine implements TcpEngine {
     this.#open.delete(transport)
     const before = this.#closed === undefined ? [] : [this.#closed]
     this.#closed = metricsSum([...before, transport.metrics])
+  }
+
+  #setRef(on: boolean): void {
+    this.#ref = on
+    for (const setRef of this.#open.values()) setRef(on)
   }
 }

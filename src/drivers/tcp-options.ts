@@ -2,6 +2,7 @@
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
+import { busyPollCheck } from '../transport/native-backend.js'
 import type { TransportName } from '../transport/choose.js'
 import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/socket-options.js'
 import type { ConnectOptions, ListenOptions, Transport } from '../transport/transport.js'
@@ -38,6 +39,16 @@ export interface TcpOptions extends Omit<ListenOptions, 'port'>, Omit<ConnectOpt
    * the total, on any, until at most half of the limit is queued; what is sent all the same is kept.
    */
   readonly overflow?: 'abort' | 'pause' | undefined
+  /**
+   * Whether the driver's sockets keep the process alive; with false, the process ends when nothing else does.
+   * Default true. `tcpEngine` can change it later.
+   */
+  readonly ref?: boolean | undefined
+  /**
+   * Microseconds for which the native engine, after something has happened, looks for the next event without
+   * sleeping: lower latency for a busy CPU. From 0, which is the default and means never, to 1,000.
+   */
+  readonly busyPoll?: number | undefined
   /** Made by `tcpEngine`: through it the driver's metrics can be read. */
   readonly engine?: TcpEngine | undefined
   /** Called with each transport that is opened, before anything else is done with it. */
@@ -66,6 +77,8 @@ const tcpChecks = {
   maxQueuedBytes: integer(0, MOST, 'bytes'),
   maxQueuedBytesTotal: integer(0, MOST, 'bytes'),
   overflow: oneOf('abort', 'pause'),
+  ref: ofType('boolean'),
+  busyPoll: busyPollCheck,
   engine: checkEngine,
   onTransport: ofType('function'),
 } satisfies Record<keyof TcpOptions, Check>

@@ -10,18 +10,11 @@ import type { QueueLimits } from './queue-limits.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
 export interface Addon {
-  create(options: {
+  create(options: EngineSettings & {
     records: Int32Array
     commands: Int32Array
     stats: Float64Array
     large: Uint8Array[]
-    closeTimeout: number
-    /** In bytes; Infinity for none. */
-    maxQueuedBytes: number
-    maxQueuedBytesTotal: number
-    overflowPauses: boolean
-    /** As native-backend.ts numbers them. */
-    backend: number
     onBatch: (count: number) => void
     onClosed: () => void
   }): object
@@ -38,8 +31,19 @@ export interface Addon {
   listenerAddress(handle: object, id: number, words: Int32Array): number
   localAddress(handle: object, id: number, words: Int32Array): number
   info(handle: object): AddonInfo | undefined
+  setRef(handle: object, on: boolean): void
   flush(handle: object): void
   close(handle: object): void
+}
+
+/** What the engine is told when it is made; checked before. */
+export interface EngineSettings extends QueueLimits {
+  /** As native-backend.ts numbers them. */
+  readonly backend: number
+  /** Milliseconds. */
+  readonly closeTimeout: number
+  /** Microseconds. */
+  readonly busyPoll: number
 }
 
 /** What the engine runs on. */
@@ -134,13 +138,12 @@ export class Link {
   #calm = 0
 
   /**
-   * @param backend as native-backend.ts numbers them
    * @param stats where the addon counts; see metrics.ts
    * @param onBatch called once per loop turn with the number of records
    * @param onClosed called when every descriptor is closed
    */
   constructor(
-    addon: Addon, backend: number, closeTimeout: number, limits: QueueLimits, stats: Float64Array,
+    addon: Addon, settings: EngineSettings, stats: Float64Array,
     onBatch: (count: number) => void, onClosed: () => void,
   ) {
     this.#addon = addon
@@ -149,11 +152,7 @@ export class Link {
       commands: this.#commands,
       stats,
       large: this.#large,
-      closeTimeout,
-      maxQueuedBytes: limits.each,
-      maxQueuedBytesTotal: limits.total,
-      overflowPauses: limits.pauses,
-      backend,
+      ...settings,
       onBatch: (count) => {
         this.#inBatch = true
         try {
@@ -221,6 +220,11 @@ export class Link {
 
   localAddress(id: number, words: Int32Array): number {
     return this.#addon.localAddress(this.#handle, id, words)
+  }
+
+  /** Whether the engine keeps the event loop alive. */
+  setRef(on: boolean): void {
+    this.#addon.setRef(this.#handle, on)
   }
 
   /** Executes what is queued now. */

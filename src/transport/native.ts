@@ -13,8 +13,8 @@ import { argumentError, rangeError, socketError } from '../support/errors.js'
 import { Counts } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
 import { socketAddress } from './native-address.js'
-import { backendNumber, transportInfo } from './native-backend.js'
-import { type Addon, Command, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
+import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.js'
+import { type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
 import { startListener, type ListenStation } from './native-listen.js'
 import { socketWords } from './native-options.js'
 import {
@@ -58,19 +58,19 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
     throw rangeError('nativeTransport', 'closeTimeout', 'from 0 to 2147483647 milliseconds', closeTimeout)
   }
   const limits = queueLimits('nativeTransport', options)
+  const busyPoll = checkedBusyPoll('nativeTransport', options.busyPoll)
   const backend = backendNumber(options.backend)
   const loaded = addonOrReason()
   if (!loaded.ok) throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
-  return new NativeTransport(loaded.addon, backend, Math.ceil(closeTimeout), limits)
+  const settings = { backend, closeTimeout: Math.ceil(closeTimeout), busyPoll, ...limits }
+  return new NativeTransport(loaded.addon, settings)
 }
 
 class NativeTransport implements Transport, Station, ListenStation {
   readonly name = 'native'
   readonly metrics = new Counts(true)
-  readonly closeTimeout: number
-  readonly limits: QueueLimits
   readonly #addon: Addon
-  readonly #backend: number
+  readonly #settings: EngineSettings
   readonly #connections: (NativeConnection | undefined)[] = []
   readonly #listeners = new Map<number, NativeListener>()
   /** Outbound connections that are not established. */
@@ -82,14 +82,21 @@ class NativeTransport implements Transport, Station, ListenStation {
   #later: NativeEvent[] = []
   /** Connections and attempts that the engine has. */
   #live = 0
+  #ref = true
   #closing: Promise<void> | undefined
   #closed: () => void = () => undefined
 
-  constructor(addon: Addon, backend: number, closeTimeout: number, limits: QueueLimits) {
+  constructor(addon: Addon, settings: EngineSettings) {
     this.#addon = addon
-    this.#backend = backend
-    this.closeTimeout = closeTimeout
-    this.limits = limits
+    this.#settings = settings
+  }
+
+  get closeTimeout(): number {
+    return this.#settings.closeTimeout
+  }
+
+  get limits(): QueueLimits {
+    return this.#settings
   }
 
   get info(): TransportInfo | undefined {
@@ -107,14 +114,21 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.#sink = sink
     this.#link = new Link(
       this.#addon,
-      this.#backend,
-      this.closeTimeout,
-      this.limits,
+      this.#settings,
       this.metrics.stats,
       (count) => { this.#batch(count) },
       () => { this.#closed() },
     )
     this.metrics.opened()
+    if (!this.#ref) this.#link.setRef(false)
+  }
+
+  ref(): void {
+    this.#setRef(true)
+  }
+
+  unref(): void {
+    this.#setRef(false)
   }
 
   listen(options: ListenOptions): TransportListener {
@@ -201,6 +215,11 @@ class NativeTransport implements Transport, Station, ListenStation {
     if (listener.id === 0) return
     this.#listeners.delete(listener.id)
     this.link.closeListener(listener.id)
+  }
+
+  #setRef(on: boolean): void {
+    this.#ref = on
+    this.#link?.setRef(on)
   }
 
   #closeIfEmpty(): void {

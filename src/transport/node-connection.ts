@@ -23,6 +23,8 @@ export interface NodeStation {
   readonly metrics: Counts
   readonly closeTimeout: number
   readonly limits: QueueLimits
+  /** Whether it keeps the process alive. */
+  readonly isRef: boolean
   /** Bytes that wait to be sent, on all connections. */
   queuedTotal: number
   /** Too many wait: a connection that has input is not to be read from. */
@@ -80,6 +82,12 @@ export class NodeConnection implements TransportConnection {
     this.listener = listener
   }
 
+  /** An attempt to connect keeps the process alive in any case: it has an end. */
+  setRef(on: boolean): void {
+    if (on) this.#socket?.ref()
+    else this.#socket?.unref()
+  }
+
   /** It begins its life as an accepted one. */
   accept(socket: Socket): void {
     this.#transport.metrics.accepts += 1
@@ -123,6 +131,7 @@ export class NodeConnection implements TransportConnection {
   #open(socket: Socket, kind: 'accepted' | 'connected'): void {
     this.#socket = socket
     this.#transport.metrics.connections += 1
+    if (!this.#transport.isRef) this.setRef(false)
     // Asked for now: a socket that is closed no longer knows its addresses.
     const { remoteAddress, remoteFamily, remotePort } = socket
     if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)

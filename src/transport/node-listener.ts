@@ -82,6 +82,12 @@ export class NodeListener implements TransportListener {
     }
   }
 
+  /** Whether it keeps the process alive; those that it keeps don't, beside it. */
+  setRef(on: boolean): void {
+    if (on) this.#server.ref()
+    else this.#server.unref()
+  }
+
   pause(): void {
     this.#paused = true
   }
@@ -90,7 +96,7 @@ export class NodeListener implements TransportListener {
     this.#paused = false
     const kept = this.#kept
     this.#kept = []
-    for (const socket of kept) this.#accepted(socket)
+    for (const socket of kept) this.#accepted(socket.ref())
   }
 
   close(): void {
@@ -147,7 +153,7 @@ export class NodeListener implements TransportListener {
     if (this.#paused && this.#kept.length < Math.max(backlog, 1)) {
       // Reset while it waits: as above.
       if (socket.listenerCount('error') === 0) socket.on('error', () => undefined)
-      this.#kept.push(socket)
+      this.#kept.push(socket.unref())
     } else if (this.#paused || this.open >= maxConnections) {
       this.#drop(socket)
     } else {

@@ -7,6 +7,7 @@
  */
 import type { Socket } from 'node:net'
 import { Counts, Stat } from './metrics.js'
+import { checkedBusyPoll } from './native-backend.js'
 import { NodeConnection, type NodeStation } from './node-connection.js'
 import { NodeListener, type NodeListenerHost } from './node-listener.js'
 import { queueLimits, type QueueLimits } from './queue-limits.js'
@@ -37,6 +38,8 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   readonly #heldBack = new Set<NodeConnection>()
   readonly #connections = new Set<NodeConnection>()
   readonly #listeners = new Set<NodeListener>()
+  /** Whether it keeps the process alive. */
+  isRef = true
   #sink: TransportSink | undefined
   #keepAlive: NodeJS.Timeout | undefined
   #events: TransportEvent[] = []
@@ -50,6 +53,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   constructor(options: TransportOptions) {
     this.closeTimeout = options.closeTimeout ?? DEFAULT_CLOSE_TIMEOUT
     this.limits = queueLimits('nodeTransport', options)
+    checkedBusyPoll('nodeTransport', options.busyPoll)
   }
 
   open(sink: TransportSink): void {
@@ -57,6 +61,19 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     this.#sink = sink
     this.metrics.opened()
     this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
+    if (!this.isRef) this.unref()
+  }
+
+  ref(): void {
+    this.isRef = true
+    this.#keepAlive?.ref()
+    for (const socket of [...this.#listeners, ...this.#connections]) socket.setRef(true)
+  }
+
+  unref(): void {
+    this.isRef = false
+    this.#keepAlive?.unref()
+    for (const socket of [...this.#listeners, ...this.#connections]) socket.setRef(false)
   }
 
   listen(options: ListenOptions): TransportListener {
@@ -64,6 +81,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     checkListenOptions(options)
     const listener = new NodeListener(this, options)
     this.#listeners.add(listener)
+    if (!this.isRef) listener.setRef(false)
     listener.start()
     return listener
   }

@@ -289,6 +289,12 @@ export interface TransportOptions {
    * MARKETPLACE_BACKEND, or else 'auto', which is the best that works here. Any other one must work.
    */
   readonly backend?: TransportBackend | undefined
+  /**
+   * Microseconds for which the native engine, after something has happened, looks for the next event
+   * without sleeping: lower latency for a busy CPU. From 0, which is the default and means never, to 1000;
+   * other transports check and ignore it.
+   */
+  readonly busyPoll?: number | undefined
 }
 
 /** What the native engine may be asked to talk to the kernel with. */
@@ -314,12 +320,22 @@ export interface Transport {
   readonly metrics: TransportMetrics
   /** Of the native transport, while it is open: what it runs on. */
   readonly info?: TransportInfo | undefined
-  /** Starts reporting to `sink`. Called once, before anything else. Keeps the process alive until `close`. */
+  /**
+   * Starts reporting to `sink`. Called once, before any socket is asked for. Keeps the process alive until
+   * `close`, unless `unref` is called.
+   */
   open(sink: TransportSink): void
   /** Binds and listens; how that went is reported. */
   listen(options: ListenOptions): TransportListener
   /** Connects; how that went is reported. */
   connect(options: ConnectOptions): TransportConnection
+  /** Keeps the process alive again, after `unref`. Idempotent. */
+  ref(): void
+  /**
+   * From now on, and also for sockets to come, the transport alone does not keep the process alive. May be
+   * called before `open`. Idempotent.
+   */
+  unref(): void
   /**
    * Closes everything: listeners at once, connections as their own `close` does. No event is reported
    * after this call. Resolves when every descriptor is closed. Idempotent.

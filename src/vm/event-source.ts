@@ -16,6 +16,10 @@ export interface EventSink<T> {
    * some slices of work, if it is never done.
    */
   whenIdle(callback: () => void): void
+  /** The active source keeps the process alive: as it does unless told otherwise. */
+  ref(): void
+  /** It does not: the process may end although the source is active. */
+  unref(): void
 }
 
 /** Releases what `activate` took. The ground VM ends only after a returned promise has settled. */

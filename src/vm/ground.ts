@@ -42,6 +42,8 @@ interface Activation {
   /** The endpoints that keep it active; the first one owns the messages. */
   readonly subscribers: Set<Endpoint>
   release: Release | undefined
+  /** Whether it keeps the process alive. */
+  held: boolean
 }
 
 /**
@@ -128,7 +130,8 @@ class GroundLoop implements Ground {
   }
 
   private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
-    const activation: Activation = { source, subscribers: new Set([endpoint]), release: undefined }
+    const subscribers = new Set([endpoint])
+    const activation: Activation = { source, subscribers, release: undefined, held: true }
     this.activations.set(source, activation)
     const isActive = (): boolean => this.activations.get(source) === activation
     try {
@@ -142,6 +145,14 @@ class GroundLoop implements Ground {
           this.idleCallbacks.push(() => {
             if (isActive()) callback()
           })
+        },
+        ref: () => {
+          activation.held = true
+          this.holdLoop()
+        },
+        unref: () => {
+          activation.held = false
+          this.holdLoop()
         },
       })
       if (typeof release === 'function') activation.release = release
@@ -248,7 +259,8 @@ class GroundLoop implements Ground {
    * signals, don't hold it by themselves.
    */
   private holdLoop(): void {
-    const wanted = this.activations.size > 0
+    let wanted = false
+    for (const { held } of this.activations.values()) wanted ||= held
     if (wanted === (this.loopHeld !== undefined)) return
     clearInterval(this.loopHeld)
     this.loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined

@@ -32,6 +32,8 @@ const wrong: readonly [Record<string, unknown>, string][] = [
   [{ transport: null }, "options.transport must be 'native', 'node' or 'auto'; got null"],
   [{ overflow: 'drop' }, "options.overflow must be 'abort' or 'pause'; got 'drop'"],
   [{ host: 5 }, 'options.host must be a name or an address; got 5'],
+  [{ ref: 1 }, 'options.ref must be a boolean; got 1'],
+  [{ busyPoll: 1001 }, 'options.busyPoll must be an integer from 0 to 1000 microseconds; got 1001'],
   [{ engine: {} }, 'options.engine must be made by tcpEngine; got {}'],
   [{ onTransport: 'x' }, "options.onTransport must be a function; got 'x'"],
   [{ allowHalfOpen: 0 }, 'options.allowHalfOpen must be a boolean; got 0'],
@@ -63,8 +65,8 @@ for (const [name, make] of makers) {
   })
 
   t.test(`${name}: right options are taken, undefined is the default`, async (t) => {
-    const all = [...names, 'transport', 'host', 'onTransport', 'engine', 'keepAlive', 'noDelay', 'reusePort']
-    t.doesNotThrow(() => make(Object.fromEntries(all.map((key) => [key, undefined]))))
+    const others = ['transport', 'host', 'onTransport', 'engine', 'ref', 'keepAlive', 'noDelay', 'reusePort']
+    t.doesNotThrow(() => make(Object.fromEntries([...names, ...others].map((key) => [key, undefined]))))
     t.doesNotThrow(() => make(undefined))
     t.doesNotThrow(() => make(Object.fromEntries(names.map((key) => [key, 0]))))
   })

@@ -1,0 +1,111 @@
+/** Busy polling: that it spins, that it stops, and that the rest of the event loop has its turn. */
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import { setImmediate as immediate } from 'node:timers/promises'
+import t from 'tap'
+import { nodeTransport } from '../../src/transport/node.js'
+import type { TransportConnection } from '../../src/transport/transport.js'
+import { ECHO, onEveryTransport, portOf, VARIANTS, type Station } from '../support/transports.js'
+import { client, sleep, until } from '../support/util.js'
+
+/** Two ends in one transport that send a byte to and fro for ever: there always is a next event. */
+async function pingPong(station: Station): Promise<() => number> {
+  let messages = 0
+  const listener = await station.listen(ECHO)
+  station.connect({ host: '127.0.0.1', port: portOf(listener) }, {
+    connected: (connection) => { connection.write('x') },
+    data: (connection, data) => {
+      messages += 1
+      connection.write(data)
+    },
+  })
+  return () => messages
+}
+
+/** How often the event loop has turned; undefined where this Node doesn't say. */
+function loopCount(): number | undefined {
+  return (performance.nodeTiming as { uvMetricsInfo?: { loopCount: number } }).uvMetricsInfo?.loopCount
+}
+
+onEveryTransport('a transport that is never idle leaves the loop to timers, files and sockets', async (t, open) => {
+  const messages = await pingPong(open({ busyPoll: 1000 }))
+  await until(() => messages() > 100)
+  const server = createServer((socket) => { socket.pipe(socket) }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const socket = await client((server.address() as { port: number }).port)
+  for (let i = 0; i < 20; i++) {
+    await immediate()
+    await sleep(1)
+    await readFile(new URL(import.meta.url))
+    socket.write('y')
+    await once(socket, 'data')
+  }
+  const before = messages()
+  await until(() => messages() > before)
+  t.ok(messages() > 100)
+  socket.destroy()
+  server.close()
+})
+
+onEveryTransport('a spin takes several turns of the engine, and none without the option', async (t, open) => {
+  const station = open({ busyPoll: 1000 })
+  if (loopCount() === undefined || station.transport.name === 'node') return
+  const perLoop = async (messages: () => number): Promise<number> => {
+    await until(() => messages() > 0)
+    const [loops, count] = [loopCount() as number, messages()]
+    await until(() => messages() > count + 2000)
+    return (messages() - count) / ((loopCount() as number) - loops)
+  }
+  const sleepy = open()
+  const slow = await perLoop(await pingPong(sleepy))
+  // There and back takes two turns.
+  t.ok(slow <= 1, `${slow} messages per turn of the loop without busy polling`)
+  await sleepy.transport.close()
+  const fast = await perLoop(await pingPong(station))
+  t.ok(fast > 2, `${fast} messages per turn of the loop with it`)
+})
+
+onEveryTransport('with nothing to do it sleeps', async (t, open) => {
+  const station = open({ busyPoll: 1000 })
+  const listener = await station.listen(ECHO)
+  const socket = await client(portOf(listener))
+  socket.write('x')
+  await once(socket, 'data')
+  await sleep(20)
+  const before = process.cpuUsage()
+  await sleep(400)
+  const { user, system } = process.cpuUsage(before)
+  t.ok(user + system < 200_000, `${user + system} us of CPU in 400 ms`)
+  socket.destroy()
+})
+
+onEveryTransport('closed from inside a spin', async (t, open) => {
+  const station = open({ busyPoll: 1000 })
+  let left = 200
+  let closed: Promise<void> | undefined
+  const echo = {
+    data: (connection: TransportConnection, data: Buffer) => {
+      if (closed !== undefined) return
+      if (--left > 0) connection.write(data)
+      else closed = station.transport.close()
+    },
+  }
+  const listener = await station.listen(echo)
+  station.connect({ host: '127.0.0.1', port: portOf(listener) }, {
+    ...echo, connected: (connection) => { connection.write('x') },
+  })
+  await until(() => closed !== undefined)
+  await closed
+  t.equal(station.transport.metrics.connections, 0)
+})
+
+t.test('wrong durations are refused', async (t) => {
+  for (const make of [...VARIANTS.filter(({ skip }) => skip === false).map(({ make }) => make), nodeTransport]) {
+    for (const busyPoll of [-1, 1.5, 1001, NaN]) {
+      t.throws(() => make({ busyPoll }), { name: 'RangeError', message: /busyPoll.*from 0 to 1000/ })
+    }
+    t.throws(() => make({ busyPoll: '5' as unknown as number }), { name: 'TypeError', message: /busyPoll/ })
+  }
+})
