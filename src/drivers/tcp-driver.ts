@@ -28,7 +28,7 @@ import type {
 import {
   Conversation, type ConversationHost, type ConversationOptions, type Flow,
 } from './tcp-conversation.js'
-import type { Engine } from './tcp-engine.js'
+import { setRef, type Engine } from './tcp-engine.js'
 import { badAddress, isPort, plainHost, wantedConnection } from './tcp-demand.js'
 import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
 import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
@@ -181,13 +181,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
     const transport = openTransport(name, {
       closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow,
     })
-    const setRef = (on: boolean): void => {
-      for (const one of [transport, sink]) {
-        if (on) one.ref()
-        else one.unref()
-      }
-    }
-    if (!ref) setRef(false)
+    if (!ref) setRef(false, transport, sink)
     const epoch = this.opened++
     if (epoch === this.epoch) this.transport = transport
     this.sink = sink
@@ -196,7 +190,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
       sink.fire(events)
     })
     this.options.onTransport?.(transport)
-    ;(engine as Engine | undefined)?.opened(transport, setRef)
+    ;(engine as Engine | undefined)?.opened(transport, sink)
     const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
     this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
     for (const { use } of waiting) use(transport)

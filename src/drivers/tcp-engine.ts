@@ -30,9 +30,23 @@ export function tcpEngine(): TcpEngine {
   return new Engine()
 }
 
+/** Something that keeps the process alive, or doesn't. */
+interface Refable {
+  ref(): void
+  unref(): void
+}
+
+/** @internal */
+export function setRef(on: boolean, ...what: readonly Refable[]): void {
+  for (const one of what) {
+    if (on) one.ref()
+    else one.unref()
+  }
+}
+
 /** @internal */
 export class Engine implements TcpEngine {
-  readonly #open = new Map<Transport, (on: boolean) => void>()
+  readonly #open = new Map<Transport, Refable>()
   /** As told last; `undefined`: by the driver's option. */
   #ref: boolean | undefined
   #closed: TransportMetrics | undefined
@@ -55,10 +69,10 @@ export class Engine implements TcpEngine {
     this.#setRef(false)
   }
 
-  /** A driver opened a transport; `setRef` says whether that keeps the process alive. */
-  opened(transport: Transport, setRef: (on: boolean) => void): void {
-    this.#open.set(transport, setRef)
-    if (this.#ref !== undefined) setRef(this.#ref)
+  /** A driver opened a transport, as part of an event source. */
+  opened(transport: Transport, sink: Refable): void {
+    this.#open.set(transport, sink)
+    if (this.#ref !== undefined) setRef(this.#ref, transport, sink)
   }
 
   /** And it is closed. */
@@ -70,6 +84,6 @@ export class Engine implements TcpEngine {
 
   #setRef(on: boolean): void {
     this.#ref = on
-    for (const setRef of this.#open.values()) setRef(on)
+    for (const [transport, sink] of this.#open) setRef(on, transport, sink)
   }
 }
