@@ -52,8 +52,7 @@ bool Loop::open_limits(napi_value options, engine::Options& out) {
     if (number < 0x1p53) limit = static_cast<size_t>(number);
     return true;
   };
-  if (bytes("each", out.queued_max) &&
-      bytes("total", out.queued_total_max) &&
+  if (bytes("each", out.queued_max) && bytes("total", out.queued_total_max) &&
       napi_get_named_property(env_, options, "pauses", &value) == napi_ok &&
       napi_get_value_bool(env_, value, &out.overflow_pauses) == napi_ok) {
     return true;
@@ -74,8 +73,7 @@ bool Loop::open_engine(napi_value options) {
       backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
       napi_get_named_property(env_, options, "busyPoll", &value) != napi_ok ||
       napi_get_value_uint32(env_, value, &busy_poll_us) != napi_ok ||
-      busy_poll_us > busy_poll_max ||
-      !function_reference(env_, options, "onBatch", on_batch_) ||
+      busy_poll_us > busy_poll_max || !function_reference(env_, options, "onBatch", on_batch_) ||
       !function_reference(env_, options, "onClosed", on_closed_)) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
