@@ -26,6 +26,7 @@ struct Connection : Socket {
   bool shutdown_wanted = false;  // FIN is to follow the output
   bool output_ended = false;     // FIN was sent
   bool report_writes = false;
+  bool lost = false;          // while paused: it hung up, with something left to read
   bool dirty = false;         // is in the list of what `flush` looks at
   bool deadline_set = false;  // its close has a time limit
   bool full = false;          // its output is long: not read from until it is shorter
@@ -47,6 +48,7 @@ struct Connection : Socket {
 
 struct Listener : Socket {
   bool failing = false;  // the last accept failed for lack of resources, which has been reported
+  uint8_t shortages = 0;  // how often in a row clients that waited were sent away for that
   bool resting = false;  // and for that reason nothing is accepted for a while
   bool paused = false;   // the host wants nothing to be accepted
   bool pause_accepted = false;

@@ -117,12 +117,15 @@ void Engine::pause(uint32_t id, bool paused) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr || connection->paused == paused) return;
   connection->paused = paused;
+  connection->lost = false;
   touch(*connection);
 }
 
 int Engine::turn() {
   slabs_short_ = false;
   if (!idle_.empty()) idle_.update(monotonic_ms());
+  // The host has read the last turn's records, and will read those of the flush before new ones.
+  connections_.recycle();
   const int result = backend_->turn(*this);
   if (!dropping_.empty()) report_drops();
   if (alarm_rang_) {
@@ -147,8 +150,7 @@ void Engine::report(Event event, uint32_t id, int32_t a, int32_t b, int32_t c) {
   records_.push_back(Record{event, static_cast<int32_t>(id), a, b, c, 0, 0, 0});
 }
 
-// Nothing is wanted of a paused connection, not even hang-ups: what the peer sent before it went
-// is still to be read, and without reading there is no telling an orderly end from a reset.
+// Of a paused connection only hang-ups are wanted, once: see Engine::hung_up.
 void Engine::update_interest(Connection& connection) {
   uint8_t wanted = want_nothing;
   if (connection.connecting) {
@@ -159,7 +161,7 @@ void Engine::update_interest(Connection& connection) {
     if (!connection.output.empty()) wanted |= want_send;
     // A peer that is blocked in sending would not read what we still have for it.
     if (connection.state == State::closing && !connection.input_ended) wanted |= want_discard;
-    if (wanted == want_nothing && connection.input_ended) wanted = want_hangup;
+    if (wanted == want_nothing && !connection.lost) wanted = want_hangup;
   }
   backend_->want(connection, wanted);
 }
@@ -174,7 +176,8 @@ void Engine::finish(Connection& connection, int error, Call call) {
   idle_.forget(connection);
   backend_->forget(connection);
   counters_.queued_bytes -= connection.queued_bytes;
-  connections_.remove(connection);
+  // Not before the host has heard of it: `connect` gives out ids ahead of the records.
+  connections_.retire(connection);
 }
 
 void Engine::finish_with_reset(Connection& connection, int error, Call call) {

@@ -140,6 +140,7 @@ class Engine final : private BackendSink {
   void unwatchable(Socket& socket, int error) override;
   void woken() override;
 
+  void paused_hung_up(Connection& connection);
   void report(Event event, uint32_t id, int32_t a = 0, int32_t b = 0, int32_t c = 0);
   void update_interest(Connection& connection);
   void finish(Connection& connection, int error, Call call);
@@ -147,7 +148,8 @@ class Engine final : private BackendSink {
   void set_alarm();
   void expire_idle();
 
-  void shed_connection(Listener& listener);
+  void shed_connections(Listener& listener);
+  bool shed_connection(Listener& listener);
   void rest_listener(Listener& listener);
   void update_listener(Listener& listener);
   void drop(Listener& listener, Descriptor descriptor, const Address& peer);

@@ -19,6 +19,7 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
   // Full: the descriptor closes itself. As good as having no descriptor for it.
   if (connection == nullptr) return accept_failed(socket, -EMFILE);
   listener.failing = false;
+  listener.shortages = 0;
   connection->descriptor = std::move(descriptor);
   connection->listener = listener.id;
   connection->paused = listener.pause_accepted;
@@ -39,7 +40,7 @@ bool Engine::accept_failed(Socket& socket, int error) {
   switch (-error) {
     case EMFILE:
     case ENFILE:
-      shed_connection(listener);
+      shed_connections(listener);
       break;
     case ENOBUFS:
     case ENOMEM:
@@ -63,20 +64,32 @@ bool Engine::accept_failed(Socket& socket, int error) {
   return false;
 }
 
-// Out of descriptors: a client that waits is told so by an end of its connection, where it would
-// hang otherwise. Takes the spare descriptor's number for as long as that takes.
-void Engine::shed_connection(Listener& listener) {
+// Out of descriptors: clients that wait are told so by an end of their connections, where they would
+// hang otherwise. In a short shortage few are, as the others will be served soon; in a long one all.
+void Engine::shed_connections(Listener& listener) {
+  constexpr uint8_t shortages_max = 10;
+  const int count = 1 << listener.shortages;
+  if (listener.shortages < shortages_max) listener.shortages++;
+  for (int i = 0; i < count; i++) {
+    if (!shed_connection(listener)) return;
+  }
+}
+
+// Takes the spare descriptor's number for as long as that takes. False if nobody was sent away.
+bool Engine::shed_connection(Listener& listener) {
   if (!spare_.valid()) spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!spare_.valid()) return;
+  if (!spare_.valid()) return false;
   spare_.reset();
-  Address peer;
+  int result = 0;
   {
+    Address peer;
     Descriptor descriptor;
-    // Its failure changes nothing: somebody else was faster, or the client has gone.
-    static_cast<void>(accept_socket(listener.descriptor.get(), descriptor, peer));
+    // It fails if somebody else was faster, or nobody waits.
+    result = accept_socket(listener.descriptor.get(), descriptor, peer);
   }
   // If somebody else took the number, the next shortage tries again.
   spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return result == 0;
 }
 
 // The kernel goes on reporting the listener as ready, so it has to be left alone for a while.

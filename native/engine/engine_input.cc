@@ -85,10 +85,20 @@ void Engine::discarded(Socket& socket, ssize_t result) {
 
 void Engine::hung_up(Socket& socket) {
   Connection& connection = static_cast<Connection&>(socket);
+  if (!connection.input_ended) return paused_hung_up(connection);
   const int error = pending_error(connection.descriptor.get());
   // After FIN was read, Linux turns a reset into EPIPE: it is the way to the peer that is lost.
   if (error == -EPIPE) return finish(connection, error, Call::write);
   finish(connection, error == 0 ? -ECONNRESET : error, Call::read);
+}
+
+// What the peer sent before it went is kept until reading goes on, and so is an orderly end. With
+// nothing left to read, a loss is reported now: nobody may ever go on reading.
+void Engine::paused_hung_up(Connection& connection) {
+  const int result = peek_input(connection.descriptor.get());
+  if (result < 0 && result != -EAGAIN) return finish(connection, result, Call::read);
+  connection.lost = true;
+  update_interest(connection);
 }
 
 }  // namespace marketplace::engine

@@ -178,12 +178,24 @@ int local_address(int socket, Address& out) {
 
 int peer_address(int socket, Address& out) {
   out.length = sizeof(out.storage);
-  return getpeername(socket, out.data(), &out.length) == 0 ? 0 : -errno;
+  if (getpeername(socket, out.data(), &out.length) == 0) return 0;
+  if (errno != ENOTCONN) return -errno;
+  // Of a connection that is lost Linux still knows the peer, but this is the only way to ask, and
+  // only with the exact length, which is that of our own address.
+  const int result = local_address(socket, out);
+  if (result < 0) return result;
+  return getsockopt(socket, SOL_SOCKET, SO_PEERNAME, out.data(), &out.length) == 0 ? 0 : -errno;
 }
 
 int reset_on_close(int socket) {
   const linger option{1, 0};
   return setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, sizeof(option)) == 0 ? 0 : -errno;
+}
+
+int peek_input(int socket) {
+  uint8_t byte;
+  const ssize_t result = ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return result < 0 ? -errno : static_cast<int>(result);
 }
 
 ssize_t discard_input(int socket) {

@@ -30,10 +30,13 @@ int shutdown_output(int socket);
 // The error that the kernel holds for this socket, which forgets it.
 int pending_error(int socket);
 int local_address(int socket, Address& out);
+// Also of a connection that was reset.
 int peer_address(int socket, Address& out);
 
 // Makes the close of this descriptor an RST.
 int reset_on_close(int socket);
+// Whether there is something to read: 1, 0 for FIN, or negative errno. Takes nothing.
+int peek_input(int socket);
 // Throws away some of what has arrived: unread bytes would turn the close into an RST, which can
 // destroy what the peer has not read of our output.
 ssize_t discard_input(int socket);

@@ -1,6 +1,9 @@
 // A table of things that are known by a 31-bit id: an index, plus a generation that changes each
 // time the index is reused, so that an id from before never finds its successor.
 //
+// An item can also be retired: its index is then used again only after `recycle`, for those who keep
+// things by index and have not heard of the end yet.
+//
 // Invariants: an item stays at its address until it is removed; no valid id is 0; ids are positive
 // as signed 32-bit numbers (they are small integers in JavaScript, too).
 #pragma once
@@ -45,13 +48,13 @@ class Table {
     return slot.item && slot.item->id == id ? &*slot.item : nullptr;
   }
 
-  void remove(Item& item) {
-    const uint32_t index = index_of(item.id);
-    Slot& slot = at(index);
-    slot.item.reset();
-    slot.generation = slot.generation == generation_max ? 1 : slot.generation + 1;
-    free_.push_back(index);
-    count_--;
+  void remove(Item& item) { free_.push_back(vacate(item)); }
+
+  void retire(Item& item) { retired_.push_back(vacate(item)); }
+
+  void recycle() {
+    free_.insert(free_.end(), retired_.begin(), retired_.end());
+    retired_.clear();
   }
 
   uint32_t count() const { return count_; }
@@ -76,6 +79,15 @@ class Table {
 
   Slot& at(uint32_t index) { return (*chunks_[index / chunk_size])[index % chunk_size]; }
 
+  uint32_t vacate(Item& item) {
+    const uint32_t index = index_of(item.id);
+    Slot& slot = at(index);
+    slot.item.reset();
+    slot.generation = slot.generation == generation_max ? 1 : slot.generation + 1;
+    count_--;
+    return index;
+  }
+
   bool grow() {
     const uint32_t first = capacity();
     if (first + chunk_size - 1 > index_max) return false;
@@ -89,6 +101,7 @@ class Table {
 
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<uint32_t> free_;
+  std::vector<uint32_t> retired_;
   uint32_t count_ = 0;
 };
 

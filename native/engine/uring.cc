@@ -119,6 +119,8 @@ void UringBackend::choose_way(Socket& socket) {
       socket.listening ? features_.multishot_accept : features_.multishot_receive;
   const bool watched = !available || (socket.bulk && socket.multishot == Multishot::idle);
   socket.elsewhere = watched && !socket.held ? want_nothing : input_wants;
+  // Bytes on their way through the ring come before a hang-up.
+  if (socket.held || socket.multishot != Multishot::idle) socket.elsewhere |= want_hangup;
 }
 
 // Begins or ends the socket's request, as it is wanted. False if the kernel takes nothing.

@@ -77,7 +77,7 @@ void UringBackend::report_accepts(BackendSink& sink) {
       continue;
     }
     Address peer;
-    // One that was reset meanwhile has no peer any more. Nobody knew it yet.
+    // Nobody knew it yet.
     if (peer_address(descriptor.get(), peer) < 0) continue;
     sink.accepted(*listener, std::move(descriptor), peer);
   }
@@ -141,7 +141,9 @@ bool UringBackend::report_bytes(BackendSink& sink, Socket& socket, uring::Receiv
 // FIN or an error. The socket may be gone afterwards.
 void UringBackend::report_end(BackendSink& sink, Socket& socket, int result) {
   if ((socket.wanted & want_discard) != 0) return sink.discarded(socket, result);
-  if ((socket.wanted & want_receive) != 0 && !socket.held) {
+  // A loss is news even for one that is paused, if it has read all there was.
+  const bool wanted = (socket.wanted & want_receive) != 0 || result < 0;
+  if (wanted && !socket.held) {
     sink.received(socket, Memory{}, result);
     return;
   }

@@ -13,13 +13,15 @@ import type { SocketError } from '../transport/transport.js'
  */
 export function socketError(errno: number, syscall: string, address?: string, port?: number): SocketError {
   const [code, text] = getSystemErrorMap().get(errno) ?? [`E${-errno}`, 'unknown error']
-  const where = address === undefined ? '' : port === undefined ? ` ${address}` : ` ${address}:${port}`
+  // Port 0 is no port, here as in Node.
+  const hasPort = port !== undefined && port > 0
+  const where = address === undefined ? '' : hasPort ? ` ${address}:${port}` : ` ${address}`
   const error = new Error(
     `${syscall} ${code}${syscall === 'listen' || syscall === 'bind' ? `: ${text}` : ''}${where}`,
   )
   const fields: Partial<SocketError> = { errno, code, syscall }
   if (address !== undefined) fields.address = address
-  if (port !== undefined) fields.port = port
+  if (hasPort) fields.port = port
   return Object.assign(error, fields) as SocketError
 }
 

@@ -230,7 +230,8 @@ export interface TransportConnection {
   /**
    * Queues bytes (a string is sent as UTF-8). A big buffer is not copied: until the kernel has taken it, its
    * memory must neither change nor be taken away; if it is (transferred, detached, shrunk), the connection
-   * ends with EFAULT. Must not be called after `shutdown`, `close` or `abort`.
+   * ends with EFAULT. Must not be called after `shutdown`, `close` or `abort`; on a connection that is gone
+   * otherwise it does nothing, as its `closed` may be on the way.
    */
   write(data: Uint8Array | string): void
   /** Sends FIN after what is queued; receiving goes on. Idempotent. */
@@ -243,7 +244,11 @@ export interface TransportConnection {
   close(): void
   /** Drops what is queued and closes at once with an RST. `closed` follows, without an error. Idempotent. */
   abort(): void
-  /** Stops receiving, so that the kernel's window closes. What was already received is still reported. */
+  /**
+   * Stops receiving, so that the kernel's window closes. What was already received is still reported,
+   * and so is, by the native transport, that the connection was lost with nothing left to read. What is
+   * left is kept for `resume`, with the end or the error after it; but a failed write ends it at once.
+   */
   pause(): void
   resume(): void
 }
