@@ -1,6 +1,7 @@
 /** Small things that several tests need: a seeded random source, waiting, promises, child processes. */
 import { spawn, spawnSync } from 'node:child_process'
-import { connect, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runInNewContext } from 'node:vm'
 import { setFlagsFromString } from 'node:v8'
@@ -55,6 +56,16 @@ export function client(port: number, host = '127.0.0.1'): Promise<Socket> {
       resolve(socket)
     })
   })
+}
+
+/** A port of 127.0.0.1 on which nobody listens. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 /** All bytes until the peer's end. */

@@ -2,17 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { ECHO, onEveryTransport, portOf } from '../support/transports.js'
-import { client, deferred, readAll, sleep } from '../support/util.js'
-
-/** A port of 127.0.0.1 on which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
+import { client, deferred, freePort, readAll, sleep } from '../support/util.js'
 
 onEveryTransport('a port in use', async (t, open) => {
   const station = open()
