@@ -243,7 +243,9 @@ export class NativeConnection implements TransportConnection {
     if (this.established && !this.#outputOver) this.#write(data)
     else if (this.dial !== undefined && !this.#outputOver) this.dial.keep(data)
     // One that is gone says so in `closed`; the program cannot have known.
-    else if (this.id !== 0 || this.dial !== undefined) throw new Error('transport: write after shutdown, close or abort')
+    else if (this.id !== 0 || this.dial !== undefined) {
+      throw new Error('transport: write after shutdown, close or abort')
+    }
   }
 
   shutdown(): void {

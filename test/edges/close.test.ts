@@ -176,7 +176,7 @@ onEveryTransport('a listener closed by the handler of its first connection', asy
   await t.rejects(client(port), { code: 'ECONNREFUSED' })
 })
 
-onEveryTransport('a listener closed and its connections left: the transport still closes', async (t, open) => {
+onEveryTransport('a listener closed, its connections left: the transport closes', async (t, open) => {
   const station = open({ closeTimeout: 200 })
   const accepted = deferred<TransportConnection>()
   const listener = await station.listen({

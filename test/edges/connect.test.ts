@@ -7,7 +7,7 @@ import type { SocketError } from '../../src/transport/transport.js'
 import { QUIET_TURNS, turnsIn } from './peers.js'
 import { recorder } from './recorder.js'
 
-onEveryTransport('what was written to a connection that is refused is reported with the error', async (t, open) => {
+onEveryTransport('written to a connection that is refused', async (t, open) => {
   const port = await freePort()
   const seen = recorder()
   const connection = open().connect({ host: '127.0.0.1', port }, seen.handlers)
@@ -89,12 +89,12 @@ onEveryTransport('errors of listening are those of node:net, field by field', as
   ]
   for (const [what, host, port] of table) {
     const wanted = await nodeListen(host, port)
-    const error: unknown = await station.listen({}, { host, port }).then(() => undefined, (error) => error)
+    const error: unknown = await station.listen({}, { host, port }).catch((reason: unknown) => reason)
     t.strictSame(fieldsOf(error), wanted, `${what}: ${wanted.code}`)
   }
 })
 
-onEveryTransport('several listeners on one port, one after the other and on other addresses', async (t, open) => {
+onEveryTransport('several listeners on one port: one after the other, elsewhere', async (t, open) => {
   const station = open()
   const first = await station.listen({})
   const port = portOf(first)

@@ -31,7 +31,7 @@ def wait():
     sys.stdin.readline()
 `
 
-/** A python3 process; its script has `port`, `dial`, `reset`, and `say` and `wait` to keep in step with us. */
+/** A python3 process; its script has `port`, `dial`, `reset`, and `say` and `wait` to keep in step. */
 export class Peer {
   readonly #child: ChildProcessWithoutNullStreams
   #output = ''
