@@ -26,7 +26,7 @@ export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type {
-  KeepAliveOptions, SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
+  KeepAliveOptions, Lookup, SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
 } from './transport/transport.js'
 export type { TransportMetrics } from './transport/metrics.js'
 export { emitterSource, iterableSource, lineSource, signalSource } from './drivers/sources.js'

@@ -19,6 +19,7 @@ import {
 } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import { openTransport } from '../transport/choose.js'
+import { missingInNode } from '../transport/socket-options.js'
 import type {
   SocketError,
   Transport,
@@ -184,6 +185,8 @@ class TcpDriver implements ConversationHost, ListenersHost {
     if (!ref) setRef(false, transport, sink)
     const epoch = this.opened++
     if (epoch === this.epoch) this.transport = transport
+    const ignored = transport.name === 'node' ? missingInNode(this.options).ignored : []
+    if (ignored.length > 0) log('info', 'node:net does without some options', { options: ignored })
     this.sink = sink
     this.idleWanted = false
     transport.open((events) => {

@@ -114,31 +114,40 @@ export function nodeReusesPorts(
   return known && ['linux', 'freebsd', 'sunos', 'aix'].includes(platform)
 }
 
-/** Names of the options in use that `node:net` has no way to set. */
-export function unsupportedByNode(options: ListenOptions | ConnectOptions): string[] {
-  const { keepAlive, userTimeout = 0, sendBufferSize, receiveBufferSize } = options
-  const { exclusive, reusePort } = options as ListenOptions
+type Options = Omit<ListenOptions, 'port'> | Omit<ConnectOptions, 'host' | 'port'>
+
+/** Names of the options in use that `node:net` has no way to set: those that are an error, or not. */
+export function missingInNode(options: Options): { refused: string[], ignored: string[] } {
+  const { keepAlive, userTimeout = 0, sendBufferSize, receiveBufferSize, unsupported } = options
+  const { exclusive, reusePort = false } = options as ListenOptions
   const { interval, count } = keepAliveSeconds(keepAlive)
-  const names: [string, boolean][] = [
+  const used: [string, boolean][] = [
     ['keepAlive.interval', interval !== 0],
     ['keepAlive.count', count !== 0],
     ['userTimeout', userTimeout !== 0],
     ['sendBufferSize', sendBufferSize !== undefined],
     ['receiveBufferSize', receiveBufferSize !== undefined],
     ['exclusive', exclusive === true],
-    ['reusePort', reusePort === true && !nodeReusesPorts()],
+    ['reusePort', reusePort !== false && !nodeReusesPorts()],
   ]
-  return names.filter(([, used]) => used).map(([name]) => name)
+  const refused: string[] = []
+  const ignored: string[] = []
+  for (const [name] of used.filter(([, isUsed]) => isUsed)) {
+    const optional = name === 'reusePort' && reusePort === 'if-supported'
+    if (unsupported === 'ignore' || optional) ignored.push(name)
+    else refused.push(name)
+  }
+  return { refused, ignored }
 }
 
 /** The error for what `node:net` can't do; `undefined` if there is nothing, or it is to be ignored. */
 export function nodeLacks(
   call: 'listen' | 'connect', options: ListenOptions | ConnectOptions,
 ): SocketError | undefined {
-  const names = options.unsupported === 'ignore' ? [] : unsupportedByNode(options)
-  if (names.length === 0) return undefined
+  const { refused } = missingInNode(options)
+  if (refused.length === 0) return undefined
   const error = socketError(-constants.errno.ENOTSUP, call, options.host, options.port)
-  error.message += `: node:net (of Node ${process.versions.node}) can't set ${names.join(', ')}; `
+  error.message += `: node:net (of Node ${process.versions.node}) can't set ${refused.join(', ')}; `
     + "unsupported: 'ignore' does without"
   return error
 }
