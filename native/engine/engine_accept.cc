@@ -64,8 +64,9 @@ bool Engine::accept_failed(Socket& socket, int error) {
   return false;
 }
 
-// Out of descriptors: clients that wait are told so by an end of their connections, where they would
-// hang otherwise. In a short shortage few are, as the others will be served soon; in a long one all.
+// Out of descriptors: clients that wait are told so by an end of their connections, where they
+// would hang otherwise. In a short shortage few are, as the others will be served soon; in a long
+// one all.
 void Engine::shed_connections(Listener& listener) {
   constexpr uint8_t shortages_max = 10;
   const int count = 1 << listener.shortages;

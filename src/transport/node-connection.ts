@@ -150,8 +150,6 @@ export class NodeConnection implements TransportConnection {
   write(data: Uint8Array | string): void {
     // One that is gone says so in `closed`; the program cannot have known.
     if (this.#state === 'closed') return
-    // One that is gone says so in `closed`; the program cannot have known.
-    if (this.#state === 'closed') return
     if (this.#outputEnded) throw new Error('transport: write after shutdown, close or abort')
     const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
     // A socket that has died says so in `closed`, with an error; nothing can be sent on it.
