@@ -47,10 +47,10 @@ struct Connection : Socket {
 };
 
 struct Listener : Socket {
-  bool failing = false;  // the last accept failed for lack of resources, which has been reported
+  bool failing = false;   // the last accept failed for lack of resources, which has been reported
   uint8_t shortages = 0;  // how often in a row clients that waited were sent away for that
-  bool resting = false;  // and for that reason nothing is accepted for a while
-  bool paused = false;   // the host wants nothing to be accepted
+  bool resting = false;   // and for that reason nothing is accepted for a while
+  bool paused = false;    // the host wants nothing to be accepted
   bool pause_accepted = false;
   uint32_t connections_max = UINT32_MAX;
   uint32_t connections = 0;  // those it accepted that are open

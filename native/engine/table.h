@@ -1,8 +1,8 @@
 // A table of things that are known by a 31-bit id: an index, plus a generation that changes each
 // time the index is reused, so that an id from before never finds its successor.
 //
-// An item can also be retired: its index is then used again only after `recycle`, for those who keep
-// things by index and have not heard of the end yet.
+// An item can also be retired: its index is then used again only after `recycle`, for those who
+// keep things by index and have not heard of the end yet.
 //
 // Invariants: an item stays at its address until it is removed; no valid id is 0; ids are positive
 // as signed 32-bit numbers (they are small integers in JavaScript, too).
