@@ -28,6 +28,7 @@ export type { TransportName } from './transport/choose.js'
 export type {
   KeepAliveOptions, Lookup, SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
 } from './transport/transport.js'
+export { TCP_CHANNELS, type TcpDiagnostics } from './transport/diagnostics.js'
 export type { TransportMetrics } from './transport/metrics.js'
 export { emitterSource, iterableSource, lineSource, signalSource } from './drivers/sources.js'
 export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'

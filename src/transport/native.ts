@@ -10,6 +10,7 @@
  */
 import { isIP } from 'node:net'
 import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { publishEvents } from './diagnostics.js'
 import { Counts } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
 import { socketAddress } from './native-address.js'
@@ -247,8 +248,8 @@ class NativeTransport implements Transport, Station, ListenStation {
       const event = records[at] === Record.data ? this.#data(records, at) : this.#other(records, at)
       if (event !== undefined) events.push(event)
     }
-    if (this.#closing === undefined) this.#report(events)
-    else this.#closeIfEmpty()
+    this.#report(events)
+    if (this.#closing !== undefined) this.#closeIfEmpty()
   }
 
   #data(records: Int32Array, at: number): NativeEvent | undefined {
@@ -362,6 +363,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       events = [...this.#laterEvents(), ...events]
       this.#later = []
     }
+    publishEvents(this.name, events)
     if (events.length === 0 || this.#sink === undefined || this.#closing !== undefined) return
     this.metrics.batch(events.length)
     this.#sink(events)

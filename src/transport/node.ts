@@ -6,6 +6,7 @@
  * One limit comes from libuv: a reset that arrives together with data is reported as an end.
  */
 import type { Socket } from 'node:net'
+import { publishEvents } from './diagnostics.js'
 import { Counts, Stat } from './metrics.js'
 import { checkedBusyPoll } from './native-backend.js'
 import { NodeConnection, type NodeStation } from './node-connection.js'
@@ -97,6 +98,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
 
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
+      publishEvents(this.name, this.#events)
       this.#events = []
       for (const listener of this.#listeners) listener.close()
       for (const connection of this.#connections) connection.close()
@@ -112,7 +114,10 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
 
   /** Queues an event for this turn's batch. The check phase comes right after all sockets were polled. */
   report(event: TransportEvent): void {
-    if (this.#closing !== undefined) return
+    if (this.#closing !== undefined) {
+      publishEvents(this.name, [event])
+      return
+    }
     if (event.error !== undefined) this.metrics.error(event.error)
     if (this.#events.push(event) === 1) setImmediate(this.#deliver)
   }
@@ -175,6 +180,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     const sink = this.#sink
     if (events.length === 0 || sink === undefined) return
     this.#events = []
+    publishEvents(this.name, events)
     this.metrics.batch(events.length)
     this.#delivering = true
     const start = performance.now()

@@ -1,0 +1,71 @@
+/**
+ * What tools for tracing hear of TCP: the channels of `node:diagnostics_channel`, for every transport.
+ *
+ * Invariants: without a subscriber a batch costs five tests and no event is looked at; with one, events of
+ * data are passed over; subscribers are called before the program hears of the same batch.
+ */
+import { channel } from 'node:diagnostics_channel'
+import type {
+  Dropped, SocketAddress, SocketError, TransportConnection, TransportEvent,
+} from './transport.js'
+
+/** Names of the diagnostics channels, by what is published there. */
+export const TCP_CHANNELS = {
+  /** A listener is bound and listens: `local`. */
+  listen: 'marketplace:tcp:listen',
+  /** A listener has a new connection: `connection`, `remote`. */
+  accept: 'marketplace:tcp:accept',
+  /** An outbound connection is established: `connection`, `remote`. */
+  connect: 'marketplace:tcp:connect',
+  /** An established connection is gone: `connection`, `remote`, and `error` unless its end was orderly. */
+  close: 'marketplace:tcp:close',
+  /**
+   * Listening, accepting or connecting failed, or a connection ended with an error: `error`, and what else
+   * is known. Also connections that a listener dropped: `dropped`.
+   */
+  error: 'marketplace:tcp:error',
+} as const
+
+/** What subscribers of the channels in `TCP_CHANNELS` get; which fields are set is said there. */
+export interface TcpDiagnostics {
+  /** Which socket implementation. */
+  readonly transport: 'native' | 'node'
+  /** Where the listener listens. */
+  readonly local: SocketAddress | undefined
+  /** The peer. */
+  readonly remote: SocketAddress | undefined
+  /** The same object from `accept` or `connect` to `close`: to look at, and to know it again. */
+  readonly connection: Pick<TransportConnection, 'local' | 'remote' | 'queuedBytes'> | undefined
+  readonly error: SocketError | undefined
+  /** Connections that a listener reset because it had its `maxConnections`. */
+  readonly dropped: Dropped | undefined
+}
+
+const listen = channel(TCP_CHANNELS.listen)
+const accept = channel(TCP_CHANNELS.accept)
+const connect = channel(TCP_CHANNELS.connect)
+const close = channel(TCP_CHANNELS.close)
+const failure = channel(TCP_CHANNELS.error)
+
+/** Publishes what is in a batch, if anybody listens. */
+export function publishEvents(transport: 'native' | 'node', events: readonly TransportEvent[]): void {
+  if (
+    !accept.hasSubscribers && !close.hasSubscribers && !connect.hasSubscribers && !failure.hasSubscribers
+    && !listen.hasSubscribers
+  ) return
+  for (const event of events) publishEvent(transport, event)
+}
+
+function publishEvent(transport: 'native' | 'node', event: TransportEvent): void {
+  const { kind, connection, listener, error, dropped } = event
+  if (kind === 'data' || kind === 'written' || kind === 'end') return
+  const { remote } = connection ?? {}
+  const local = listener?.address
+  const message: TcpDiagnostics = { transport, local, remote, connection, error, dropped }
+  if (kind === 'listening') listen.publish(message)
+  else if (kind === 'accepted') accept.publish(message)
+  else if (kind === 'connected') connect.publish(message)
+  // One that was never established has no peer.
+  else if (kind === 'closed' && remote !== undefined) close.publish(message)
+  if (error !== undefined || dropped !== undefined) failure.publish(message)
+}
