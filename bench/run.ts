@@ -7,14 +7,13 @@
  * measure the noise. Figures are medians. A missed target or a failed arm is reported and does not
  * change the exit code; only a run that measured nothing exits with 1.
  */
-import { spawnSync } from 'node:child_process'
-import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { accessSync, closeSync, constants, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { microReportText, type MicroReport } from './micro/harness.js'
 import { describeEnvironment } from './lib/machine.js'
 import { runMicroProcess } from './lib/micro-process.js'
 import { parseOptions } from './lib/options.js'
-import { benchBuild, benchSources } from './lib/paths.js'
 import { agendaOf, type Agenda } from './lib/plan.js'
+import { buildPrograms } from './lib/programs.js'
 import { Progress } from './lib/progress.js'
 import { heading, scenarioReport, seriesReport } from './lib/report.js'
 import { FORMAT, type BenchReport, type ScenarioReport, type Series } from './lib/result.js'
@@ -22,33 +21,25 @@ import { measureScenario, messageOf } from './lib/rounds.js'
 import { microSeries, nestingSeries } from './lib/series.js'
 import { evaluateEchoTargets, targetTable } from './lib/targets.js'
 
-/**
- * Without a C compiler the C programs are missing, and nothing can be measured over sockets. The
- * io_uring server needs a recent kernel's headers; without it, its arm is skipped.
- */
-function buildPrograms(): void {
-  const make = (...targets: string[]) =>
-    spawnSync('make', ['-s', '-C', benchSources, `BUILD=${benchBuild}`, ...targets], {
-      encoding: 'utf8',
-    })
-  const needed = make()
-  if (needed.status === 0) {
-    make('uring')
-    return
-  }
-  const why = needed.error?.message ?? `${needed.stdout}${needed.stderr}`.trim()
-  process.stderr.write(`bench: can't build the C programs in ${benchSources}: ${why}\n`)
-  process.exit(1)
-}
-
 /** A long run must not end with a file that can't be written. */
-function checkWritable(file: string): void {
+function orExit(option: string, action: () => void): void {
   try {
-    closeSync(openSync(file, 'a'))
+    action()
   } catch (error) {
-    process.stderr.write(`bench: --json: ${messageOf(error)}\n`)
+    process.stderr.write(`bench: ${option}: ${messageOf(error)}\n`)
     process.exit(1)
   }
+}
+
+function checkWritable(file: string): void {
+  orExit('--json', () => closeSync(openSync(file, 'a')))
+}
+
+function makeDirectory(path: string): void {
+  orExit('--report', () => {
+    mkdirSync(path, { recursive: true })
+    accessSync(path, constants.W_OK)
+  })
 }
 
 interface Results {
@@ -107,6 +98,7 @@ async function main(): Promise<void> {
   const agenda = agendaOf(options)
   const { pinning, ...method } = agenda.plan
   if (options.json !== undefined) checkWritable(options.json)
+  if (options.report !== undefined) makeDirectory(options.report)
   buildPrograms()
   const environment = describeEnvironment(pinning)
   process.stdout.write(heading(environment, method))
@@ -116,9 +108,13 @@ async function main(): Promise<void> {
     ...(results.micro?.targets ?? []),
   ]
   process.stdout.write(`\nTargets\n${targetTable(targets)}`)
-  if (options.json !== undefined) {
-    const report: BenchReport = { format: FORMAT, environment, method, ...results, targets }
-    writeFileSync(options.json, `${JSON.stringify(report)}\n`)
+  const report: BenchReport = { format: FORMAT, environment, method, ...results, targets }
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report)}\n`)
+  if (options.report !== undefined) {
+    // Loaded now only: it takes memory and a while.
+    const { writeReport } = await import('./report/write.js')
+    const written = await writeReport(report, options.report)
+    process.stdout.write(`\n${written.join('\n')}\n`)
   }
   const measured = results.scenarios.some(({ arms }) => arms.some(({ figures }) => figures.rate))
   const swept = results.series.some(({ lines }) => lines.some(({ points }) => points.length > 0))

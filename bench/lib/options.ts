@@ -15,6 +15,7 @@ export interface BenchOptions {
   readonly peers: readonly string[] | undefined
   readonly rounds: number | undefined
   readonly json: string | undefined
+  readonly report: string | undefined
 }
 
 /** All that `--only` takes. */
@@ -52,6 +53,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
     .option('--peers <names>', `the arms to measure, of: ${peers.join(', ')}`, parseList(peers))
     .option('--rounds <n>', 'at most so many rounds, instead of the usual number', parseRounds)
     .option('--json <file>', 'write every figure of every round to a file (bench/lib/result.ts)')
+    .option('--report <directory>', 'draw charts: report.html, and SVGs for the README')
     .allowExcessArguments(false)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   command.parse(argv, { from: 'user' })

@@ -214,6 +214,15 @@ function seriesLines(series: Series, kinds: ReadonlyMap<string, string>): Line[]
   }))
 }
 
+function scalesText({ x, y }: Series): string {
+  const [acrossIsLog, upIsLog] = [x.scale === 'log', y.scale === 'log']
+  if (acrossIsLog && upIsLog) return ' Both axes are logarithmic.'
+  if (acrossIsLog) return ' The horizontal axis is logarithmic.'
+  return upIsLog ? ' The upright axis is logarithmic.' : ''
+}
+
+const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1)
+
 export function seriesChart(report: BenchReport, series: Series, readme = false): Chart | undefined {
   const arms = report.scenarios.flatMap((scenario) => scenario.arms)
   const kinds = new Map(arms.map(({ name, kind }) => [name, kind]))
@@ -232,12 +241,12 @@ export function seriesChart(report: BenchReport, series: Series, readme = false)
   const y = axisOf('y', points.flatMap(({ low, high }) => [low, high]))
   const how =
     'Lines: medians over the rounds; thin upright lines: from the lowest to the highest round.' +
-    (series.x.scale === 'log' ? ' The horizontal axis is logarithmic.' : '')
+    scalesText(series)
   return {
     name: series.name,
     words: {
-      title: series.title,
-      subtitle: `${series.y.title} versus ${series.x.title}`,
+      title: capital(series.title),
+      subtitle: readme ? '64 B ping-pong, one message in flight per connection' : '',
       caption: [how, ...describeRun(report)],
     },
     plot: (theme) => linePlot(lines, { x, y }, { width: WIDTH, height: LINES_HEIGHT }, theme),

@@ -4,8 +4,8 @@
  * Invariants: it opens from disk and needs nothing else, no script and no network; it follows the reader's
  * light or dark setting; every text from the results is escaped.
  */
-import { figureOf as overRounds } from '../lib/stats.js'
 import type { ArmReport, BenchReport, MetricName, ScenarioReport, Series } from '../lib/result.js'
+import { figureOf } from '../lib/stats.js'
 import { format } from '../lib/table.js'
 import { verdict } from '../lib/targets.js'
 import {
@@ -103,7 +103,7 @@ function seriesTable(series: Series): string {
   return table(['', series.x.unit, series.y.unit, 'rounds'], rows)
 }
 
-async function figureOf(chart: Chart | undefined): Promise<string> {
+async function drawing(chart: Chart | undefined): Promise<string> {
   if (chart === undefined) return ''
   const svg = await renderBare(chart.plot(pageTheme), chart.words, pageTheme)
   const caption = escape(chart.words.caption[0])
@@ -114,8 +114,8 @@ async function scenarioSection(report: BenchReport, scenario: ScenarioReport): P
   return [
     `<h3 id="${escape(scenario.name)}">${escape(scenario.title)}</h3>\n`,
     absent(absences(scenario)),
-    await figureOf(barChart(report, scenario)),
-    await figureOf(latencyChart(report, scenario)),
+    await drawing(barChart(report, scenario)),
+    await drawing(latencyChart(report, scenario)),
     details('All figures', scenarioTable(scenario)),
   ].join('')
 }
@@ -127,7 +127,7 @@ async function seriesSection(report: BenchReport, series: Series): Promise<strin
   return [
     `<h3 id="${escape(series.name)}">${escape(series.title)}</h3>\n`,
     absent(failures),
-    await figureOf(seriesChart(report, series)),
+    await drawing(seriesChart(report, series)),
     details('All figures', seriesTable(series)),
   ].join('')
 }
@@ -138,10 +138,9 @@ function microSection(report: BenchReport): string {
   return suites
     .map(({ name, title, programs }) => {
       const rows = programs.map((program) => {
-        const figure = overRounds(program.samples)
-        return figure === undefined
-          ? [program.title, '-', '']
-          : [program.title, format(figure.median), range(figure.low, figure.high)]
+        const figure = figureOf(program.samples)
+        if (figure === undefined) return [program.title, '-', '']
+        return [program.title, format(figure.median), range(figure.low, figure.high)]
       })
       const failed = programs.flatMap((program) =>
         program.failure === undefined ? [] : [`${program.title}: failed: ${program.failure.split('\n')[0]}`],
@@ -157,7 +156,7 @@ function targetSection(report: BenchReport): string {
     target.title,
     target.value === undefined ? '-' : format(target.value),
     target.low === undefined || target.high === undefined ? '' : range(target.low, target.high),
-    target.limit === undefined ? '' : `${target.sense === 'at most' ? '≤' : '≥'} ${target.limit}`,
+    target.limit === undefined ? '' : `${target.sense === 'at most' ? '≤' : '≥'} ${format(target.limit)}`,
     verdict(target),
   ])
   return table(['', 'reached', 'rounds', 'limit', ''], rows)

@@ -31,11 +31,16 @@ const LONG = [7, 3]
 const SHORT = [2, 2]
 const MIXED = [8, 3, 2, 3]
 
-/** Ours are blue; the limits have no hue. */
+/** The main ones of ours are blue; the limits have no hue. */
 const styles: Readonly<Record<string, Style>> = {
   epoll: { light: '#0a58a8', dark: '#6cb6ff', dash: SOLID, symbol: 'circle' },
   io_uring: { light: '#3b8fd6', dark: '#2f81d9', dash: LONG, symbol: 'square' },
   node: { light: '#5b6bd0', dark: '#98a6ff', dash: SHORT, symbol: 'triangle-up' },
+  'busy-poll': { light: '#4a7a1e', dark: '#a3d468', dash: MIXED, symbol: 'triangle-down' },
+  'nested-1': { light: '#2a7f9e', dark: '#67c9e8', dash: SOLID, symbol: 'square' },
+  'nested-2': { light: '#1f7a7a', dark: '#54c4c0', dash: LONG, symbol: 'diamond' },
+  'nested-5': { light: '#3f5f7f', dark: '#a9c3dd', dash: SHORT, symbol: 'cross' },
+  tcp: { light: '#7048c6', dark: '#c0a5ff', dash: LONG, symbol: 'triangle-up' },
   'node-net': { light: '#b35900', dark: '#f0a030', dash: MIXED, symbol: 'diamond' },
   bun: { light: '#a8457f', dark: '#e58fc0', dash: SOLID, symbol: 'cross' },
   deno: { light: '#00795a', dark: '#2fc39a', dash: LONG, symbol: 'triangle-down' },
@@ -43,7 +48,7 @@ const styles: Readonly<Record<string, Style>> = {
   python: { light: '#7a6a00', dark: '#d9c84a', dash: MIXED, symbol: 'circle' },
   erlang: { light: '#6b3fa0', dark: '#b79cf0', dash: SOLID, symbol: 'triangle-up' },
   'c-epoll': { light: '#1f2328', dark: '#f0f6fc', dash: SHORT, symbol: 'diamond' },
-  'c-io_uring': { light: '#6e7781', dark: '#9ba3ac', dash: SOLID, symbol: 'cross' },
+  'c-uring': { light: '#6e7781', dark: '#9ba3ac', dash: SOLID, symbol: 'cross' },
 }
 
 /** For arms that have no style of their own. */

@@ -45,7 +45,7 @@ const made: readonly Made[] = [
   { name: 'erlang', title: 'Erlang gen_tcp', kind: 'peer', cost: 2.9 },
   { name: 'c-epoll', title: 'C epoll', kind: 'limit', cost: 1 },
   { name: 'c-epoll-twin', title: 'C epoll, again', kind: 'limit', cost: 1.01, twinOf: 'c-epoll' },
-  { name: 'c-io_uring', title: 'C io_uring', kind: 'limit', cost: 0.86 },
+  { name: 'c-uring', title: 'C io_uring', kind: 'limit', cost: 0.86 },
 ]
 
 /** A bell over the logarithm with a tail, 16 buckets per octave. */
@@ -135,6 +135,7 @@ function insideSeries(): Series {
 }
 
 export function fixture(): BenchReport {
+  const none = { value: undefined, low: undefined, high: undefined }
   return {
     format: 2,
     environment: {
@@ -176,13 +177,15 @@ export function fixture(): BenchReport {
     },
     targets: [
       {
-        title: 'CPU per message: native / node:net', unit: 'ratio', sense: 'at most', limit: 0.6,
-        value: 0.62, low: 0.6, high: 0.65,
+        title: 'CPU per message: epoll / node:net',
+        unit: 'ratio',
+        limit: 0.6,
+        sense: 'at most',
+        value: 0.62,
+        low: 0.6,
+        high: 0.65,
       },
-      {
-        title: 'never tried', unit: 'ratio', sense: 'at most', limit: 1,
-        value: undefined, low: undefined, high: undefined,
-      },
+      { title: 'tried in vain', unit: 'ratio', limit: 1, sense: 'at most', ...none },
     ],
   }
 }

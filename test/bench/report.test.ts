@@ -79,12 +79,12 @@ t.test('bars end at the medians, from zero, and the reference has ratio 1', asyn
     [...echo.matchAll(/d="M0,[\d.]+h([\d.]+)v15h[^"]*" fill="(#\w+)"/g)]
       .filter(([, , fill]) => fill === styleOf(arm).light)
       .map(([, width]) => Number(width))
-  const [native, base] = [bars('epoll'), bars('node-net')]
-  t.equal(native.length, 2, 'CPU and throughput')
+  const [ours, base] = [bars('epoll'), bars('node-net')]
+  t.equal(ours.length, 2, 'CPU and throughput')
   const { figures } = fixture().scenarios[1].arms[0]
   const of = fixture().scenarios[1].arms[4].figures
-  t.ok(Math.abs(native[0] / base[0] - figures.cpu!.median / of.cpu!.median) < 0.01, 'in proportion')
-  t.ok(Math.abs(native[1] / base[1] - figures.rate!.median / of.rate!.median) < 0.01, 'in proportion')
+  t.ok(Math.abs(ours[0] / base[0] - figures.cpu!.median / of.cpu!.median) < 0.01, 'in proportion')
+  t.ok(Math.abs(ours[1] / base[1] - figures.rate!.median / of.rate!.median) < 0.01, 'in proportion')
   t.match(echo, `${figures.cpu!.median.toPrecision(3)} (0.62)`)
   t.match(echo, '(≈ 1)', 'what is inside the noise is said to be')
   t.notMatch(echo, 'C epoll, again', 'the second of two identical arms has no bar')
