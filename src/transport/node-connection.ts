@@ -327,6 +327,7 @@ export class NodeConnection implements TransportConnection {
     metrics.stats[Stat.queuedBytes] -= this.queuedBytes
     // After `close` or `abort` the end is orderly, whatever the peer did, unless bytes were lost.
     const orderly = state === 'aborted' || (state === 'closing' && this.queuedBytes === 0)
+    this.queuedBytes = 0
     this.#transport.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))
     // Otherwise when its attempts are closed.
     if (this.#attempts === undefined || this.#attempts.size === 0) this.#transport.forget(this)
