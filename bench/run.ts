@@ -107,7 +107,9 @@ async function main(): Promise<void> {
     ...evaluateEchoTargets(results.scenarios),
     ...(results.micro?.targets ?? []),
   ]
-  process.stdout.write(`\nTargets\n${targetTable(targets)}`)
+  // Of a part, only what it was about.
+  const shown = targets.filter(({ value }) => options.only === undefined || value !== undefined)
+  if (shown.length > 0) process.stdout.write(`\nTargets\n${targetTable(shown)}`)
   const report: BenchReport = { format: FORMAT, environment, method, ...results, targets }
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report)}\n`)
   if (options.report !== undefined) {

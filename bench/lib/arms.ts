@@ -129,7 +129,7 @@ export const arms: readonly Arm[] = [
   },
   limit('c-epoll', 'C epoll', 'c-epoll-echo'),
   { ...limit('c-epoll-twin', 'C epoll, again', 'c-epoll-echo'), twinOf: 'c-epoll' },
-  { ...limit('c-uring', 'C io_uring', 'c-uring-echo'), optional: true },
+  { ...limit('c-io_uring', 'C io_uring', 'c-uring-echo'), optional: true },
 ]
 
 /** The scenario's arms, or those asked for that can serve it; twins with their originals. */

@@ -10,8 +10,8 @@ export const root = fileURLToPath(new URL('../../../', import.meta.url))
 export const benchSources = join(root, 'bench')
 export const benchBuild = join(root, 'build', 'bench')
 
-/** Other runtimes, fetched from npm. */
-export const benchPeers = join(root, 'build', 'peers')
+/** Other runtimes, fetched from npm; not in build/, which a rebuild of the addon empties. */
+export const benchPeers = join(root, 'bench', '.peers')
 export const benchServers = join(root, 'dist', 'bench', 'servers')
 
 export const loadGenerator = join(benchBuild, 'load')

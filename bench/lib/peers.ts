@@ -1,6 +1,6 @@
 /**
  * Programs that aren't part of this package: other runtimes. Those on npm are fetched when they are
- * first needed, at a pinned version, into build/peers, and stay there; the others must be installed.
+ * first needed, at a pinned version, into bench/.peers, and stay there; the others must be installed.
  * What can't be had comes with a reason, and its arms are skipped.
  */
 import { execFile, execFileSync } from 'node:child_process'

@@ -8,7 +8,7 @@ import { scenarioSeconds, type Plan } from './rounds.js'
 import { obstacle, quickArms, selectScenarios, type Scenario } from './scenarios.js'
 import { selectSweeps, SERIES, type SweepRun } from './series.js'
 
-const MICRO_SECONDS = { quick: 45, full: 220 }
+const MICRO_SECONDS = { quick: 40, full: 200 }
 
 /** A scenario with its arms, or why it is left out on this machine. */
 export interface ScenarioStep {
@@ -33,14 +33,14 @@ function planOf({ quick, rounds }: BenchOptions, pinning: Pinning): Plan {
     ? {
         quick,
         rounds: rounds ?? 2,
-        times: { warmup: 0.15, duration: 0.35 },
+        times: { warmup: 0.2, duration: 0.35 },
         freshProcesses: false,
         pinning,
       }
     : {
         quick,
         rounds: rounds ?? 5,
-        times: { warmup: 0.3, duration: 1 },
+        times: { warmup: 0.4, duration: 0.9 },
         freshProcesses: true,
         pinning,
       }

@@ -33,8 +33,9 @@ export interface Scenario {
 }
 
 const ours = ['epoll', 'io_uring']
-const limits = ['c-epoll', 'c-epoll-twin', 'c-uring']
+const limits = ['c-epoll', 'c-epoll-twin', 'c-io_uring']
 /** Those that come near. */
+const near = [...ours, 'node-net', 'bun', ...limits]
 const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
 const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', ...fast.slice(2, 5), 'python',
   'erlang', 'uws', ...limits]
@@ -65,9 +66,9 @@ const echoes: readonly Scenario[] = [
     ...echo('echo-100', '64 B ping-pong, 100 connections', all, ...connections(100)),
     quick: true,
   },
-  echo('echo-1000', '64 B ping-pong, 1,000 connections', fast, ...connections(1000)),
+  echo('echo-1000', '64 B ping-pong, 1,000 connections', near, ...connections(1000)),
   {
-    ...echo('echo-100x16', '64 B ping-pong, 100 connections, 16 in flight each', fast,
+    ...echo('echo-100x16', '64 B ping-pong, 100 connections, 16 in flight each', near,
       ...connections(100), '--depth', '16'),
     quick: true,
   },
@@ -78,7 +79,7 @@ const echoes: readonly Scenario[] = [
   },
 ]
 
-function idle(count: number, title: string, seconds: number): Scenario {
+function idle(count: number, title: string, seconds: number, arms: readonly string[]): Scenario {
   return {
     name: `idle-${count / 1000}k`,
     group: 'fleet',
@@ -86,7 +87,7 @@ function idle(count: number, title: string, seconds: number): Scenario {
     service: 'echo',
     unit: 'connection',
     load: ['--mode', 'idle', ...connections(count)],
-    arms: [...ours, 'node', 'node-net', 'bun', 'deno', 'erlang', 'c-epoll'],
+    arms,
     roundsMax: 2,
     seconds,
     perConnection: true,
@@ -103,7 +104,7 @@ export const scenarios: readonly Scenario[] = [
     service: 'echo',
     unit: 'message',
     load: ['--mode', 'rate', '--rate', '10000', ...connections(100)],
-    arms: fast,
+    arms: near,
     roundsMax: 3,
   },
   {
@@ -125,17 +126,17 @@ export const scenarios: readonly Scenario[] = [
     service: 'echo',
     unit: 'connection',
     load: ['--mode', 'storm', '--count', '10000', ...connections(50)],
-    arms: fast,
+    arms: near,
     roundsMax: 3,
     seconds: 2.5,
   },
-  idle(10_000, '10,000', 3),
-  idle(50_000, '50,000', 12),
+  idle(10_000, '10,000', 3, [...ours, 'node', 'node-net', 'bun', 'deno', 'erlang', 'c-epoll']),
+  idle(50_000, '50,000', 10, ['epoll', 'node-net']),
   {
-    ...echo('active-1%', '64 B ping-pong, 10,000 connections of which 100 send',
-      [...ours, 'node-net', 'bun', ...limits], ...connections(10_000), '--active', '100'),
+    ...echo('active', '64 B ping-pong, 10,000 connections of which 100 send',
+      near, ...connections(10_000), '--active', '100'),
     group: 'fleet',
-    roundsMax: 3,
+    roundsMax: 2,
     seconds: 4,
     descriptors: 10_100,
   },

@@ -36,7 +36,7 @@ interface Sweep {
 }
 
 const ROUNDS = 2
-const DURATION = 0.7
+const DURATION = 0.5
 const latency: Measure = { metric: 'p50', name: 'latency', title: 'median latency', unit: 'us' }
 const cpu: Measure = { metric: 'cpu', name: 'cpu', title: 'server CPU per message', unit: 'us/message' }
 const number = (value: number): string => value.toLocaleString('en-US')

@@ -65,7 +65,7 @@ const command = new Command('micro')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
 const options = command.parse().opts<Options>()
 
-const rounds = options.rounds ?? (options.quick ? 3 : 5)
+const rounds = options.rounds ?? (options.quick ? 2 : 5)
 const effort: Effort = { quick: options.quick, operations: options.quick ? 150_000 : 600_000 }
 const suites: SuiteResult[] = []
 for (const name of options.only ?? names) {

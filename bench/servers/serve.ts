@@ -92,8 +92,9 @@ function reporter(port: number): ActionTree {
 export async function serve(program: (options: ServerOptions) => ActionTree): Promise<void> {
   const options = parseArguments()
   try {
+    const driver = driverOf(options)
     await groundVm(() => [
-      driverOf(options),
+      driver,
       spawn(() => reporter(options.port), { name: 'reporter' }),
       program(options),
     ])
