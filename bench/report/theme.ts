@@ -48,7 +48,7 @@ const styles: Readonly<Record<string, Style>> = {
   python: { light: '#7a6a00', dark: '#d9c84a', dash: MIXED, symbol: 'circle' },
   erlang: { light: '#6b3fa0', dark: '#b79cf0', dash: SOLID, symbol: 'triangle-up' },
   'c-epoll': { light: '#1f2328', dark: '#f0f6fc', dash: SHORT, symbol: 'diamond' },
-  'c-uring': { light: '#6e7781', dark: '#9ba3ac', dash: SOLID, symbol: 'cross' },
+  'c-io_uring': { light: '#6e7781', dark: '#9ba3ac', dash: SOLID, symbol: 'cross' },
 }
 
 /** For arms that have no style of their own. */

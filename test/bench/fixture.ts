@@ -45,7 +45,7 @@ const made: readonly Made[] = [
   { name: 'erlang', title: 'Erlang gen_tcp', kind: 'peer', cost: 2.9 },
   { name: 'c-epoll', title: 'C epoll', kind: 'limit', cost: 1 },
   { name: 'c-epoll-twin', title: 'C epoll, again', kind: 'limit', cost: 1.01, twinOf: 'c-epoll' },
-  { name: 'c-uring', title: 'C io_uring', kind: 'limit', cost: 0.86 },
+  { name: 'c-io_uring', title: 'C io_uring', kind: 'limit', cost: 0.86 },
 ]
 
 /** A bell over the logarithm with a tail, 16 buckets per octave. */
