@@ -1,13 +1,15 @@
 /** The TCP engine in worker threads, in several at once, and in processes that end with open sockets. */
-import { spawnSync } from 'node:child_process'
-import { connect } from 'node:net'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { loadNative } from '../../src/transport/native.js'
+import { loadNative, nativeTransport } from '../../src/transport/native.js'
 
 const native = loadNative()
 const options = { skip: native.ok ? false : native.reason, timeout: 30_000 }
 const { href } = new URL('../../src/index.js', import.meta.url)
+const { href: transportHref } = new URL('../../src/transport/native.js', import.meta.url)
 
 /** An echo server through the VM that tells its port. */
 const SERVER = `
@@ -83,3 +85,53 @@ t.test('a process that exits in the middle of it all', options, async (t) => {
     t.strictSame([status, signal, stderr], [7, null, ''])
   }
 })
+
+/** Writes big buffers to a peer that does not read, takes one away, and says when they are queued. */
+const WRITER = `
+const { nativeTransport } = await import(process.env.TRANSPORT)
+const { parentPort } = await import('node:worker_threads')
+const transport = nativeTransport({ backend: process.env.BACKEND })
+let connection
+const buffers = Array.from({ length: 3 }, () => new Uint8Array(8 * 1024 * 1024))
+transport.open((events) => {
+  for (const { kind } of events) if (kind === 'connected') for (const buffer of buffers) connection.write(buffer)
+})
+connection = transport.connect({ host: '127.0.0.1', port: Number(process.env.PORT) })
+const timer = setInterval(() => {
+  if (connection.queuedBytes === 0) return
+  clearInterval(timer)
+  globalThis.kept = structuredClone(buffers[2].buffer, { transfer: [buffers[2].buffer] })
+  buffers.length = 0
+  parentPort?.postMessage('queued')
+  if (parentPort === null) process.exit(9)
+}, 5)
+`
+
+for (const backend of ['epoll', 'io_uring'] as const) {
+  t.test(`${backend}: workers and processes that end with buffers queued`, options, async (t) => {
+    try {
+      const probe = nativeTransport({ backend })
+      probe.open(() => undefined)
+      await probe.close()
+    } catch (error) {
+      t.comment(`skipped: ${String(error)}`)
+      return
+    }
+    const peer = createServer((socket) => { socket.pause().on('error', () => undefined) })
+    await new Promise<void>((resolve) => peer.listen(0, '127.0.0.1', resolve))
+    const PORT = String((peer.address() as AddressInfo).port)
+    const writer = { ...process.env, TRANSPORT: transportHref, BACKEND: backend, PORT }
+    for (let round = 0; round < 3; round++) {
+      const url = new URL(`data:text/javascript,${encodeURIComponent(WRITER)}`)
+      const worker = new Worker(url, { env: writer })
+      await new Promise((resolve, reject) => { worker.once('message', resolve).once('error', reject) })
+      t.equal(await worker.terminate(), 1)
+    }
+    const child = spawn(process.execPath, ['--input-type=module', '-e', WRITER], { env: writer })
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+    const [code, signal] = await once(child, 'close') as unknown[]
+    t.strictSame([code, signal, stderr], [9, null, ''])
+    peer.close()
+  })
+}

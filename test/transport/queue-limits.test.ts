@@ -195,6 +195,18 @@ for (const [name, take] of takers) {
   })
 }
 
+onEveryTransport('a queued buffer stays, though nobody else refers to it', async (t, open) => {
+  const [line] = await lines(t, open(), 1)
+  const much = pattern(MUCH)
+  for (let i = 0; i < 3; i++) line.connection.write(Buffer.from(much))
+  await until(() => line.connection.queuedBytes > 0)
+  collectGarbage()
+  const others = Array.from({ length: 3 }, () => Buffer.alloc(MUCH, 'x'))
+  const received = await readsAll(line.socket, 3 * MUCH)
+  t.ok(received.equals(Buffer.concat([much, much, much])))
+  t.equal(others.length, 3)
+})
+
 onEveryTransport('a resizable buffer that shrinks while it is queued: EFAULT', async (t, open) => {
   type Resizable = ArrayBuffer & { resize(length: number): void }
   const Constructor = ArrayBuffer as unknown as new (length: number, options: object) => Resizable
