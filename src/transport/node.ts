@@ -6,6 +6,7 @@
  * One limit comes from libuv: a reset that arrives together with data is reported as an end.
  */
 import type { Socket } from 'node:net'
+import { AsyncResource } from 'node:async_hooks'
 import { publishEvents } from './diagnostics.js'
 import { Counts, Stat } from './metrics.js'
 import { checkedBusyPoll } from './native-backend.js'
@@ -42,6 +43,8 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   /** Whether it keeps the process alive. */
   isRef = true
   #sink: TransportSink | undefined
+  /** The async context in which it was opened. */
+  #context: AsyncResource | undefined
   #keepAlive: NodeJS.Timeout | undefined
   #events: TransportEvent[] = []
   #corked: NodeConnection[] = []
@@ -61,6 +64,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     if (this.#sink !== undefined) throw new Error('transport: open must be called once')
     this.#sink = sink
     this.metrics.opened()
+    this.#context = new AsyncResource('MARKETPLACE')
     this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
     if (!this.isRef) this.unref()
   }
@@ -185,7 +189,8 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     this.#delivering = true
     const start = performance.now()
     try {
-      sink(events)
+      // Not in the context of the socket that happened to be the first to report something.
+      this.#context?.runInAsyncScope(sink, undefined, events)
     } finally {
       this.metrics.stats[Stat.jsTime] += (performance.now() - start) * 1e6
       this.#delivering = false
