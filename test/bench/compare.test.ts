@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { judge, type Quartet, type Verdict } from '../../bench/compare/judge.js'
+import { relocated, type Finding } from '../../bench/compare/measure.js'
+import { comparisonText, isWorse } from '../../bench/compare/text.js'
 import { resolveCommit } from '../../bench/compare/worktree.js'
 import type { RoundValue } from '../../bench/lib/result.js'
 import { ROOT } from '../docs/blocks.js'
@@ -84,6 +86,47 @@ t.test('the figures of a verdict', async (t) => {
   t.equal(verdict.noise, 0, 'a median: that of the typical round')
   const missing = { base: rounds([1, 1, 1]), base2: rounds([1, 1]), head: rounds([1, 1, 1]) }
   t.equal(judge({ ...missing, head2: missing.head }), undefined, 'too few rounds that all have')
+})
+
+t.test('what is printed', async (t) => {
+  const verdict = judge(quartet(1.1, 0.01)) as Verdict
+  const cpu: Finding = { title: 'server CPU us', better: 'lower', verdict }
+  const rate: Finding = { title: 'per second', better: 'higher', verdict }
+  const still: Finding = { ...rate, title: 'p50 us', verdict: judge(quartet(1, 0.01)) as Verdict }
+  t.ok(isWorse(cpu))
+  t.notOk(isWorse(rate), 'more of it is better')
+  t.notOk(isWorse(still))
+  const text = comparisonText({ title: 'echo', findings: [cpu, rate, still], failures: ['base: gone'] })
+  t.match(text, /^ {2}server CPU us .* \+\d\d?\.\d % .*WORSE$/m)
+  t.match(text, /^ {2}per second .*better$/m)
+  t.notMatch(text, 'p50 us')
+  t.match(text, /^ {2}1 of 3 figures: no difference beyond the noise \(noise [\d.]+ % to [\d.]+ %\)$/m)
+  t.match(text, /^ {2}FAILED: base: gone$/m)
+  t.match(comparisonText({ title: 'x', findings: [], failures: [] }), /nothing that both have/)
+})
+
+t.test('files of the other revision', async (t) => {
+  t.equal(relocated(join(ROOT, 'dist/x.js'), '/tree'), '/tree/dist/x.js')
+  t.equal(relocated('--port', '/tree'), '--port')
+  t.equal(relocated('/usr/bin/node', '/tree'), '/usr/bin/node')
+})
+
+t.test('the command line', async (t) => {
+  const main = join(ROOT, 'dist/bench/compare/main.js')
+  const failures: [args: string[], message: RegExp][] = [
+    [[], /missing required argument 'ref'/],
+    [['no-such-thing'], /^bench:compare: ('no-such-thing' names no commit|.*not a git repository)/],
+    [['HEAD', '--only', 'echo-100,nothing'], /There is no 'nothing'\. Known are: .*echo-100/],
+    [['HEAD', '--arms', 'bun'], /There is no 'bun'\. Known are: epoll, /],
+    [['HEAD', '--rounds', '2'], /must be a whole number from 3 to 100/],
+  ]
+  for (const [args, message] of failures) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })
+    t.equal(status, 2, args.join(' '))
+    t.equal(stdout, '')
+    t.match(stderr, message)
+    t.equal(stderr.trim().split('\n').length, 1, 'one line')
+  }
 })
 
 /** A repository whose build writes a file, or takes for ever. */
