@@ -60,9 +60,10 @@ async function main(): Promise<number> {
   const plan = planOf(options)
   const steps = stepsOf(options, plan)
   buildPrograms()
+  // Now, and not when the other revision is built: the sources may have changed by then.
+  const environment = describeEnvironment(plan.pinning)
   const tree = await buildRevision(root, commit, (what) => process.stderr.write(`${what}\n`))
   provideServers(tree.path)
-  const environment = describeEnvironment(plan.pinning)
   process.stdout.write(
     `base: ${tree.commit} (${options.ref}); head: ${environment.commit}\n` +
       `${environment.cpu}, Linux ${environment.kernel}, Node ${environment.node}; ${environment.pinning}\n` +

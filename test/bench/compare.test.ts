@@ -114,10 +114,8 @@ t.test('files of the other revision', async (t) => {
 t.test('the command line', async (t) => {
   const main = join(ROOT, 'dist/bench/compare/main.js')
   const failures: [args: string[], message: RegExp][] = [
-    [[], /missing required argument 'ref'/],
     [['no-such-thing'], /^bench:compare: ('no-such-thing' names no commit|.*not a git repository)/],
     [['HEAD', '--only', 'echo-100,nothing'], /There is no 'nothing'\. Known are: .*echo-100/],
-    [['HEAD', '--arms', 'bun'], /There is no 'bun'\. Known are: epoll, /],
     [['HEAD', '--rounds', '2'], /must be a whole number from 3 to 100/],
   ]
   for (const [args, message] of failures) {
