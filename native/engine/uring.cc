@@ -197,10 +197,9 @@ void UringBackend::cancel(uint64_t user_data) {
 // The kernel's request keeps the socket open, whatever becomes of its descriptor.
 void UringBackend::forget(Socket& socket) {
   if (socket.held) held_.erase(token_of(socket));
-  if (socket.multishot != Multishot::armed) return;
-  cancel(tag_of(socket));
-  if (!socket.listening) return;
-  // The port has to be free when this returns.
+  if (socket.multishot == Multishot::armed) cancel(tag_of(socket));
+  if (!socket.listening || socket.multishot == Multishot::idle) return;
+  // The port has to be free when this returns, also if the request was cancelled just before.
   for (int run = 0; run < cancel_runs_max && broken_ == 0; run++) {
     submit(true);
     reap();

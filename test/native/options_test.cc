@@ -258,6 +258,24 @@ TEST("while a listener is paused, connections wait; then all of them are accepte
   host.engine.pause_listener(listener + 1, true);
 }
 
+TEST("a paused listener releases its port at once, and what waits for it") {
+  Host host;
+  const uint32_t first = host.listen();
+  const Address address = address_of(host, first);
+  uint32_t listener = first;
+  for (int i = 0; i < 20; i++) {
+    host.engine.pause_listener(listener, true);
+    if (i % 3 == 1) host.run_for(1);
+    Descriptor client = start_dial(address);
+    if (i % 3 == 2) host.run_for(1);
+    if (i % 4 == 3) host.engine.pause_listener(listener, false);
+    host.engine.close_listener(listener);
+    const int32_t again = host.engine.listen(address, {});
+    CHECK(again > 0);
+    listener = static_cast<uint32_t>(again);
+  }
+}
+
 TEST("an outbound connection comes from the address that it was given") {
   Host host;
   const Address to = address_of(host, host.listen("::"));
