@@ -43,16 +43,19 @@ export class NodeAttempts {
       ...(localPort !== 0 && { localPort }),
     })
     this.#sockets.set(attempt, socket)
-    socket.on('connect', () => {
-      socket.removeAllListeners()
+    const failed = (error: Error): void => { this.#host.attemptFailed(attempt, error as SocketError) }
+    const closed = (): void => {
+      this.#sockets.delete(attempt)
+      if (this.#sockets.size === 0) this.#host.allClosed()
+    }
+    socket.once('connect', () => {
+      // One by one: taking all away makes Node resume a socket that is about to be paused.
+      socket.off('error', failed).off('close', closed)
       this.#sockets.delete(attempt)
       this.#host.connected(attempt, socket)
     })
-    socket.on('error', (error) => { this.#host.attemptFailed(attempt, error as SocketError) })
-    socket.on('close', () => {
-      this.#sockets.delete(attempt)
-      if (this.#sockets.size === 0) this.#host.allClosed()
-    })
+    socket.on('error', failed)
+    socket.on('close', closed)
     return attempt
   }
 
