@@ -1,7 +1,9 @@
 /** Options of sockets as the drivers' programs see them: limits, pauses, local addresses, failures. */
 import { host, onBoth, server, type Program } from './tcp-program.js'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { platform } from 'node:os'
 import {
   _, endpoint, sendFeedback, sendMessage, spawn, tcpAccepting, tcpAddress, tcpChannel, tcpCredit, tcpEngine,
   tcpHandle, tcpListener, tcpListening, type TcpEnd,
@@ -23,6 +25,7 @@ onBoth('drops are told to the program, to the log, and counted', async (t, start
   const port = await program.port()
   const first = await client(port)
   await until(() => program.connections === 1)
+  const begin = performance.now()
   for (let i = 0; i < 3; i++) await once(connect(port, host), 'error')
   await until(() => engine.metrics().drops === 3)
   const drops = () => program.errors.map(({ error }) => Number(/: (\d+) dropped/.exec(error.message)?.[1]))
@@ -33,7 +36,8 @@ onBoth('drops are told to the program, to the log, and counted', async (t, start
   t.match(error, { code: 'ECONNABORTED', syscall: 'accept', address: host, port: remote?.port })
   t.match(error.message, /^accept ECONNABORTED 127\.0\.0\.1:\d+: \d+ dropped, as maxConnections is 1$/)
   const told = program.log.filter(({ message }) => message === 'TCP connections dropped')
-  t.equal(told.length, 1, 'the log is told once a second at most')
+  const most = 1 + (performance.now() - begin) / 1000
+  t.ok(told.length >= 1 && told.length <= most, 'the log is told once a second at most')
   t.match(told[0], { level: 'warning', fields: { local, reason: 'maxConnections is 1' } })
   first.end('still served')
   t.equal((await readAll(first)).toString(), 'still served')
@@ -125,9 +129,11 @@ onBoth('an operator is told when the kernel, or Node, grants less', async (t, st
   const program = start((program) => counter(program), options)
   await program.port()
   const told = program.log.filter(({ message }) => message.includes('the kernel has a limit'))
+  if (platform() !== 'linux') return
   const ignored = program.log.filter(({ message }) => message.includes('does without some options'))
   const fields = { options: ['sendBufferSize', 'receiveBufferSize'] }
   t.match(ignored, transport === 'node' ? [{ level: 'info', fields }] : [])
-  if (transport === 'node') t.strictSame(told, [])
+  const limit = Number(readFileSync('/proc/sys/net/core/rmem_max', 'latin1'))
+  if (transport === 'node' || limit >= options.receiveBufferSize) t.strictSame(told, [])
   else t.match(told, [{ message: /^receiveBufferSize/, fields: { asked: 0x3fffffff, granted: Number } }])
 })
