@@ -94,7 +94,8 @@ const transport = nativeTransport({ backend: process.env.BACKEND })
 let connection
 const buffers = Array.from({ length: 3 }, () => new Uint8Array(8 * 1024 * 1024))
 transport.open((events) => {
-  for (const { kind } of events) if (kind === 'connected') for (const buffer of buffers) connection.write(buffer)
+  if (!events.some(({ kind }) => kind === 'connected')) return
+  for (const buffer of buffers) connection.write(buffer)
 })
 connection = transport.connect({ host: '127.0.0.1', port: Number(process.env.PORT) })
 const timer = setInterval(() => {
