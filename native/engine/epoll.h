@@ -33,6 +33,8 @@ class EpollBackend final : public Backend {
   // Limits per socket and turn, so that one that is always ready leaves time for the others.
   static constexpr int receives_max = 4;
   static constexpr int accepts_max = 64;
+  // So often one socket is expected to be the only one that is ready, before the others are asked.
+  static constexpr int lone_max = 7;
   static constexpr Token timer_token = ~Token{0};
 
   // Both return false if there was no memory for what has arrived.
@@ -40,6 +42,8 @@ class EpollBackend final : public Backend {
   bool dispatch_connection(BackendSink& sink, Socket& socket, const epoll_event& event);
   void accept(BackendSink& sink, Socket& listener);
   bool receive(BackendSink& sink, Socket& socket);
+  bool receive_lone(BackendSink& sink);
+  void note_lone();
   void drain_timer(BackendSink& sink);
 
   Descriptor epoll_;
@@ -49,6 +53,9 @@ class EpollBackend final : public Backend {
   std::array<epoll_event, events_max> ready_{};
   int ready_next_ = 0;
   int ready_count_ = 0;
+  // What alone was ready when the kernel was asked last, and how often to believe it from now on.
+  Token lone_ = 0;
+  int lone_left_ = 0;
 };
 
 }  // namespace marketplace::engine
