@@ -32,6 +32,7 @@
             "native/binding/loop_spin.cc",
             "native/binding/options.cc",
             "native/binding/shared.cc",
+            "native/binding/spent.cc",
             "native/binding/udp.cc",
             "native/binding/udp_loop.cc"
           ],

@@ -148,8 +148,17 @@ napi_value add_slab(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
-  const bool fill = arguments.flag(2);
-  return arguments.result(loop->shared().add_slab(env, arguments[1], fill, loop->engine()));
+  const uint32_t purpose = arguments.number(2);
+  if (purpose > static_cast<uint32_t>(Purpose::small_input)) return arguments.result(-EINVAL);
+  return arguments.result(
+      loop->shared().add_slab(env, arguments[1], static_cast<Purpose>(purpose), loop->engine()));
+}
+
+napi_value reclaim(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop != nullptr) loop->shared().reclaim(arguments.flag(1));
+  return nullptr;
 }
 
 napi_value set_gauges(napi_env env, napi_callback_info info) {
@@ -303,6 +312,7 @@ napi_value initialize(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       function("create", create),
       function("addSlab", add_slab),
+      function("reclaim", reclaim),
       function("setGauges", set_gauges),
       function("listen", listen),
       function("closeListener", close_listener),

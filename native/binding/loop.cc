@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "malloc.h"
+
 namespace marketplace::binding {
 
 namespace {
@@ -66,6 +68,7 @@ bool Loop::open_engine(napi_value options) {
   engine::Options engine_options;
   uint32_t backend = 0;
   uint32_t busy_poll_us = 0;
+  bool poison = false;
   if (napi_get_named_property(env_, options, "closeTimeout", &value) != napi_ok ||
       napi_get_value_int64(env_, value, &engine_options.close_timeout_ms) != napi_ok ||
       napi_get_named_property(env_, options, "backend", &value) != napi_ok ||
@@ -73,7 +76,12 @@ bool Loop::open_engine(napi_value options) {
       backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
       napi_get_named_property(env_, options, "busyPoll", &value) != napi_ok ||
       napi_get_value_uint32(env_, value, &busy_poll_us) != napi_ok ||
-      busy_poll_us > busy_poll_max || !function_reference(env_, options, "onBatch", on_batch_) ||
+      busy_poll_us > busy_poll_max ||
+      napi_get_named_property(env_, options, "reuseSlabs", &value) != napi_ok ||
+      napi_get_value_bool(env_, value, &engine_options.reuses_slabs) != napi_ok ||
+      napi_get_named_property(env_, options, "poisonSlabs", &value) != napi_ok ||
+      napi_get_value_bool(env_, value, &poison) != napi_ok ||
+      !function_reference(env_, options, "onBatch", on_batch_) ||
       !function_reference(env_, options, "onClosed", on_closed_)) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
@@ -84,6 +92,7 @@ bool Loop::open_engine(napi_value options) {
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
+  engine_options.poisons_slabs |= poison;
   int result = 0;
   auto chosen = engine::choose_backend(static_cast<engine::BackendName>(backend), info_, result);
   if (chosen != nullptr) {
@@ -99,6 +108,7 @@ bool Loop::open_engine(napi_value options) {
 }
 
 bool Loop::open(napi_value options) {
+  keep_freed_memory();
   if (!shared_.open(env_, options) || !open_engine(options)) return false;
   napi_value name = nullptr;
   napi_value receiver = nullptr;

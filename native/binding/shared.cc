@@ -108,6 +108,7 @@ void Shared::release_all(napi_env env) {
   large_ = nullptr;
   gauges_ = nullptr;
   slabs_.clear();
+  spent_.release_all(env);
   records_ = nullptr;
   commands_ = nullptr;
   stats_ = nullptr;
@@ -121,7 +122,7 @@ uint32_t Shared::publish(std::vector<engine::Record>& records) {
   return count;
 }
 
-int32_t Shared::add_slab(napi_env env, napi_value buffer, bool fill, engine::Engine& engine) {
+int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine) {
   void* data = nullptr;
   size_t length = 0;
   bool is_buffer = false;
@@ -133,7 +134,9 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, bool fill, engine::Eng
   slab.base = static_cast<uint8_t*>(data);
   slab.size = static_cast<uint32_t>(length);
   slab.checked = moment_;
-  slab.fill = fill;
+  slab.fill = purpose != Purpose::output;
+  // What is filled again would change while it is sent.
+  slab.lendable = slab.fill && !engine.reuses_slabs();
   uint32_t index = static_cast<uint32_t>(slabs_.size());
   if (free_slabs_.empty()) {
     slabs_.push_back(slab);
@@ -142,7 +145,9 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, bool fill, engine::Eng
     free_slabs_.pop_back();
     slabs_[index] = slab;
   }
-  if (fill) engine.slabs().add(index, slab.base, slab.size);
+  if (slab.fill) {
+    engine.add_slab(index, slab.base, slab.size, purpose == Purpose::small_input);
+  }
   return static_cast<int32_t>(index);
 }
 
@@ -156,9 +161,11 @@ bool Shared::slab_intact(Slab& slab) {
 
 void Shared::begin_turn(engine::Engine& engine) {
   moment_++;
-  // Only a slab that views have been made of can be in the program's hands.
-  if (!engine.slabs().current_started()) return;
-  if (!slab_intact(slabs_[engine.slabs().current()])) engine.retire_slab();
+  check_slabs(engine);
+}
+
+void Shared::check_slabs(engine::Engine& engine) {
+  engine.retire_lost_slabs([this](uint32_t index) { return !slab_intact(slabs_[index]); });
 }
 
 bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine) {
@@ -188,6 +195,20 @@ void Shared::flush(engine::Engine& engine) {
   stats_[stat_queued_bytes] = static_cast<double>(engine.counters().queued_bytes);
   if (large_now_ != nullptr) forget_large();
   if (!released_.empty()) release_slabs();
+  if (commands_[1] == 0) return;
+  commands_[1] = 0;
+  check_slabs(engine);
+  engine.reuse_slabs();
+}
+
+void Shared::reclaim(bool press) {
+  if (press) spent_.press(env_);
+  spent_.prune(env_);
+  count_spent();
+}
+
+void Shared::count_spent() {
+  stats_[stat_slabs_spent] = static_cast<double>(spent_.bytes() + lent_slab_bytes_);
 }
 
 void Shared::execute(engine::Engine& engine, const int32_t* command) {
@@ -263,23 +284,28 @@ void Shared::forget_large() {
 void Shared::release_slabs() {
   for (const uint32_t index : released_) {
     if (index >= slabs_.size() || slabs_[index].reference == nullptr) continue;
-    slabs_[index].released = true;
-    if (slabs_[index].loans == 0) drop_slab(index);
+    Slab& slab = slabs_[index];
+    slab.released = true;
+    lent_slab_bytes_ += slab.size;
+    if (slab.loans == 0) drop_slab(index);
   }
   released_.clear();
 }
 
+// Nobody but the program needs it any more.
 void Shared::drop_slab(uint32_t index) {
-  static_cast<void>(napi_delete_reference(env_, slabs_[index].reference));
+  lent_slab_bytes_ -= slabs_[index].size;
+  spent_.add(env_, slabs_[index].reference, slabs_[index].size);
   slabs_[index] = Slab{};
   free_slabs_.push_back(index);
+  count_spent();
 }
 
 engine::Loan Shared::lend(engine::Source source, size_t length) {
   const uint32_t index = source & ~kind_mask;
   if ((source & kind_mask) == large_kind) return lend_large(index);
   Slab& slab = slabs_[index];
-  if (length < slab.size / slab_part_min) return engine::no_loan;
+  if (!slab.lendable || length < slab.size / slab_part_min) return engine::no_loan;
   slab.loans++;
   return source;
 }

@@ -2,13 +2,14 @@
 //
 // Layout, all in 32-bit words of Int32Arrays; src/transport/native.ts has the other end of it:
 //   records   eight words each, as in engine/record.h, from word 0
-//   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); from word 4:
-//             four words each: operation | slab << 8, connection, offset, length
+//   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); word 1: 1 if
+//             slabs may be filled again when they are executed; from word 4: four words each:
+//             operation | slab << 8, connection, offset, length
 //   stats     Float64Array, as in Stat
 //
 // Invariants: memory that the program can reach is used only after its address was asked for again
-// since the program last ran, as it may have been detached; a reference to a slab is dropped only
-// after `flush`, and not while it is lent; only slabs that are never filled a second time are lent.
+// since the program last ran, as it may have been detached; a slab is spent only after `flush`, and
+// not while it is lent; only slabs that are never filled a second time are lent.
 #pragma once
 
 #include <node_api.h>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "../engine/engine.h"
+#include "spent.h"
 
 namespace marketplace::binding {
 
@@ -34,6 +36,9 @@ enum class Command : int32_t {
   idle_timeout = 11,  // `offset` is milliseconds
 };
 
+// What an ArrayBuffer is for: the arena, or to be received into.
+enum class Purpose : uint32_t { output = 0, input = 1, small_input = 2 };
+
 // What the engine has done, for the program to read at any time; times are in nanoseconds.
 enum Stat : uint32_t {
   stat_bytes_out,     // taken by the kernel
@@ -41,6 +46,7 @@ enum Stat : uint32_t {
   stat_queued_bytes,  // waiting to be sent at present
   stat_kernel_time,   // in system calls and the engine's own work
   stat_js_time,       // in the program, called with a batch
+  stat_slabs_spent,   // bytes of full slabs that the program may still see
   stat_count,
 };
 
@@ -54,10 +60,12 @@ class Shared final : public engine::Lender {
   // Moves the first records over; returns how many.
   uint32_t publish(std::vector<engine::Record>& records);
 
-  // Registers an ArrayBuffer; `fill`: the engine may receive into it. Negative: not an ArrayBuffer.
-  int32_t add_slab(napi_env env, napi_value buffer, bool fill, engine::Engine& engine);
-  // Before a turn: the program has run. Gives up the slab in use if its memory was taken away.
+  // Registers an ArrayBuffer. Negative: not an ArrayBuffer.
+  int32_t add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine);
+  // Before a turn: the program has run. Gives up the slabs in use whose memory was taken away.
   void begin_turn(engine::Engine& engine);
+  // Looks which of the spent slabs are still reachable. `press`: after garbage was collected.
+  void reclaim(bool press);
   bool set_gauges(napi_env env, napi_value gauges, engine::Engine& engine);
 
   // Executes the commands and hands all output to the kernel.
@@ -74,6 +82,7 @@ class Shared final : public engine::Lender {
     uint64_t checked = 0;
     uint32_t loans = 0;
     bool fill = false;
+    bool lendable = false;
     bool released = false;
   };
   // A buffer of the program's that is lent.
@@ -96,6 +105,8 @@ class Shared final : public engine::Lender {
   void write_large(engine::Engine& engine, const int32_t* command);
   void forget_large();
   void release_slabs();
+  void check_slabs(engine::Engine& engine);
+  void count_spent();
   void drop_slab(uint32_t index);
 
   napi_env env_ = nullptr;
@@ -114,6 +125,9 @@ class Shared final : public engine::Lender {
   std::vector<uint32_t> released_;
   std::vector<Lent> lent_;
   std::vector<uint32_t> free_lent_;
+  SpentSlabs spent_;
+  // Of slabs that are released, but lent.
+  size_t lent_slab_bytes_ = 0;
   // Changes when the program may have run.
   uint64_t moment_ = 0;
 };

@@ -22,6 +22,7 @@ struct Connection : Socket {
   State state = State::open;
   uint32_t listener = 0;  // the id of the one that accepted it; 0: none
   bool paused = false;
+  bool starved = false;          // has input, but there was no slab for it
   bool input_ended = false;      // FIN was read
   bool shutdown_wanted = false;  // FIN is to follow the output
   bool output_ended = false;     // FIN was sent

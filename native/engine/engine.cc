@@ -123,6 +123,8 @@ void Engine::pause(uint32_t id, bool paused) {
 
 int Engine::turn() {
   slabs_short_ = false;
+  small_slabs_short_ = false;
+  starving_ = slabs_.empty();
   if (!idle_.empty()) idle_.update(monotonic_ms());
   // The host has read the last turn's records, and will read those of the flush before new ones.
   connections_.recycle();
@@ -156,7 +158,7 @@ void Engine::update_interest(Connection& connection) {
   if (connection.connecting) {
     wanted = want_send;
   } else {
-    const bool held = connection.full || connection.held_back;
+    const bool held = connection.full || connection.held_back || connection.starved;
     if (connection.receiving() && !held) wanted |= want_receive;
     if (!connection.output.empty()) wanted |= want_send;
     // A peer that is blocked in sending would not read what we still have for it.

@@ -1,6 +1,7 @@
 // Receiving: from the kernel into slabs and records, up to FIN or an error.
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "engine.h"
 #include "socket.h"
@@ -21,7 +22,7 @@ uint32_t next_expected(uint32_t expected, uint32_t got, bool filled) {
 Memory Engine::memory_for(Socket& socket) {
   Connection& connection = static_cast<Connection&>(socket);
   // The host may have paused or closed it after the kernel reported it.
-  if (!connection.receiving() || connection.held_back) return Memory{};
+  if (!connection.receiving() || connection.held_back || connection.starved) return Memory{};
   if (records_.size() >= options_.records_max) return Memory{};
   if (input_held_) {
     connection.held_back = true;
@@ -32,25 +33,80 @@ Memory Engine::memory_for(Socket& socket) {
   while (!slabs_.empty()) {
     const Memory memory = slabs_.lease(connection.expected);
     if (memory.size > 0) return memory;
-    retire_slab();
+    give_up_slab(slabs_);
+  }
+  if (starving_) {
+    starve(connection);
+    return Memory{};
   }
   if (!slabs_short_) report(Event::slabs_short, 0);
   slabs_short_ = true;
   return Memory{};
 }
 
-void Engine::retire_slab() {
-  report(Event::slab_retired, slabs_.retire());
+void Engine::give_up_slab(SlabPool& pool) {
+  if (options_.reuses_slabs) return pool.put_aside();
+  report(Event::slab_retired, pool.retire());
+}
+
+// Where what was just received is to stay: right there, unless it is so short that it would pin
+// much more memory than it has.
+Memory Engine::keep(const Memory& memory, uint32_t length) {
+  // What is used again is not pinned.
+  if (length <= small_receive_max && !options_.reuses_slabs) {
+    while (!small_slabs_.empty()) {
+      const Memory place = small_slabs_.place(length);
+      if (place.size == 0) {
+        give_up_slab(small_slabs_);
+        continue;
+      }
+      std::memcpy(place.base, memory.base, length);
+      small_slabs_.commit(length);
+      return place;
+    }
+    if (!small_slabs_short_) report(Event::slabs_short, 1);
+    small_slabs_short_ = true;
+  }
+  slabs_.commit(length);
+  return memory;
+}
+
+void Engine::add_slab(uint32_t slab, uint8_t* base, uint32_t size, bool small) {
+  if (small) return small_slabs_.add(slab, base, size);
+  slabs_.add(slab, base, size);
+  feed_starved();
+}
+
+void Engine::reuse_slabs() {
+  slabs_.rewind(options_.poisons_slabs);
+  if (!slabs_.empty()) feed_starved();
+}
+
+void Engine::starve(Connection& connection) {
+  connection.starved = true;
+  starved_.push_back(connection.id);
+  update_interest(connection);
+}
+
+void Engine::feed_starved() {
+  for (const uint32_t id : starved_) {
+    Connection* connection = connections_.find(id);
+    if (connection == nullptr) continue;
+    connection->starved = false;
+    // `flush` looks at what is wanted of it.
+    touch(*connection);
+  }
+  starved_.clear();
 }
 
 bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   Connection& connection = static_cast<Connection&>(socket);
   if (result > 0) {
     const uint32_t length = static_cast<uint32_t>(result);
-    slabs_.commit(length);
+    const Memory kept = keep(memory, length);
     counters_.bytes_in += length;
-    report(Event::data, connection.id, static_cast<int32_t>(memory.slab),
-           static_cast<int32_t>(memory.offset), static_cast<int32_t>(length));
+    report(Event::data, connection.id, static_cast<int32_t>(kept.slab),
+           static_cast<int32_t>(kept.offset), static_cast<int32_t>(length));
     connection.idle.active = idle_.now();
     connection.expected = next_expected(connection.expected, length, length == memory.size);
     return true;

@@ -9,7 +9,7 @@
 //   written        id, bytes
 //   closed         id, errno (0: orderly), call, bytes that were queued (31 bits' worth)
 //   slab_retired   slab
-//   slabs_short    (none)
+//   slabs_short    1: of those for small pieces, 0: of the others
 //   dropped        listener, how many, then port | family << 16 and four address words of the last
 #pragma once
 
@@ -27,7 +27,8 @@ enum class Event : int32_t {
   closed = 7,
   // No more will be received into this slab: the host may give up its reference.
   slab_retired = 8,
-  // Reading stopped for lack of slabs; it goes on when the host has added some.
+  // Reading stopped for lack of slabs; it goes on when the host has added some. Or, of those for
+  // small pieces: others were used instead.
   slabs_short = 9,
   // Connections were reset because the listener has as many as it may; once per turn at most.
   dropped = 10,

@@ -3,12 +3,20 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 
 namespace marketplace::engine {
 
+namespace {
+
+// Neither text nor a likely length or address.
+constexpr int poison_byte = 0xdb;
+
+}  // namespace
+
 void SlabPool::add(uint32_t slab, uint8_t* base, uint32_t size) {
   assert(base != nullptr && size > 0);
-  slabs_.push_back(Slab{slab, base, size, 0});
+  slabs_.push_back(Slab{slab, base, size, 0, false});
 }
 
 Memory SlabPool::lease(uint32_t expected) const {
@@ -20,18 +28,41 @@ Memory SlabPool::lease(uint32_t expected) const {
   return Memory{slab.base + slab.used, std::min(room, lease_max), slab.id, slab.used};
 }
 
+Memory SlabPool::place(uint32_t length) const {
+  const Slab& slab = slabs_.front();
+  if (length > slab.size - slab.used) return Memory{};
+  return Memory{slab.base + slab.used, length, slab.id, slab.used};
+}
+
 void SlabPool::commit(uint32_t length) {
   Slab& slab = slabs_.front();
   assert(length <= slab.size - slab.used);
   // Aligned starts let a program lay typed arrays over what it received.
   const uint32_t aligned = (length + 7u) & ~7u;
   slab.used = std::min(slab.size, slab.used + aligned);
+  slab.exposed = true;
 }
 
 uint32_t SlabPool::retire() {
   const uint32_t id = slabs_.front().id;
   slabs_.pop_front();
   return id;
+}
+
+void SlabPool::put_aside() {
+  aside_.push_back(slabs_.front());
+  slabs_.pop_front();
+}
+
+void SlabPool::rewind(bool poison) {
+  // Those used last go first: they are warm in the cache.
+  for (const Slab& slab : aside_) slabs_.push_front(slab);
+  aside_.clear();
+  for (Slab& slab : slabs_) {
+    if (slab.used == 0) continue;
+    if (poison) std::memset(slab.base, poison_byte, slab.used);
+    slab.used = 0;
+  }
 }
 
 }  // namespace marketplace::engine

@@ -1,8 +1,8 @@
 // Memory that the host lends for received data, filled by bump allocation.
 //
-// Invariants: a byte is handed out once; a slab is retired when too little of it is left, and is
-// never touched again. The pool does not own the memory: whoever added it keeps it alive until the
-// slab is reported as retired.
+// Invariants: a byte is handed out once, unless `rewind` is called; a slab is retired when too
+// little of it is left, and is never touched again. The pool does not own the memory: whoever added
+// it keeps it alive until the slab is reported as retired.
 #pragma once
 
 #include <cstdint>
@@ -30,15 +30,24 @@ class SlabPool {
   // The rest of the current slab, if it is enough for `expected` bytes or still a fair part of the
   // slab. Otherwise size 0, and `retire` has to be called before the next try.
   Memory lease(uint32_t expected) const;
-  // Says that the first `length` bytes of the last lease are in use now.
+  // A place of exactly this length in the current slab, if there is room for it. Size 0: as above.
+  Memory place(uint32_t length) const;
+  // Says that the first `length` bytes of the last lease or place are in use now.
   void commit(uint32_t length);
 
   bool empty() const { return slabs_.empty(); }
-  // The slab that is filled at present. Only valid when not empty.
-  uint32_t current() const { return slabs_.front().id; }
-  bool current_started() const { return !slabs_.empty() && slabs_.front().used > 0; }
   // Gives up the current slab and returns its id.
   uint32_t retire();
+
+  // Puts the current slab aside, to be filled again after `rewind`.
+  void put_aside();
+  // What was handed out is free again; `poison`: and overwritten, so that late readers notice.
+  void rewind(bool poison);
+
+  // Gives up the first slab that the host's program may have its hands on and that is lost, as
+  // `lost` says by id. False if there is none.
+  template <typename Lost>
+  bool retire_lost(Lost lost, uint32_t& id);
 
  private:
   struct Slab {
@@ -46,8 +55,26 @@ class SlabPool {
     uint8_t* base;
     uint32_t size;
     uint32_t used;
+    // Bytes of it were handed out. Those that are exposed precede those that are not.
+    bool exposed;
   };
   std::deque<Slab> slabs_;
+  std::deque<Slab> aside_;
 };
+
+// Both lists begin with what is exposed.
+
+template <typename Lost>
+bool SlabPool::retire_lost(Lost lost, uint32_t& id) {
+  for (std::deque<Slab>* list : {&slabs_, &aside_}) {
+    for (auto slab = list->begin(); slab != list->end() && slab->exposed; slab++) {
+      if (!lost(slab->id)) continue;
+      id = slab->id;
+      list->erase(slab);
+      return true;
+    }
+  }
+  return false;
+}
 
 }  // namespace marketplace::engine

@@ -70,8 +70,10 @@ export function formatBytes(bytes: number): string {
   return `${amount.toFixed(digits)} ${UNITS[unit]}`
 }
 
+type Traffic = Readonly<Pick<TransportMetrics, 'connections' | 'bytesIn' | 'bytesOut'>>
+
 /** What a server is doing, in one line. `rate` is in messages per second. */
-export function formatStatus(metrics: Readonly<TransportMetrics>, rate: number): string {
+export function formatStatus(metrics: Traffic, rate: number): string {
   const { connections, bytesIn, bytesOut } = metrics
   const noun = connections === 1 ? 'connection' : 'connections'
   return [

@@ -108,11 +108,19 @@ export class Conversation {
       this.held.push(event)
       return undefined
     }
-    if (event.kind === 'data') return this.closed ? undefined : this.flow.receive(event.data as Buffer)
+    if (event.kind === 'data') return this.closed ? undefined : this.received(event.data as Buffer)
     if (event.kind === 'written') return this.closed ? undefined : this.flow.written(event.bytes)
     if (event.kind === 'end') return this.closed ? undefined : this.flow.receiveEnd()
     if (event.kind === 'closed') return this.lost(event.error)
     return undefined
+  }
+
+  private received(data: Buffer): ActionTree {
+    if (data.length > 0) return this.flow.receive(data)
+    // What other connections received in the same turn may be in the same ArrayBuffer.
+    const error = this.error('EFAULT', 'read')
+    error.message += ': the program detached the memory before it was delivered'
+    return this.fail(error)
   }
 
   /** The program had its chance to react: from now on events go straight through. */
@@ -155,7 +163,7 @@ export class Conversation {
   }
 
   /** A socket error of this connection. */
-  private error(code: 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
+  private error(code: 'EFAULT' | 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
     const { remote } = this.socket
     return socketError(-constants.errno[code], syscall, remote?.address, remote?.port)
   }

@@ -29,6 +29,7 @@ import type {
 import {
   Conversation, type ConversationHost, type ConversationOptions, type Flow,
 } from './tcp-conversation.js'
+import { delivery } from './tcp-delivery.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import { badAddress, isPort, plainHost, wantedConnection } from './tcp-demand.js'
 import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
@@ -178,9 +179,10 @@ class TcpDriver implements ConversationHost, ListenersHost {
 
   private openTransport(sink: EventSink<Fired>): () => Promise<void> {
     const { transport: name = 'auto', closeTimeout, ref = true, engine, ...options } = this.options
-    const { busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow } = options
+    const { busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, buffers, poison, maxSlabBytes } = options
+    const memory = { buffers, poison, maxSlabBytes }
     const transport = openTransport(name, {
-      closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow,
+      closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, ...memory,
     })
     if (!ref) setRef(false, transport, sink)
     const epoch = this.opened++
@@ -189,9 +191,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
     if (ignored.length > 0) log('info', 'node:net does without some options', { options: ignored })
     this.sink = sink
     this.idleWanted = false
-    transport.open((events) => {
-      sink.fire(events)
-    })
+    transport.open(delivery(transport, sink, this.options.buffers === 'borrowed'))
     this.options.onTransport?.(transport)
     ;(engine as Engine | undefined)?.opened(transport, sink)
     const waiting = this.waiting.filter((entry) => entry.epoch === epoch)

@@ -3,9 +3,10 @@ import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '.
 import { argumentError } from '../support/errors.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
 import { busyPollCheck } from '../transport/native-backend.js'
+import { slabChecks } from '../transport/native-slabs.js'
 import type { TransportName } from '../transport/choose.js'
 import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/socket-options.js'
-import type { ConnectOptions, ListenOptions, Transport } from '../transport/transport.js'
+import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '../transport/transport.js'
 
 /**
  * Options of both TCP drivers: their own, and those of sockets, which hold for each listener and each
@@ -49,6 +50,19 @@ export interface TcpOptions extends Omit<ListenOptions, 'port'>, Omit<ConnectOpt
    * sleeping: lower latency for a busy CPU. From 0, which is the default and means never, to 1,000.
    */
   readonly busyPoll?: number | undefined
+  /**
+   * How long received bytes stay as they are. 'owned' (default): for as long as the program keeps them.
+   * 'borrowed': until the VM is idle, when their memory is received into again; what is kept over an
+   * `await` or a timer has to be copied. Only the native transport lends. See docs/buffers.md.
+   */
+  readonly buffers?: BufferLifetime | undefined
+  /** With 'borrowed', overwrite what is over with 0xdb. Default: whether MARKETPLACE_POISON is 1. */
+  readonly poison?: boolean | undefined
+  /**
+   * Most bytes of memory that the native transport receives into, with what views of it pin. At the limit
+   * reading stops until garbage was collected; nothing is lost. At least 1,048,576; default 1,073,741,824.
+   */
+  readonly maxSlabBytes?: number | undefined
   /** Made by `tcpEngine`: through it the driver's metrics can be read. */
   readonly engine?: TcpEngine | undefined
   /** Called with each transport that is opened, before anything else is done with it. */
@@ -79,6 +93,7 @@ const tcpChecks = {
   overflow: oneOf('abort', 'pause'),
   ref: ofType('boolean'),
   busyPoll: busyPollCheck,
+  ...slabChecks,
   engine: checkEngine,
   onTransport: ofType('function'),
 } satisfies Record<keyof TcpOptions, Check>

@@ -31,8 +31,8 @@ export interface FlowControlledTcpOptions extends TcpOptions {
  */
 export function tcp(options: FlowControlledTcpOptions = {}): Action {
   return tcpDriver('tcp', options, own, (conversation) => {
-    const { maxLineLength = LINE_MAX, pauseOnAccept = false } = options
-    return new CreditFlow(conversation, maxLineLength, pauseOnAccept)
+    const { maxLineLength = LINE_MAX, pauseOnAccept = false, buffers } = options
+    return new CreditFlow(conversation, maxLineLength, pauseOnAccept, buffers === 'borrowed')
   })
 }
 
@@ -44,6 +44,8 @@ const CR = 13
 class CreditFlow implements Flow {
   private readonly conversation: Conversation
   private readonly lineMax: number
+  /** What came dies with the turn, so that what waits has to be copied. */
+  private readonly borrowed: boolean
   private mode: 'lines' | 'bytes' = 'bytes'
   private credit = 0
   /** What came and has not been delivered. */
@@ -61,8 +63,9 @@ class CreditFlow implements Flow {
   /** Nothing is to be read before the first credit. */
   private untouched: boolean
 
-  constructor(conversation: Conversation, lineMax: number, pauseOnAccept: boolean) {
+  constructor(conversation: Conversation, lineMax: number, pauseOnAccept: boolean, borrowed: boolean) {
     const { socket } = conversation
+    this.borrowed = borrowed
     this.conversation = conversation
     this.lineMax = lineMax
     this.untouched = pauseOnAccept && socket.listener !== undefined
@@ -92,7 +95,11 @@ class CreditFlow implements Flow {
   receive(data: Buffer): ActionTree {
     this.chunks.push(data)
     this.waiting += data.length
-    return this.deliver()
+    const actions = this.deliver()
+    // What waited before has been copied before, and what waits now ends with what came now.
+    const last = this.chunks.length - 1
+    if (this.borrowed && last >= 0) this.chunks[last] = Buffer.from(this.chunks[last])
+    return actions
   }
 
   receiveEnd(): ActionTree {

@@ -29,6 +29,14 @@ export interface TransportMetrics {
   readonly chunksOut: number
   /** Bytes given to be sent that the kernel has not taken, now and over all connections. */
   readonly queuedBytes: number
+  /** Memory that is received into, in bytes: free and pinned. Native only, as all about slabs is. */
+  readonly slabBytes: number
+  /** What is being filled, or waits to be. */
+  readonly slabBytesFree: number
+  /** What is full and was reachable, by one view of it at least, at the last garbage collection. */
+  readonly slabBytesPinned: number
+  /** How often reading stopped because `maxSlabBytes` were in use. */
+  readonly slabStalls: number
   /** How often the program was called with what had happened: at most once per turn of the event loop. */
   readonly batches: number
   /**
@@ -53,8 +61,17 @@ export interface TransportMetrics {
 const BATCH_SIZES = 16
 
 /** Words of the Float64Array that an implementation counts in; native/binding/shared.h has the same. */
-export const Stat = { bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4 } as const
-const STATS = 5
+export const Stat = {
+  bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4, slabsSpent: 5,
+} as const
+const STATS = 6
+
+/** What is known of slabs. */
+export interface SlabCounts {
+  readonly free: number
+  readonly pinned: number
+  readonly stalls: number
+}
 
 export class Counts implements TransportMetrics {
   connections = 0
@@ -67,6 +84,8 @@ export class Counts implements TransportMetrics {
   readonly batchSizes: number[] = new Array<number>(BATCH_SIZES).fill(0)
   readonly errors = Object.create(null) as Record<string, number>
   readonly stats = new Float64Array(STATS)
+  /** Set by a transport that has slabs. */
+  slabs: SlabCounts = { free: 0, pinned: 0, stalls: 0 }
   readonly #kernelTimeKnown: boolean
   #openedAt = 0n
   #closedAt = 0n
@@ -85,6 +104,22 @@ export class Counts implements TransportMetrics {
 
   get queuedBytes(): number {
     return this.stats[Stat.queuedBytes]
+  }
+
+  get slabBytes(): number {
+    return this.slabs.free + this.slabs.pinned
+  }
+
+  get slabBytesFree(): number {
+    return this.slabs.free
+  }
+
+  get slabBytesPinned(): number {
+    return this.slabs.pinned
+  }
+
+  get slabStalls(): number {
+    return this.slabs.stalls
   }
 
   get kernelTime(): number | undefined {
@@ -126,7 +161,8 @@ export class Counts implements TransportMetrics {
 export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const sum = {
     connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
-    queuedBytes: 0, batches: 0, jsTime: 0, totalTime: 0,
+    queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabStalls: 0,
+    batches: 0, jsTime: 0, totalTime: 0,
   }
   const batchSizes = new Array<number>(BATCH_SIZES).fill(0)
   const errors: Record<string, number> = {}

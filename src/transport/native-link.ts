@@ -3,9 +3,9 @@
  * native/binding/shared.h describes the layout and is the other side.
  *
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
- * by a command, so that writes out of it that were queued before still find it; memory given to the
- * engine is never zero-filled, pooled, or used again for something else.
+ * by a command, so that writes out of it that were queued before still find it.
  */
+import { Purpose, slabOf, Slabs, type SlabOptions } from './native-slabs.js'
 import type { QueueLimits } from './queue-limits.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
@@ -18,7 +18,8 @@ export interface Addon {
     onBatch: (count: number) => void
     onClosed: () => void
   }): object
-  addSlab(handle: object, buffer: ArrayBufferLike, fill: boolean): number
+  addSlab(handle: object, buffer: ArrayBufferLike, purpose: number): number
+  reclaim(handle: object, press: boolean): void
   setGauges(handle: object, gauges: Float64Array): number
   listen(handle: object, address: string, port: number, options: Int32Array): number
   pauseListener(handle: object, id: number, paused: boolean): void
@@ -37,7 +38,7 @@ export interface Addon {
 }
 
 /** What the engine is told when it is made; checked before. */
-export interface EngineSettings extends QueueLimits {
+export interface EngineSettings extends QueueLimits, SlabOptions {
   /** As native-backend.ts numbers them. */
   readonly backend: number
   /** Milliseconds. */
@@ -78,6 +79,8 @@ export const RECORD_WORDS = 8
 const RECORDS_MAX = 8192
 const COMMAND_WORDS = 4
 const HEADER_WORDS = 4
+/** The word that says that slabs may be filled again. */
+const VIEWS_OVER = 1
 const COMMANDS_MAX = 8192
 
 /** Outgoing bytes that are copied: what is longer than `COPY_MAX` is cheaper to hand over. */
@@ -90,26 +93,6 @@ const PENDING_MAX = 4 * 1024 * 1024
 /** Below this a loop beats the call of `TypedArray.prototype.set`. */
 const LOOP_MAX = 24
 
-const SLAB_SIZE_MIN = 64 * 1024
-const SLAB_SIZE_MAX = 512 * 1024
-/** Slabs that wait to be filled: a turn can receive this many before it has to stop. */
-const SLABS = 4
-/** So many slabs without a shortage, and they may be smaller again. */
-const CALM = 256
-
-const kSlab = Symbol('slab')
-
-/** A piece of memory that the engine fills. */
-class Slab {
-  constructor(
-    readonly link: Link,
-    readonly buffer: ArrayBuffer,
-    /** The addon's number; 0 (the arena's) once it was released. */
-    public id: number,
-  ) {}
-}
-
-type TaggedBuffer = ArrayBufferLike & { [kSlab]?: Slab }
 type FastBuffer = Buffer & { utf8Write(text: string, offset: number, length: number): number }
 
 export class Link {
@@ -132,10 +115,7 @@ export class Link {
   #open = true
   readonly #flushTask: () => void
 
-  readonly #slabs: (Slab | undefined)[] = []
-  readonly #retired: Slab[] = []
-  #slabSize = SLAB_SIZE_MIN
-  #calm = 0
+  readonly #slabs: Slabs
 
   /**
    * @param stats where the addon counts; see metrics.ts
@@ -155,6 +135,7 @@ export class Link {
       ...settings,
       onBatch: (count) => {
         this.#inBatch = true
+        this.#commands[VIEWS_OVER] = 0
         try {
           onBatch(count)
         } finally {
@@ -169,9 +150,13 @@ export class Link {
       if (this.#commands[0] !== 0) this.flush()
     }
     // The arena comes first, so that its number is 0.
-    addon.addSlab(this.#handle, this.#arena.buffer, false)
+    addon.addSlab(this.#handle, this.#arena.buffer, Purpose.output)
     addon.setGauges(this.#handle, this.gauges)
-    for (let i = 0; i < SLABS; i++) this.#addSlab()
+    this.#slabs = new Slabs(addon, this.#handle, stats, settings, () => { this.flush() })
+  }
+
+  get slabs(): Slabs {
+    return this.#slabs
   }
 
   info(): AddonInfo | undefined {
@@ -236,6 +221,7 @@ export class Link {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    this.#slabs.close()
     this.#addon.close(this.#handle)
   }
 
@@ -254,8 +240,8 @@ export class Link {
   #writeBytes(id: number, data: Uint8Array): number {
     const length = data.length
     if (length === 0) return 0
-    const slab = (data.buffer as TaggedBuffer)[kSlab]
-    if (slab !== undefined && slab.link === this && slab.id !== 0) {
+    const slab = slabOf(data)
+    if (slab !== undefined && slab.slabs === this.#slabs && slab.id !== 0) {
       this.#queue(Command.write | (slab.id << 8), id, data.byteOffset, length)
     } else if (length <= COPY_MAX) {
       const start = this.#room(length)
@@ -273,25 +259,9 @@ export class Link {
     return length
   }
 
-  /** The bytes of a `data` record. */
-  view(slab: number, offset: number, length: number): Buffer {
-    return Buffer.from((this.#slabs[slab] as Slab).buffer, offset, length)
-  }
-
-  /** Nothing more will be received into this slab: it is replaced, and released after the batch. */
-  slabRetired(id: number): void {
-    this.#retired.push(this.#slabs[id] as Slab)
-    if (++this.#calm >= CALM && this.#slabSize > SLAB_SIZE_MIN) {
-      this.#slabSize /= 2
-      this.#calm = 0
-    }
-    this.#addSlab()
-  }
-
-  /** A turn could have received more than there was memory for. */
-  slabsShort(): void {
-    this.#calm = 0
-    if (this.#slabSize < SLAB_SIZE_MAX) this.#slabSize *= 2
+  /** Nobody looks any more at the views made so far. Done by the next flush. */
+  viewsOver(): void {
+    if (this.#slabs.borrowed) this.#commands[VIEWS_OVER] = 1
   }
 
   /** Makes sure that there is a gauge for this index. */
@@ -303,25 +273,8 @@ export class Link {
     this.#addon.setGauges(this.#handle, this.gauges)
   }
 
-  #addSlab(): void {
-    const buffer = Buffer.allocUnsafeSlow(this.#slabSize).buffer
-    const id = this.#addon.addSlab(this.#handle, buffer, true)
-    // The handle is closed.
-    if (id < 0) return
-    const slab = new Slab(this, buffer, id)
-    ;(buffer as TaggedBuffer)[kSlab] = slab
-    this.#slabs[id] = slab
-  }
-
   #releaseRetired(): void {
-    const retired = this.#retired
-    if (retired.length === 0) return
-    for (const slab of retired) {
-      this.#queue(Command.releaseSlab | (slab.id << 8), 0, 0, 0)
-      this.#slabs[slab.id] = undefined
-      slab.id = 0
-    }
-    retired.length = 0
+    for (const id of this.#slabs.takeRetired()) this.#queue(Command.releaseSlab | (id << 8), 0, 0, 0)
   }
 
   #queue(operation: number, id: number, offset: number, length: number): void {
@@ -373,7 +326,9 @@ export class Link {
 
   #writeLarge(id: number, data: Uint8Array): void {
     // Memory of other threads could change while it is sent; and the addon wants the plain kind.
-    const plain = data.buffer instanceof SharedArrayBuffer ? Buffer.from(data) : data
+    // So could another engine's, when it is filled again.
+    const changes = data.buffer instanceof SharedArrayBuffer || slabOf(data)?.slabs.borrowed === true
+    const plain = changes ? Buffer.from(data) : data
     for (let at = 0; at < plain.length; at += PIECE_MAX) {
       const piece = plain.length <= PIECE_MAX ? plain : plain.subarray(at, at + PIECE_MAX)
       // The index is good until the next flush.

@@ -18,6 +18,7 @@ import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.
 import { type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
 import { startListener, type ListenStation } from './native-listen.js'
 import { socketWords } from './native-options.js'
+import { slabOptions } from './native-slabs.js'
 import {
   askAddress, NativeConnection, NativeDropEvent, NativeEvent, NativeListener, type Station,
 } from './native-socket.js'
@@ -61,9 +62,10 @@ export function nativeTransport(options: TransportOptions = {}): Transport {
   const limits = queueLimits('nativeTransport', options)
   const busyPoll = checkedBusyPoll('nativeTransport', options.busyPoll)
   const backend = backendNumber(options.backend)
+  const slabs = slabOptions('nativeTransport', options)
   const loaded = addonOrReason()
   if (!loaded.ok) throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
-  const settings = { backend, closeTimeout: Math.ceil(closeTimeout), busyPoll, ...limits }
+  const settings = { backend, closeTimeout: Math.ceil(closeTimeout), busyPoll, ...limits, ...slabs }
   return new NativeTransport(loaded.addon, settings)
 }
 
@@ -120,6 +122,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       (count) => { this.#batch(count) },
       () => { this.#closed() },
     )
+    this.metrics.slabs = this.#link.slabs
     this.metrics.opened()
     if (!this.#ref) this.#link.setRef(false)
   }
@@ -147,6 +150,12 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.#dials.add(connection)
     connection.start(options)
     return connection
+  }
+
+  reuse(): void {
+    if (this.#link === undefined || this.#closing !== undefined) return
+    this.#link.viewsOver()
+    this.#link.flush()
   }
 
   close(): Promise<void> {
@@ -259,7 +268,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     const { metrics } = this
     metrics.bytesIn += length
     metrics.chunksIn += 1
-    const data = this.link.view(records[at + 2], records[at + 3], length)
+    const data = this.link.slabs.view(records[at + 2], records[at + 3], length)
     return new NativeEvent('data', connection, undefined, data, 0, undefined)
   }
 
@@ -287,10 +296,10 @@ class NativeTransport implements Transport, Station, ListenStation {
       case Record.closed:
         return this.#ended(id, records[at + 2], CALLS[records[at + 3]], records[at + 4])
       case Record.slabRetired:
-        this.link.slabRetired(id)
+        this.link.slabs.retired(id)
         return undefined
       case Record.slabsShort:
-        this.link.slabsShort()
+        this.link.slabs.short(id === 1)
         return undefined
     }
     return undefined
@@ -366,7 +375,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     publishEvents(this.name, events)
     if (events.length === 0 || this.#sink === undefined || this.#closing !== undefined) return
     this.metrics.batch(events.length)
-    this.#sink(events)
+    if (this.#sink(events) !== false) this.#link?.viewsOver()
   }
 
   #laterEvents(): NativeEvent[] {

@@ -100,6 +100,10 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     return connection
   }
 
+  reuse(): void {
+    // Every buffer is the program's for as long as it keeps it.
+  }
+
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       publishEvents(this.name, this.#events)

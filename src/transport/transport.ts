@@ -260,7 +260,7 @@ export interface TransportEvent {
   readonly connection: TransportConnection | undefined
   /** Set for `listening`, `listen-failed`, `accept-failed`, `dropped`. */
   readonly listener: TransportListener | undefined
-  /** Set for `data`. Belongs to the receiver for as long as it keeps it. */
+  /** Set for `data`. Belongs to the receiver for as long as it keeps it, unless it is borrowed. */
   readonly data: Buffer | undefined
   /** Set for `written`: how many bytes. */
   readonly bytes: number
@@ -270,7 +270,8 @@ export interface TransportEvent {
   readonly dropped?: Dropped
 }
 
-export type TransportSink = (events: readonly TransportEvent[]) => void
+/** May return false with borrowed buffers: what it was given is still in use when it returns. */
+export type TransportSink = (events: readonly TransportEvent[]) => unknown
 
 export interface TransportOptions {
   /** Milliseconds that `close` may take to hand queued bytes to the kernel. Default 10,000. */
@@ -300,7 +301,27 @@ export interface TransportOptions {
    * other transports check and ignore it.
    */
   readonly busyPoll?: number | undefined
+  /**
+   * How long the bytes of a `data` event stay as they are. 'owned': for as long as the program keeps
+   * them. 'borrowed': until the sink returns, unless it returns false, and then until `reuse`; their
+   * memory is received into again. The node transport's are always owned. Default 'owned'.
+   */
+  readonly buffers?: BufferLifetime | undefined
+  /**
+   * With borrowed buffers, overwrite them with 0xdb when they are over, so that a late reader
+   * notices. Default: whether the environment's MARKETPLACE_POISON is 1. Debug builds always do.
+   */
+  readonly poison?: boolean | undefined
+  /**
+   * Most bytes of memory that is received into, pinned by views or not. At the limit reading stops
+   * until the garbage collector has freed some, so that senders wait; nothing is lost. From 1,048,576
+   * on; native only. Default 1,073,741,824.
+   */
+  readonly maxSlabBytes?: number | undefined
 }
+
+/** How long received bytes stay as they are; see `TransportOptions.buffers`. */
+export type BufferLifetime = 'owned' | 'borrowed'
 
 /** What the native engine may be asked to talk to the kernel with. */
 export type TransportBackend = 'auto' | 'epoll' | 'io_uring'
@@ -341,6 +362,8 @@ export interface Transport {
    * called before `open`. Idempotent.
    */
   unref(): void
+  /** Borrowed buffers that were kept beyond their turn (by the sink's false) are over. */
+  reuse(): void
   /**
    * Closes everything: listeners at once, connections as their own `close` does. No event is reported
    * after this call. Resolves when every descriptor is closed. Idempotent.

@@ -20,6 +20,8 @@ export interface EventSink<T> {
   ref(): void
   /** It does not: the process may end although the source is active. */
   unref(): void
+  /** Whether all that was fired so far has been handled, with all that followed from it. */
+  isIdle(): boolean
 }
 
 /** Releases what `activate` took. The ground VM ends only after a returned promise has settled. */

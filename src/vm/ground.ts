@@ -154,6 +154,7 @@ class GroundLoop implements Ground {
           activation.held = false
           this.holdLoop()
         },
+        isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle(),
       })
       if (typeof release === 'function') activation.release = release
     } catch (error) {

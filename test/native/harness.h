@@ -84,9 +84,9 @@ class Host {
   std::function<void(const Record&)> on_record;
   // Whether slabs are replaced when they are used up.
   bool lend = true;
+  void add_slab(bool small = false);
 
  private:
-  void add_slab();
   void take(const Record& record);
 
   uint32_t slab_size_;

@@ -87,10 +87,8 @@ TEST("slabs are filled from the start, aligned, and retired when little is left"
   engine::SlabPool pool;
   std::vector<uint8_t> memory(4096);
   pool.add(7, memory.data(), 4096);
-  CHECK(!pool.current_started());
   CHECK_EQUAL(pool.lease(100'000).size, 4096);
   pool.commit(13);
-  CHECK(pool.current_started());
   const engine::Memory second = pool.lease(512);
   CHECK_EQUAL(second.offset, 16);
   CHECK(second.base == memory.data() + 16);
@@ -98,6 +96,39 @@ TEST("slabs are filled from the start, aligned, and retired when little is left"
   CHECK_EQUAL(pool.lease(100).size, 576);
   CHECK_EQUAL(pool.lease(1000).size, 0);
   CHECK_EQUAL(pool.retire(), 7);
+  CHECK(pool.empty());
+}
+
+TEST("slabs that are put aside are filled again after a rewind, poisoned if that is wanted") {
+  engine::SlabPool pool;
+  std::vector<uint8_t> memory(2048, 1);
+  pool.add(1, memory.data(), 1024);
+  pool.add(2, memory.data() + 1024, 1024);
+  pool.commit(1000);
+  pool.put_aside();
+  pool.commit(8);
+  pool.put_aside();
+  CHECK(pool.empty());
+  pool.rewind(true);
+  CHECK_EQUAL(pool.lease(1024).size, 1024);
+  CHECK_EQUAL(memory[999], 0xdb);
+  CHECK_EQUAL(memory[1000], 1);
+  CHECK_EQUAL(memory[1031], 0xdb);
+  uint32_t lost = 0;
+  CHECK(pool.retire_lost([](uint32_t id) { return id == 1; }, lost));
+  CHECK_EQUAL(lost, 1);
+  CHECK(!pool.retire_lost([](uint32_t id) { return id == 1; }, lost));
+  CHECK_EQUAL(pool.retire(), 2);
+}
+
+TEST("a slab whose bytes nobody has seen is not asked about") {
+  engine::SlabPool pool;
+  std::vector<uint8_t> memory(1024);
+  uint32_t lost = 0;
+  pool.add(1, memory.data(), 1024);
+  CHECK(!pool.retire_lost([](uint32_t) { return true; }, lost));
+  pool.commit(8);
+  CHECK(pool.retire_lost([](uint32_t) { return true; }, lost));
   CHECK(pool.empty());
 }
 

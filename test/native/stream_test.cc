@@ -211,6 +211,124 @@ TEST("a shortage of slabs is reported, and no byte is read meanwhile") {
   CHECK(host.input[static_cast<int32_t>(id)].size() <= 4 * 4096);
 }
 
+TEST("without slabs there is nothing to do, and with one reading goes on, nothing lost") {
+  Host host({}, 4096);
+  const uint32_t listener = host.listen();
+  std::vector<Descriptor> clients(3);
+  std::vector<int32_t> ids;
+  for (Descriptor& client : clients) {
+    ids.push_back(static_cast<int32_t>(host.accept(listener, client)));
+  }
+  host.lend = false;
+  const std::string data = pattern(100'000, 8);
+  for (const Descriptor& client : clients) send_all(client, data);
+  host.until([&] { return host.count(Event::slab_retired) == 4; });
+  // What was known before is worked off; then it sleeps.
+  host.run_for(50);
+  CHECK(host.run_for(100) <= idle_turns_max());
+  const auto complete = [&] {
+    size_t total = 0;
+    for (const int32_t id : ids) total += host.input[id].size();
+    return total == clients.size() * data.size();
+  };
+  while (!complete()) {
+    host.add_slab();
+    const int retired = host.count(Event::slab_retired);
+    host.until([&] { return complete() || host.count(Event::slab_retired) > retired; });
+  }
+  for (const int32_t id : ids) CHECK(host.input[id] == data);
+}
+
+TEST("a connection that waits for slabs can be closed") {
+  Host host({}, 4096);
+  Descriptor client;
+  const uint32_t id = host.accept(host.listen(), client);
+  host.lend = false;
+  send_all(client, pattern(100'000, 8));
+  host.until([&] { return host.count(Event::slab_retired) == 4; });
+  host.run_for(50);
+  host.engine.close(id);
+  host.until([&] { return host.count(Event::closed) == 1; });
+  host.add_slab();
+  host.run_for(20);
+  CHECK_EQUAL(host.last(Event::closed)->a, 0);
+}
+
+TEST("short pieces are packed apart from long ones") {
+  Host host;
+  host.add_slab(true);
+  Descriptor client;
+  const int32_t id = static_cast<int32_t>(host.accept(host.listen(), client));
+  std::string sent;
+  for (const size_t length : {100u, 30'000u, 2048u, 2049u, 1u}) {
+    sent += pattern(length, static_cast<uint32_t>(length));
+    send_all(client, pattern(length, static_cast<uint32_t>(length)));
+    host.until([&] { return host.input[id].size() == sent.size(); });
+  }
+  CHECK(host.input[id] == sent);
+  for (const Record& record : host.log) {
+    if (record.event == Event::data) CHECK_EQUAL(record.a, record.c <= 2048 ? 4 : 0);
+  }
+}
+
+TEST("a shortage of slabs for short pieces is reported, and stops nothing") {
+  Host host({}, 4096);
+  host.add_slab(true);
+  Descriptor client;
+  const int32_t id = static_cast<int32_t>(host.accept(host.listen(), client));
+  host.lend = false;
+  std::string sent;
+  while (host.count(Event::slabs_short) == 0) {
+    sent += pattern(1000, 9);
+    send_all(client, pattern(1000, 9));
+    host.until([&] { return host.input[id].size() == sent.size(); });
+  }
+  CHECK_EQUAL(host.last(Event::slabs_short)->id, 1);
+  CHECK_EQUAL(host.last(Event::data)->a, 0);
+  CHECK(host.input[id] == sent);
+}
+
+TEST("slabs that may be reused are filled again, and overwritten before") {
+  engine::Options options;
+  options.reuses_slabs = true;
+  options.poisons_slabs = true;
+  Host host(options, 4096);
+  Descriptor client;
+  const int32_t id = static_cast<int32_t>(host.accept(host.listen(), client));
+  std::string sent;
+  for (int i = 0; i < 100; i++) {
+    sent += pattern(1000, 10);
+    send_all(client, pattern(1000, 10));
+    host.until([&] { return host.input[id].size() == sent.size(); });
+    host.engine.reuse_slabs();
+  }
+  CHECK(host.input[id] == sent);
+  CHECK_EQUAL(host.count(Event::slab_retired), 0);
+  CHECK_EQUAL(host.count(Event::slabs_short), 0);
+  for (const Record& record : host.log) {
+    if (record.event == Event::data) CHECK_EQUAL(record.a, 0);
+  }
+}
+
+TEST("without reuse in time there is a shortage, which ends with it") {
+  engine::Options options;
+  options.reuses_slabs = true;
+  Host host(options, 4096);
+  Descriptor client;
+  const int32_t id = static_cast<int32_t>(host.accept(host.listen(), client));
+  const std::string data = pattern(100'000, 11);
+  send_all(client, data);
+  host.until([&] { return host.input[id].size() >= 4 * 4096 - 1024; });
+  host.run_for(50);
+  CHECK(host.input[id].size() <= 4 * 4096);
+  host.on_record = [&](const Record& record) {
+    if (record.event == Event::slabs_short) host.engine.reuse_slabs();
+  };
+  host.engine.reuse_slabs();
+  host.until([&] { return host.input[id].size() == data.size(); });
+  CHECK(host.input[id] == data);
+}
+
 TEST("a fast sender does not keep others from being heard") {
   Host host;
   const uint32_t listener = host.listen();

@@ -1,0 +1,251 @@
+/**
+ * The memory that the engine receives into: slabs, which this side allocates and lends.
+ *
+ * Owns how many there are, of which kind, and the limit of all together. A slab is filled from its
+ * start; when it is full it is spent: only the views that the program keeps hold it then, and the
+ * garbage collector frees it. In mode 'borrowed' it is filled again instead.
+ *
+ * Invariants: memory given to the engine is never zero-filled, pooled, or used for something else;
+ * what is lent and what is pinned is at most `max` bytes, except that there is always one slab.
+ */
+import { markAsUntransferable } from 'node:worker_threads'
+import { integer, ofType, oneOf, type Check } from '../support/checks.js'
+import { log } from '../support/log.js'
+import { Stat, type SlabCounts } from './metrics.js'
+import type { Addon } from './native-link.js'
+import type { TransportOptions } from './transport.js'
+
+/** What an ArrayBuffer is for; as in native/binding/shared.h. */
+export const Purpose = { output: 0, input: 1, smallInput: 2 } as const
+
+/** What the engine is told of slabs. */
+export interface SlabOptions {
+  /** Slabs are filled again once a turn's views are over: the views are borrowed. */
+  readonly reuseSlabs: boolean
+  /** And overwritten before. */
+  readonly poisonSlabs: boolean
+  /** Most bytes that are lent or pinned. */
+  readonly maxSlabBytes: number
+}
+
+const MAX_LEAST = 1024 * 1024
+const MAX_DEFAULT = 1024 * 1024 * 1024
+
+/** What the options about memory may be. */
+export const slabChecks = {
+  buffers: oneOf('owned', 'borrowed'),
+  poison: ofType('boolean'),
+  maxSlabBytes: integer(MAX_LEAST, Number.MAX_SAFE_INTEGER, 'bytes'),
+} satisfies Partial<Record<keyof TransportOptions, Check>>
+
+/** The part of a transport's options that is about memory, checked. */
+export function slabOptions(call: string, options: TransportOptions): SlabOptions {
+  for (const name of Object.keys(slabChecks) as (keyof typeof slabChecks)[]) {
+    if (options[name] !== undefined) slabChecks[name](call, name, options[name])
+  }
+  const { buffers, poison = process.env.MARKETPLACE_POISON === '1' } = options
+  const { maxSlabBytes = MAX_DEFAULT } = options
+  return { reuseSlabs: buffers === 'borrowed', poisonSlabs: poison, maxSlabBytes }
+}
+
+/**
+ * One kind of slab. Small pieces have slabs of their own, so that whoever keeps one of them keeps
+ * little else. Sizes are below what malloc takes from the system each time (see native/binding/malloc.h).
+ */
+class Kind {
+  /** Slabs wanted: a turn can receive this many before it has to stop. */
+  wanted: number
+  lent = 0
+  /** Retirements since the last shortage. */
+  calm = 0
+
+  constructor(readonly purpose: number, readonly size: number, readonly min: number, readonly max: number) {
+    this.wanted = min
+  }
+}
+
+const BIG_SIZE = 128 * 1024
+const SMALL_SIZE = 32 * 1024
+/** So many retirements without a shortage, and one slab less is enough. */
+const CALM = 256
+/** Least milliseconds between two looks for room at the limit; and looking takes a tenth of the time. */
+const PATIENCE = 20
+const SHARE = 10
+
+const kSlab = Symbol('slab')
+
+export class Slab {
+  constructor(
+    readonly slabs: Slabs,
+    readonly kind: Kind,
+    readonly buffer: ArrayBuffer,
+    /** The addon's number; 0 (the arena's) once it was released. */
+    public id: number,
+  ) {}
+}
+
+type TaggedBuffer = ArrayBufferLike & { [kSlab]?: Slab }
+
+/** The slab that these bytes are in. */
+export function slabOf(data: Uint8Array): Slab | undefined {
+  return (data.buffer as TaggedBuffer)[kSlab]
+}
+
+export class Slabs implements SlabCounts {
+  readonly borrowed: boolean
+  /** Times that reading stopped because of the limit. */
+  stalls = 0
+
+  readonly #addon: Addon
+  readonly #handle: object
+  readonly #max: number
+  /** Written by the addon; `slabsSpent` may still be reachable. */
+  readonly #stats: Float64Array
+  /** Called when slabs were added outside of a batch. */
+  readonly #added: () => void
+  readonly #slabs: (Slab | undefined)[] = []
+  readonly #retired: Slab[] = []
+  readonly #big = new Kind(Purpose.input, BIG_SIZE, 4, 16)
+  readonly #small = new Kind(Purpose.smallInput, SMALL_SIZE, 2, 16)
+  #lent = 0
+  #lookAt = 0
+  #timer: NodeJS.Timeout | undefined
+  #stalled = false
+  #closed = false
+
+  constructor(
+    addon: Addon, handle: object, stats: Float64Array, options: SlabOptions, added: () => void,
+  ) {
+    this.#addon = addon
+    this.#handle = handle
+    this.#stats = stats
+    this.#max = options.maxSlabBytes
+    this.#added = added
+    this.borrowed = options.reuseSlabs
+    this.#fill(this.#big)
+    if (!this.borrowed) this.#fill(this.#small)
+  }
+
+  /** Bytes of slabs that are to be filled, or are being filled. */
+  get free(): number {
+    return this.#closed ? 0 : this.#lent
+  }
+
+  /** Bytes of full slabs that were reachable at the last garbage collection. */
+  get pinned(): number {
+    if (this.#closed) return 0
+    this.#addon.reclaim(this.#handle, false)
+    return this.#stats[Stat.slabsSpent] + this.#unreleased()
+  }
+
+  /** The bytes of a `data` record. */
+  view(id: number, offset: number, length: number): Buffer {
+    return Buffer.from((this.#slabs[id] as Slab).buffer, offset, length)
+  }
+
+  /** Nothing more will be received into this slab: it is replaced, and released after the batch. */
+  retired(id: number): void {
+    const slab = this.#slabs[id] as Slab
+    const { kind } = slab
+    this.#retired.push(slab)
+    this.#lent -= kind.size
+    kind.lent--
+    if (++kind.calm >= CALM && kind.wanted > kind.min) {
+      kind.wanted--
+      kind.calm = 0
+    }
+    this.#fill(kind)
+  }
+
+  /** A turn could have received more than there was memory for. */
+  short(small: boolean): void {
+    const kind = small ? this.#small : this.#big
+    kind.calm = 0
+    if (kind.wanted < kind.max) kind.wanted++
+    this.#fill(kind)
+  }
+
+  /** The retired slabs' numbers, which they lose by this. */
+  takeRetired(): number[] {
+    if (this.#retired.length === 0) return []
+    return this.#retired.splice(0).map((slab) => {
+      const { id } = slab
+      this.#slabs[id] = undefined
+      slab.id = 0
+      return id
+    })
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#timer)
+  }
+
+  #unreleased(): number {
+    let bytes = 0
+    for (const { kind } of this.#retired) bytes += kind.size
+    return bytes
+  }
+
+  #fill(kind: Kind): void {
+    while (kind.lent < kind.wanted) {
+      if (!this.#hasRoom(kind)) {
+        this.#stall()
+        return
+      }
+      if (!this.#add(kind)) return
+    }
+  }
+
+  #add(kind: Kind): boolean {
+    const buffer = Buffer.allocUnsafeSlow(kind.size).buffer
+    const id = this.#addon.addSlab(this.#handle, buffer, kind.purpose)
+    // The handle is closed.
+    if (id < 0) return false
+    const slab = new Slab(this, kind, buffer, id)
+    ;(buffer as TaggedBuffer)[kSlab] = slab
+    // Other connections' bytes are in it as well: who posts a view to a thread posts a copy.
+    markAsUntransferable(buffer)
+    this.#slabs[id] = slab
+    this.#lent += kind.size
+    kind.lent++
+    return true
+  }
+
+  #fits(kind: Kind): boolean {
+    return this.#lent + this.#stats[Stat.slabsSpent] + this.#unreleased() + kind.size <= this.#max
+  }
+
+  /** Looks for garbage at the limit, first where none is to be collected for it. */
+  #hasRoom(kind: Kind): boolean {
+    if (this.#fits(kind)) return true
+    const now = performance.now()
+    if (now < this.#lookAt) return false
+    this.#addon.reclaim(this.#handle, false)
+    if (!this.#fits(kind)) this.#addon.reclaim(this.#handle, true)
+    const end = performance.now()
+    this.#lookAt = end + Math.max(PATIENCE, (end - now) * SHARE)
+    return this.#fits(kind)
+  }
+
+  /** Reading stops when the last slab is full. Nobody says when the program lets go of one. */
+  #stall(): void {
+    if (this.#closed) return
+    if (this.#big.lent === 0 && !this.#stalled) {
+      this.#stalled = true
+      this.stalls++
+      log('warning', 'reading waits: maxSlabBytes are in use', { maxSlabBytes: this.#max })
+    }
+    if (this.#timer !== undefined) return
+    const wait = Math.max(PATIENCE, this.#lookAt - performance.now())
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      const { lent } = this.#big
+      this.#fill(this.#big)
+      if (!this.borrowed && this.#big.lent === this.#big.wanted) this.#fill(this.#small)
+      if (this.#big.lent === lent) return
+      this.#stalled = false
+      this.#added()
+    }, Math.ceil(wait)).unref()
+  }
+}
