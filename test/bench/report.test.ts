@@ -9,6 +9,7 @@ import { distribution } from '../../bench/report/latency.js'
 import { linearAxis, logAxis } from '../../bench/report/scale.js'
 import { styleOf } from '../../bench/report/theme.js'
 import { readResults, writeReport } from '../../bench/report/write.js'
+import { commandOf } from '../../bench/lib/machine.js'
 import type { BenchReport } from '../../bench/lib/result.js'
 import { ROOT } from '../docs/blocks.js'
 import { fixture } from './fixture.js'
@@ -137,6 +138,12 @@ t.test('names that would cover each other are moved apart', async (t) => {
   t.same(spreadOut([10, 100], 15, 200), [10, 100])
   t.same(spreadOut([100, 101, 99], 15, 200), [114, 129, 99])
   t.same(spreadOut([195, 198], 15, 200), [185, 200], 'and stay inside')
+})
+
+t.test('the command in the caption leaves out where results go', async (t) => {
+  t.equal(commandOf([]), 'npm run bench')
+  t.equal(commandOf(['--json', '/home/me/x.json', '--report=/home/me']), 'npm run bench')
+  t.equal(commandOf(['--quick', '--json=x', '--only', 'echo-1']), 'npm run bench -- --quick --only echo-1')
 })
 
 t.test('files that are no results', async (t) => {
