@@ -1,0 +1,66 @@
+/** Borrowed buffers through drivers and VM: what is kept too long shows, what is sent in time is right. */
+import { onBoth, server } from './tcp-program.js'
+import { onBothWithCredit, writeApart } from './credit-session.js'
+import {
+  _, endpoint, quit, sendMessage, tcpChannel, yieldTurn, type ActionTree, type TcpEnd,
+} from 'marketplace-native'
+import { client, pattern, until } from '../support/util.js'
+
+const lent = { buffers: 'borrowed', poison: true } as const
+
+onBoth('borrowed: an echo of 4 MiB through a VM that is busy for many turns', async (t, start) => {
+  const session = (them: TcpEnd, us: TcpEnd): ActionTree => endpoint.subscriber(tcpChannel(them, us, _), {
+    onAbsence: () => quit(),
+    onMessage: ({ subpacket }) => {
+      // More rounds than a slice has; what was received meanwhile comes behind it.
+      let rounds = 0
+      const later = (): ActionTree => {
+        if (++rounds < 3000) return yieldTurn(later)
+        return sendMessage(tcpChannel(us, them, subpacket))
+      }
+      return later()
+    },
+  })
+  const program = start(() => [server(session)], lent)
+  const socket = await client(await program.port())
+  const sent = pattern(4 * 1024 * 1024)
+  const back: Buffer[] = []
+  let length = 0
+  socket.on('data', (data) => {
+    back.push(data)
+    length += data.length
+  })
+  socket.write(sent)
+  await until(() => length === sent.length)
+  t.ok(Buffer.concat(back).equals(sent))
+  socket.destroy()
+})
+
+onBoth('borrowed: what a process keeps for later is overwritten', async (t, start, transport) => {
+  const kept: Buffer[] = []
+  const session = (them: TcpEnd, us: TcpEnd): ActionTree => endpoint.subscriber(tcpChannel(them, us, _), {
+    onAbsence: () => quit(),
+    onMessage: ({ subpacket }) => {
+      kept.push(subpacket as Buffer)
+      return sendMessage(tcpChannel(us, them, subpacket))
+    },
+  })
+  const program = start(() => [server(session)], lent)
+  const socket = await client(await program.port())
+  let answer = ''
+  socket.on('data', (data) => { answer += data.toString() })
+  socket.write('secret')
+  await until(() => answer === 'secret')
+  t.same(kept[0], transport === 'native' ? Buffer.alloc(6, 0xdb) : Buffer.from('secret'))
+  socket.destroy()
+})
+
+onBothWithCredit('borrowed: lines in pieces are kept by the driver', async (t, open) => {
+  const { session, socket } = await open(lent)
+  session.mode('lines', 3)
+  await writeApart(socket, ['fi', 'r', 'st\nsec', 'ond', '\nthird\nfou', 'rth\nrest'])
+  await session.gets(['first', 'second', 'third'])
+  session.mode('lines', 1)
+  await session.gets(['first', 'second', 'third', 'fourth'])
+  t.strictSame(session.got, ['first', 'second', 'third', 'fourth'])
+})
