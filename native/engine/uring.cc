@@ -166,6 +166,8 @@ uring::Sqe* UringBackend::submission() {
   uring::Sqe* sqe = ring_.prepare();
   if (sqe != nullptr || broken_ != 0) return sqe;
   submit(false);
+  // Makes room for what these requests say, as far as they have said it.
+  reap();
   return ring_.prepare();
 }
 
@@ -261,6 +263,11 @@ const ssize_t* UringBackend::send_queued() {
   ring_.quiet(true);
   submit(false);
   reap();
+  // More than the ring holds: the kernel gives the rest when it is entered for that.
+  while (broken_ == 0 && ring_.overflowed()) {
+    submit(true);
+    reap();
+  }
   for (ssize_t& result : results_) {
     // Not even then is anything lost without notice: the connection ends.
     if (result == no_result) result = broken_ != 0 ? broken_ : -EIO;

@@ -37,9 +37,16 @@ struct UringFeatures {
   bool batched_sends = true;
 };
 
+// How much the ring holds. Nothing depends on it but speed: what overflows, the kernel keeps.
+struct UringSizes {
+  uint32_t submissions = 1024;
+  uint32_t completions = 8192;
+};
+
 class UringBackend final : public Backend {
  public:
-  explicit UringBackend(const UringFeatures& wanted = {}) : features_(wanted) {}
+  explicit UringBackend(const UringFeatures& wanted = {}, const UringSizes& sizes = {})
+      : features_(wanted), sizes_(sizes) {}
   UringBackend(const UringBackend&) = delete;
   UringBackend& operator=(const UringBackend&) = delete;
   ~UringBackend() override;
@@ -113,6 +120,7 @@ class UringBackend final : public Backend {
   bool report_held_of(BackendSink& sink, Socket& socket);
 
   UringFeatures features_;
+  UringSizes sizes_;
   const char* failure_ = "";
   uring::Ring ring_;
   uring::ReceiveBuffers buffers_;

@@ -12,8 +12,6 @@ namespace marketplace::engine {
 
 namespace {
 
-constexpr uint32_t submissions = 1024;
-constexpr uint32_t completions_size = 8192;
 constexpr int end_runs_max = 4096;
 
 const char* setup_failure(int error) {
@@ -61,7 +59,7 @@ int UringBackend::open() {
 }
 
 int UringBackend::open_ring() {
-  const int result = ring_.open(submissions, completions_size);
+  const int result = ring_.open(sizes_.submissions, sizes_.completions);
   if (result < 0) {
     failure_ = setup_failure(result);
     return result;

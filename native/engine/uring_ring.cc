@@ -139,6 +139,10 @@ bool Ring::work_waits() const {
   return (load_relaxed(sq_flags_) & (sq_taskrun | sq_cq_overflow)) != 0;
 }
 
+bool Ring::overflowed() const {
+  return (load_relaxed(sq_flags_) & sq_cq_overflow) != 0;
+}
+
 // What became ready before this took effect has signalled nothing: to be looked for afterwards.
 void Ring::quiet(bool on) {
   store_release(cq_flags_, on ? cq_eventfd_disabled : 0);

@@ -59,6 +59,8 @@ class Ring {
   void pop();
   // Something can be had by `enter(true)`.
   bool work_waits() const;
+  // Completions wait for room, which `enter(true)` gives them.
+  bool overflowed() const;
   // Whether completions are to signal the registered eventfd. They are at first.
   void quiet(bool on);
 
