@@ -4,12 +4,13 @@
  * median of the p99s is more than 3 times what it is without. For a quiet machine: with fewer cores than
  * processes the firehose itself takes CPU time away from the ping-pongs, whatever the server does.
  */
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Cli } from '../support/cli.js'
 import { VARIANTS } from '../support/transports.js'
 
+const BENCH = fileURLToPath(new URL('../../../bench', import.meta.url))
 const LOAD = fileURLToPath(new URL('../../../build/bench/load', import.meta.url))
 const ROUNDS = 5
 const RATIO_MAX = 3
@@ -42,6 +43,11 @@ function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[sorted.length >> 1] ?? NaN
 }
+
+const made = spawnSync('make', ['-s', '-C', BENCH, '../build/bench/load', 'BUILD=../build/bench'], {
+  stdio: 'inherit',
+})
+if (made.status !== 0) throw new Error('the load generator was not built')
 
 let unfair = false
 for (const { name, skip } of VARIANTS) {
