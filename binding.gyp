@@ -17,6 +17,7 @@
             "native/engine/output.cc",
             "native/engine/slab.cc",
             "native/engine/socket.cc",
+            "native/engine/socket_file.cc",
             "native/engine/udp.cc",
             "native/engine/udp_input.cc",
             "native/engine/udp_output.cc",

@@ -54,7 +54,7 @@ class Arguments {
   bool is_object(size_t index) const { return type(index) == napi_object; }
   bool is_string(size_t index) const { return type(index) == napi_string; }
 
-  // An IP address literal and, after it, a port.
+  // An IP address literal and, after it, a port; or the path of a Unix socket and, after it, -1.
   int address(size_t index, engine::Address& out) const {
     // Longer than any literal with its zone; what is cut off cannot have been one.
     std::array<char, 128> text{};
@@ -63,7 +63,10 @@ class Arguments {
         napi_ok) {
       return -EINVAL;
     }
-    return engine::Address::parse(text.data(), static_cast<uint16_t>(number(index + 1)), out);
+    int32_t port = 0;
+    if (napi_get_value_int32(env_, values_[index + 1], &port) != napi_ok) return -EINVAL;
+    if (port < 0) return engine::Address::parse_unix(text.data(), length, out);
+    return engine::Address::parse(text.data(), static_cast<uint16_t>(port), out);
   }
 
   // The open loop behind the first argument; nullptr if it is closed, or, with an exception, if

@@ -51,11 +51,36 @@ int Address::parse(const char* text, uint16_t port, Address& out) {
   return 0;
 }
 
+int Address::parse_unix(const char* path, size_t length, Address& out) {
+  out = Address{};
+  sockaddr_un& un = out.storage.un;
+  un = sockaddr_un{};
+  if (length == 0) return -EINVAL;
+  // Linux can do without the final zero byte, but not everybody who reads the name can.
+  if (length >= sizeof(un.sun_path)) return -ENAMETOOLONG;
+  const bool abstract = path[0] == '\0';
+  if (std::memchr(path + 1, '\0', length - 1) != nullptr || (abstract && length == 1))
+    return -EINVAL;
+  un.sun_family = AF_UNIX;
+  std::memcpy(un.sun_path, path, length);
+  // The zero byte that ends a path counts; an abstract name has none.
+  out.length =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + (abstract ? 0 : 1));
+  return 0;
+}
+
+const char* Address::file() const {
+  const bool named = is_unix() && length > offsetof(sockaddr_un, sun_path);
+  return named && storage.un.sun_path[0] != '\0' ? storage.un.sun_path : nullptr;
+}
+
 uint16_t Address::port() const {
+  if (is_unix()) return 0;
   return ntohs(is_v6() ? storage.v6.sin6_port : storage.v4.sin_port);
 }
 
 int32_t Address::port_and_family() const {
+  if (is_unix()) return 1 << 16;
   return static_cast<int32_t>(port()) | (is_v6() ? 6 : 4) << 16;
 }
 
@@ -63,7 +88,7 @@ void Address::words(int32_t out[4]) const {
   uint32_t raw[4] = {0, 0, 0, 0};
   if (is_v6()) {
     std::memcpy(raw, &storage.v6.sin6_addr, sizeof(raw));
-  } else {
+  } else if (!is_unix()) {
     std::memcpy(raw, &storage.v4.sin_addr, sizeof(uint32_t));
   }
   for (int i = 0; i < 4; i++) out[i] = static_cast<int32_t>(ntohl(raw[i]));

@@ -35,6 +35,7 @@ struct Socket {
   uint32_t id = 0;
   bool listening = false;
   bool connecting = false;
+  bool unix_domain = false;
   uint8_t wanted = want_nothing;
   // The backend's own: whether the kernel knows the socket, for what, and whether that is stale.
   bool attached = false;

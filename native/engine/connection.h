@@ -6,7 +6,9 @@
 
 #include "backend.h"
 #include "idle.h"
+#include "options.h"
 #include "output.h"
+#include "socket_file.h"
 
 namespace marketplace::engine {
 
@@ -48,6 +50,9 @@ struct Connection : Socket {
 };
 
 struct Listener : Socket {
+  // Of a Unix socket: its file, and what its connections do not inherit.
+  SocketFile file;
+  SocketOptions options;
   bool failing = false;   // the last accept failed for lack of resources, which has been reported
   uint8_t shortages = 0;  // how often in a row clients that waited were sent away for that
   bool resting = false;   // and for that reason nothing is accepted for a while

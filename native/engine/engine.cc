@@ -29,6 +29,9 @@ int32_t Engine::listen(const Address& address, const ListenOptions& options) {
   if (listener == nullptr) return -ENOMEM;
   listener->descriptor = std::move(descriptor);
   listener->listening = true;
+  listener->unix_domain = address.is_unix();
+  listener->options = options.socket;
+  if (address.file() != nullptr) listener->file.own(address.file());
   listener->pause_accepted = options.pause_accepted;
   if (options.connections_max >= 0) {
     listener->connections_max = static_cast<uint32_t>(options.connections_max);
@@ -64,6 +67,7 @@ int32_t Engine::connect(const Address& address, const ConnectOptions& options, b
   connection->descriptor = std::move(descriptor);
   connection->state = State::connecting;
   connection->connecting = true;
+  connection->unix_domain = address.is_unix();
   gauge(*connection);
   update_interest(*connection);
   backend_->settle(*this);
@@ -163,7 +167,10 @@ void Engine::update_interest(Connection& connection) {
     if (!connection.output.empty()) wanted |= want_send;
     // A peer that is blocked in sending would not read what we still have for it.
     if (connection.state == State::closing && !connection.input_ended) wanted |= want_discard;
-    if (wanted == want_nothing && !connection.lost) wanted = want_hangup;
+    // A Unix socket hangs up when its peer has closed, TCP only when it is reset: after FIN, both
+    // find that out by sending.
+    const bool done = connection.lost || (connection.unix_domain && connection.input_ended);
+    if (wanted == want_nothing && !done) wanted = want_hangup;
   }
   backend_->want(connection, wanted);
 }
@@ -250,7 +257,7 @@ void Engine::expire_idle() {
     } else {
       // Whatever fails here, the connection ends.
       static_cast<void>(shutdown_output(socket));
-      static_cast<void>(discard_input(socket));
+      static_cast<void>(discard_input(socket, connection->unix_domain));
       finish(*connection, -ETIMEDOUT, Call::idle);
     }
   }

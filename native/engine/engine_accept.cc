@@ -21,6 +21,11 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
   listener.failing = false;
   listener.shortages = 0;
   connection->descriptor = std::move(descriptor);
+  connection->unix_domain = listener.unix_domain;
+  if (listener.unix_domain) {
+    // Cannot fail for a socket, with sizes that the listener took.
+    static_cast<void>(set_buffer_sizes(connection->descriptor.get(), listener.options));
+  }
   connection->listener = listener.id;
   connection->paused = listener.pause_accepted;
   listener.connections++;

@@ -322,7 +322,10 @@ void Engine::output_changed(Connection& connection) {
       connection.output_ended = true;
     }
     if (closing) {
-      if (!connection.input_ended) static_cast<void>(discard_input(connection.descriptor.get()));
+      if (!connection.input_ended) {
+        const int socket = connection.descriptor.get();
+        static_cast<void>(discard_input(socket, connection.unix_domain));
+      }
       return finish(connection, 0, Call::none);
     }
     if (connection.output_ended && connection.input_ended) {

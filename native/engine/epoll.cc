@@ -142,13 +142,13 @@ bool EpollBackend::dispatch_connection(BackendSink& sink, Socket& socket,
     if (sink.find(event.data.u64) == nullptr) return true;
   }
   if ((wanted_here(socket) & want_discard) != 0 && (event.events & EPOLLIN) != 0) {
-    const ssize_t result = discard_input(socket.descriptor.get());
+    const ssize_t result = discard_input(socket.descriptor.get(), socket.unix_domain);
     if (result != -EAGAIN) sink.discarded(socket, result);
   }
   if ((socket.wanted & want_send) != 0) {
     // A lost connection is sendable in that sending shows the error.
     if (lost || (event.events & EPOLLOUT) != 0) sink.sendable(socket);
-  } else if (lost && (socket.wanted & (want_receive | want_discard)) == 0) {
+  } else if (lost && (socket.wanted & want_hangup) != 0) {
     sink.hung_up(socket);
   }
   return served;

@@ -6,7 +6,9 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 namespace marketplace::engine {
@@ -24,7 +26,9 @@ struct Setting {
   int value;
 };
 
-int apply(int socket, const SocketOptions& options) {
+int apply(int socket, bool unix_domain, const SocketOptions& options) {
+  // The others are TCP's.
+  if (unix_domain) return set_buffer_sizes(socket, options);
   // The idle time and its kin are set only where they mean something: keep_alive.
   const bool alive = options.keep_alive;
   const Setting settings[] = {
@@ -47,12 +51,22 @@ int apply(int socket, const SocketOptions& options) {
 
 int open_socket(const Address& address, const SocketOptions& options, Descriptor& out) {
   const int family = address.data()->sa_family;
-  out.reset(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
-  return out.valid() ? apply(out.get(), options) : -errno;
+  const int protocol = address.is_unix() ? 0 : IPPROTO_TCP;
+  out.reset(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+  return out.valid() ? apply(out.get(), address.is_unix(), options) : -errno;
 }
 
 int bind_socket(int socket, const Address& address) {
   return ::bind(socket, address.data(), address.length) == 0 ? 0 : -errno;
+}
+
+int bind_unix(int socket, const Address& address, int backlog) {
+  const int result = bind_socket(socket, address);
+  if (result < 0) return result;
+  if (::listen(socket, backlog) == 0) return 0;
+  const int error = errno;
+  if (address.file() != nullptr) static_cast<void>(::unlink(address.file()));
+  return -error;
 }
 
 // The near end of an outbound connection. A port that the kernel chooses is chosen when the other
@@ -74,6 +88,7 @@ int open_listener(const Address& address, const ListenOptions& options, Descript
   int result = open_socket(address, options.socket, out);
   if (result < 0) return result;
   const int socket = out.get();
+  if (address.is_unix()) return bind_unix(socket, address, options.backlog);
   // Otherwise the connections of an earlier listener, which linger, would keep the port.
   if (!options.exclusive) result = set_option(socket, SOL_SOCKET, SO_REUSEADDR, 1);
   if (result == 0 && options.reuse_port) result = set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -91,7 +106,7 @@ int open_connection(const Address& address, const ConnectOptions& options, Descr
   bind_failed = false;
   int result = open_socket(address, options.socket, out);
   if (result < 0) return result;
-  if (options.bound) {
+  if (options.bound && !address.is_unix()) {
     result = bind_local(out.get(), options.local);
     bind_failed = result < 0;
     if (result < 0) return result;
@@ -101,7 +116,17 @@ int open_connection(const Address& address, const ConnectOptions& options, Descr
   return errno == EINPROGRESS || errno == EINTR ? 0 : -errno;
 }
 
+int set_buffer_sizes(int socket, const SocketOptions& options) {
+  const int size = options.send_buffer_size;
+  const int result = size == 0 ? 0 : set_option(socket, SOL_SOCKET, SO_SNDBUF, size);
+  if (result < 0 || options.receive_buffer_size == 0) return result;
+  return set_option(socket, SOL_SOCKET, SO_RCVBUF, options.receive_buffer_size);
+}
+
 int read_options(int socket, SocketOptions& out) {
+  int32_t domain = 0;
+  const int known = get_option(socket, SOL_SOCKET, SO_DOMAIN, domain);
+  if (known < 0) return known;
   int32_t no_delay = 0;
   int32_t keep_alive = 0;
   const struct {
@@ -119,6 +144,7 @@ int read_options(int socket, SocketOptions& out) {
       {SOL_SOCKET, SO_RCVBUF, out.receive_buffer_size},
   };
   for (const auto& setting : settings) {
+    if (domain == AF_UNIX && setting.level == IPPROTO_TCP) continue;
     const int result = get_option(socket, setting.level, setting.option, setting.value);
     if (result < 0) return result;
   }
@@ -198,9 +224,27 @@ int peek_input(int socket) {
   return result < 0 ? -errno : static_cast<int>(result);
 }
 
-ssize_t discard_input(int socket) {
+namespace {
+
+// Linux throws bytes away without a copy for TCP only.
+ssize_t discard_by_copying(int socket, size_t most) {
+  std::array<uint8_t, 16 * 1024> scratch;
+  size_t total = 0;
+  while (total < most) {
+    const ssize_t result = ::recv(socket, scratch.data(), scratch.size(), MSG_DONTWAIT);
+    if (result < 0 && total == 0) return -errno;
+    if (result <= 0) break;
+    total += static_cast<size_t>(result);
+  }
+  return static_cast<ssize_t>(total);
+}
+
+}  // namespace
+
+ssize_t discard_input(int socket, bool unix_domain) {
   // Bounded: a peer that goes on sending gets its RST. MSG_TRUNC drops the bytes without a copy.
   constexpr size_t discard_max = 1024 * 1024;
+  if (unix_domain) return discard_by_copying(socket, discard_max);
   const ssize_t result = ::recv(socket, nullptr, discard_max, MSG_TRUNC | MSG_DONTWAIT);
   return result < 0 ? -errno : result;
 }

@@ -22,6 +22,9 @@ int open_connection(const Address& address, const ConnectOptions& options, Descr
 // What the kernel has made of the options: buffers are twice what was asked for, or less.
 int read_options(int socket, SocketOptions& out);
 
+// What the connections of a Unix socket do not inherit from their listener.
+int set_buffer_sizes(int socket, const SocketOptions& options);
+
 int accept_socket(int listener, Descriptor& out, Address& peer);
 ssize_t receive_into(int socket, uint8_t* memory, size_t size);
 ssize_t send_pieces(int socket, const iovec* pieces, int count);
@@ -39,7 +42,7 @@ int reset_on_close(int socket);
 int peek_input(int socket);
 // Throws away some of what has arrived: unread bytes would turn the close into an RST, which can
 // destroy what the peer has not read of our output.
-ssize_t discard_input(int socket);
+ssize_t discard_input(int socket, bool unix_domain);
 
 // Whether bytes have arrived that were not read.
 bool input_waits(int socket);

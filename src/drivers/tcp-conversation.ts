@@ -12,7 +12,7 @@ import { _ } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
-import { eof, tcpAddress, tcpChannel, type TcpEnd } from './tcp-records.js'
+import { eof, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpEnd } from './tcp-records.js'
 
 /** What a flow-control scheme does with one connection. */
 export interface Flow {
@@ -217,7 +217,9 @@ export class Conversation {
 
   /** Node's errors of reading and writing don't say whose connection it was. */
   private addAddress(error: SocketError): void {
-    const { remote } = this
+    const { remote, local } = this
+    if (unixAddress.is(remote)) error.address ??= remote.path
+    else if (unixListener.is(local)) error.address ??= local.path
     if (!tcpAddress.is(remote)) return
     error.address ??= remote.host
     error.port ??= remote.port

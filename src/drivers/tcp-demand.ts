@@ -1,39 +1,71 @@
 /** Reads from topics what the TCP drivers are asked for, and checks the addresses in them. */
 import { rangeError } from '../support/errors.js'
 import { isGround } from '../topic/index.js'
+import { pathError } from '../transport/socket-options.js'
 import type { SocketError } from '../transport/transport.js'
 import {
   tcpHandle,
   tcpListener,
+  unixAddress,
+  unixListener,
   type TcpAddress,
   type TcpChannel,
   type TcpHandle,
   type TcpListener,
+  type UnixAddress,
+  type UnixListener,
 } from './tcp-records.js'
 
+/** Where it can be listened. */
+export type ListenerEnd = TcpListener | UnixListener
+/** Where one can connect to. */
+export type RemoteEnd = TcpAddress | UnixAddress
+
+function isListener(end: unknown): end is ListenerEnd {
+  return tcpListener.is(end) || unixListener.is(end)
+}
+
 /**
- * The port that a topic asks to listen on: it names a listener, and leaves the remote end open.
+ * Where a topic asks to listen: it names a listener, and leaves the remote end open.
  * Of a ground remote end it is a session's topic, which asks for nothing.
  */
-export function wantedListener({ source, destination }: TcpChannel): number | undefined {
-  const [local, remote] = tcpListener.is(destination)
+export function wantedListener({ source, destination }: TcpChannel): ListenerEnd | undefined {
+  const [local, remote] = isListener(destination)
     ? [destination, source]
-    : [source as TcpListener, destination]
-  return isGround(local) && !isGround(remote) ? local.port : undefined
+    : [source as ListenerEnd, destination]
+  return isGround(local) && !isGround(remote) ? local : undefined
 }
 
 /** The connection that a topic asks for: it names both a handle and an address. */
-export function wantedConnection({ source, destination }: TcpChannel): [TcpHandle, TcpAddress] | undefined {
+export function wantedConnection({ source, destination }: TcpChannel): [TcpHandle, RemoteEnd] | undefined {
   const [local, remote] = tcpHandle.is(source) ? [source, destination] : [destination, source]
-  return isGround(local) && isGround(remote) ? [local as TcpHandle, remote as TcpAddress] : undefined
+  return isGround(local) && isGround(remote) ? [local as TcpHandle, remote as RemoteEnd] : undefined
 }
 
-export function isPort(port: unknown, lowest: number): port is number {
+function isPort(port: unknown, lowest: number): port is number {
   return Number.isInteger(port) && (port as number) >= lowest && (port as number) <= 65535
 }
 
+/** The error for a remote end that nothing can be connected to. */
+export function wrongRemote(remote: RemoteEnd): SocketError | undefined {
+  if (unixAddress.is(remote)) return pathError('connect', remote.path)
+  const right = typeof remote.host === 'string' && isPort(remote.port, 1)
+  return right ? undefined : badAddress('connect', remote, 1)
+}
+
+/** The same for a listener. */
+export function wrongListener(local: ListenerEnd): SocketError | undefined {
+  if (unixListener.is(local)) return pathError('listen', local.path)
+  return isPort(local.port, 0) ? undefined : badAddress('listen', local.port, 0)
+}
+
+/** An end as the transport takes it. */
+export function whereTo(end: RemoteEnd): { path: string } | { host: string, port: number } {
+  return unixAddress.is(end) ? { path: end.path } : { host: end.host, port: end.port }
+}
+
 /** The error for an address that no socket can have. */
-export function badAddress(syscall: string, got: unknown, lowest: number): SocketError {
+function badAddress(syscall: string, got: unknown, lowest: number): SocketError {
   const error = rangeError(syscall, 'address', `a host and a port from ${lowest} to 65535`, got)
   return Object.assign(error, { errno: -22, syscall }) as unknown as SocketError
 }

@@ -31,7 +31,9 @@ import {
 } from './tcp-conversation.js'
 import { delivery } from './tcp-delivery.js'
 import { setRef, type Engine } from './tcp-engine.js'
-import { badAddress, isPort, plainHost, wantedConnection } from './tcp-demand.js'
+import {
+  plainHost, wantedConnection, whereTo, wrongRemote, type ListenerEnd, type RemoteEnd,
+} from './tcp-demand.js'
 import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
 import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
 import {
@@ -41,10 +43,12 @@ import {
   tcpError,
   tcpHandle,
   tcpListener,
-  type TcpAddress,
+  unixAddress,
+  unixListener,
+  unixPeer,
   type TcpChannel,
   type TcpHandle,
-  type TcpListener,
+  type UnixPeer,
 } from './tcp-records.js'
 
 /** Makes the flow of one connection. */
@@ -68,7 +72,7 @@ type Fired = readonly TransportEvent[] | 'idle'
 interface Handle {
   readonly key: unknown
   readonly local: TcpHandle
-  readonly remote: TcpAddress
+  readonly remote: RemoteEnd
   demand: number
   /** Whether there is, or soon will be, a connection. */
   active: boolean
@@ -85,6 +89,8 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private fresh: Conversation[] = []
   private finished: Conversation[] = []
   private idleWanted = false
+  /** How many have connected to Unix sockets. */
+  private unixPeers = 0
 
   /** Sockets that are not closed yet. The transport is held while there are any. */
   private sockets = 0
@@ -124,8 +130,12 @@ class TcpDriver implements ConversationHost, ListenersHost {
       endpoint.subscriber(tcpAccepting(_, _), { onMessage: (wish) => this.listeners.accepting(wish) }),
       endpoint.publisher(tcpChannel(_, tcpListener(_), _), listening),
       endpoint.subscriber(tcpChannel(tcpListener(_), _, _), listening),
+      endpoint.publisher(tcpChannel(_, unixListener(_), _), listening),
+      endpoint.subscriber(tcpChannel(unixListener(_), _, _), listening),
       endpoint.publisher(tcpChannel(tcpAddress(_, _), tcpHandle(_), _), connecting),
       endpoint.subscriber(tcpChannel(tcpHandle(_), tcpAddress(_, _), _), connecting),
+      endpoint.publisher(tcpChannel(unixAddress(_), tcpHandle(_), _), connecting),
+      endpoint.subscriber(tcpChannel(tcpHandle(_), unixAddress(_), _), connecting),
     ]
   }
 
@@ -147,14 +157,13 @@ class TcpDriver implements ConversationHost, ListenersHost {
 
   private connect(handle: Handle): ActionTree {
     const { local, remote } = handle
-    if (typeof remote.host !== 'string' || !isPort(remote.port, 1)) {
-      return this.failed(local, remote, badAddress('connect', remote, 1))
-    }
+    const wrong = wrongRemote(remote)
+    if (wrong !== undefined) return this.failed(local, remote, wrong)
     handle.active = true
     handle.socket = undefined
     return this.hold((transport) => {
       if (!handle.active) return
-      handle.socket = transport.connect(connectOptions(this.options, remote.host, remote.port))
+      handle.socket = transport.connect(connectOptions(this.options, whereTo(remote)))
       handle.socket.context = handle
     })
   }
@@ -255,7 +264,9 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private accepted(socket: TransportConnection): ActionTree {
     const listener = socket.listener?.context as Listener
     const address = socket.remote
-    const remote = tcpAddress(plainHost(address?.address ?? ''), address?.port ?? 0)
+    const remote = address?.family === 'unix'
+      ? unixPeer(++this.unixPeers)
+      : tcpAddress(plainHost(address?.address ?? ''), address?.port ?? 0)
     this.sockets++
     if (!listener.active) {
       // The last interest in the listener went in this very turn.
@@ -275,8 +286,8 @@ class TcpDriver implements ConversationHost, ListenersHost {
 
   private converse(
     socket: TransportConnection,
-    remote: TcpAddress,
-    local: TcpListener | TcpHandle,
+    remote: RemoteEnd | UnixPeer,
+    local: ListenerEnd | TcpHandle,
     onLeave?: () => void,
   ): ActionTree {
     const conversation = new Conversation(socket, remote, local, this, this.conversationOptions)
@@ -299,8 +310,8 @@ class TcpDriver implements ConversationHost, ListenersHost {
   }
 
   failed(
-    local: TcpListener | TcpHandle,
-    remote: TcpAddress | undefined,
+    local: ListenerEnd | TcpHandle,
+    remote: RemoteEnd | undefined,
     error: SocketError,
   ): ActionTree {
     log('warning', error.message, { local, remote, reason: error })

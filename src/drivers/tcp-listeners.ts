@@ -9,15 +9,18 @@ import { constants } from 'node:os'
 import { endpoint } from '../dsl/index.js'
 import { socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
+import { mapKey } from '../topic/index.js'
 import type {
   Dropped, SocketError, Transport, TransportEvent, TransportListener,
 } from '../transport/transport.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
-import { badAddress, isPort, plainHost, wantedListener } from './tcp-demand.js'
+import {
+  plainHost, wantedListener, wrongListener, type ListenerEnd, type RemoteEnd,
+} from './tcp-demand.js'
 import { listenOptions, type TcpOptions } from './tcp-options.js'
 import {
-  tcpAddress, tcpError, tcpListener, tcpListening, type TcpAccepting, type TcpAddress, type TcpChannel,
-  type TcpHandle, type TcpListener,
+  tcpAddress, tcpError, tcpListener, tcpListening, unixListener, unixListening, type TcpAccepting,
+  type TcpChannel, type TcpHandle,
 } from './tcp-records.js'
 
 /** What they need of their driver. */
@@ -27,12 +30,12 @@ export interface ListenersHost {
   /** A socket is closed. */
   letGo(): ActionTree
   /** Tells of a failure. */
-  failed(local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError): ActionTree
+  failed(local: ListenerEnd | TcpHandle, remote: RemoteEnd | undefined, error: SocketError): ActionTree
 }
 
-/** A port that somebody wants to listen on. */
+/** A port or a path that somebody wants to listen on. */
 export interface Listener {
-  readonly local: TcpListener
+  readonly local: ListenerEnd
   demand: number
   /** Whether there is, or soon will be, a socket. */
   active: boolean
@@ -48,7 +51,7 @@ export interface Listener {
 const DROPS_TOLD = 1000
 
 export class TcpListeners {
-  private readonly listeners = new Map<number, Listener>()
+  private readonly listeners = new Map<unknown, Listener>()
 
   constructor(
     private readonly host: ListenersHost,
@@ -56,25 +59,26 @@ export class TcpListeners {
   ) {}
 
   wanted(topic: TcpChannel): ActionTree {
-    const port = wantedListener(topic)
-    if (port === undefined) return undefined
-    let listener = this.listeners.get(port)
+    const local = wantedListener(topic)
+    if (local === undefined) return undefined
+    const key = mapKey(local)
+    let listener = this.listeners.get(key)
     if (listener === undefined) {
       listener = {
-        local: tcpListener(port), demand: 0, active: false, paused: false, socket: undefined,
+        local, demand: 0, active: false, paused: false, socket: undefined,
         dropped: 0, droppedToldAt: -Infinity,
       }
-      this.listeners.set(port, listener)
+      this.listeners.set(key, listener)
     }
     listener.demand++
     return listener.active ? undefined : this.listen(listener)
   }
 
   unwanted(topic: TcpChannel): ActionTree {
-    const port = wantedListener(topic)
-    const listener = port === undefined ? undefined : this.listeners.get(port)
+    const local = wantedListener(topic)
+    const listener = local === undefined ? undefined : this.listeners.get(mapKey(local))
     if (listener === undefined || --listener.demand > 0) return undefined
-    this.listeners.delete(listener.local.port)
+    this.listeners.delete(mapKey(listener.local))
     if (!listener.active) return undefined
     listener.active = false
     listener.socket?.close()
@@ -84,11 +88,11 @@ export class TcpListeners {
   /** The program stops or goes on accepting. */
   accepting(wish: TcpAccepting): void {
     const { listener: local, accepting } = wish
-    if (!tcpListener.is(local) || typeof accepting !== 'boolean') {
+    if (!(tcpListener.is(local) || unixListener.is(local)) || typeof accepting !== 'boolean') {
       log('warning', 'tcp-accepting takes a tcp-listener and a boolean', { got: wish })
       return
     }
-    const listener = this.listeners.get(local.port)
+    const listener = this.listeners.get(mapKey(local))
     if (listener === undefined) return
     listener.paused = !accepting
     if (accepting) listener.socket?.resume()
@@ -106,12 +110,14 @@ export class TcpListeners {
   }
 
   private listen(listener: Listener): ActionTree {
-    const { port } = listener.local
-    if (!isPort(port, 0)) return this.host.failed(listener.local, undefined, badAddress('listen', port, 0))
+    const { local } = listener
+    const wrong = wrongListener(local)
+    if (wrong !== undefined) return this.host.failed(local, undefined, wrong)
+    const where = unixListener.is(local) ? { path: local.path } : { port: local.port }
     listener.active = true
     return this.host.hold((transport) => {
       if (!listener.active) return
-      listener.socket = transport.listen(listenOptions(this.options, port))
+      listener.socket = transport.listen(listenOptions(this.options, where))
       listener.socket.context = listener
       if (listener.paused) listener.socket.pause()
     })
@@ -123,7 +129,10 @@ export class TcpListeners {
     if (socket === undefined || address === undefined || listener.demand === 0) return undefined
     log('info', 'listening', { ...address })
     this.tellShortBuffers(listener, socket)
-    const where = tcpListening(listener.local, tcpAddress(address.address, address.port))
+    const { local } = listener
+    const where = unixListener.is(local)
+      ? unixListening(local)
+      : tcpListening(local, tcpAddress(address.address, address.port))
     return endpoint.publisher(where, { name: listener })
   }
 
@@ -147,7 +156,8 @@ export class TcpListeners {
   /** Told to the program each time, to the log not more often than an operator can read. */
   private droppedSome(listener: Listener, { count, remote }: Dropped): ActionTree {
     const { local } = listener
-    const from = tcpAddress(plainHost(remote.address), remote.port)
+    const unix = remote.family === 'unix'
+    const from = unix ? undefined : tcpAddress(plainHost(remote.address), remote.port)
     const limit = `maxConnections is ${this.options.maxConnections ?? 'unlimited'}`
     const now = performance.now()
     listener.dropped += count
@@ -156,7 +166,7 @@ export class TcpListeners {
       listener.dropped = 0
       listener.droppedToldAt = now
     }
-    const error = socketError(-constants.errno.ECONNABORTED, 'accept', from.host, from.port)
+    const error = socketError(-constants.errno.ECONNABORTED, 'accept', from?.host, from?.port)
     error.message += `: ${count} dropped, as ${limit}`
     return sendMessage(tcpError(local, from, error))
   }

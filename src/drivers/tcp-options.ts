@@ -12,7 +12,8 @@ import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '.
  * Options of both TCP drivers: their own, and those of sockets, which hold for each listener and each
  * connection.
  */
-export interface TcpOptions extends Omit<ListenOptions, 'port'>, Omit<ConnectOptions, 'host' | 'port'> {
+export interface TcpOptions
+  extends Omit<ListenOptions, 'port' | 'path'>, Omit<ConnectOptions, 'host' | 'port' | 'path'> {
   /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
   /** Name or address that listeners bind to. Default: all interfaces. */
@@ -112,11 +113,17 @@ function pick(options: TcpOptions, names: object): object {
 }
 
 /** Those for a listener. */
-export function listenOptions(options: TcpOptions, port: number): ListenOptions {
-  return { ...pick(options, ofListeners), port }
+export function listenOptions(
+  options: TcpOptions, where: Pick<ListenOptions, 'port' | 'path'>,
+): ListenOptions {
+  const picked = pick(options, ofListeners)
+  // The host is that of the other listeners.
+  return where.path === undefined ? { ...picked, ...where } : { ...picked, host: undefined, ...where }
 }
 
 /** Those for an outbound connection. */
-export function connectOptions(options: TcpOptions, host: string, port: number): ConnectOptions {
-  return { ...pick(options, ofDials), host, port }
+export function connectOptions(
+  options: TcpOptions, where: Pick<ConnectOptions, 'host' | 'port' | 'path'>,
+): ConnectOptions {
+  return { ...pick(options, ofDials), ...where }
 }

@@ -22,8 +22,23 @@ export const tcpListener = defineRecord('tcp-listener', ['port']).of<[port: numb
 /** A record that `tcpListener` makes. */
 export type TcpListener = RecordFrom<typeof tcpListener>
 
+/** A remote address that is a Unix socket: the path of its file, or a zero byte and an abstract name. */
+export const unixAddress = defineRecord('unix-address', ['path']).of<[path: string]>()
+/** A record that `unixAddress` makes. */
+export type UnixAddress = RecordFrom<typeof unixAddress>
+
+/** A local address that is a Unix socket, with a path as that of `unixAddress`. */
+export const unixListener = defineRecord('unix-listener', ['path']).of<[path: string]>()
+/** A record that `unixListener` makes. */
+export type UnixListener = RecordFrom<typeof unixListener>
+
+/** Who has connected to a Unix socket, and has no address: the driver numbers them. */
+export const unixPeer = defineRecord('unix-peer', ['id']).of<[id: number]>()
+/** A record that `unixPeer` makes. */
+export type UnixPeer = RecordFrom<typeof unixPeer>
+
 /** Either end of a connection. */
-export type TcpEnd = TcpAddress | TcpHandle | TcpListener
+export type TcpEnd = TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer
 
 /** Feedback of flow control: so many more bytes, or lines, are welcome. */
 export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
@@ -54,21 +69,30 @@ export const tcpListening = defineRecord('tcp-listening', ['listener', 'address'
 export type TcpListening = RecordFrom<typeof tcpListening>
 
 /**
- * Sent to the driver: stop (`false`) or go on (`true`) accepting on this listener's port. Meanwhile
+ * Sent to the driver: stop (`false`) or go on (`true`) accepting on this listener. Meanwhile
  * connections wait in the kernel's queue. Means nothing while nobody wants the listener.
  */
 export const tcpAccepting = defineRecord('tcp-accepting', ['listener', 'accepting']).of<
-  [listener: TcpListener, accepting: boolean]
+  [listener: TcpListener | UnixListener, accepting: boolean]
 >()
 /** A record that `tcpAccepting` makes. */
 export type TcpAccepting = RecordFrom<typeof tcpAccepting>
+
+/** Published while a Unix socket is listened on. */
+export const unixListening = defineRecord('unix-listening', ['listener']).of<[listener: UnixListener]>()
+/** A record that `unixListening` makes. */
+export type UnixListening = RecordFrom<typeof unixListening>
 
 /**
  * Published when a listen, an accept or a connect failed. `remote` is undefined for listeners, but
  * for connections that were dropped because of `maxConnections` (`ECONNABORTED`). Nothing is retried.
  */
 export const tcpError = defineRecord('tcp-error', ['local', 'remote', 'error']).of<
-  [local: TcpListener | TcpHandle, remote: TcpAddress | undefined, error: SocketError]
+  [
+    local: TcpListener | UnixListener | TcpHandle,
+    remote: TcpAddress | UnixAddress | undefined,
+    error: SocketError,
+  ]
 >()
 /** A record that `tcpError` makes. */
 export type TcpError = RecordFrom<typeof tcpError>

@@ -2,8 +2,9 @@
  * Errors that look like Node's own: socket errors with `code`, `errno`, `syscall`, `address`, `port`,
  * and argument errors that say which argument, what was expected and what came.
  */
+import { constants } from 'node:os'
 import { getSystemErrorMap, inspect, type InspectOptions } from 'node:util'
-import type { SocketError } from '../transport/transport.js'
+import type { SocketAddress, SocketError } from '../transport/transport.js'
 
 /**
  * Builds the error that `node:net` would have built for the same failure.
@@ -23,6 +24,18 @@ export function socketError(errno: number, syscall: string, address?: string, po
   if (address !== undefined) fields.address = address
   if (hasPort) fields.port = port
   return Object.assign(error, fields) as SocketError
+}
+
+/** The error of an attempt to connect. */
+export function connectError(errno: number, { address, family, port }: SocketAddress): SocketError {
+  return socketError(errno, 'connect', address, family === 'unix' ? undefined : port)
+}
+
+/** The error of a connection that ends because of its `idleTimeout`. */
+export function idleError(): SocketError {
+  const error = socketError(-constants.errno.ETIMEDOUT, 'idle')
+  error.message += ': nothing came or went within idleTimeout'
+  return error
 }
 
 /**

@@ -14,7 +14,7 @@
 import { lookup as systemLookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { dialError, show, socketError } from '../support/errors.js'
+import { connectError, dialError, show, socketError } from '../support/errors.js'
 import type { ConnectOptions, Lookup, SocketAddress, SocketError } from './transport.js'
 
 const ETIMEDOUT = -constants.errno.ETIMEDOUT
@@ -70,6 +70,11 @@ export class Dial {
     })
   }
 
+  /** Of the connection; 0 for none. */
+  get idleTimeout(): number {
+    return this.#options.idleTimeout ?? 0
+  }
+
   keep(data: Uint8Array | string): void {
     const copy = Buffer.from(data as Uint8Array)
     if (copy.length === 0) return
@@ -88,7 +93,7 @@ export class Dial {
     const address = this.#attempts.get(attempt)
     if (this.#over || address === undefined) return
     this.#attempts.delete(attempt)
-    this.#errors.push(typeof failure === 'number' ? attemptError(failure, address) : failure)
+    this.#errors.push(typeof failure === 'number' ? connectError(failure, address) : failure)
     this.#tryNext()
   }
 
@@ -112,8 +117,12 @@ export class Dial {
 
   #resolve(): void {
     if (this.#over) return
-    const { host, port, localAddress = '', lookup = systemLookup } = this.#options
+    const { host = '', port = 0, path, localAddress = '', lookup = systemLookup } = this.#options
     const family = isIP(localAddress) as 0 | 4 | 6
+    if (path !== undefined) {
+      this.#begin([{ address: path, family: 'unix', port: 0 }])
+      return
+    }
     const version = isIP(host)
     if (version !== 0) {
       this.#begin([{ address: host, family: version === 6 ? 'IPv6' : 'IPv4', port }])
@@ -165,10 +174,10 @@ export class Dial {
 
   /** The time is up for all attempts together. */
   #expired(): void {
-    for (const address of this.#attempts.values()) this.#errors.push(attemptError(ETIMEDOUT, address))
-    const { host, port } = this.#options
+    for (const address of this.#attempts.values()) this.#errors.push(connectError(ETIMEDOUT, address))
+    const { host, port, path } = this.#options
     // Nothing was tried yet: the name's addresses are not known.
-    if (this.#errors.length === 0) this.#errors.push(socketError(ETIMEDOUT, 'connect', host, port))
+    if (this.#errors.length === 0) this.#errors.push(socketError(ETIMEDOUT, 'connect', path ?? host, port))
     this.#fail(dialError(this.#errors))
   }
 
@@ -177,10 +186,6 @@ export class Dial {
     this.cancel()
     this.#host.failed(error)
   }
-}
-
-function attemptError(errno: number, { address, port }: SocketAddress): SocketError {
-  return socketError(errno, 'connect', address, port)
 }
 
 /** Every error of a dial has the fields of a socket's error, also those of the program's own lookup. */

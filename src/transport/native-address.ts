@@ -40,14 +40,22 @@ function ipv6Text(words: readonly number[]): string {
   return `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`
 }
 
+/** The address of a Unix socket. */
+export function unixAddress(path: string): SocketAddress {
+  return { address: path, family: 'unix', port: 0 }
+}
+
 /**
- * @param portAndFamily port in the low half, 4 or 6 in the high half
+ * @param portAndFamily port in the low half; 4, 6 or, for a Unix socket, 1 in the high half
  */
 export function socketAddress(
   portAndFamily: number, a: number, b: number, c: number, d: number,
 ): SocketAddress {
   const port = portAndFamily & 0xffff
-  return portAndFamily >>> 16 === 6
+  const family = portAndFamily >>> 16
+  // Who connects has no path, mostly; that of a listener is known.
+  if (family === 1) return unixAddress('')
+  return family === 6
     ? { address: ipv6Text([a, b, c, d]), family: 'IPv6', port }
     : { address: ipv4Text(a), family: 'IPv4', port }
 }

@@ -67,8 +67,11 @@ export const Command = {
   reportWritesOn: 8,
   reportWritesOff: 9,
   releaseSlab: 10,
+  idleTimeout: 11,
 } as const
 
+/** Stands for a port where the address is the path of a Unix socket. */
+export const UNIX_PORT = -1
 /** Further below 0 than any errno: see `Link.connect`. */
 export const BIND_FAILED = 4096
 
@@ -186,7 +189,7 @@ export class Link {
    * @returns an id, or a negative errno; `BIND_FAILED` less than that if it is the local address's
    */
   connect(
-    address: string, port: number, options: Int32Array, localAddress: string | undefined, localPort: number,
+    address: string, port: number, options: Int32Array, localAddress?: string, localPort = 0,
   ): number {
     return this.#addon.connect(this.#handle, address, port, options, localAddress, localPort)
   }
@@ -227,6 +230,11 @@ export class Link {
 
   command(operation: number, id: number): void {
     this.#queue(operation, id, 0, 0)
+  }
+
+  /** Milliseconds; 0 for none. */
+  idleTimeout(id: number, time: number): void {
+    this.#queue(Command.idleTimeout, id, time, 0)
   }
 
   /** Queues bytes; returns how many. */

@@ -8,7 +8,7 @@ import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
 import { listenWords } from './native-options.js'
 import type { NativeListener } from './native-socket.js'
-import type { Link } from './native-link.js'
+import { UNIX_PORT, type Link } from './native-link.js'
 import type { ListenOptions, SocketError } from './transport.js'
 
 /** What it needs of the transport. */
@@ -24,7 +24,13 @@ export interface ListenStation {
 export function startListener(
   station: ListenStation, listener: NativeListener, options: ListenOptions,
 ): void {
-  const { host, ipv6Only = false } = options
+  const { host, path, ipv6Only = false } = options
+  if (path !== undefined) {
+    const id = station.link.listen(path, UNIX_PORT, listenWords(options))
+    if (id > 0) station.listening(listener, id)
+    else station.listenFailed(listener, socketError(id, 'listen', path))
+    return
+  }
   if (host === undefined || isIP(host) !== 0) {
     bind(station, listener, options, host)
     return
@@ -40,7 +46,7 @@ function bind(
   station: ListenStation, listener: NativeListener, options: ListenOptions, host: string | undefined,
 ): void {
   const { link } = station
-  const { port, ipv6Only = false } = options
+  const { port = 0, ipv6Only = false } = options
   const words = listenWords(options)
   let address = host ?? '::'
   let id = link.listen(address, port, words)

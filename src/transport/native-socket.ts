@@ -5,15 +5,15 @@
  * has none is ignored or kept by its dial; every object has all its fields from the start, so that
  * code that meets many of them stays fast.
  */
-import { socketError } from '../support/errors.js'
-import { socketAddress } from './native-address.js'
+import { connectError, socketError } from '../support/errors.js'
+import { socketAddress, unixAddress } from './native-address.js'
 import { Dial } from './dial.js'
 import { BIND_FAILED, Command, INDEX_MASK, type Link } from './native-link.js'
 import { askSettings } from './native-options.js'
 import { overflowError, type QueueLimits } from './queue-limits.js'
 import type {
-  ConnectOptions, Dropped, SocketAddress, SocketError, SocketSettings, TransportConnection, TransportEvent,
-  TransportEventKind, TransportListener,
+  ConnectOptions, Dropped, ListenOptions, SocketAddress, SocketError, SocketSettings, TransportConnection,
+  TransportEvent, TransportEventKind, TransportListener,
 } from './transport.js'
 
 /** What the sockets need of their transport. */
@@ -57,10 +57,16 @@ export class NativeListener implements TransportListener {
   id = 0
   closed = false
   readonly #station: Station
+  /** Of its connections; 0 for none. */
+  readonly idleTimeout: number
+  /** Of a Unix socket. */
+  readonly path: string | undefined
   #paused = false
 
-  constructor(station: Station) {
+  constructor(station: Station, { idleTimeout = 0, path }: ListenOptions) {
     this.#station = station
+    this.idleTimeout = idleTimeout
+    this.path = path
   }
 
   get settings(): SocketSettings | undefined {
@@ -72,6 +78,13 @@ export class NativeListener implements TransportListener {
   get commonAddress(): SocketAddress | undefined {
     const address = this.address
     return address?.address === '::' || address?.address === '0.0.0.0' ? undefined : address
+  }
+
+  /** It listens. */
+  learnAddress(): void {
+    this.address = this.path === undefined
+      ? askAddress((words) => this.#station.link.listenerAddress(this.id, words))
+      : unixAddress(this.path)
   }
 
   /** The engine has it, as `id`; what was asked for meanwhile is done now. */
@@ -101,10 +114,10 @@ export class NativeListener implements TransportListener {
 }
 
 /** Of the address that was tried, or of ours. */
-function attemptError(errno: number, { address, port }: SocketAddress, options: ConnectOptions): SocketError {
+function attemptError(errno: number, to: SocketAddress, options: ConnectOptions): SocketError {
   const { localAddress, localPort } = options
   if (errno < -BIND_FAILED) return socketError(errno + BIND_FAILED, 'bind', localAddress, localPort)
-  return socketError(errno, 'connect', address, port)
+  return connectError(errno, to)
 }
 
 const addressWords = new Int32Array(5)
@@ -181,6 +194,7 @@ export class NativeConnection implements TransportConnection {
     this.id = id
     this.established = true
     this.#remote = dial.succeeded(id)
+    if (dial.idleTimeout > 0) this.#link.idleTimeout(id, dial.idleTimeout)
     if (this.#reportWrites) this.#command(Command.reportWritesOn)
     if (dial.paused) this.#command(Command.pause)
     for (const data of dial.backlog) this.#write(data)

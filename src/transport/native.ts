@@ -8,19 +8,20 @@
  * Invariants: the program runs only after every record of the batch has been read; an id is looked
  * up, never trusted, as its connection may have ended in the same turn.
  */
-import { isIP } from 'node:net'
 import { argumentError, rangeError, socketError } from '../support/errors.js'
 import { publishEvents } from './diagnostics.js'
 import { Counts } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
 import { socketAddress } from './native-address.js'
 import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.js'
-import { type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS } from './native-link.js'
+import {
+  type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS, UNIX_PORT,
+} from './native-link.js'
 import { startListener, type ListenStation } from './native-listen.js'
 import { socketWords } from './native-options.js'
 import { slabOptions } from './native-slabs.js'
 import {
-  askAddress, NativeConnection, NativeDropEvent, NativeEvent, NativeListener, type Station,
+  NativeConnection, NativeDropEvent, NativeEvent, NativeListener, type Station,
 } from './native-socket.js'
 import { endError, queueLimits, type QueueLimits } from './queue-limits.js'
 import { checkConnectOptions, checkListenOptions } from './socket-options.js'
@@ -48,7 +49,7 @@ const Record = {
 } as const
 
 /** The system call of an error, by its number in native/engine/record.h. */
-const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll']
+const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll', 'idle']
 
 /** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
 export function nativeTransport(options: TransportOptions = {}): Transport {
@@ -138,7 +139,7 @@ class NativeTransport implements Transport, Station, ListenStation {
   listen(options: ListenOptions): TransportListener {
     this.#assertOpen('listen')
     checkListenOptions(options)
-    const listener = new NativeListener(this)
+    const listener = new NativeListener(this, options)
     startListener(this, listener, options)
     return listener
   }
@@ -198,11 +199,16 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.later(new NativeEvent('listen-failed', undefined, listener, undefined, 0, error))
   }
 
-  attempt(connection: NativeConnection, { address, port }: SocketAddress, options: ConnectOptions): number {
+  attempt(connection: NativeConnection, to: SocketAddress, options: ConnectOptions): number {
     const { localAddress, localPort = 0 } = options
-    const family = isIP(address) === 6 ? '::' : '0.0.0.0'
+    const words = socketWords(options)
+    if (to.family === 'unix') return this.#began(connection, this.link.connect(to.address, UNIX_PORT, words))
+    const family = to.family === 'IPv6' ? '::' : '0.0.0.0'
     const local = localAddress ?? (localPort === 0 ? undefined : family)
-    const id = this.link.connect(address, port, socketWords(options), local, localPort)
+    return this.#began(connection, this.link.connect(to.address, to.port, words, local, localPort))
+  }
+
+  #began(connection: NativeConnection, id: number): number {
     if (id > 0) {
       this.#attempts.set(id, connection)
       this.#live++
@@ -318,7 +324,9 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.#live++
     this.metrics.connections += 1
     this.metrics.accepts += 1
-    if (this.#closing !== undefined || connection.listener === undefined) connection.abort()
+    const { listener } = connection
+    if (this.#closing !== undefined || listener === undefined) connection.abort()
+    else if (listener.idleTimeout > 0) this.link.idleTimeout(connection.id, listener.idleTimeout)
     return new NativeEvent('accepted', connection, undefined, undefined, 0, undefined)
   }
 
@@ -383,7 +391,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       if (listener === undefined) return true
       if (listener.closed) return false
       if (kind === 'listening') {
-        listener.address = askAddress((words) => this.link.listenerAddress(listener.id, words))
+        listener.learnAddress()
       }
       return true
     })

@@ -34,7 +34,7 @@ export class NodeAttempts {
   begin({ address, port, family }: SocketAddress): number {
     const { localAddress, localPort = 0 } = this.#options
     const attempt = ++this.#last
-    const socket = connect({
+    const socket = connect(family === 'unix' ? { path: address, allowHalfOpen: true } : {
       host: address,
       port,
       family: family === 'IPv6' ? 6 : 4,

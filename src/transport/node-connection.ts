@@ -7,7 +7,7 @@
  */
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
-import { socketError } from '../support/errors.js'
+import { idleError, socketError } from '../support/errors.js'
 import { Dial } from './dial.js'
 import { Stat, type Counts } from './metrics.js'
 import { NodeAttempts } from './node-attempts.js'
@@ -71,6 +71,7 @@ export class NodeConnection implements TransportConnection {
   /** From the moment on that it is established. */
   #socket: Socket | undefined
   #state: 'connecting' | 'open' | 'closing' | 'aborted' | 'closed' = 'connecting'
+  #unix = false
   /** Waits for the end of the batch. */
   #corked = false
   #outputEnded = false
@@ -91,7 +92,9 @@ export class NodeConnection implements TransportConnection {
   /** It begins its life as an accepted one. */
   accept(socket: Socket): void {
     this.#transport.metrics.accepts += 1
-    this.#open(socket, 'accepted')
+    const unix = this.listener?.unix
+    this.#open(socket, 'accepted', unix && { ...unix, address: '' }, unix)
+    this.#limitIdle(socket, this.listener?.idleTimeout ?? 0)
   }
 
   /** It begins its life as an outbound one. */
@@ -119,17 +122,26 @@ export class NodeConnection implements TransportConnection {
   #connected(attempt: number, socket: Socket): void {
     const dial = this.#dial as Dial
     this.#dial = undefined
-    dial.succeeded(attempt)
+    const to = dial.succeeded(attempt)
     this.#transport.metrics.connects += 1
-    this.#open(socket, 'connected')
+    const unix = to.family === 'unix' ? to : undefined
+    this.#open(socket, 'connected', unix, unix && { ...unix, address: '' })
+    this.#limitIdle(socket, dial.idleTimeout)
     this.#read()
     for (const data of dial.backlog) this.#send(socket, data, data.byteLength)
     if (dial.closing) this.#closeSocket(socket)
     else if (dial.shutdown) socket.end()
   }
 
-  #open(socket: Socket, kind: 'accepted' | 'connected'): void {
+  /** Of a Unix socket, Node doesn't tell the addresses. */
+  #open(
+    socket: Socket, kind: 'accepted' | 'connected',
+    remote: SocketAddress | undefined, local: SocketAddress | undefined,
+  ): void {
     this.#socket = socket
+    this.#unix = remote !== undefined
+    this.remote = remote
+    this.local = local
     this.#transport.metrics.connections += 1
     if (!this.#transport.isRef) this.setRef(false)
     // Asked for now: a socket that is closed no longer knows its addresses.
@@ -239,8 +251,7 @@ export class NodeConnection implements TransportConnection {
     this.#state = 'aborted'
     this.#outputEnded = true
     if (this.#socket === undefined) this.#closed()
-    else if (this.#socket.destroyed) this.#socket.destroy()
-    else this.#socket.resetAndDestroy()
+    else this.#reset(this.#socket)
   }
 
   pause(): void {
@@ -301,13 +312,34 @@ export class NodeConnection implements TransportConnection {
     }
   }
 
+  /** Unix sockets have no reset. */
+  #reset(socket: Socket): void {
+    if (this.#unix || socket.destroyed) socket.destroy()
+    else socket.resetAndDestroy()
+  }
+
+  #limitIdle(socket: Socket, timeout: number): void {
+    if (timeout === 0) return
+    socket.setTimeout(timeout, () => {
+      const { bytesRead, bytesWritten } = socket
+      // What came while the program kept the event loop busy is read before this.
+      setImmediate(() => {
+        if (this.#state !== 'open' || socket.bytesRead !== bytesRead) return
+        if (socket.bytesWritten !== bytesWritten) return
+        this.#error ??= idleError()
+        if (socket.writableLength > 0) this.#reset(socket)
+        else socket.destroy()
+      })
+    })
+  }
+
   #expired(): void {
     this.#fail(socketError(-constants.errno.ETIMEDOUT, 'close', this.remote?.address, this.remote?.port))
   }
 
   #fail(error: SocketError): void {
     this.#error ??= error
-    if (this.#socket !== undefined) this.#socket.resetAndDestroy()
+    if (this.#socket !== undefined) this.#reset(this.#socket)
     else this.#closed()
   }
 

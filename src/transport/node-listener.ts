@@ -57,7 +57,15 @@ export class NodeListener implements TransportListener {
   /** Accepted by Node while it is paused. */
   #kept: Socket[] = []
 
+  /** Of its connections; 0 for none. */
+  readonly idleTimeout: number
+  /** Where it listens, if that is a Unix socket. */
+  readonly unix: SocketAddress | undefined
+
   constructor(transport: NodeListenerHost, options: ListenOptions) {
+    const { idleTimeout = 0, path } = options
+    this.idleTimeout = idleTimeout
+    this.unix = path === undefined ? undefined : { address: path, family: 'unix', port: 0 }
     this.#transport = transport
     this.#options = options
     this.#server = createServer({ ...nodeSocketOptions(options), pauseOnConnect: options.pauseOnAccept })
@@ -104,12 +112,16 @@ export class NodeListener implements TransportListener {
     this.#closed = true
     this.#transport.forgetListener(this)
     this.#server.close()
-    for (const socket of this.#kept) socket.resetAndDestroy()
+    for (const socket of this.#kept) this.#reset(socket)
     this.#kept = []
   }
 
   #listen(host: string | undefined): void {
-    const { port, backlog = BACKLOG, ipv6Only = false, reusePort = false } = this.#options
+    const { port, path, backlog = BACKLOG, ipv6Only = false, reusePort = false } = this.#options
+    if (path !== undefined) {
+      this.#server.listen({ path, backlog, exclusive: true })
+      return
+    }
     this.#server.listen({
       // Without a host, Node forgets about ipv6Only.
       host: host ?? (ipv6Only ? '::' : undefined),
@@ -128,12 +140,14 @@ export class NodeListener implements TransportListener {
       this.#server.close()
       return
     }
-    this.address = this.#server.address() as AddressInfo as SocketAddress
+    this.address = this.unix ?? this.#server.address() as AddressInfo as SocketAddress
     this.#transport.report(listenerEvent('listening', this))
   }
 
   #failed(error: SocketError): void {
     if (this.#closed) return
+    // Node's stand-in for the port that a Unix socket hasn't.
+    if (error.port === -1) delete error.port
     if (this.address === undefined) {
       this.#closed = true
       this.#transport.forgetListener(this)
@@ -145,7 +159,8 @@ export class NodeListener implements TransportListener {
 
   #accepted(socket: Socket): void {
     // The peer reset it before it was accepted: it has no address any more, and nothing to say.
-    if (socket.remoteAddress === undefined || socket.destroyed || this.#closed) {
+    const known = socket.remoteAddress !== undefined || this.unix !== undefined
+    if (!known || socket.destroyed || this.#closed) {
       socket.destroy()
       return
     }
@@ -162,12 +177,20 @@ export class NodeListener implements TransportListener {
     }
   }
 
+  /** Unix sockets have no reset. */
+  #reset(socket: Socket): void {
+    if (this.unix === undefined) socket.resetAndDestroy()
+    else socket.destroy()
+  }
+
   #drop(socket: Socket): void {
     const { remoteAddress = '', remoteFamily, remotePort = 0 } = socket
     const family = remoteFamily === 'IPv6' ? 'IPv6' : 'IPv4'
-    const remote: SocketAddress = { address: remoteAddress, family, port: remotePort }
+    const remote: SocketAddress = this.unix === undefined
+      ? { address: remoteAddress, family, port: remotePort }
+      : { ...this.unix, address: '' }
     socket.on('error', () => undefined)
-    socket.resetAndDestroy()
+    this.#reset(socket)
     this.#transport.metrics.drops += 1
     this.#transport.report({ ...listenerEvent('dropped', this), dropped: { count: 1, remote } })
   }

@@ -1,6 +1,6 @@
 /** How many bytes may wait to be sent, and what happens beyond: for both transports. */
 import { constants } from 'node:os'
-import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { argumentError, idleError, rangeError, socketError } from '../support/errors.js'
 import type { SocketError, TransportOptions } from './transport.js'
 
 /** Default of `maxQueuedBytes`. */
@@ -56,7 +56,7 @@ export function endError(
 ): SocketError {
   if (call === 'write' && errno === -constants.errno.EFAULT) return takenAwayError(remote)
   if (call === 'write' && errno === -constants.errno.ENOBUFS) return overflowError(limits, queued, remote)
-  return socketError(errno, call)
+  return call === 'idle' ? idleError() : socketError(errno, call)
 }
 
 interface Where {

@@ -8,7 +8,7 @@
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { checkOptions, hostName, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
-import { argumentError, socketError } from '../support/errors.js'
+import { argumentError, rangeError, socketError } from '../support/errors.js'
 import type {
   ConnectOptions, KeepAliveTimes, ListenOptions, SocketError, SocketOptions,
 } from './transport.js'
@@ -37,6 +37,35 @@ const checkKeepAlive: Check = (call, name, value) => {
 
 const checkPort = integer(0, 0xffff)
 
+/** What fits into the address of a Unix socket with its final zero byte, on Linux. */
+const PATH_MAX = 107
+
+/** Before the system call: Node would cut off what is too long. */
+const checkPath: Check = (call, name, value) => {
+  if (typeof value !== 'string') throw argumentError(call, name, 'a string', value)
+  // The names of Windows' pipes are longer, and are checked there.
+  if (process.platform === 'win32') return
+  if (Buffer.byteLength(value) > PATH_MAX) {
+    const error = rangeError(call, name, `at most ${PATH_MAX} bytes long`, value)
+    throw Object.assign(error, { code: 'ENAMETOOLONG', errno: -constants.errno.ENAMETOOLONG, syscall: call })
+  }
+  if (value.length > 0 && value !== '\0' && !value.includes('\0', 1)) return
+  throw argumentError(call, name, 'a path, or a zero byte and a name', value)
+}
+
+/** The error for what can't be the path of a Unix socket; `undefined` if it can. */
+export function pathError(call: string, path: unknown): SocketError | undefined {
+  try {
+    checkPath(call, 'path', path)
+    return undefined
+  } catch (error) {
+    const failure = error as SocketError
+    failure.errno ??= -constants.errno.EINVAL
+    failure.syscall ??= call
+    return failure
+  }
+}
+
 const checkLocalAddress: Check = (call, name, value) => {
   if (typeof value !== 'string' || isIP(value) === 0) throw argumentError(call, name, 'an IP address', value)
 }
@@ -48,6 +77,7 @@ export const socketChecks = {
   userTimeout: integer(0, LONGEST, 'milliseconds'),
   sendBufferSize: integer(1, BUFFER_MAX, 'bytes'),
   receiveBufferSize: integer(1, BUFFER_MAX, 'bytes'),
+  idleTimeout: integer(0, LONGEST, 'milliseconds'),
   unsupported: oneOf('error', 'ignore'),
 } satisfies Record<keyof SocketOptions, Check>
 
@@ -60,7 +90,7 @@ export const listenerChecks = {
   exclusive: ofType('boolean'),
   maxConnections: integer(0, LONGEST),
   pauseOnAccept: ofType('boolean'),
-} satisfies Record<Exclude<keyof ListenOptions, keyof SocketOptions | 'port'>, Check>
+} satisfies Record<Exclude<keyof ListenOptions, keyof SocketOptions | 'port' | 'path'>, Check>
 
 /** Those of an outbound connection, but for where it goes. */
 export const dialChecks = {
@@ -69,10 +99,18 @@ export const dialChecks = {
   connectTimeout: integer(0, LONGEST, 'milliseconds'),
   attemptDelay: integer(ATTEMPT_DELAY_MIN, LONGEST, 'milliseconds'),
   lookup: ofType('function'),
-} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port'>, Check>
+} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port' | 'path'>, Check>
 
-const listenChecks: Checks = { port: checkPort, ...listenerChecks, ...socketChecks }
-const connectChecks: Checks = { host: hostName, port: checkPort, ...dialChecks, ...socketChecks }
+const listenChecks: Checks = { port: checkPort, path: checkPath, ...listenerChecks, ...socketChecks }
+const connectChecks: Checks = {
+  host: hostName, port: checkPort, path: checkPath, ...dialChecks, ...socketChecks,
+}
+
+/** A Unix socket has neither host nor port. */
+function checkAlone(call: string, { host, port }: ListenOptions | ConnectOptions): void {
+  if (host !== undefined) throw argumentError(call, 'host', 'undefined with a path', host)
+  if (port !== undefined) throw argumentError(call, 'port', 'undefined with a path', port)
+}
 
 /** @throws TypeError for options of a listener that don't go together */
 export function checkTogether(call: string, options: Omit<ListenOptions, 'port'>, prefix = ''): void {
@@ -88,13 +126,18 @@ export function checkTogether(call: string, options: Omit<ListenOptions, 'port'>
 /** @throws TypeError or RangeError for the first option that is unknown or wrong */
 export function checkListenOptions(options: ListenOptions): void {
   checkOptions('listen', options, listenChecks)
-  if (options.port === undefined) checkPort('listen', 'port', undefined)
+  if (options.path !== undefined) checkAlone('listen', options)
+  else if (options.port === undefined) checkPort('listen', 'port', undefined)
   checkTogether('listen', options)
 }
 
 /** @throws TypeError or RangeError for the first option that is unknown or wrong */
 export function checkConnectOptions(options: ConnectOptions): void {
   checkOptions('connect', options, connectChecks)
+  if (options.path !== undefined) {
+    checkAlone('connect', options)
+    return
+  }
   if (options.host === undefined) connectChecks.host('connect', 'host', undefined)
   if (options.port === undefined) checkPort('connect', 'port', undefined)
 }
@@ -121,14 +164,16 @@ export function missingInNode(options: Options): { refused: string[], ignored: s
   const { keepAlive, userTimeout = 0, sendBufferSize, receiveBufferSize, unsupported } = options
   const { exclusive, reusePort = false } = options as ListenOptions
   const { interval, count } = keepAliveSeconds(keepAlive)
+  // Most are TCP's, and mean nothing to a Unix socket.
+  const tcp = options.path === undefined
   const used: [string, boolean][] = [
-    ['keepAlive.interval', interval !== 0],
-    ['keepAlive.count', count !== 0],
-    ['userTimeout', userTimeout !== 0],
+    ['keepAlive.interval', tcp && interval !== 0],
+    ['keepAlive.count', tcp && count !== 0],
+    ['userTimeout', tcp && userTimeout !== 0],
     ['sendBufferSize', sendBufferSize !== undefined],
     ['receiveBufferSize', receiveBufferSize !== undefined],
-    ['exclusive', exclusive === true],
-    ['reusePort', reusePort !== false && !nodeReusesPorts()],
+    ['exclusive', tcp && exclusive === true],
+    ['reusePort', tcp && reusePort !== false && !nodeReusesPorts()],
   ]
   const refused: string[] = []
   const ignored: string[] = []
@@ -146,7 +191,7 @@ export function nodeLacks(
 ): SocketError | undefined {
   const { refused } = missingInNode(options)
   if (refused.length === 0) return undefined
-  const error = socketError(-constants.errno.ENOTSUP, call, options.host, options.port)
+  const error = socketError(-constants.errno.ENOTSUP, call, options.path ?? options.host, options.port)
   error.message += `: node:net (of Node ${process.versions.node}) can't set ${refused.join(', ')}; `
     + "unsupported: 'ignore' does without"
   return error

@@ -31,11 +31,11 @@ export type TransportEventKind =
 
 /** An address as Node's `server.address()` gives it. */
 export interface SocketAddress {
-  /** Textual IP address. */
+  /** Textual IP address. Of a Unix socket its path, or '' if it has none, as those that connect have. */
   readonly address: string
   /** Which kind of address it is. */
-  readonly family: 'IPv4' | 'IPv6'
-  /** From 0 to 65535. */
+  readonly family: 'IPv4' | 'IPv6' | 'unix'
+  /** From 0 to 65535; 0 for a Unix socket. */
   readonly port: number
 }
 
@@ -93,6 +93,14 @@ export interface SocketOptions {
   /** The same for what was received (SO_RCVBUF, `net.core.rmem_max`). */
   readonly receiveBufferSize?: number | undefined
   /**
+   * Milliseconds after which a connection on which nothing came or went ends with an ETIMEDOUT error,
+   * whose `syscall` is 'idle': in order if the kernel has taken all that was written, otherwise by a
+   * reset. With the native transport what counts as going is what the kernel takes, and it is up to
+   * 100 ms late; with node:net it is what the program writes, too. A connection that is being closed
+   * has `closeTimeout` instead. From 0, the default, which is no limit, to 2,147,483,647.
+   */
+  readonly idleTimeout?: number | undefined
+  /**
    * What becomes of options that the transport can't provide here: 'error', the default, makes the
    * listen or the connect fail with ENOTSUP; 'ignore' does without them.
    */
@@ -119,8 +127,15 @@ export interface KeepAliveTimes {
 export interface ListenOptions extends SocketOptions {
   /** Name or address to bind to. Default: all interfaces (`::`, or `0.0.0.0` without IPv6), as Node's. */
   readonly host?: string | undefined
-  /** 0 lets the kernel choose. */
-  readonly port: number
+  /** 0 lets the kernel choose. Required, unless there is a `path`. */
+  readonly port?: number | undefined
+  /**
+   * Listens on a Unix socket instead: the path of its file, or, on Linux, a name that begins with a
+   * zero byte and has no file. At most 107 bytes. (net of Node 20 fills such a name up with zero
+   * bytes, which makes it another one.) Has no `host` and `port`; what only TCP has does not apply. A
+   * file that is there already is an EADDRINUSE error; closing the listener removes its own.
+   */
+  readonly path?: string | undefined
   /** With `::` or without `host`: accept IPv6 only, not IPv4 as well. Default false. */
   readonly ipv6Only?: boolean | undefined
   /** Length of the accept queue. Default 511, as Node's; Linux takes at most `net.core.somaxconn`. */
@@ -146,8 +161,12 @@ export interface ListenOptions extends SocketOptions {
 }
 
 export interface ConnectOptions extends SocketOptions {
-  readonly host: string
-  readonly port: number
+  /** Name or address. Required, unless there is a `path`. */
+  readonly host?: string | undefined
+  /** Required, unless there is a `path`. */
+  readonly port?: number | undefined
+  /** Connects to a Unix socket instead: as the `path` of a listener. */
+  readonly path?: string | undefined
   /** IP address to connect from. Default: the system's choice. Only its family is then tried. */
   readonly localAddress?: string | undefined
   /** Port to connect from. Default 0: the system's choice. */
@@ -242,7 +261,11 @@ export interface TransportConnection {
    * `closeTimeout` of the transport's options. Idempotent.
    */
   close(): void
-  /** Drops what is queued and closes at once with an RST. `closed` follows, without an error. Idempotent. */
+  /**
+   * Drops what is queued and closes at once with an RST. `closed` follows, without an error. Idempotent.
+   * A Unix socket has no RST: the peer still gets what the kernel has, then an end, or ECONNRESET if
+   * something that it sent was not received.
+   */
   abort(): void
   /**
    * Stops receiving, so that the kernel's window closes. What was already received is still reported,

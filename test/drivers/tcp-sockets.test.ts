@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import { platform } from 'node:os'
 import {
   _, endpoint, sendFeedback, sendMessage, spawn, tcpAccepting, tcpAddress, tcpChannel, tcpCredit, tcpEngine,
-  tcpHandle, tcpListener, tcpListening, type TcpEnd,
+  tcpHandle, tcpListener, tcpListening, type TcpAddress, type TcpEnd,
 } from 'marketplace-native'
 import { client, readAll, sleep, until } from '../support/util.js'
 
@@ -33,7 +33,8 @@ onBoth('drops are told to the program, to the log, and counted', async (t, start
   const [{ local, remote, error }] = program.errors
   t.strictSame(local, tcpListener(0))
   t.match(remote, { host, port: Number })
-  t.match(error, { code: 'ECONNABORTED', syscall: 'accept', address: host, port: remote?.port })
+  const { port: from } = remote as TcpAddress
+  t.match(error, { code: 'ECONNABORTED', syscall: 'accept', address: host, port: from })
   t.match(error.message, /^accept ECONNABORTED 127\.0\.0\.1:\d+: \d+ dropped, as maxConnections is 1$/)
   const told = program.log.filter(({ message }) => message === 'TCP connections dropped')
   const most = 1 + (performance.now() - begin) / 1000
