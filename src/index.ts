@@ -26,7 +26,7 @@ export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type {
-  KeepAliveOptions, Lookup, Lookup, SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
+  KeepAliveOptions, Lookup, SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
 } from './transport/transport.js'
 export { TCP_CHANNELS, type TcpDiagnostics } from './transport/diagnostics.js'
 export type { TransportMetrics } from './transport/metrics.js'
