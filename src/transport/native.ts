@@ -17,6 +17,7 @@ import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.
 import {
   type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS, UNIX_PORT,
 } from './native-link.js'
+import { CALLS, Record } from './native-records.js'
 import { startListener, type ListenStation } from './native-listen.js'
 import { socketWords } from './native-options.js'
 import { slabOptions } from './native-slabs.js'
@@ -33,23 +34,6 @@ import type {
 export { loadNative, nativeAddon } from './native-addon.js'
 
 const CLOSE_TIMEOUT = 10_000
-
-/** As in native/engine/record.h. */
-const Record = {
-  accepted: 1,
-  acceptFailed: 2,
-  connected: 3,
-  data: 4,
-  end: 5,
-  written: 6,
-  closed: 7,
-  slabRetired: 8,
-  slabsShort: 9,
-  dropped: 10,
-} as const
-
-/** The system call of an error, by its number in native/engine/record.h. */
-const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll', 'idle']
 
 /** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
 export function nativeTransport(options: TransportOptions = {}): Transport {
