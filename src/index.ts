@@ -26,7 +26,8 @@ export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type {
-  KeepAliveOptions, Lookup, SocketAddress, SocketError, Transport, TransportBackend, TransportInfo,
+  BufferLifetime, Dropped, KeepAliveOptions, Lookup, SocketAddress, SocketError, Transport,
+  TransportBackend, TransportInfo,
 } from './transport/transport.js'
 export { TCP_CHANNELS, type TcpDiagnostics } from './transport/diagnostics.js'
 export type { TransportMetrics } from './transport/metrics.js'

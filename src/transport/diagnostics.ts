@@ -36,6 +36,7 @@ export interface TcpDiagnostics {
   readonly remote: SocketAddress | undefined
   /** The same object from `accept` or `connect` to `close`: to look at, and to know it again. */
   readonly connection: Pick<TransportConnection, 'local' | 'remote' | 'queuedBytes'> | undefined
+  /** What went wrong. */
   readonly error: SocketError | undefined
   /** Connections that a listener reset because it had its `maxConnections`. */
   readonly dropped: Dropped | undefined
