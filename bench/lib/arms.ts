@@ -65,6 +65,7 @@ export const arms: readonly Arm[] = [
     optional: true,
   },
   ours('node', 'marketplace on node:net', ['--transport', 'node'], true),
+  ours('borrowed', 'marketplace, epoll, borrowed', ['--backend', 'epoll', '--buffers', 'borrowed']),
   {
     ...ours('busy-poll', 'marketplace, busy-poll 50 us', ['--busy-poll', '50']),
     optional: true,

@@ -73,7 +73,7 @@ const echoes: readonly Scenario[] = [
     quick: true,
   },
   {
-    ...echo('echo-50x16k', '16 KiB ping-pong, 50 connections', fast,
+    ...echo('echo-50x16k', '16 KiB ping-pong, 50 connections', [...fast, 'borrowed'],
       ...connections(50), '--size', '16384'),
     quick: true,
   },

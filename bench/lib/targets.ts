@@ -121,6 +121,11 @@ const echoTargets: readonly EchoTarget[] = [
     of: versus('echo-50x16k', 'cpu', 'c-epoll'),
   },
   {
+    title: '  the same with borrowed buffers',
+    limit: 1.1,
+    of: versus('echo-50x16k', 'cpu', 'c-epoll', 'borrowed'),
+  },
+  {
     title: 'p50 latency, 1 connection / C epoll',
     limit: 1.2,
     of: versus('echo-1', 'p50', 'c-epoll'),

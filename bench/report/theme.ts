@@ -36,6 +36,7 @@ const styles: Readonly<Record<string, Style>> = {
   epoll: { light: '#0a58a8', dark: '#6cb6ff', dash: SOLID, symbol: 'circle' },
   io_uring: { light: '#3b8fd6', dark: '#2f81d9', dash: LONG, symbol: 'square' },
   node: { light: '#5b6bd0', dark: '#98a6ff', dash: SHORT, symbol: 'triangle-up' },
+  borrowed: { light: '#2f6f8f', dark: '#8fd0ee', dash: MIXED, symbol: 'square' },
   'busy-poll': { light: '#4a7a1e', dark: '#a3d468', dash: MIXED, symbol: 'triangle-down' },
   'nested-1': { light: '#2a7f9e', dark: '#67c9e8', dash: SOLID, symbol: 'square' },
   'nested-2': { light: '#1f7a7a', dark: '#54c4c0', dash: LONG, symbol: 'diamond' },

@@ -4,6 +4,7 @@
  *
  * usage: node dist/bench/servers/echo.js [--port PORT] [--transport native|node]
  *   [--backend epoll|io_uring] [--driver tcp|tcp-bare] [--depth VMS] [--busy-poll MICROSECONDS]
+ *   [--buffers owned|borrowed]
  */
 import {
   _, atMetaLevel, endpoint, eof, nestedVm, quit, sendFeedback, sendMessage, spawn, tcpChannel,

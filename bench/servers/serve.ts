@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util'
 import {
   _, endpoint, groundVm, spawn, tcp, tcpBare, tcpError, tcpListener, tcpListening,
-  type Action, type ActionTree, type FlowControlledTcpOptions,
+  type Action, type ActionTree, type BufferLifetime, type FlowControlledTcpOptions,
 } from 'marketplace-native'
 
 export interface ServerOptions {
@@ -23,6 +23,7 @@ interface Arguments extends ServerOptions {
   readonly transport: 'native' | 'node'
   readonly backend: Backend | undefined
   readonly busyPoll: number | undefined
+  readonly buffers: BufferLifetime | undefined
 }
 
 function parseArguments(): Arguments {
@@ -35,9 +36,10 @@ function parseArguments(): Arguments {
       driver: { type: 'string', default: 'tcp-bare' },
       depth: { type: 'string', default: '0' },
       'busy-poll': { type: 'string' },
+      buffers: { type: 'string' },
     },
   })
-  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll } = values
+  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll, buffers } = values
   return {
     host,
     port: Number(port),
@@ -46,6 +48,7 @@ function parseArguments(): Arguments {
     driver: driver as Arguments['driver'],
     depth: Number(depth),
     busyPoll: busyPoll === undefined ? undefined : Number(busyPoll),
+    buffers: buffers as BufferLifetime | undefined,
   }
 }
 
@@ -58,13 +61,14 @@ function end(error: unknown): never {
 }
 
 function driverOf(options: Arguments): Action {
-  const { host, transport, backend, driver, busyPoll } = options
+  const { host, transport, backend, driver, busyPoll, buffers } = options
   if (backend !== undefined) process.env.MARKETPLACE_BACKEND = backend
   const settings: FlowControlledTcpOptions = {
     host,
     transport,
     backlog: 4096,
     ...(busyPoll === undefined ? {} : { busyPoll }),
+    ...(buffers === undefined ? {} : { buffers }),
     onTransport: ({ name, info }) => {
       console.log(`version: ${name}${info === undefined ? '' : `, ${info.backend}`}`)
     },

@@ -47,9 +47,13 @@ const WALK_MAX = 16
 
 /** How queries of one skeleton are answered. */
 interface Answer<E> {
-  readonly queryChecks: readonly Check[]
-  readonly join: Join<E>
+  readonly projection: Projection
+  /** Made when there are more entries than a walk is worth. */
+  join: Join<E> | undefined
 }
+
+/** The answer to the query that is nothing but a wildcard. */
+const ANY = 'any'
 
 /** The entries of a shape by some of their places; for queries with wildcards. */
 interface Join<E> {
@@ -225,13 +229,14 @@ export class Shape<E extends IndexEntry> {
    * where there are so many that a walk isn't worth it.
    */
   candidates(query: unknown, skeleton: Skeleton, found: E[]): void {
-    if (this.entries.length <= WALK_MAX || skeleton === 'wild') {
+    const answer = skeleton === 'wild' ? ANY : this.answerTo(skeleton)
+    if (answer === undefined) return
+    if (answer !== ANY && !satisfies(query, answer.projection.queryChecks)) return
+    if (answer === ANY || this.entries.length <= WALK_MAX) {
       for (const entry of this.entries) found.push(entry)
       return
     }
-    const answer = this.answerTo(skeleton)
-    if (answer === undefined || !satisfies(query, answer.queryChecks)) return
-    const { keys, table, all } = answer.join
+    const { keys, table, all } = (answer.join ??= this.joinFor(answer.projection))
     if (table === undefined) {
       for (const entry of all) found.push(entry)
       return
@@ -253,7 +258,7 @@ export class Shape<E extends IndexEntry> {
     const known = this.answers.get(skeleton)
     if (known !== undefined || this.answers.has(skeleton)) return known
     const projection = project(this.skeleton, skeleton)
-    const answer = projection && { queryChecks: projection.queryChecks, join: this.joinFor(projection) }
+    const answer = projection && { projection, join: undefined }
     this.answers.set(skeleton, answer)
     return answer
   }
