@@ -11,6 +11,8 @@ import { ROOT, StepFailed, filesBelow, main, run, say, seconds } from './steps.m
 import { TapSummary } from './tap-summary.mjs'
 
 const TAP = 'node_modules/tap/dist/esm/run.mjs'
+/** More than there are CPUs here: many tests wait most of the time. */
+const JOBS = '--jobs=4'
 const NATIVE_TESTS = 'test/native/run.mjs'
 
 const total = { passed: 0, failed: 0, skipped: 0 }
@@ -48,7 +50,7 @@ await main(async () => {
   const native = filters.length === 0 || filters.includes('native')
   if (native && existsSync(join(ROOT, NATIVE_TESTS))) await tapStep('engine tests', [NATIVE_TESTS], false)
   const files = testFiles(filters)
-  if (files.length > 0) await tapStep('package tests', [TAP, 'run', '--reporter=tap', ...files], true)
+  if (files.length > 0) await tapStep('package tests', [TAP, 'run', JOBS, '--reporter=tap', ...files], true)
   say(`# skipped ${total.skipped}`)
   say(`${total.passed} passed, ${total.failed} failed`)
   if (total.failed > 0 || total.passed === 0) throw new StepFailed('tests: failed')
