@@ -112,7 +112,10 @@ export const arms: readonly Arm[] = [
     name: 'erlang',
     title: 'Erlang gen_tcp',
     kind: 'peer',
-    runtime: () => installedProgram('escript', 'Debian: erlang-base'),
+    runtime: () => {
+      const erl = installedProgram('erl', 'Debian: erlang-base')
+      return 'program' in erl ? installedProgram('escript', 'Debian: erlang-base') : erl
+    },
     servers: {
       echo: [peer('erlang-echo.erl'), ...bind],
       chat: [peer('erlang-chat.erl'), ...bind],
