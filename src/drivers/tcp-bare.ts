@@ -1,10 +1,10 @@
 /** The driver `tcp-bare`: bytes as they come, without flow control. */
 import { integer } from '../support/checks.js'
-import { sendMessage, type Action, type ActionTree } from '../vm/index.js'
-import type { Conversation, Flow } from './tcp-conversation.js'
+import { sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
+import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver } from './tcp-driver.js'
 import type { TcpOptions } from './tcp-options.js'
-import { tcpChannel } from './tcp-records.js'
+import { tcpChannel, type TcpChannel } from './tcp-records.js'
 
 /** Options of `tcpBare`. */
 export interface BareTcpOptions extends TcpOptions {
@@ -24,9 +24,10 @@ export interface BareTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcpBare(options: BareTcpOptions = {}): Action {
-  return tcpDriver('tcpBare', options, own, (conversation) => {
-    const { highWaterMark = HIGH_WATER_MARK, pauseOnAccept = false } = options
-    return new BareFlow(conversation, highWaterMark, pauseOnAccept)
+  return tcpDriver('tcpBare', options, own, (common) => {
+    const { highWaterMark = HIGH_WATER_MARK } = options
+    const settings = { ...common, highWaterMark }
+    return (...ends) => new BareConversation(settings, ...ends)
   })
 }
 
@@ -35,57 +36,64 @@ const HIGH_WATER_MARK = 1024 * 1024
 
 const own = { highWaterMark: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
 
-class BareFlow implements Flow {
-  readonly feedback = undefined
-  private readonly conversation: Conversation
-  private readonly highWaterMark: number
+interface BareSettings extends ConversationSettings {
+  readonly highWaterMark: number
+}
+
+/** Of a connection from which nothing is read before somebody takes part. */
+const waitingInbound: Handlers<TcpChannel> = {
+  onPresence: (_topic, _state, _peer, conversation) => { (conversation as BareConversation).start() },
+  onAbsence: (_topic, _state, _reason, _peer, conversation) => (conversation as BareConversation).close(),
+}
+
+class BareConversation extends Conversation {
+  protected readonly settings: BareSettings
   private paused = false
   /** Nobody takes part in the connection yet, and until then nothing is read. */
   private waiting: boolean
 
-  constructor(conversation: Conversation, highWaterMark: number, pauseOnAccept: boolean) {
-    this.conversation = conversation
-    this.highWaterMark = highWaterMark
-    this.waiting = pauseOnAccept && conversation.socket.listener !== undefined
+  constructor(settings: BareSettings, ...ends: ConstructorParameters<typeof Conversation>) {
+    super(...ends)
+    this.settings = settings
+    this.waiting = settings.pauseOnAccept && this.socket.listener !== undefined
   }
 
-  get joined(): (() => void) | undefined {
-    return this.waiting ? () => this.start() : undefined
+  protected override get inbound(): Handlers<TcpChannel> {
+    return this.waiting ? waitingInbound : super.inbound
   }
 
-  private start(): void {
+  start(): void {
     if (!this.waiting) return
     this.waiting = false
-    if (!this.paused) this.conversation.socket.resume()
+    if (!this.paused) this.socket.resume()
   }
 
-  receive(data: Buffer): ActionTree {
-    const { remote, local } = this.conversation
-    return sendMessage(tcpChannel(remote, local, data))
+  protected override receive(data: Buffer): ActionTree {
+    return sendMessage(tcpChannel(this.remote, this.local, data))
   }
 
-  receiveEnd(): ActionTree {
-    return this.conversation.endInbound()
+  protected override receiveEnd(): ActionTree {
+    return this.endInbound()
   }
 
   /** Who doesn't take what it is sent is not listened to. */
-  wrote(): void {
-    const { socket } = this.conversation
-    if (this.paused || socket.queuedBytes <= this.highWaterMark) return
+  protected override wrote(): void {
+    const { socket } = this
+    if (this.paused || socket.queuedBytes <= this.settings.highWaterMark) return
     this.paused = true
     socket.reportWrites = true
     socket.pause()
   }
 
-  written(): undefined {
-    const { socket } = this.conversation
-    if (!this.paused || socket.queuedBytes > this.highWaterMark / 2) return
+  protected override written(): undefined {
+    const { socket } = this
+    if (!this.paused || socket.queuedBytes > this.settings.highWaterMark / 2) return
     this.paused = false
     socket.reportWrites = false
     if (!this.waiting) socket.resume()
   }
 
-  accepts(subpacket: unknown): subpacket is Uint8Array | string {
+  protected override accepts(subpacket: unknown): subpacket is Uint8Array | string {
     return subpacket instanceof Uint8Array || typeof subpacket === 'string'
   }
 }

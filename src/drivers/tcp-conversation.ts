@@ -2,41 +2,31 @@
  * One TCP connection as the VM sees it: two flows, and what closes them.
  *
  * Owns the state of one connection between the transport's events and the VM's: which ends are done,
- * and when the connection is to be closed. How bytes become subpackets is the `Flow`'s business:
+ * and when the connection is to be closed. How bytes become subpackets is told by those that extend it:
  * `tcp-bare.ts` passes them on, `tcp.ts` counts credit.
  */
 import { constants } from 'node:os'
 import { socketError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _ } from '../topic/index.js'
-import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
-import { endpoint } from '../dsl/index.js'
+import {
+  addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
+} from '../vm/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
-import { eof, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpEnd } from './tcp-records.js'
+import {
+  eof, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
+} from './tcp-records.js'
 
-/** What a flow-control scheme does with one connection. */
-export interface Flow {
-  /** Bytes came. */
-  receive(data: Buffer): ActionTree
-  /** The peer's FIN came, after all bytes. Calls `conversation.endInbound()` when they are delivered. */
-  receiveEnd(): ActionTree
-  /** The kernel took bytes. Reported only if the flow has asked the connection for it. */
-  written(bytes: number): ActionTree
-  /** Something was written. */
-  wrote(): void
-  /** A subscriber's feedback on the inbound flow. */
-  feedback: ((subpacket: unknown) => ActionTree) | undefined
-  /** If it wants to know: a participant subscribes to the inbound flow. */
-  readonly joined?: (() => void) | undefined
-  /** Whether this may be sent as it is. */
-  accepts(subpacket: unknown): subpacket is Uint8Array | string
-}
-
-export interface ConversationOptions {
+/** What is the same for all conversations of a driver. */
+export interface ConversationSettings {
   /** Keep the outbound flow open after the peer's eof. */
   readonly allowHalfOpen: boolean
   /** Milliseconds to wait for the peer's eof after our own; undefined: for ever. */
   readonly halfCloseTimeout: number | undefined
+  /** Nothing is read from an accepted connection before somebody takes part in it. */
+  readonly pauseOnAccept: boolean
+  /** What came dies with the turn. */
+  readonly borrowed: boolean
 }
 
 /** What a conversation needs of the driver that it belongs to. */
@@ -47,58 +37,76 @@ export interface ConversationHost {
   gone(conversation: Conversation): ActionTree
 }
 
-export class Conversation {
+/* What has happened to a conversation, as bits of one number: there are many conversations. */
+/** The program sent eof. */
+const OUTBOUND_ENDED = 1
+/** The peer's eof was passed on. */
+const INBOUND_ENDED = 2
+/** Its endpoints are gone, or were never there. */
+const CLOSED = 4
+
+/** The publisher of what comes is called by its conversation, for whoever shares these handlers. */
+const inbound: Handlers<TcpChannel> = {
+  onAbsence: (_topic, _state, _reason, _peer, conversation) => (conversation as Conversation).close(),
+}
+
+/** The subscriber of what is to go is called by the connection. */
+const outbound: Handlers<TcpChannel> = {
+  onAbsence: (_topic, _state, _reason, _peer, socket) => conversationOf(socket).close(),
+  onMessage: ({ subpacket }, _state, socket) => conversationOf(socket).send(subpacket),
+}
+
+function conversationOf(socket: unknown): Conversation {
+  return (socket as TransportConnection).context as Conversation
+}
+
+/** How bytes become subpackets is for those that extend it to say. */
+export abstract class Conversation {
   readonly socket: TransportConnection
   readonly remote: TcpEnd
   readonly local: TcpEnd
-  flow!: Flow
   /** Called when its endpoints are taken away. */
   onLeave: (() => void) | undefined = undefined
 
-  /** The program sent eof. */
-  private outboundEnded = false
-  /** The peer's eof was passed on. */
-  private inboundEnded = false
-  /** Its endpoints are gone, or were never there. */
-  private closed = false
+  private bits = 0
   private readonly host: ConversationHost
-  private readonly options: ConversationOptions
-  private deadline: NodeJS.Timeout | undefined
+  private deadline: NodeJS.Timeout | undefined = undefined
   /** The peer's eof did not come in time. */
-  private timedOut: SocketError | undefined
+  private timedOut: SocketError | undefined = undefined
   /** Events that wait until the program had a chance to react to the connection. */
   private held: TransportEvent[] | undefined = []
 
-  constructor(
-    socket: TransportConnection,
-    remote: TcpEnd,
-    local: TcpEnd,
-    host: ConversationHost,
-    options: ConversationOptions,
-  ) {
+  constructor(socket: TransportConnection, remote: TcpEnd, local: TcpEnd, host: ConversationHost) {
     this.host = host
     this.socket = socket
     this.remote = remote
     this.local = local
-    this.options = options
   }
+
+  /** The same for all conversations of the driver. */
+  protected abstract readonly settings: ConversationSettings
+  /** Handlers of the inbound flow. */
+  protected get inbound(): Handlers<TcpChannel> {
+    return inbound
+  }
+
+  /** Bytes came. */
+  protected abstract receive(data: Buffer): ActionTree
+  /** The peer's FIN came, after all bytes. Calls `endInbound()` when they are delivered. */
+  protected abstract receiveEnd(): ActionTree
+  /** The kernel took bytes. Reported only if it was asked of the connection. */
+  protected abstract written(bytes: number): ActionTree
+  /** Something was written. */
+  protected abstract wrote(): void
+  /** Whether this may be sent as it is. */
+  protected abstract accepts(subpacket: unknown): subpacket is Uint8Array | string
 
   /** Makes the connection known in the VM: a publisher of what comes, a subscriber of what is to go. */
   open(): ActionTree {
-    const { feedback, joined } = this.flow
-    const onAbsence = (): ActionTree => this.close()
+    const { remote, local, socket } = this
     return [
-      endpoint.publisher(tcpChannel(this.remote, this.local, _), {
-        name: this,
-        onPresence: joined,
-        onAbsence,
-        onMessage: feedback && ((body) => feedback(body.subpacket)),
-      }),
-      endpoint.subscriber(tcpChannel(this.local, this.remote, _), {
-        name: this.socket,
-        onAbsence,
-        onMessage: (body) => this.send(body.subpacket),
-      }),
+      addEndpoint(this, new Role('publisher', tcpChannel(remote, local, _)), this.inbound),
+      addEndpoint(socket, new Role('subscriber', tcpChannel(local, remote, _)), outbound),
     ]
   }
 
@@ -109,14 +117,22 @@ export class Conversation {
       return undefined
     }
     if (event.kind === 'data') return this.closed ? undefined : this.received(event.data as Buffer)
-    if (event.kind === 'written') return this.closed ? undefined : this.flow.written(event.bytes)
-    if (event.kind === 'end') return this.closed ? undefined : this.flow.receiveEnd()
+    if (event.kind === 'written') return this.closed ? undefined : this.written(event.bytes)
+    if (event.kind === 'end') return this.closed ? undefined : this.receiveEnd()
     if (event.kind === 'closed') return this.lost(event.error)
     return undefined
   }
 
+  private has(bit: number): boolean {
+    return (this.bits & bit) !== 0
+  }
+
+  protected get closed(): boolean {
+    return this.has(CLOSED)
+  }
+
   private received(data: Buffer): ActionTree {
-    if (data.length > 0) return this.flow.receive(data)
+    if (data.length > 0) return this.receive(data)
     // What other connections received in the same turn may be in the same ArrayBuffer.
     const error = this.error('EFAULT', 'read')
     error.message += ': the program detached the memory before it was delivered'
@@ -131,8 +147,8 @@ export class Conversation {
   }
 
   /** Passes on the peer's eof. */
-  endInbound(): ActionTree {
-    this.inboundEnded = true
+  protected endInbound(): ActionTree {
+    this.bits |= INBOUND_ENDED
     this.host.settleLater(this)
     return sendMessage(tcpChannel(this.remote, this.local, eof))
   }
@@ -140,18 +156,18 @@ export class Conversation {
   /** The program had its chance to react to the peer's eof. */
   settle(): ActionTree {
     if (this.closed) return undefined
-    return this.options.allowHalfOpen && !this.outboundEnded ? undefined : this.close()
+    return this.settings.allowHalfOpen && !this.has(OUTBOUND_ENDED) ? undefined : this.close()
   }
 
-  private send(subpacket: unknown): ActionTree {
+  send(subpacket: unknown): ActionTree {
     if (this.closed) return undefined
     if (subpacket === eof) return this.endOutbound()
-    if (!this.flow.accepts(subpacket)) return this.refuse(subpacket)
-    if (this.outboundEnded) return this.fail(this.error('EPIPE', 'write'))
+    if (!this.accepts(subpacket)) return this.refuse(subpacket)
+    if (this.has(OUTBOUND_ENDED)) return this.fail(this.error('EPIPE', 'write'))
     this.socket.write(subpacket)
     const { overflow } = this.socket
     if (overflow !== undefined) return this.unsendable(overflow)
-    this.flow.wrote()
+    this.wrote()
     return undefined
   }
 
@@ -169,11 +185,11 @@ export class Conversation {
   }
 
   private endOutbound(): ActionTree {
-    if (this.outboundEnded) return undefined
-    this.outboundEnded = true
+    if (this.has(OUTBOUND_ENDED)) return undefined
+    this.bits |= OUTBOUND_ENDED
     this.socket.shutdown()
-    if (this.inboundEnded) return this.close()
-    const { halfCloseTimeout } = this.options
+    if (this.has(INBOUND_ENDED)) return this.close()
+    const { halfCloseTimeout } = this.settings
     if (halfCloseTimeout !== undefined) {
       this.deadline = setTimeout(() => {
         this.timedOut = this.error('ETIMEDOUT', 'read')
@@ -184,7 +200,7 @@ export class Conversation {
   }
 
   /** A subpacket that means nothing: the connection closes, the reason says why. */
-  refuse(subpacket: unknown): ActionTree {
+  protected refuse(subpacket: unknown): ActionTree {
     return this.fail(
       new TypeError(`tcp-channel to ${show(this.remote)}: a subpacket can't be ${show(subpacket)}`),
     )
@@ -226,7 +242,7 @@ export class Conversation {
   }
 
   private leave(reason: unknown): ActionTree {
-    this.closed = true
+    this.bits |= CLOSED
     this.onLeave?.()
     clearTimeout(this.deadline)
     return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason)]

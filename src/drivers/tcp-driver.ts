@@ -26,9 +26,7 @@ import type {
   TransportConnection,
   TransportEvent,
 } from '../transport/transport.js'
-import {
-  Conversation, type ConversationHost, type ConversationOptions, type Flow,
-} from './tcp-conversation.js'
+import { Conversation, type ConversationHost, type ConversationSettings } from './tcp-conversation.js'
 import { delivery } from './tcp-delivery.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import {
@@ -51,18 +49,18 @@ import {
   type UnixPeer,
 } from './tcp-records.js'
 
-/** Makes the flow of one connection. */
-export type FlowFactory = (conversation: Conversation) => Flow
+/** Makes the conversation of one connection. */
+export type MakeConversation = (...ends: ConstructorParameters<typeof Conversation>) => Conversation
 
 /** @internal */
 export function tcpDriver(
   call: string,
   options: TcpOptions,
   own: Checks,
-  makeFlow: FlowFactory,
+  conversations: (settings: ConversationSettings) => MakeConversation,
 ): Action {
   checkTcpOptions(call, options, own)
-  return spawn(() => new TcpDriver(options, makeFlow).boot(), { name: call })
+  return spawn(() => new TcpDriver(options, conversations).boot(), { name: call })
 }
 
 /** What the source fires: events of the sockets, or the news that the VM was idle. */
@@ -81,8 +79,7 @@ interface Handle {
 
 class TcpDriver implements ConversationHost, ListenersHost {
   private readonly options: TcpOptions
-  private readonly makeFlow: FlowFactory
-  private readonly conversationOptions: ConversationOptions
+  private readonly makeConversation: MakeConversation
   private readonly listeners: TcpListeners
   private readonly handles = new Map<unknown, Handle>()
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
@@ -105,12 +102,12 @@ class TcpDriver implements ConversationHost, ListenersHost {
 
   private readonly source = eventSource<Fired>('tcp', (sink) => this.openTransport(sink))
 
-  constructor(options: TcpOptions, makeFlow: FlowFactory) {
+  constructor(options: TcpOptions, conversations: (settings: ConversationSettings) => MakeConversation) {
     this.options = options
-    this.makeFlow = makeFlow
     this.listeners = new TcpListeners(this, options)
-    const { allowHalfOpen = false, halfCloseTimeout } = options
-    this.conversationOptions = { allowHalfOpen, halfCloseTimeout }
+    const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false, buffers } = options
+    const borrowed = buffers === 'borrowed'
+    this.makeConversation = conversations({ allowHalfOpen, halfCloseTimeout, pauseOnAccept, borrowed })
   }
 
   boot(): ActionTree {
@@ -290,9 +287,8 @@ class TcpDriver implements ConversationHost, ListenersHost {
     local: ListenerEnd | TcpHandle,
     onLeave?: () => void,
   ): ActionTree {
-    const conversation = new Conversation(socket, remote, local, this, this.conversationOptions)
+    const conversation = this.makeConversation(socket, remote, local, this)
     conversation.onLeave = onLeave
-    conversation.flow = this.makeFlow(conversation)
     socket.context = conversation
     this.fresh.push(conversation)
     this.wantIdle()

@@ -7,11 +7,11 @@
  */
 import { integer } from '../support/checks.js'
 import { show } from '../support/errors.js'
-import { sendFeedback, sendMessage, type Action, type ActionTree } from '../vm/index.js'
-import type { Conversation, Flow } from './tcp-conversation.js'
+import { sendFeedback, sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
+import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver } from './tcp-driver.js'
 import type { TcpOptions } from './tcp-options.js'
-import { tcpChannel, tcpCredit, tcpMode } from './tcp-records.js'
+import { tcpChannel, tcpCredit, tcpMode, type TcpChannel } from './tcp-records.js'
 
 /** Longest line in mode `lines`, in bytes, when the option isn't given. */
 const LINE_MAX = 1024 * 1024
@@ -30,9 +30,10 @@ export interface FlowControlledTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcp(options: FlowControlledTcpOptions = {}): Action {
-  return tcpDriver('tcp', options, own, (conversation) => {
-    const { maxLineLength = LINE_MAX, pauseOnAccept = false, buffers } = options
-    return new CreditFlow(conversation, maxLineLength, pauseOnAccept, buffers === 'borrowed')
+  return tcpDriver('tcp', options, own, (common) => {
+    const { maxLineLength = LINE_MAX } = options
+    const settings = { ...common, maxLineLength }
+    return (...ends) => new CreditConversation(settings, ...ends)
   })
 }
 
@@ -41,11 +42,17 @@ const own = { maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
 const LF = 10
 const CR = 13
 
-class CreditFlow implements Flow {
-  private readonly conversation: Conversation
-  private readonly lineMax: number
-  /** What came dies with the turn, so that what waits has to be copied. */
-  private readonly borrowed: boolean
+interface CreditSettings extends ConversationSettings {
+  readonly maxLineLength: number
+}
+
+const creditInbound: Handlers<TcpChannel> = {
+  onAbsence: (_topic, _state, _reason, _peer, conversation) => (conversation as CreditConversation).close(),
+  onMessage: (body, _state, conversation) => (conversation as CreditConversation).feedback(body.subpacket),
+}
+
+class CreditConversation extends Conversation {
+  protected readonly settings: CreditSettings
   private mode: 'lines' | 'bytes' = 'bytes'
   private credit = 0
   /** What came and has not been delivered. */
@@ -63,60 +70,63 @@ class CreditFlow implements Flow {
   /** Nothing is to be read before the first credit. */
   private untouched: boolean
 
-  constructor(conversation: Conversation, lineMax: number, pauseOnAccept: boolean, borrowed: boolean) {
-    const { socket } = conversation
-    this.borrowed = borrowed
-    this.conversation = conversation
-    this.lineMax = lineMax
-    this.untouched = pauseOnAccept && socket.listener !== undefined
+  constructor(settings: CreditSettings, ...ends: ConstructorParameters<typeof Conversation>) {
+    super(...ends)
+    this.settings = settings
+    this.untouched = settings.pauseOnAccept && this.socket.listener !== undefined
     this.paused = this.untouched
-    socket.reportWrites = true
+    this.socket.reportWrites = true
   }
 
-  readonly feedback = (subpacket: unknown): ActionTree => {
+  protected override get inbound(): Handlers<TcpChannel> {
+    return creditInbound
+  }
+
+  /** A subscriber's feedback. */
+  feedback(subpacket: unknown): ActionTree {
     if (tcpCredit.is(subpacket)) {
       const { amount } = subpacket
-      if (!Number.isSafeInteger(amount) || amount < 0) return this.conversation.refuse(subpacket)
+      if (!Number.isSafeInteger(amount) || amount < 0) return this.refuse(subpacket)
       this.credit += amount
       if (amount > 0) this.untouched = false
     } else if (tcpMode.is(subpacket)) {
       const { mode } = subpacket
       if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes')
-        return this.conversation.refuse(subpacket)
+        return this.refuse(subpacket)
       this.mode = mode
       this.credit = 0
       this.scanned = 0
     } else {
-      return this.conversation.refuse(subpacket)
+      return this.refuse(subpacket)
     }
     return this.deliver()
   }
 
-  receive(data: Buffer): ActionTree {
+  protected override receive(data: Buffer): ActionTree {
     this.chunks.push(data)
     this.waiting += data.length
     const actions = this.deliver()
     // What waited before has been copied before, and what waits now ends with what came now.
     const last = this.chunks.length - 1
-    if (this.borrowed && last >= 0) this.chunks[last] = Buffer.from(this.chunks[last])
+    if (this.settings.borrowed && last >= 0) this.chunks[last] = Buffer.from(this.chunks[last])
     return actions
   }
 
-  receiveEnd(): ActionTree {
+  protected override receiveEnd(): ActionTree {
     this.ended = true
     return this.deliver()
   }
 
-  written(bytes: number): ActionTree {
-    const { local, remote } = this.conversation
+  protected override written(bytes: number): ActionTree {
+    const { local, remote } = this
     return sendFeedback(tcpChannel(local, remote, tcpCredit(bytes)))
   }
 
-  wrote(): void {
+  protected override wrote(): void {
     // Who reads decides by credit; who writes is told by credit.
   }
 
-  accepts(subpacket: unknown): subpacket is Uint8Array {
+  protected override accepts(subpacket: unknown): subpacket is Uint8Array {
     return subpacket instanceof Uint8Array
   }
 
@@ -125,17 +135,17 @@ class CreditFlow implements Flow {
     while (this.credit > 0) {
       const piece = this.mode === 'bytes' ? this.takeBytes() : this.takeLine()
       if (piece === undefined) break
-      out.push(sendMessage(tcpChannel(this.conversation.remote, this.conversation.local, piece)))
+      out.push(sendMessage(tcpChannel(this.remote, this.local, piece)))
     }
-    if (this.overlong || (this.mode === 'lines' && this.scanned > this.lineMax)) {
+    if (this.overlong || (this.mode === 'lines' && this.scanned > this.settings.maxLineLength)) {
       return [
         out,
-        this.conversation.close(new RangeError(`a line is longer than ${show(this.lineMax)} bytes`)),
+        this.close(new RangeError(`a line is longer than ${show(this.settings.maxLineLength)} bytes`)),
       ]
     }
     if (this.ended && this.waiting === 0 && !this.endTold) {
       this.endTold = true
-      out.push(this.conversation.endInbound())
+      out.push(this.endInbound())
     }
     this.balance()
     return out
@@ -156,7 +166,7 @@ class CreditFlow implements Flow {
   private takeLine(): Buffer | undefined {
     this.dropLF()
     const length = this.findLineEnd()
-    if (length > this.lineMax) {
+    if (length > this.settings.maxLineLength) {
       this.overlong = true
       return undefined
     }
@@ -225,7 +235,7 @@ class CreditFlow implements Flow {
     const pause = this.credit <= 0 && (this.waiting > 0 || this.untouched)
     if (pause === this.paused || this.ended) return
     this.paused = pause
-    if (pause) this.conversation.socket.pause()
-    else this.conversation.socket.resume()
+    if (pause) this.socket.pause()
+    else this.socket.resume()
   }
 }

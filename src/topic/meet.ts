@@ -122,19 +122,28 @@ class LinearMeeting {
     if (!isCompound(a)) return equal(a, b) ? detached(a) : NO_MEETING
     if (!isCompound(b) || !sameConstructor(a, b)) return NO_MEETING
     if (a === b && hasAtom(a)) return a
-    const parts: unknown[] = []
+    // Whether all parts so far are those of one side: then there is no need of a new topic yet.
     let fromA = true
     let fromB = true
+    let parts: unknown[] | undefined
     for (let i = 0, n = size(a); i < n; i++) {
       const x = part(a, i)
       const y = part(b, i)
       const inner = this.meet(x, y)
       if (inner === NO_MEETING) return NO_MEETING
+      if (parts !== undefined) {
+        parts.push(inner)
+        continue
+      }
+      const like = fromA ? a : b
       fromA &&= inner === x
       fromB &&= inner === y
+      if (fromA || fromB) continue
+      parts = []
+      for (let j = 0; j < i; j++) parts.push(part(like, j))
       parts.push(inner)
     }
-    return fromA ? a : fromB ? b : rebuild(a, parts)
+    return parts === undefined ? (fromA ? a : b) : rebuild(a, parts)
   }
 
   private renumber(topic: unknown): unknown {

@@ -132,7 +132,15 @@ export class RoutingIndex<E extends IndexEntry> {
    * of a repeated wildcard. Appends to `found`.
    */
   peers(topic: unknown, found: E[]): void {
-    const skeleton = skeletonOf(topic)
+    this.peersLike(topic, skeletonOf(topic), found)
+  }
+
+  /** The same for the topic of an entry that is in an index, this one or another. */
+  peersOf(entry: IndexEntry, found: E[]): void {
+    this.peersLike(entry.topic, (entry.shape as Shape<IndexEntry>).skeleton, found)
+  }
+
+  private peersLike(topic: unknown, skeleton: Skeleton, found: E[]): void {
     for (const entry of this.open.entries) found.push(entry)
     if (skeleton === 'wild') {
       for (const group of [this.atoms, ...this.records, ...this.arrays]) {

@@ -130,8 +130,14 @@ export function snapshot(topic: unknown): unknown {
   if (topic instanceof Uint8Array) return Uint8Array.from(topic)
   if (Array.isArray(topic)) return Object.freeze(topic.map(snapshot)) // handlers get to see it
   if (!(topic instanceof RecordBase)) return topic
-  const parts = topic.$kind.fields.map((_name, i) => snapshot(slot(topic, i)))
-  return parts.every((value, i) => value === slot(topic, i)) ? topic : rebuild(topic, parts)
+  const { arity } = topic.$kind
+  for (let i = 0; i < arity; i++) {
+    // Nearly no topic has a part that can be written to.
+    if (snapshot(slot(topic, i)) !== slot(topic, i)) {
+      return rebuild(topic, topic.$kind.fields.map((_name, j) => snapshot(slot(topic, j))))
+    }
+  }
+  return topic
 }
 
 /**

@@ -5,14 +5,15 @@ import type { HandlerResult } from './handler.js'
 import type { Process } from './process.js'
 import { Role, type Interest, type Orientation } from './role.js'
 
-type PresenceHandler = (topic: unknown, state: unknown, peer: Role) => HandlerResult<unknown>
+type PresenceHandler = (topic: unknown, state: unknown, peer: Role, name: unknown) => HandlerResult<unknown>
 type AbsenceHandler = (
   topic: unknown,
   state: unknown,
   reason: unknown,
   peer: Role,
+  name: unknown,
 ) => HandlerResult<unknown>
-type MessageHandler = (body: unknown, state: unknown) => HandlerResult<unknown>
+type MessageHandler = (body: unknown, state: unknown, name: unknown) => HandlerResult<unknown>
 
 /* What an endpoint is, as bits of one number: there are many endpoints. */
 const LINEAR = 1

@@ -46,15 +46,19 @@ export type HandlerResult<S> = Transition<S> | ActionTree<S> | Promise<ActionTre
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
 export type Handler<S = any> = (event: EndpointEvent, state: S) => HandlerResult<S>
 
-/** A function for each kind of event; what is left out is ignored. `M` is the type of the messages. */
+/**
+ * A function for each kind of event; what is left out is ignored. `M` is the type of the messages. Each
+ * is given the endpoint's name as its last argument, so that many endpoints can have the same functions.
+ */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
 export interface Handlers<M = unknown, S = any> {
   /** A peer came. `topic` is where the two topics meet. */
-  readonly onPresence?: ((topic: M, state: S, peer: Role) => HandlerResult<S>) | undefined
+  readonly onPresence?: ((topic: M, state: S, peer: Role, name: unknown) => HandlerResult<S>) | undefined
   /** A peer went. `reason` is undefined for an orderly end. */
-  readonly onAbsence?: ((topic: M, state: S, reason: unknown, peer: Role) => HandlerResult<S>) | undefined
+  readonly onAbsence?:
+    ((topic: M, state: S, reason: unknown, peer: Role, name: unknown) => HandlerResult<S>) | undefined
   /** A message came. `body` is the message itself. */
-  readonly onMessage?: ((body: M, state: S) => HandlerResult<S>) | undefined
+  readonly onMessage?: ((body: M, state: S, name: unknown) => HandlerResult<S>) | undefined
 }
 
 /**

@@ -17,7 +17,9 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
   if (vm.container === undefined) vm.ground.installed(endpoint)
   endpoint.installed = true
   vm.indexOf(endpoint).add(endpoint)
-  for (const peer of peersOf(vm, endpoint)) {
+  const peers = peersOf(vm, endpoint)
+  for (let i = 0; i < peers.length; i++) {
+    const peer = peers[i]
     // What they have in common is worked out only if one of them wants to know.
     let topic: unknown
     if (peer.onPresence !== undefined && peer.hearsOf(endpoint)) {
@@ -35,9 +37,11 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
 export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): void {
   if (!endpoint.installed) return
   endpoint.installed = false
+  const peers = peersOf(vm, endpoint)
   vm.indexOf(endpoint).remove(endpoint)
   if (vm.container === undefined) vm.ground.uninstalled(endpoint)
-  for (const peer of peersOf(vm, endpoint)) {
+  for (let i = 0; i < peers.length; i++) {
+    const peer = peers[i]
     let topic: unknown
     if (peer.onAbsence !== undefined && peer.hearsOf(endpoint)) {
       topic = meetingOf(endpoint, peer)
@@ -50,14 +54,18 @@ export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): 
   }
 }
 
-/** Those whose topics may meet the endpoint's; those of its own process come first. */
+/** Those whose topics may meet that of an endpoint in its index; those of its own process come first. */
 function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
   const index = endpoint.orientation === 'publisher' ? vm.subscribers : vm.publishers
   const peers: Endpoint[] = []
-  index.peers(endpoint.topic, peers)
+  index.peersOf(endpoint, peers)
   const { owner } = endpoint
-  const isOwn = (peer: Endpoint): boolean => peer.owner === owner
-  return peers.some(isOwn) ? [...peers.filter(isOwn), ...peers.filter((peer) => !isOwn(peer))] : peers
+  for (let i = 0; i < peers.length; i++) {
+    if (peers[i].owner !== owner) continue
+    const isOwn = (peer: Endpoint): boolean => peer.owner === owner
+    return [...peers.filter(isOwn), ...peers.filter((peer) => !isOwn(peer))]
+  }
+  return peers
 }
 
 function meetingOf(endpoint: Endpoint, peer: Endpoint): unknown {

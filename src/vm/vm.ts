@@ -181,7 +181,7 @@ export class Vm {
     if (handler === undefined) return // taken away while the message was on its way
     let result: unknown
     try {
-      result = handler(body, target.state)
+      result = handler(body, target.state, endpoint.name)
     } catch (error) {
       target.crash(error)
     }
@@ -191,16 +191,26 @@ export class Vm {
 
   /** Tells an endpoint of a peer's coming. */
   hearPresence(endpoint: Endpoint, topic: unknown, peer: Role): void {
-    const handler = endpoint.onPresence
+    const { onPresence: handler, target } = endpoint
     if (handler === undefined) return
-    this.run(endpoint.target, (state) => handler(topic, state, peer), endpoint.owner)
+    try {
+      target.accept(handler(topic, target.state, peer, endpoint.name))
+    } catch (error) {
+      target.crash(error)
+    }
+    if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
 
   /** Tells an endpoint of a peer's going. */
   hearAbsence(endpoint: Endpoint, topic: unknown, reason: unknown, peer: Role): void {
-    const handler = endpoint.onAbsence
+    const { onAbsence: handler, target } = endpoint
     if (handler === undefined) return
-    this.run(endpoint.target, (state) => handler(topic, state, reason, peer), endpoint.owner)
+    try {
+      target.accept(handler(topic, target.state, reason, peer, endpoint.name))
+    } catch (error) {
+      target.crash(error)
+    }
+    if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
 
   /** Runs a function as a handler of a process, `owner` or one inside of it. */
