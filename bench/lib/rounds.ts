@@ -22,7 +22,7 @@ const OVERHEAD_KEPT = 0.15
 const OVERHEAD_START = 0.45
 const CHECK_TIMES: Times = { warmup: 0, duration: 0.05 }
 /** A window for loads that end by themselves, and for how long a fleet is held. */
-const FIXED_WORK_TIMES: Times = { warmup: 0, duration: 0.3 }
+const FIXED_WORK_DURATION = 0.3
 
 /** One arm's server, which may outlive a round, and what was measured of it. */
 class Stage {
@@ -77,7 +77,8 @@ class Stage {
     const server = (this.#server ??= await this.#startChecked())
     this.#version = server.version
     const { scenario, plan } = this
-    const times = scenario.seconds === undefined ? plan.times : FIXED_WORK_TIMES
+    const { seconds, warmup = 0 } = scenario
+    const times = seconds === undefined ? plan.times : { warmup, duration: FIXED_WORK_DURATION }
     const load = await runLoad(server, plan.pinning.client, scenario.load, times)
     if (load.messages === 0) throw new Error('no message came back in the timed window')
     if (load.unfinished > 0) throw new Error(`${load.unfinished} messages without an answer`)

@@ -23,6 +23,8 @@ export interface Scenario {
   readonly roundsMax?: number
   /** Seconds that one arm's turn takes, about, where it is not warm-up and timed window. */
   readonly seconds?: number
+  /** Of these, seconds in which connections come and go before the timed window. Default 0: a cold start. */
+  readonly warmup?: number
   /** Resident bytes per connection are a figure of it. */
   readonly perConnection?: boolean
   /** Arguments instead, in a quick run; without them and without `quick`, it is left out there. */
@@ -95,6 +97,23 @@ function idle(count: number, title: string, seconds: number, arms: readonly stri
   }
 }
 
+/** @param warmup seconds; 0 for a server that has just started, and compiles what it runs */
+function storm(warmup: number, arms: readonly string[]): Scenario {
+  const cold = warmup > 0 ? '' : ', the server just started'
+  return {
+    name: warmup > 0 ? 'accept' : 'accept-cold',
+    group: 'fleet',
+    title: `10,000 connections, 50 at a time, one round trip each${cold}`,
+    service: 'echo',
+    unit: 'connection',
+    load: ['--mode', 'storm', '--count', '10000', ...connections(50)],
+    arms,
+    roundsMax: warmup > 0 ? 3 : 2,
+    seconds: 1.5 + warmup,
+    warmup,
+  }
+}
+
 export const scenarios: readonly Scenario[] = [
   ...echoes,
   {
@@ -119,17 +138,8 @@ export const scenarios: readonly Scenario[] = [
     roundsMax: 3,
     seconds: 1.5,
   },
-  {
-    name: 'accept',
-    group: 'fleet',
-    title: '10,000 connections, 50 at a time, one round trip each',
-    service: 'echo',
-    unit: 'connection',
-    load: ['--mode', 'storm', '--count', '10000', ...connections(50)],
-    arms: near,
-    roundsMax: 3,
-    seconds: 2.5,
-  },
+  storm(1, near),
+  storm(0, ['epoll', 'node-net', 'c-epoll']),
   idle(10_000, '10,000', 3, [...ours, 'node', 'node-net', 'bun', 'deno', 'erlang', 'c-epoll']),
   idle(50_000, '50,000', 10, ['epoll', 'node-net']),
   {

@@ -24,7 +24,8 @@ type Value = Pick<Target, 'value' | 'low' | 'high'>
 
 interface EchoTarget {
   readonly title: string
-  readonly limit: number
+  /** Without one it is only shown beside the others. */
+  readonly limit?: number
   readonly sense?: Target['sense']
   readonly unit?: Target['unit']
   /** The arm that it is about is part of the title. */
@@ -151,6 +152,11 @@ const echoTargets: readonly EchoTarget[] = [
     limit: 0.85,
     sense: 'at least',
     of: versus('accept', 'rate', 'c-epoll'),
+  },
+  {
+    title: '  the same, both just started',
+    sense: 'at least',
+    of: versus('accept-cold', 'rate', 'c-epoll'),
   },
   {
     title: 'resident bytes per idle connection, 10,000',

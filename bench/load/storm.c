@@ -15,6 +15,8 @@
 
 #define POLL_MS 100
 #define OPENING_MAX 256u /* idle: connections on their way at the same time */
+#define WARMING 50u          /* the same, before the timed window */
+#define WARMING_ROUND 500u   /* and how many are made between two looks at the clock */
 
 struct fleet {
   const struct options *options;
@@ -66,8 +68,8 @@ static void run_fleet(struct fleet *fleet, uint64_t at_once) {
   const struct options *options = fleet->options;
   struct epoll_event events[EVENTS_MAX];
   fleet->last_progress = now_ns();
-  while (fleet->opened < fleet->total && fleet->opened < at_once) {
-    open_in_slot(fleet, fleet->opened);
+  for (uint64_t slot = 0; slot < at_once && fleet->opened < fleet->total; slot += 1) {
+    open_in_slot(fleet, slot);
   }
   while (fleet->finished < fleet->total) {
     const int count = epoll_wait(fleet->epoll_fd, events, EVENTS_MAX, POLL_MS);
@@ -100,8 +102,25 @@ static void fleet_free(struct fleet *fleet, uint64_t slots) {
   free(fleet->started);
 }
 
+/* For so many seconds as options say, connections come and go: the server's code becomes warm. */
+static void warm_up(const struct options *options) {
+  struct fleet fleet;
+  struct result unused;
+  const uint64_t end = now_ns() + options->warmup_ns;
+  if (options->warmup_ns == 0) return;
+  memset(&unused, 0, sizeof unused);
+  fleet_init(&fleet, options, &unused, WARMING);
+  fleet.close_when_done = true;
+  while (now_ns() < end) {
+    fleet.total += WARMING_ROUND;
+    run_fleet(&fleet, WARMING);
+  }
+  fleet_free(&fleet, WARMING);
+}
+
 void run_storm(const struct options *options, struct result *result) {
   struct fleet fleet;
+  warm_up(options);
   fleet_init(&fleet, options, result, options->connections);
   fleet.close_when_done = true;
   fleet.total = options->count;
@@ -114,6 +133,7 @@ void run_storm(const struct options *options, struct result *result) {
 
 void run_idle(const struct options *options, struct result *result) {
   struct fleet fleet;
+  warm_up(options);
   fleet_init(&fleet, options, result, options->connections);
   fleet.total = options->connections;
   usage_read(options, &result->begin);

@@ -23,7 +23,10 @@ t.test('every handler is given its endpoint\'s name, as its last argument', asyn
       deleteEndpoint('nobody'),
     ]
   }, { patience: 100 })
-  t.same(lines.filter((line) => line.startsWith('presence')).sort(), ['presence a first', 'presence b second'])
+  t.same(
+    lines.filter((line) => line.startsWith('presence')).sort(),
+    ['presence a first', 'presence b second'],
+  )
   t.same(lines.filter((line) => line.startsWith('message')).sort(), [
     'message a 1 first', 'message b 2 second', 'message b 3 second',
   ])
