@@ -2,7 +2,7 @@
 import { integer } from '../support/checks.js'
 import { sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
-import { tcpDriver } from './tcp-driver.js'
+import { tcpDriver, type MakeConversation } from './tcp-driver.js'
 import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel, type TcpChannel } from './tcp-records.js'
 
@@ -24,11 +24,15 @@ export interface BareTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcpBare(options: BareTcpOptions = {}): Action {
-  return tcpDriver('tcpBare', options, own, (common) => {
-    const { highWaterMark = HIGH_WATER_MARK } = options
-    const settings = { ...common, highWaterMark }
-    return (...ends) => new BareConversation(settings, ...ends)
-  })
+  return tcpDriver('tcpBare', options, own, (common) => bareConversations(common, options))
+}
+
+/** Makes conversations without flow control. */
+export function bareConversations(
+  common: ConversationSettings, { highWaterMark = HIGH_WATER_MARK }: Pick<BareTcpOptions, 'highWaterMark'>,
+): MakeConversation {
+  const settings = { ...common, highWaterMark }
+  return (...ends) => new BareConversation(settings, ...ends)
 }
 
 /** Default of `highWaterMark`. */

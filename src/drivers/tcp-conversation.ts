@@ -14,7 +14,7 @@ import {
 } from '../vm/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
 import {
-  eof, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
+  eof, halfOpen, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
 } from './tcp-records.js'
 
 /** What is the same for all conversations of a driver. */
@@ -44,6 +44,8 @@ const OUTBOUND_ENDED = 1
 const INBOUND_ENDED = 2
 /** Its endpoints are gone, or were never there. */
 const CLOSED = 4
+/** The program wants this one as the option `allowHalfOpen` wants all. */
+const HALF_OPEN = 8
 
 /** The publisher of what comes is called by its conversation, for whoever shares these handlers. */
 const inbound: Handlers<TcpChannel> = {
@@ -156,18 +158,25 @@ export abstract class Conversation {
   /** The program had its chance to react to the peer's eof. */
   settle(): ActionTree {
     if (this.closed) return undefined
-    return this.settings.allowHalfOpen && !this.has(OUTBOUND_ENDED) ? undefined : this.close()
+    const halfOpen = this.settings.allowHalfOpen || this.has(HALF_OPEN)
+    return halfOpen && !this.has(OUTBOUND_ENDED) ? undefined : this.close()
   }
 
   send(subpacket: unknown): ActionTree {
     if (this.closed) return undefined
     if (subpacket === eof) return this.endOutbound()
-    if (!this.accepts(subpacket)) return this.refuse(subpacket)
+    if (!this.accepts(subpacket)) return this.sendOther(subpacket)
     if (this.has(OUTBOUND_ENDED)) return this.fail(this.error('EPIPE', 'write'))
     this.socket.write(subpacket)
     const { overflow } = this.socket
     if (overflow !== undefined) return this.unsendable(overflow)
     this.wrote()
+    return undefined
+  }
+
+  private sendOther(subpacket: unknown): ActionTree {
+    if (subpacket !== halfOpen) return this.refuse(subpacket)
+    this.bits |= HALF_OPEN
     return undefined
   }
 

@@ -7,6 +7,14 @@ export const eof: unique symbol = Symbol('eof')
 /** The type of `eof`. */
 export type Eof = typeof eof
 
+/**
+ * A subpacket that is sent, not received: from now on this conversation's outbound flow stays open after the
+ * peer's eof, as with the option `allowHalfOpen`.
+ */
+export const halfOpen: unique symbol = Symbol('half-open')
+/** The type of `halfOpen`. */
+export type HalfOpen = typeof halfOpen
+
 /** A remote address: `host` as text, `port` as a number. */
 export const tcpAddress = defineRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
 /** A record that `tcpAddress` makes. */
@@ -37,8 +45,16 @@ export const unixPeer = defineRecord('unix-peer', ['id']).of<[id: number]>()
 /** A record that `unixPeer` makes. */
 export type UnixPeer = RecordFrom<typeof unixPeer>
 
+/**
+ * An end that is no socket's, which the TCP drivers leave alone: `channelFor` speaks with them for streams.
+ * `id` is any value.
+ */
+export const streamEnd = defineRecord('stream-end', ['id']).of<[id: unknown]>()
+/** A record that `streamEnd` makes. */
+export type StreamEnd = RecordFrom<typeof streamEnd>
+
 /** Either end of a connection. */
-export type TcpEnd = TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer
+export type TcpEnd = TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer | StreamEnd
 
 /** Feedback of flow control: so many more bytes, or lines, are welcome. */
 export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
@@ -56,7 +72,7 @@ export type TcpMode = RecordFrom<typeof tcpMode>
  */
 export const tcpChannel = defineRecord('tcp-channel', ['source', 'destination', 'subpacket']).of<
   [source: TcpEnd, destination: TcpEnd, subpacket: Buffer | Eof],
-  [source: TcpEnd, destination: TcpEnd, subpacket: Uint8Array | string | Eof | TcpCredit | TcpMode]
+  [source: TcpEnd, destination: TcpEnd, subpacket: Uint8Array | string | Eof | HalfOpen | TcpCredit | TcpMode]
 >()
 /** A record that `tcpChannel` makes. */
 export type TcpChannel = RecordFrom<typeof tcpChannel>

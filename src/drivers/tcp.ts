@@ -9,7 +9,7 @@ import { integer } from '../support/checks.js'
 import { show } from '../support/errors.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
-import { tcpDriver } from './tcp-driver.js'
+import { tcpDriver, type MakeConversation } from './tcp-driver.js'
 import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel, tcpCredit, tcpMode, type TcpChannel } from './tcp-records.js'
 
@@ -30,11 +30,16 @@ export interface FlowControlledTcpOptions extends TcpOptions {
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcp(options: FlowControlledTcpOptions = {}): Action {
-  return tcpDriver('tcp', options, own, (common) => {
-    const { maxLineLength = LINE_MAX } = options
-    const settings = { ...common, maxLineLength }
-    return (...ends) => new CreditConversation(settings, ...ends)
-  })
+  return tcpDriver('tcp', options, own, (common) => creditConversations(common, options))
+}
+
+/** Makes conversations whose flow is controlled by credit. */
+export function creditConversations(
+  common: ConversationSettings,
+  { maxLineLength = LINE_MAX }: Pick<FlowControlledTcpOptions, 'maxLineLength'>,
+): MakeConversation {
+  const settings = { ...common, maxLineLength }
+  return (...ends) => new CreditConversation(settings, ...ends)
 }
 
 const own = { maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }

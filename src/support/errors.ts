@@ -75,6 +75,11 @@ export function show(value: unknown): string {
   return text.length > 120 ? `${text.slice(0, 117)}...` : text
 }
 
+/** A reason, which may be any value, as an error; `what` says what it is the reason of. */
+export function asError(reason: unknown, what: string): Error {
+  return reason instanceof Error ? reason : new Error(`${what}: ${show(reason)}`, { cause: reason })
+}
+
 /** A TypeError for a wrong argument: `spawn: boot must be a function; got 5`. */
 export function argumentError(call: string, argument: string, expected: string, got: unknown): TypeError {
   return Object.assign(new TypeError(`${call}: ${argument} must be ${expected}; got ${show(got)}`), {

@@ -42,8 +42,6 @@ interface Activation {
   /** The endpoints that keep it active; the first one owns the messages. */
   readonly subscribers: Set<Endpoint>
   release: Release | undefined
-  /** Whether it keeps the process alive. */
-  held: boolean
 }
 
 /**
@@ -72,6 +70,8 @@ class GroundLoop implements Ground {
   work = 0
   private readonly vm = new Vm(this)
   private readonly activations = new Map<EventSource<unknown>, Activation>()
+  /** Those that keep the process alive. */
+  private readonly holders = new Set<Activation>()
   private firings: { readonly activation: Activation; readonly value: unknown }[] = []
   private idleCallbacks: (() => void)[] = []
   private readonly releases = new Set<Promise<unknown>>()
@@ -120,6 +120,7 @@ class GroundLoop implements Ground {
     if (activation === undefined || !activation.subscribers.delete(endpoint)) return
     if (activation.subscribers.size > 0) return
     this.activations.delete(activation.source)
+    this.holders.delete(activation)
     this.holdLoop()
     try {
       const released = activation.release?.()
@@ -131,8 +132,9 @@ class GroundLoop implements Ground {
 
   private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
     const subscribers = new Set([endpoint])
-    const activation: Activation = { source, subscribers, release: undefined, held: true }
+    const activation: Activation = { source, subscribers, release: undefined }
     this.activations.set(source, activation)
+    this.holders.add(activation)
     const isActive = (): boolean => this.activations.get(source) === activation
     try {
       const release = source.activate({
@@ -147,11 +149,11 @@ class GroundLoop implements Ground {
           })
         },
         ref: () => {
-          activation.held = true
+          if (isActive()) this.holders.add(activation)
           this.holdLoop()
         },
         unref: () => {
-          activation.held = false
+          this.holders.delete(activation)
           this.holdLoop()
         },
         isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle(),
@@ -159,6 +161,8 @@ class GroundLoop implements Ground {
       if (typeof release === 'function') activation.release = release
     } catch (error) {
       this.activations.delete(source)
+      this.holders.delete(activation)
+      this.holdLoop()
       this.firings = this.firings.filter((firing) => firing.activation !== activation)
       throw error
     }
@@ -260,8 +264,7 @@ class GroundLoop implements Ground {
    * signals, don't hold it by themselves.
    */
   private holdLoop(): void {
-    let wanted = false
-    for (const { held } of this.activations.values()) wanted ||= held
+    const wanted = this.holders.size > 0
     if (wanted === (this.loopHeld !== undefined)) return
     clearInterval(this.loopHeld)
     this.loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined

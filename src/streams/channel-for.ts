@@ -1,0 +1,142 @@
+/**
+ * `channelFor`: a process that speaks for a Duplex, so that programs meet it as a conversation.
+ *
+ * It is the TCP drivers' conversation over another kind of socket: the same rules, and the same two ways to
+ * control the flow.
+ */
+import type { Duplex } from 'node:stream'
+import { bareConversations, type BareTcpOptions } from '../drivers/tcp-bare.js'
+import type { Conversation } from '../drivers/tcp-conversation.js'
+import { creditConversations, type FlowControlledTcpOptions } from '../drivers/tcp.js'
+import type { TcpOptions } from '../drivers/tcp-options.js'
+import { tcpChannel, type TcpEnd } from '../drivers/tcp-records.js'
+import { endpoint } from '../dsl/index.js'
+import { checkOptions, integer, ofType, oneOf } from '../support/checks.js'
+import { argumentError, asError } from '../support/errors.js'
+import { _, isGround } from '../topic/index.js'
+import { queueLimits } from '../transport/queue-limits.js'
+import {
+  deleteEndpoint, eventSource, spawn, type Action, type ActionTree, type EventSink,
+} from '../vm/index.js'
+import { StreamSocket } from './stream-socket.js'
+
+/** Options of `channelFor`; those that the TCP drivers have, too, mean the same. */
+export interface ChannelForOptions
+  extends Pick<TcpOptions, 'allowHalfOpen' | 'halfCloseTimeout' | 'closeTimeout' | 'maxQueuedBytes'>,
+  Pick<BareTcpOptions, 'highWaterMark'>, Pick<FlowControlledTcpOptions, 'maxLineLength'> {
+  /**
+   * `'bare'`: bytes as they come, as with `tcpBare`, but none before somebody takes part. `'credit'`: only
+   * what subscribers granted, as with `tcp`. Default `'bare'`.
+   */
+  readonly flow?: 'bare' | 'credit' | undefined
+}
+
+const LONGEST = 0x7fffffff
+const CLOSE_TIMEOUT = 10_000
+const bytes = integer(0, Number.MAX_SAFE_INTEGER, 'bytes')
+const milliseconds = integer(0, LONGEST, 'milliseconds')
+
+const checks = {
+  flow: oneOf('bare', 'credit'),
+  allowHalfOpen: ofType('boolean'),
+  halfCloseTimeout: milliseconds,
+  closeTimeout: milliseconds,
+  maxQueuedBytes: bytes,
+  highWaterMark: bytes,
+  maxLineLength: bytes,
+}
+
+/**
+ * Starts a process that speaks for a stream: what is read from it, it publishes as
+ * `tcpChannel(source, destination, data)`, and what is sent as `tcpChannel(destination, source, data)` it
+ * writes.
+ * The conversation is there as long as the stream is, and ends with its error; when a participant goes, the
+ * stream is ended, or destroyed with the participant's reason.
+ *
+ * @param duplex a stream of bytes that nobody else reads from or writes to
+ * @param source the end that the stream stands for: `streamEnd(id)`, for one, which no driver acts on
+ * @param destination the other
+ * @throws TypeError or RangeError when an argument is wrong
+ */
+export function channelFor(
+  duplex: Duplex, source: TcpEnd, destination: TcpEnd, options: ChannelForOptions = {},
+): Action {
+  checkStream(duplex)
+  for (const [name, end] of [['source', source], ['destination', destination]] as const) {
+    if (end === undefined || !isGround(end)) {
+      throw argumentError('channelFor', name, 'one end of one conversation', end)
+    }
+  }
+  checkOptions('channelFor', options, checks, 'options.')
+  return spawn(() => speakFor(duplex, source, destination, options), { name: 'channel-for' })
+}
+
+function checkStream(duplex: unknown): void {
+  const stream = duplex as Partial<Duplex> | null | undefined
+  if (typeof stream?.write !== 'function' || typeof stream.on !== 'function' || stream.pause === undefined) {
+    throw argumentError('channelFor', 'duplex', 'a stream.Duplex', duplex)
+  }
+  if (stream.readableObjectMode === true || stream.writableObjectMode === true) {
+    throw argumentError('channelFor', 'duplex', 'a stream of bytes, not of objects', duplex)
+  }
+}
+
+type Deed = () => ActionTree
+
+function speakFor(
+  duplex: Duplex, source: TcpEnd, destination: TcpEnd, options: ChannelForOptions,
+): ActionTree {
+  const { allowHalfOpen = false, halfCloseTimeout, closeTimeout = CLOSE_TIMEOUT, maxQueuedBytes } = options
+  let sink: EventSink<Deed> | undefined
+  /** What happened before the process could hear of it. */
+  const early: Deed[] = []
+  const deeds = eventSource<Deed>('stream', (opened) => {
+    // The stream keeps the process alive, or doesn't.
+    opened.unref()
+    sink = opened
+    for (const deed of early.splice(0)) opened.fire(deed)
+    opened.whenIdle(() => { opened.fire(() => conversation.release()) })
+    return () => { socket.close() }
+  })
+  const fire = (deed: Deed): void => {
+    if (sink === undefined) early.push(deed)
+    else sink.fire(deed)
+  }
+  const socket = new StreamSocket(duplex, {
+    closeTimeout,
+    limits: queueLimits('channelFor', { maxQueuedBytes }),
+    report: (event) => { fire(() => conversation.handle(event)) },
+  })
+  const host = {
+    settleLater: (which: Conversation) => {
+      sink?.whenIdle(() => { fire(() => which.settle()) })
+    },
+    gone: () => [LISTENING, TALKING, deeds].map((name) => deleteEndpoint(name)),
+  }
+  const settings = { allowHalfOpen, halfCloseTimeout, pauseOnAccept: true, borrowed: false }
+  const make = options.flow === 'credit' ? creditConversations : bareConversations
+  const conversation = make(settings, options)(socket, source, destination, host)
+  socket.context = conversation
+  return [
+    endpoint.subscriber([deeds, _], { name: deeds, onMessage: ([, deed]) => deed() }),
+    whyTheyLeft(socket, source, destination),
+    conversation.open(),
+  ]
+}
+
+const LISTENING = 'why they stopped listening'
+const TALKING = 'why they stopped talking'
+
+/** What a participant ends with is what the stream is destroyed with. */
+function whyTheyLeft(socket: StreamSocket, source: TcpEnd, destination: TcpEnd): ActionTree {
+  const observer = {
+    interest: 'observer' as const,
+    onAbsence: (_topic: unknown, _state: unknown, reason: unknown) => {
+      if (reason !== undefined) socket.reason ??= asError(reason, 'the conversation ended')
+    },
+  }
+  return [
+    endpoint.publisher(tcpChannel(source, destination, _), { ...observer, name: LISTENING }),
+    endpoint.subscriber(tcpChannel(destination, source, _), { ...observer, name: TALKING }),
+  ]
+}

@@ -1,0 +1,344 @@
+/**
+ * `fromChannel`: a conversation of the VM as a `stream.Duplex`, for what is written against streams: TLS,
+ * compression, parsers.
+ *
+ * Owns the translation between a stream's demand and a conversation's credit. Invariants: what is granted
+ * and what waits to be read are both at most `readableHighWaterMark` where the driver counts credit; a
+ * write is done when the driver has said that the kernel took it, if it says such things; whatever ends
+ * the process or the conversation ends the stream, and the other way round, with the same reason.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import { constants } from 'node:os'
+import { Duplex } from 'node:stream'
+import {
+  eof, halfOpen, tcpAddress, tcpChannel, tcpCredit, tcpError, tcpHandle, tcpMode, type TcpChannel,
+  type TcpEnd,
+} from '../drivers/tcp-records.js'
+import { endpoint } from '../dsl/index.js'
+import { checkOptions, integer, type Checks } from '../support/checks.js'
+import { argumentError, asError, socketError } from '../support/errors.js'
+import { _, isGround } from '../topic/index.js'
+import { slabOf } from '../transport/native-slabs.js'
+import type { SocketError } from '../transport/transport.js'
+import {
+  atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, type Action, type ActionTree,
+  type EventSink,
+} from '../vm/index.js'
+
+/** Options of `fromChannel`. */
+export interface ChannelStreamOptions {
+  /**
+   * Bytes that the stream takes in before they are read; as many again may be granted to the driver and on
+   * their way. Default 65,536.
+   */
+  readonly readableHighWaterMark?: number | undefined
+  /** Bytes that wait in the stream before `write` returns false. Default 65,536. */
+  readonly writableHighWaterMark?: number | undefined
+  /**
+   * Bytes that may wait to be read from the stream before it fails with ENOBUFS. Matters with `tcpBare`,
+   * which delivers what comes whether it is wanted or not. Default 67,108,864.
+   */
+  readonly maxBufferedBytes?: number | undefined
+  /** How many VMs further out than the process the conversation is. Default 0: in the same VM. */
+  readonly metaLevels?: number | undefined
+}
+
+/** What `fromChannel` gives. */
+export interface ChannelStreamParts {
+  /** The conversation as a stream. */
+  readonly stream: ChannelStream
+  /** The endpoints through which the stream takes part: for the process that is to hold them. */
+  readonly actions: ActionTree
+}
+
+const HIGH_WATER_MARK = 64 * 1024
+const BUFFERED_BYTES_MAX = 64 * 1024 * 1024
+const OVER = 'the conversation is over'
+/** Turns of the event loop in which a driver that speaks of credit does so. */
+const PATIENCE = 2
+
+const checks = {
+  readableHighWaterMark: integer(1, 2 ** 30, 'bytes'),
+  writableHighWaterMark: integer(1, 2 ** 30, 'bytes'),
+  maxBufferedBytes: integer(0, Number.MAX_SAFE_INTEGER, 'bytes'),
+  metaLevels: integer(0, 1000),
+} satisfies Record<keyof ChannelStreamOptions, unknown> & Checks
+
+/**
+ * Makes a stream of one conversation: what comes from `source` is read from it, what is written to it goes
+ * there. The process that returns `actions` takes part in the conversation for the stream; when the stream
+ * is destroyed, or has ended in both directions, it takes part no longer.
+ *
+ * @param source the other end; with both ends, one conversation is meant: wildcards are an error
+ * @param destination this end. A handle opens the connection, as any endpoint with one does
+ * @throws TypeError or RangeError when an argument is wrong
+ */
+export function fromChannel(
+  source: TcpEnd, destination: TcpEnd, options: ChannelStreamOptions = {},
+): ChannelStreamParts {
+  for (const [name, end] of [['source', source], ['destination', destination]] as const) {
+    if (end === undefined || !isGround(end)) {
+      throw argumentError('fromChannel', name, 'one end of one conversation', end)
+    }
+  }
+  checkOptions('fromChannel', options, checks, 'options.')
+  const stream = new ChannelStream(source, destination, options)
+  return { stream, actions: stream.endpoints() }
+}
+
+/** A function that the stream has the process run, so that it does what comes out. */
+type Deed = () => ActionTree
+
+/** A conversation as a `Duplex`; made by `fromChannel`. */
+export class ChannelStream extends Duplex {
+  readonly #source: TcpEnd
+  readonly #destination: TcpEnd
+  readonly #levels: number
+  readonly #maxBuffered: number
+  /** What listeners are called in: the context in which the stream was made. */
+  readonly #context = new AsyncResource('MARKETPLACE_CHANNEL')
+  readonly #deeds = eventSource<Deed>('stream', (sink) => this.#activated(sink))
+  #sink: EventSink<Deed> | undefined
+  /** What is to be done as soon as there is a process that does it. */
+  #early: Deed[] = []
+
+  /** Names of the endpoints, and whether somebody is at their other end. */
+  readonly #input = { met: false }
+  readonly #output = { met: false }
+  readonly #failures = {}
+  /** What waits until both are met. */
+  #waiting: (() => void)[] = []
+  /** Whether the endpoints are gone, or about to go. */
+  #left = false
+  #inputEnded = false
+
+  /** Bytes granted and not come yet. */
+  #credit = 0
+  #sent = 0
+  #taken = 0
+  /** Whether the driver tells what it takes. */
+  #told = false
+  /** Of the write that is not done. */
+  #done: ((error?: Error) => void) | undefined
+
+  /** @internal */
+  constructor(source: TcpEnd, destination: TcpEnd, options: ChannelStreamOptions) {
+    const { readableHighWaterMark = HIGH_WATER_MARK, writableHighWaterMark = HIGH_WATER_MARK } = options
+    super({ readableHighWaterMark, writableHighWaterMark })
+    this.#source = source
+    this.#destination = destination
+    this.#levels = options.metaLevels ?? 0
+    this.#maxBuffered = options.maxBufferedBytes ?? BUFFERED_BYTES_MAX
+  }
+
+  /** Where the other end is, if that is an address: as of a `net.Socket`. */
+  get remoteAddress(): string | undefined {
+    return tcpAddress.is(this.#source) ? this.#source.host : undefined
+  }
+
+  /** And its port. */
+  get remotePort(): number | undefined {
+    return tcpAddress.is(this.#source) ? this.#source.port : undefined
+  }
+
+  /** @internal */
+  endpoints(): ActionTree {
+    const incoming = tcpChannel(this.#source, this.#destination, _)
+    const outgoing = tcpChannel(this.#destination, this.#source, _)
+    const onAbsence = (_topic: TcpChannel, _state: unknown, reason: unknown): ActionTree => this.#over(reason)
+    const actions: Action[] = [
+      endpoint.subscriber(incoming, {
+        name: this.#input,
+        onPresence: () => this.#meet(this.#input),
+        onAbsence,
+        onMessage: ({ subpacket }) => { this.#context.runInAsyncScope(this.#receive, this, subpacket) },
+      }),
+      endpoint.publisher(outgoing, {
+        name: this.#output,
+        onPresence: () => this.#meet(this.#output),
+        onAbsence,
+        onMessage: ({ subpacket }: { subpacket: unknown }) => {
+          if (tcpCredit.is(subpacket)) this.#takenBy(subpacket.amount)
+        },
+      }),
+    ]
+    if (tcpHandle.is(this.#destination)) {
+      actions.push(endpoint.subscriber(tcpError(this.#destination, this.#source as never, _), {
+        name: this.#failures,
+        onMessage: ({ error }) => { this.#fail(error) },
+      }))
+    }
+    // The last one: when the process ends, the others have told why before this one goes.
+    actions.push(endpoint.subscriber([this.#deeds, _], {
+      name: this.#deeds,
+      onMessage: ([, deed]) => deed(),
+    }))
+    return actions.map((action) => this.#outside(action))
+  }
+
+  override _read(): void {
+    this.#whenMet(() => {
+      const window = this.readableHighWaterMark
+      if (this.#credit > window / 2) return
+      const more = window - this.#credit
+      this.#credit = window
+      const grant = sendFeedback(tcpChannel(this.#source, this.#destination, tcpCredit(more)))
+      this.#fire(() => this.#outside(grant))
+    })
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#send([chunk], done)
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.#send(chunks.map(({ chunk }) => chunk), done)
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    // What was written was taken, or its loss was told of.
+    if (this.#left) done()
+    else this.#send([eof], done)
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#waiting = []
+    if (!this.#left) {
+      this.#left = true
+      this.#fire(() => this.#leave(error ?? undefined))
+    }
+    this.#finish(error ?? undefined)
+    done(error)
+  }
+
+  #outside(action: Action): Action {
+    let result = action
+    for (let i = 0; i < this.#levels; i++) result = atMetaLevel(result)
+    return result
+  }
+
+  /** Has the process do something. */
+  #fire(deed: Deed): void {
+    if (this.#sink === undefined) this.#early.push(deed)
+    else this.#sink.fire(deed)
+  }
+
+  #activated(sink: EventSink<Deed>): () => void {
+    // The sockets keep the process alive, or don't.
+    sink.unref()
+    this.#sink = sink
+    for (const deed of this.#early.splice(0)) sink.fire(deed)
+    sink.whenIdle(() => {
+      // A handle's connection takes its time; others are there, or are not any more.
+      if (this.#isMet() || this.#left || tcpHandle.is(this.#destination)) return
+      this.#fail(this.#error('ENOTCONN', 'connect', 'there is no such conversation'))
+    })
+    // The process is gone, or the VM that it was in; if it could, it has said why.
+    return () => { this.#over(undefined) }
+  }
+
+  #isMet(): boolean {
+    return this.#input.met && this.#output.met
+  }
+
+  #whenMet(what: () => void): void {
+    if (this.#isMet()) what()
+    else this.#waiting.push(what)
+  }
+
+  #meet(end: { met: boolean }): ActionTree {
+    end.met = true
+    if (!this.#isMet()) return undefined
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const what of waiting) what()
+    // What was granted before, by whom ever, counts no longer.
+    return [
+      sendFeedback(tcpChannel(this.#source, this.#destination, tcpMode('bytes'))),
+      sendMessage(tcpChannel(this.#destination, this.#source, halfOpen)),
+    ].map((action) => this.#outside(action))
+  }
+
+  #receive(subpacket: unknown): void {
+    if (subpacket === eof) {
+      this.#inputEnded = true
+      this.push(null)
+      return
+    }
+    if (!Buffer.isBuffer(subpacket) || this.#inputEnded) return
+    this.#credit = Math.max(0, this.#credit - subpacket.length)
+    // A stream is read later; borrowed memory is gone by then.
+    this.push(slabOf(subpacket)?.slabs.borrowed === true ? Buffer.from(subpacket) : subpacket)
+    if (this.readableLength <= this.#maxBuffered) return
+    const what = `${this.readableLength} bytes wait to be read; maxBufferedBytes is ${this.#maxBuffered}`
+    this.#fail(this.#error('ENOBUFS', 'read', what))
+  }
+
+  #send(pieces: readonly (Buffer | typeof eof)[], done: (error?: Error | null) => void): void {
+    if (this.#left) {
+      done(this.#error('EPIPE', 'write', OVER))
+      return
+    }
+    this.#done = done
+    this.#whenMet(() => {
+      const actions: Action[] = []
+      for (const piece of pieces) {
+        if (piece !== eof && piece.length === 0) continue
+        if (piece !== eof) this.#sent += piece.length
+        actions.push(this.#outside(sendMessage(tcpChannel(this.#destination, this.#source, piece))))
+      }
+      this.#fire(() => actions)
+      if (this.#sent === this.#taken) this.#finish()
+      else if (!this.#told) this.#wait(PATIENCE)
+    })
+  }
+
+  /** A driver without flow control says nothing: then it's enough to have sent it. */
+  #wait(turns: number): void {
+    const done = this.#done
+    setImmediate(() => {
+      if (this.#told || this.#done !== done) return
+      if (turns > 1) this.#wait(turns - 1)
+      else this.#finish()
+    })
+  }
+
+  #takenBy(bytes: number): void {
+    this.#told = true
+    this.#taken = Math.min(this.#sent, this.#taken + bytes)
+    if (this.#taken === this.#sent) this.#finish()
+  }
+
+  #finish(error?: Error): void {
+    const done = this.#done
+    this.#done = undefined
+    if (done !== undefined) this.#context.runInAsyncScope(done, undefined, error)
+  }
+
+  /** The conversation is over, or the process ends. */
+  #over(reason: unknown): ActionTree {
+    if (this.#left) return undefined
+    this.#left = true
+    const lost = this.writableLength > 0 ? this.#error('EPIPE', 'write', OVER) : undefined
+    if (reason !== undefined) this.#fail(asError(reason, 'the conversation ended'))
+    else if (!this.#inputEnded) this.#fail(lost)
+    // What came can still be read; after `end`, the driver hands on what it has.
+    else this.#finish(lost)
+    return this.#leave(reason)
+  }
+
+  #fail(error?: Error): void {
+    this.#context.runInAsyncScope(() => { this.destroy(error) })
+  }
+
+  #leave(reason: unknown): ActionTree {
+    return [this.#input, this.#output, this.#failures, this.#deeds]
+      .map((name) => this.#outside(deleteEndpoint(name, reason)))
+  }
+
+  #error(code: 'EPIPE' | 'ENOBUFS' | 'ENOTCONN', syscall: string, what: string): SocketError {
+    const error = socketError(-constants.errno[code], syscall, this.remoteAddress, this.remotePort)
+    error.message += `: ${what}`
+    return error
+  }
+}
