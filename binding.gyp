@@ -29,6 +29,7 @@
             "native/engine/uring_report.cc",
             "native/engine/uring_ring.cc",
             "native/binding/addon.cc",
+            "native/binding/hosted.cc",
             "native/binding/loop.cc",
             "native/binding/loop_spin.cc",
             "native/binding/options.cc",

@@ -10,7 +10,7 @@
 namespace marketplace::binding {
 
 void Loop::on_prepare(uv_prepare_t* handle) {
-  Loop* self = static_cast<Loop*>(handle->data);
+  Loop* self = static_cast<Loop*>(static_cast<Hosted*>(handle->data));
   // Only after something has happened: an idle server sleeps.
   if (self->lively_) self->spin();
 }
@@ -19,7 +19,7 @@ void Loop::on_prepare(uv_prepare_t* handle) {
 // costs more than to look a few times, if the answer to what was just sent is near.
 void Loop::spin() {
   napi_handle_scope scope = nullptr;
-  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  if (napi_open_handle_scope(env(), &scope) != napi_ok) return;
   uint64_t now = uv_hrtime();
   const uint64_t latest = now + busy_poll_;
   uint64_t end = spin_end(latest);
@@ -30,7 +30,7 @@ void Loop::spin() {
     const int result = engine_->turn();
     if (result < 0 || !engine_->records().empty()) {
       deliver(result, now);
-      if (!running()) break;
+      if (result < 0 || !running()) break;
       shared_.begin_turn(*engine_);
       end = spin_end(latest);
     } else {
@@ -44,20 +44,20 @@ void Loop::spin() {
     // soon as libuv has looked at its other descriptors.
     again(engine_->pending() || lively_);
     // Its notion of the time is from before: it would sleep too long.
-    uv_update_time(poll_.loop);
+    uv_update_time(event_loop());
   }
-  static_cast<void>(napi_close_handle_scope(env_, scope));
+  static_cast<void>(napi_close_handle_scope(env(), scope));
 }
 
 // When the spin has to end: not later than `latest`, and at once if there is other work.
 uint64_t Loop::spin_end(uint64_t latest) {
   // What the engine has left to do is done in the spin.
   again(false);
-  const int timeout_ms = uv_backend_timeout(poll_.loop);
+  const int timeout_ms = uv_backend_timeout(event_loop());
   if (timeout_ms < 0) return latest;
   if (timeout_ms == 0) return 0;
   // Relative to when the loop last looked at the clock.
-  const uint64_t due_ms = uv_now(poll_.loop) + static_cast<uint64_t>(timeout_ms);
+  const uint64_t due_ms = uv_now(event_loop()) + static_cast<uint64_t>(timeout_ms);
   return std::min(latest, due_ms * 1'000'000);
 }
 

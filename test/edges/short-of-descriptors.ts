@@ -4,7 +4,7 @@
  */
 import { performance } from 'node:perf_hooks'
 import { createInterface } from 'node:readline'
-import { VARIANTS } from '../support/transports.js'
+import { VARIANTS } from '../support/variants.js'
 
 const make = VARIANTS.find(({ name }) => name === process.argv[2])?.make
 if (make === undefined) throw new Error(`there is no transport '${process.argv[2]}'`)

@@ -3,12 +3,13 @@
  * the handlers of the connection they belong to, and checked against the rules of the seam on the way.
  */
 import t, { type Test } from 'tap'
-import { loadNative, nativeTransport } from '../../src/transport/native.js'
-import { nodeTransport } from '../../src/transport/node.js'
 import type {
   ConnectOptions, Dropped, ListenOptions, SocketError, Transport, TransportConnection, TransportEvent,
-  TransportBackend, TransportListener, TransportOptions,
+  TransportListener, TransportOptions,
 } from '../../src/transport/transport.js'
+import { VARIANTS, type Variant } from './variants.js'
+
+export { VARIANTS, type Variant } from './variants.js'
 
 export type Suite = (t: Test, open: (options?: TransportOptions) => Station) => void | Promise<void>
 
@@ -19,37 +20,6 @@ export interface SuiteOptions {
   readonly timeout?: number
   /** Why it can't run on this machine. */
   readonly skip?: string | false
-}
-
-/** A transport that suites are run on: each of the native engine's backends, and `node:net`. */
-export interface Variant {
-  readonly name: string
-  /** Why it can't run on this machine. */
-  readonly skip: string | false
-  readonly make: (options?: TransportOptions) => Transport
-}
-
-/** Every transport; one that is missing here says why. */
-export const VARIANTS: readonly Variant[] = [
-  nativeVariant('epoll'),
-  nativeVariant('io_uring'),
-  { name: 'node', skip: false, make: nodeTransport },
-]
-
-function nativeVariant(backend: TransportBackend): Variant {
-  const native = loadNative()
-  const make = (options?: TransportOptions): Transport => nativeTransport({ backend, ...options })
-  let skip: string | false = native.ok ? false : `native transport: ${native.reason}`
-  if (native.ok) {
-    try {
-      const probe = make()
-      probe.open(() => undefined)
-      void probe.close()
-    } catch (error) {
-      skip = error instanceof Error ? error.message : String(error)
-    }
-  }
-  return { name: `native ${backend}`, skip, make }
 }
 
 /** Registers `body` as one subtest per transport; a transport that is missing is skipped with the reason. */

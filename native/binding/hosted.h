@@ -1,0 +1,94 @@
+// What an engine needs to live on Node's event loop, whichever engine it is: libuv handles, one way
+// into JavaScript per turn, and an end that leaves nothing behind.
+//
+// Invariants: the object lives until both the JavaScript handle is collected and the libuv handles
+// are closed; after `close` began nothing enters JavaScript but the final `onClosed`; in the
+// teardown of an environment nothing does.
+#pragma once
+
+#include <node_api.h>
+#include <uv.h>
+
+#include <array>
+#include <cstddef>
+
+namespace marketplace::binding {
+
+class Hosted {
+ public:
+  Hosted(const Hosted&) = delete;
+  Hosted& operator=(const Hosted&) = delete;
+
+  // It begins with one reference, for the JavaScript handle.
+  void unref();
+  bool running() const { return state_ == State::running; }
+  // Whether this keeps the environment's event loop alive; at first it does.
+  void keep_alive(bool on);
+  // Begins to close the libuv handles, and then everything else; `onClosed` follows.
+  void close();
+
+ protected:
+  // `name` is for errors: 'the engine'.
+  Hosted(napi_env env, const char* name) : env_(env), name_(name) {}
+  virtual ~Hosted() = default;
+
+  // There is something to do: the engine's descriptor is `ready`, or else `again` is on.
+  virtual void on_turn(bool ready) = 0;
+  // Opens handles of its own, which it has to `adopt`. The engine's descriptor is accepted by then.
+  virtual void open_more(uv_loop_t*) {}
+  // The libuv handles are closed, so that the engine can go.
+  virtual void drop_engine() = 0;
+  // References to JavaScript's memory are to go while there still is an environment.
+  virtual void release_memory() = 0;
+
+  // Takes `onBatch` and `onClosed` of the options; false with a pending exception.
+  bool open_functions(napi_value options, const char* resource);
+  // Watches the engine's descriptor; the last step of opening. False with a pending exception.
+  bool open_handles(int descriptor);
+  // Takes an open handle that is to be closed with the others.
+  void adopt(uv_handle_t* handle) { handles_[handle_count_++] = handle; }
+  // What could not be opened goes, with the reference for the JavaScript handle.
+  void give_up();
+
+  napi_env env() const { return env_; }
+  uv_loop_t* event_loop() const { return poll_.loop; }
+  void throw_errno(const char* what, int error) const;
+  // Hands the first `count` records to JavaScript.
+  void call_batch(napi_value count) { call(on_batch_, 1, &count); }
+  // Whether there is to be another turn before the loop sleeps. Costs no system call.
+  void again(bool on);
+  // The engine itself is broken, which no argument can bring about: loudly, and without spinning.
+  void fail(int error);
+
+ private:
+  enum class State { running, closing, closed };
+
+  static void on_ready(uv_poll_t* handle, int status, int events);
+  static void on_again(uv_idle_t* handle);
+  static void on_handle_closed(uv_handle_t* handle);
+  static void on_teardown(napi_async_cleanup_hook_handle handle, void* data);
+
+  void call(napi_ref function, size_t count, const napi_value* arguments);
+  void closed();
+  void release_references();
+
+  napi_env env_;
+  const char* name_;
+  State state_ = State::running;
+  bool teardown_ = false;
+  bool again_ = false;
+  int references_ = 1;
+  size_t open_handles_ = 0;
+
+  napi_ref on_batch_ = nullptr;
+  napi_ref on_closed_ = nullptr;
+  napi_ref receiver_ = nullptr;
+  napi_async_context context_ = nullptr;
+  napi_async_cleanup_hook_handle hook_ = nullptr;
+  uv_poll_t poll_{};
+  uv_idle_t idle_{};
+  std::array<uv_handle_t*, 3> handles_{};
+  size_t handle_count_ = 0;
+};
+
+}  // namespace marketplace::binding
