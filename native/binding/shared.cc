@@ -234,6 +234,10 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
       return engine.report_writes(id, false);
     case Command::idle_timeout:
       return engine.idle_timeout(id, command[2]);
+    case Command::no_delay:
+      return engine.no_delay(id, command[2] != 0);
+    case Command::keep_alive:
+      return engine.keep_alive(id, command[2] != 0, command[3]);
     case Command::release_slab:
       released_.push_back(static_cast<uint32_t>(command[0]) >> 8);
       return;

@@ -34,6 +34,8 @@ enum class Command : int32_t {
   report_writes_off = 9,
   release_slab = 10,  // JavaScript has seen that the slab is retired
   idle_timeout = 11,  // `offset` is milliseconds
+  no_delay = 12,      // `offset` is 1 or 0
+  keep_alive = 13,    // `offset` is 1 or 0, `length` seconds
 };
 
 // What an ArrayBuffer is for: the arena, or to be received into.

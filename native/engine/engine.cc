@@ -242,6 +242,19 @@ void Engine::idle_timeout(uint32_t id, int64_t time_ms) {
   if (first || time_ms < IdleWheel::turn_ms) set_alarm();
 }
 
+void Engine::no_delay(uint32_t id, bool on) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->unix_domain) return;
+  // It can only fail for a connection that is gone, which is told otherwise.
+  static_cast<void>(set_no_delay(connection->descriptor.get(), on));
+}
+
+void Engine::keep_alive(uint32_t id, bool on, int idle_s) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->unix_domain) return;
+  static_cast<void>(set_keep_alive(connection->descriptor.get(), on, idle_s));
+}
+
 void Engine::expire_idle() {
   // What could not be read in this turn, for lack of room, is looked at again in the next.
   while (ready_for_more()) {

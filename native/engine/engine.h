@@ -97,6 +97,9 @@ class Engine final : private BackendSink {
   // Ends the connection when no byte was received or sent for so long; 0: never. In order if the
   // kernel has all output, else by a reset; in any case with ETIMEDOUT. Up to 100 ms late.
   void idle_timeout(uint32_t id, int64_t time_ms);
+  // Options of the kernel's socket. A Unix socket has neither; that is not an error.
+  void no_delay(uint32_t id, bool on);
+  void keep_alive(uint32_t id, bool on, int idle_s);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 

@@ -116,6 +116,18 @@ int open_connection(const Address& address, const ConnectOptions& options, Descr
   return errno == EINPROGRESS || errno == EINTR ? 0 : -errno;
 }
 
+int set_no_delay(int socket, bool on) {
+  return set_option(socket, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
+}
+
+int set_keep_alive(int socket, bool on, int idle_s) {
+  int result = set_option(socket, SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
+  if (result < 0 || !on || idle_s <= 0) return result;
+  result = set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
+  if (result == 0) result = set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  return result < 0 ? result : set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 10);
+}
+
 int set_buffer_sizes(int socket, const SocketOptions& options) {
   const int size = options.send_buffer_size;
   const int result = size == 0 ? 0 : set_option(socket, SOL_SOCKET, SO_SNDBUF, size);

@@ -25,6 +25,10 @@ int read_options(int socket, SocketOptions& out);
 // What the connections of a Unix socket do not inherit from their listener.
 int set_buffer_sizes(int socket, const SocketOptions& options);
 
+int set_no_delay(int socket, bool on);
+// With an idle time also the other two, as libuv sets them: a probe each second, ten of them.
+int set_keep_alive(int socket, bool on, int idle_s);
+
 int accept_socket(int listener, Descriptor& out, Address& peer);
 ssize_t receive_into(int socket, uint8_t* memory, size_t size);
 ssize_t send_pieces(int socket, const iovec* pieces, int count);

@@ -68,6 +68,8 @@ export const Command = {
   reportWritesOff: 9,
   releaseSlab: 10,
   idleTimeout: 11,
+  noDelay: 12,
+  keepAlive: 13,
 } as const
 
 /** Stands for a port where the address is the path of a Unix socket. */
@@ -235,6 +237,11 @@ export class Link {
   /** Milliseconds; 0 for none. */
   idleTimeout(id: number, time: number): void {
     this.#queue(Command.idleTimeout, id, time, 0)
+  }
+
+  /** An option of the kernel's socket: `Command.noDelay`, or `Command.keepAlive` with its seconds. */
+  option(operation: number, id: number, value: number, seconds: number): void {
+    this.#queue(operation, id, value, seconds)
   }
 
   /** Queues bytes; returns how many. */

@@ -296,6 +296,14 @@ export class NativeConnection implements TransportConnection {
     else this.#command(Command.resume)
   }
 
+  setNoDelay(on: boolean): void {
+    if (this.established) this.#link.option(Command.noDelay, this.id, on ? 1 : 0, 0)
+  }
+
+  setKeepAlive(on: boolean, idle: number): void {
+    if (this.established) this.#link.option(Command.keepAlive, this.id, on ? 1 : 0, idle)
+  }
+
   #write(data: Uint8Array | string): void {
     const link = this.#link
     const length = link.write(this.id, data)

@@ -137,6 +137,10 @@ class NativeTransport implements Transport, Station, ListenStation {
     return connection
   }
 
+  flush(): void {
+    if (this.#closing === undefined) this.#link?.flush()
+  }
+
   reuse(): void {
     if (this.#link === undefined || this.#closing !== undefined) return
     this.#link.viewsOver()
@@ -176,6 +180,7 @@ class NativeTransport implements Transport, Station, ListenStation {
   listening(listener: NativeListener, id: number): void {
     this.#listeners.set(id, listener)
     listener.opened(id)
+    listener.learnAddress()
     this.later(new NativeEvent('listening', undefined, listener, undefined, 0, undefined))
   }
 
@@ -371,14 +376,7 @@ class NativeTransport implements Transport, Station, ListenStation {
   }
 
   #laterEvents(): NativeEvent[] {
-    return this.#later.filter(({ kind, listener }) => {
-      if (listener === undefined) return true
-      if (listener.closed) return false
-      if (kind === 'listening') {
-        listener.learnAddress()
-      }
-      return true
-    })
+    return this.#later.filter(({ listener }) => listener === undefined || !listener.closed)
   }
 
   #assertOpen(call: string): void {

@@ -264,6 +264,14 @@ export class NodeConnection implements TransportConnection {
     this.#read()
   }
 
+  setNoDelay(on: boolean): void {
+    this.#socket?.setNoDelay(on)
+  }
+
+  setKeepAlive(on: boolean, idle: number): void {
+    this.#socket?.setKeepAlive(on, idle * 1000)
+  }
+
   #closeSocket(socket: Socket): void {
     this.#deadline = setTimeout(() => { this.#expired() }, this.#transport.closeTimeout)
     // What still comes is read and dropped: a peer that is blocked in its own send would not read our

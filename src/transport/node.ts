@@ -100,6 +100,10 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     return connection
   }
 
+  flush(): void {
+    // libuv does, on every write.
+  }
+
   reuse(): void {
     // Every buffer is the program's for as long as it keeps it.
   }

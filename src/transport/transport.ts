@@ -208,7 +208,7 @@ export interface Dropped {
 export interface TransportListener {
   /** For the driver's use; the transport never looks at it. */
   context: unknown
-  /** The bound address; `undefined` until `listening` was reported. */
+  /** The bound address; `undefined` until it listens, which may be known before `listening` is reported. */
   readonly address: SocketAddress | undefined
   /** What the kernel has; asks it. `undefined` unless it listens, and always with node:net. */
   readonly settings: SocketSettings | undefined
@@ -274,6 +274,14 @@ export interface TransportConnection {
    */
   pause(): void
   resume(): void
+  /** TCP_NODELAY, from now on; a Unix socket has none. Ignored unless it is established. */
+  setNoDelay(on: boolean): void
+  /**
+   * SO_KEEPALIVE, from now on. Ignored unless it is established.
+   *
+   * @param idle seconds of silence before the first probe; 0 leaves it as it is
+   */
+  setKeepAlive(on: boolean, idle: number): void
 }
 
 /** One thing that happened. Which fields are set depends on `kind`, as listed there. */
@@ -385,6 +393,8 @@ export interface Transport {
    * called before `open`. Idempotent.
    */
   unref(): void
+  /** Offers to the kernel now, and not at the end of the turn, what was written. */
+  flush(): void
   /** Borrowed buffers that were kept beyond their turn (by the sink's false) are over. */
   reuse(): void
   /**

@@ -1,0 +1,84 @@
+/** What `connect` of a socket takes, checked as Node checks it. Owns nothing. */
+import * as net from 'node:net'
+import type { TcpNetConnectOpts } from 'node:net'
+import {
+  checkBoolean, checkedPort, checkFunction, checkInt32, checkNumber, invalidIp, invalidType, nodeError,
+} from './errors.js'
+
+type Lookup = NonNullable<TcpNetConnectOpts['lookup']>
+
+/** All that `connect` may be told. */
+export interface ConnectArgs extends Omit<Partial<TcpNetConnectOpts>, 'port'> {
+  port?: unknown
+  path?: string
+  blockList?: net.BlockList
+}
+
+/** Where to connect to, by TCP, checked. */
+export interface Destination {
+  readonly host: string
+  readonly port: number
+  readonly localAddress: string | undefined
+  readonly localPort: number
+  readonly family: unknown
+  readonly hints: number
+  readonly lookup: Lookup | undefined
+  readonly blockList: net.BlockList | undefined
+  /** Try several addresses. */
+  readonly several: boolean
+  /** Milliseconds for each of them but the last. */
+  readonly attemptTimeout: number
+}
+
+/** Node's own least. */
+const ATTEMPT_TIMEOUT_MIN = 10
+
+/** The arguments of `connect`, in any of their forms: the options, and the listener or null. */
+export function connectArgs(args: readonly unknown[]): [ConnectArgs, (() => void) | null] {
+  // As net.createConnection and an http.Agent pass them on.
+  if (Array.isArray(args[0])) return args[0] as unknown as [ConnectArgs, (() => void) | null]
+  const [options, callback] = (net as unknown as {
+    _normalizeArgs: (given: readonly unknown[]) => [ConnectArgs, (() => void) | null]
+  })._normalizeArgs(args)
+  if (options.port === undefined && (options.path === undefined || options.path === null)) {
+    throw nodeError(
+      TypeError, 'ERR_MISSING_ARGS', 'The "options" or "port" or "path" argument must be specified',
+    )
+  }
+  return [options, callback]
+}
+
+function checkedDestinationPort(port: unknown): number {
+  if (port === undefined) return 0
+  if (typeof port !== 'number' && typeof port !== 'string') {
+    throw invalidType('options.port', 'one of type number or string', port)
+  }
+  return checkedPort(port)
+}
+
+/** @throws what `node:net` throws for the same options */
+export function destination(options: ConnectArgs): Destination {
+  const { localAddress, localPort, lookup, blockList, family, hints = 0 } = options
+  if (localAddress && net.isIP(localAddress) === 0) throw invalidIp(localAddress)
+  if (localPort) checkNumber(localPort, 'options.localPort')
+  const port = checkedDestinationPort(options.port)
+  const several = options.autoSelectFamily ?? net.getDefaultAutoSelectFamily()
+  checkBoolean(several, 'options.autoSelectFamily')
+  const attemptTimeout = options.autoSelectFamilyAttemptTimeout
+    ?? net.getDefaultAutoSelectFamilyAttemptTimeout()
+  checkInt32(attemptTimeout, 'options.autoSelectFamilyAttemptTimeout', 1)
+  const host = options.host || 'localhost'
+  if (net.isIP(host) === 0 && lookup !== undefined && lookup !== null) {
+    checkFunction(lookup, 'options.lookup')
+  }
+  if (blockList !== undefined && blockList !== null && !(blockList instanceof net.BlockList)) {
+    throw invalidType('options.blockList', 'an instance of net.BlockList', blockList)
+  }
+  return {
+    host, port, several, family, hints, attemptTimeout: Math.max(attemptTimeout, ATTEMPT_TIMEOUT_MIN),
+    localAddress: localAddress || undefined,
+    localPort: Number(localPort ?? 0),
+    lookup: lookup ?? undefined,
+    blockList: blockList ?? undefined,
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * The way of an outbound socket until it is connected, as `node:net` has it: the lookup, the attempts one
+ * after the other, their events and errors. (The transport's own dial tries addresses in parallel, and
+ * tells nobody of it.)
+ *
+ * Invariants: it ends with one call of `connected` or `failed`, or with `cancel`; neither is called before
+ * `start` has returned; after the end no attempt is on.
+ */
+import { lookup as systemLookup, ADDRCONFIG } from 'node:dns'
+import type { AsyncResource } from 'node:async_hooks'
+import { isIP } from 'node:net'
+import { constants } from 'node:os'
+import { connectError } from '../support/errors.js'
+import type {
+  ConnectOptions, SocketError, TransportConnection, TransportEvent,
+} from '../transport/transport.js'
+import type { Destination } from './connect-args.js'
+import { netEngine, type Receiver } from './engine.js'
+import { allFailed, blockedIp, connectFailed, invalidFamily, invalidIp } from './errors.js'
+
+const ETIMEDOUT = -constants.errno.ETIMEDOUT
+
+/** What a dial is for. */
+export interface DialOwner {
+  readonly resource: AsyncResource
+  /** Options of every attempt. */
+  readonly connectOptions: ConnectOptions
+  autoSelectFamilyAttemptedAddresses?: string[]
+  _host: string | null
+  emit(event: string, ...args: unknown[]): boolean
+  connected(connection: TransportConnection): void
+  failed(error: Error): void
+}
+
+interface Target {
+  readonly address: string
+  readonly family: 4 | 6
+}
+
+export class Dialer implements Receiver {
+  readonly #owner: DialOwner
+  #to: Destination | undefined
+  #targets: readonly Target[] = []
+  #next = 0
+  readonly #errors: Error[] = []
+  #connection: TransportConnection | undefined
+  #timer: NodeJS.Timeout | undefined
+  #over = false
+
+  constructor(owner: DialOwner) {
+    this.#owner = owner
+  }
+
+  get resource(): AsyncResource {
+    return this.#owner.resource
+  }
+
+  /** To a Unix socket. */
+  startPath(path: string): void {
+    let connection: TransportConnection | undefined
+    try {
+      connection = netEngine().connect({ ...this.#owner.connectOptions, path }, this)
+    } catch (error) {
+      // What can't be a path: told as Node tells it, by an event.
+      process.nextTick(() => { this.#fail(error as Error) })
+    }
+    this.#connection = connection
+  }
+
+  start(to: Destination): void {
+    this.#to = to
+    const family = isIP(to.host) as 0 | 4 | 6
+    if (family !== 0) {
+      process.nextTick(() => { this.#try([{ address: to.host, family }], false) })
+      return
+    }
+    this.#owner._host = to.host
+    this.#lookup(to)
+  }
+
+  cancel(): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#dropAttempt()
+  }
+
+  happened({ kind, connection, error }: TransportEvent): void {
+    // Of an attempt that was given up.
+    if (connection !== this.#connection || this.#over) return
+    if (kind === 'connected') {
+      this.#over = true
+      clearTimeout(this.#timer)
+      this.#owner.connected(this.#connection as TransportConnection)
+    } else if (kind === 'closed') {
+      this.#connection = undefined
+      clearTimeout(this.#timer)
+      this.#attemptFailed(error as SocketError)
+    }
+  }
+
+  #lookup(to: Destination): void {
+    const family = to.family === 'IPv4' ? 4 : to.family === 'IPv6' ? 6 : to.family
+    const anyFamily = family !== 4 && family !== 6
+    const hints = anyFamily && to.hints === 0 && process.platform !== 'win32' ? ADDRCONFIG : to.hints
+    const all = anyFamily && to.several && to.localAddress === undefined
+    const lookup = (to.lookup ?? systemLookup) as (
+      host: string, options: object, callback: (error: Error | null, ...found: unknown[]) => void,
+    ) => void
+    const options = all ? { family, hints, all } : { family, hints }
+    lookup(to.host, options, (error, found, foundFamily) => {
+      if (this.#over) return
+      if (all) this.#foundAll(error, found, to)
+      else this.#foundOne(error, found, foundFamily, to)
+    })
+  }
+
+  #foundOne(error: Error | null, address: unknown, family: unknown, to: Destination): void {
+    this.#owner.emit('lookup', error, address, family, to.host)
+    if (this.#over) return
+    if (error) this.#failLater(error)
+    else if (isIP(address as string) === 0) this.#failLater(invalidIp(address))
+    else if (family !== 4 && family !== 6) this.#failLater(invalidFamily(family, to.host, to.port))
+    else this.#try([{ address: address as string, family }], false)
+  }
+
+  #foundAll(error: Error | null, found: unknown, to: Destination): void {
+    if (error) {
+      this.#owner.emit('lookup', error, undefined, undefined, to.host)
+      this.#failLater(error)
+      return
+    }
+    const lists: Target[][] = [[], []]
+    let first: unknown
+    const list = found as readonly { address: string, family: number }[]
+    for (const { address, family } of list) {
+      this.#owner.emit('lookup', error, address, family, to.host)
+      if (this.#over) return
+      if (isIP(address) === 0 || (family !== 4 && family !== 6)) continue
+      first ??= family
+      const targets = lists[family === first ? 0 : 1]
+      if (!targets.some((target) => target.address === address)) targets.push({ address, family })
+    }
+    if (lists[0].length === 0) {
+      const [one] = list
+      if (isIP(one?.address ?? '') === 0) this.#failLater(invalidIp(one?.address))
+      else this.#failLater(invalidFamily(one.family, to.host, to.port))
+      return
+    }
+    const turns = Array.from({ length: Math.max(lists[0].length, lists[1].length) }, (_, i) => i)
+    const targets = turns.flatMap((i) => [...lists[0].slice(i, i + 1), ...lists[1].slice(i, i + 1)])
+    this.#try(targets, targets.length > 1)
+  }
+
+  #try(targets: readonly Target[], several: boolean): void {
+    if (this.#over) return
+    this.#targets = targets
+    if (several) this.#owner.autoSelectFamilyAttemptedAddresses = []
+    this.#attempt()
+  }
+
+  #attempt(): void {
+    const to = this.#to as Destination
+    const { address, family } = this.#targets[this.#next++]
+    const owner = this.#owner
+    if (to.blockList?.check(address, `ipv${family}`) === true) {
+      const error = blockedIp(address)
+      if (this.#targets.length === 1) this.#fail(error)
+      else this.#failedAttempt(error)
+      return
+    }
+    const { localAddress, localPort, port } = to
+    owner.autoSelectFamilyAttemptedAddresses?.push(`${address}:${port}`)
+    owner.emit('connectionAttempt', address, port, family)
+    // A listener may have destroyed the socket.
+    if (this.#over) return
+    const options: ConnectOptions = { ...owner.connectOptions, host: address, port, localAddress, localPort }
+    try {
+      this.#connection = netEngine().connect(options, this)
+    } catch (error) {
+      this.#failLater(error as Error)
+      return
+    }
+    if (this.#next === this.#targets.length) return
+    this.#timer = setTimeout(() => { this.#attemptTimedOut() }, to.attemptTimeout)
+  }
+
+  #attemptTimedOut(): void {
+    const { address, family } = this.#targets[this.#next - 1]
+    const { port } = this.#to as Destination
+    this.#dropAttempt()
+    const text = family === 6 ? 'IPv6' : 'IPv4'
+    this.#errors.push(connectError(ETIMEDOUT, { address, family: text, port }))
+    this.#owner.emit('connectionAttemptTimeout', address, port, family)
+    if (!this.#over) this.#attempt()
+  }
+
+  #attemptFailed(error: SocketError): void {
+    const to = this.#to
+    if (to === undefined) {
+      this.#fail(error)
+      return
+    }
+    const failure = connectFailed(error, to.localAddress, to.localPort)
+    const { address, family } = this.#targets[this.#next - 1]
+    this.#owner.emit('connectionAttemptFailed', address, to.port, family, failure)
+    if (this.#over) return
+    if (this.#targets.length === 1) this.#fail(failure)
+    else this.#failedAttempt(failure)
+  }
+
+  /** The next one of several, if there is one. */
+  #failedAttempt(error: Error): void {
+    this.#errors.push(error)
+    if (this.#next < this.#targets.length) this.#attempt()
+    else this.#fail(allFailed(this.#errors))
+  }
+
+  #dropAttempt(): void {
+    const connection = this.#connection
+    this.#connection = undefined
+    if (connection === undefined) return
+    connection.context = undefined
+    connection.close()
+  }
+
+  #failLater(error: Error): void {
+    process.nextTick(() => { this.#fail(error) })
+  }
+
+  #fail(error: Error): void {
+    if (this.#over) return
+    this.cancel()
+    this.#owner.failed(error)
+  }
+}
+

@@ -1,0 +1,188 @@
+/**
+ * The one native transport that all sockets of this thread share, and the way of its events to them.
+ *
+ * Owns the transport, the count of what keeps the process alive, and the list of sockets that wait for the
+ * kernel to take what they wrote.
+ *
+ * Invariants: events reach their sockets in the order in which they happened, also when a handler throws;
+ * each is delivered in the async context of its socket.
+ */
+import type { AsyncResource } from 'node:async_hooks'
+import { openTransport } from '../transport/choose.js'
+import { loadNative } from '../transport/native-addon.js'
+import type {
+  ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent, TransportListener,
+} from '../transport/transport.js'
+
+/** What a connection's or a listener's `context` is. */
+export interface Receiver {
+  /** The async context that its handlers run in. */
+  readonly resource: AsyncResource
+  /** Anything but data, and but the arrival of a connection. */
+  happened(event: TransportEvent): void
+}
+
+/** A receiver that has data. */
+export interface DataReceiver extends Receiver {
+  received(data: Buffer): void
+}
+
+/** A listener's receiver. */
+export interface Acceptor extends Receiver {
+  accepted(connection: TransportConnection): void
+}
+
+/** Who waits until the kernel has taken what it wrote. */
+export interface Waiter {
+  readonly resource: AsyncResource
+  /** Everything written so far was offered to the kernel. */
+  offered(): void
+}
+
+function receive(receiver: DataReceiver, data: Buffer): void {
+  receiver.received(data)
+}
+
+function happen(receiver: Receiver, event: TransportEvent): void {
+  receiver.happened(event)
+}
+
+function accept(acceptor: Acceptor, connection: TransportConnection): void {
+  acceptor.accepted(connection)
+}
+
+function offer(waiter: Waiter): void {
+  waiter.offered()
+}
+
+function deliver(event: TransportEvent): void {
+  const { connection } = event
+  if (connection === undefined) {
+    const receiver = event.listener?.context as Receiver | undefined
+    if (receiver !== undefined) receiver.resource.runInAsyncScope(happen, undefined, receiver, event)
+    return
+  }
+  if (event.kind === 'accepted') {
+    const acceptor = connection.listener?.context as Acceptor | undefined
+    if (acceptor === undefined) connection.abort()
+    else acceptor.resource.runInAsyncScope(accept, undefined, acceptor, connection)
+    return
+  }
+  const receiver = connection.context as DataReceiver | undefined
+  if (receiver === undefined) return
+  if (event.kind === 'data') {
+    receiver.resource.runInAsyncScope(receive, undefined, receiver, event.data)
+  } else {
+    receiver.resource.runInAsyncScope(happen, undefined, receiver, event)
+  }
+}
+
+/** The sockets' transport; see the file's comment. */
+export class NetEngine {
+  /** Milliseconds, as of the last batch: near enough for time-outs, and cheaper than the clock. */
+  now = performance.now()
+
+  readonly #transport: Transport
+  #references = 0
+  /** Batches that are not delivered yet, the first from `#next` on. */
+  readonly #batches: (readonly TransportEvent[])[] = []
+  #next = 0
+  #waiters: Waiter[] = []
+  readonly #offer = (): void => { this.#offerAll() }
+
+  constructor() {
+    this.#transport = openTransport('native', {
+      // What `destroy` leaves unsent is dropped, as Node does.
+      closeTimeout: 0,
+      // The streams' own high-water marks limit what is queued, as Node's do.
+      maxQueuedBytes: Infinity,
+      maxQueuedBytesTotal: Infinity,
+    })
+    this.#transport.unref()
+    this.#transport.open((events) => {
+      this.now = performance.now()
+      this.#batches.push(events)
+      this.#deliverAll()
+    })
+  }
+
+  listen(options: ListenOptions, receiver: Acceptor): TransportListener {
+    const listener = this.#transport.listen(options)
+    listener.context = receiver
+    return listener
+  }
+
+  connect(options: ConnectOptions, receiver: Receiver): TransportConnection {
+    const connection = this.#transport.connect(options)
+    connection.context = receiver
+    return connection
+  }
+
+  /** One more reason to keep the process alive. */
+  ref(): void {
+    if (this.#references++ === 0) this.#transport.ref()
+  }
+
+  /** One less. */
+  unref(): void {
+    if (--this.#references === 0) this.#transport.unref()
+  }
+
+  /** Offers to the kernel, soon, what was written, and tells `waiter`. */
+  awaitOffer(waiter: Waiter): void {
+    if (this.#waiters.push(waiter) === 1) process.nextTick(this.#offer)
+  }
+
+  #offerAll(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    this.#transport.flush()
+    let i = 0
+    try {
+      for (; i < waiters.length; i++) waiters[i].resource.runInAsyncScope(offer, undefined, waiters[i])
+    } finally {
+      // One threw: the others are told all the same.
+      for (i++; i < waiters.length; i++) this.awaitOffer(waiters[i])
+    }
+  }
+
+  #deliverAll(): void {
+    let over = false
+    try {
+      while (this.#batches.length > 0) {
+        const events = this.#batches[0]
+        while (this.#next < events.length) deliver(events[this.#next++])
+        this.#batches.shift()
+        this.#next = 0
+      }
+      over = true
+    } finally {
+      // A handler threw, which Node tells the program; the rest comes after that.
+      if (!over) setImmediate(() => { this.#deliverAll() })
+    }
+  }
+}
+
+let engine: NetEngine | undefined
+
+/** This thread's engine; opened when first asked for. */
+export function netEngine(): NetEngine {
+  engine ??= new NetEngine()
+  return engine
+}
+
+let warned = false
+
+/** Whether sockets can be native here; if not, and that was not asked for, it is said once. */
+export function nativeNet(): boolean {
+  const wanted = process.env.MARKETPLACE_NET
+  if (wanted === 'node') return false
+  const loaded = loadNative()
+  if (!loaded.ok && !warned) {
+    warned = true
+    process.emitWarning(
+      `marketplace-native/net is node:net here: ${loaded.reason}`, 'MarketplaceWarning',
+    )
+  }
+  return loaded.ok
+}

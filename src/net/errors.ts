@@ -1,0 +1,148 @@
+/**
+ * The errors of `node:net` that it does not export: same class, code and message.
+ * Owns nothing.
+ */
+import { inspect } from 'node:util'
+import { socketError } from '../support/errors.js'
+import type { SocketError } from '../transport/transport.js'
+
+type Coded<E extends Error> = E & { code: string }
+
+/** An error with a code, which its name in the stack shows, as that of Node's errors does. */
+export function nodeError<E extends Error>(
+  Class: new (message: string) => E, code: string, message: string,
+): Coded<E> {
+  const error = Object.assign(new Class(message), { code })
+  const { name } = error
+  // The stack is text that is made once; it shows the code, the name does not.
+  error.name = `${name} [${code}]`
+  error.stack
+  delete (error as { name?: string }).name
+  return error
+}
+
+/** How Node's ERR_INVALID_ARG_TYPE describes what came. */
+function received(value: unknown): string {
+  if (value === null || value === undefined) return ` Received ${String(value)}`
+  if (typeof value === 'function') return ` Received function ${value.name}`
+  if (typeof value === 'object') {
+    const name = (value as { constructor?: { name?: string } }).constructor?.name ?? ''
+    return name === '' ? ` Received ${inspect(value, { depth: -1 })}` : ` Received an instance of ${name}`
+  }
+  let text = inspect(value, { colors: false })
+  if (text.length > 28) text = `${text.slice(0, 25)}...`
+  return ` Received type ${typeof value} (${text})`
+}
+
+function argumentName(name: string): string {
+  return name.includes('.') ? `"${name}" property` : `"${name}" argument`
+}
+
+/** @param expected 'of type number', 'an instance of Blob', ... */
+export function invalidType(name: string, expected: string, value: unknown): TypeError {
+  const message = `The ${argumentName(name)} must be ${expected}.${received(value)}`
+  return nodeError(TypeError, 'ERR_INVALID_ARG_TYPE', message)
+}
+
+export function checkFunction(value: unknown, name: string): void {
+  if (typeof value !== 'function') throw invalidType(name, 'of type function', value)
+}
+
+export function checkNumber(value: unknown, name: string): void {
+  if (typeof value !== 'number') throw invalidType(name, 'of type number', value)
+}
+
+export function checkBoolean(value: unknown, name: string): void {
+  if (typeof value !== 'boolean') throw invalidType(name, 'of type boolean', value)
+}
+
+export function checkString(value: unknown, name: string): void {
+  if (typeof value !== 'string') throw invalidType(name, 'of type string', value)
+}
+
+/** A whole number from `least` on that fits into 32 bits. */
+export function checkInt32(value: unknown, name: string, least: number): void {
+  checkNumber(value, name)
+  const number = value as number
+  if (!Number.isInteger(number)) throw outOfRange(name, 'an integer', value)
+  if (number < least || number > 0x7fffffff) {
+    throw outOfRange(name, `>= ${least} && <= 2147483647`, value)
+  }
+}
+
+export function outOfRange(name: string, range: string, value: unknown): RangeError {
+  const message = `The value of "${name}" is out of range. It must be ${range}. Received ${inspect(value)}`
+  return nodeError(RangeError, 'ERR_OUT_OF_RANGE', message)
+}
+
+/** The milliseconds of a time-out, checked as Node's timers do. */
+export function timerDuration(value: unknown, name: string): number {
+  checkNumber(value, name)
+  const number = value as number
+  if (number < 0 || !Number.isFinite(number)) throw outOfRange(name, 'a non-negative finite number', value)
+  if (number <= 0x7fffffff) return number
+  process.emitWarning(
+    `${number} does not fit into a 32-bit signed integer.\nTimer duration was truncated to 2147483647.`,
+    'TimeoutOverflowWarning',
+  )
+  return 0x7fffffff
+}
+
+/** A port as Node takes it: a number, or text of one. */
+export function checkedPort(value: unknown, name = 'Port'): number {
+  const text = typeof value === 'string' && value.trim() !== ''
+  if ((typeof value === 'number' || text) && Number(value) >>> 0 === Number(value) && Number(value) <= 0xffff) {
+    return Number(value)
+  }
+  const message = `${name} should be >= 0 and < 65536.${received(value)}.`
+  throw nodeError(RangeError, 'ERR_SOCKET_BAD_PORT', message)
+}
+
+/** @param what 'destroyed', 'writing', ... */
+export const socketClosed = (): Coded<Error> => nodeError(Error, 'ERR_SOCKET_CLOSED', 'Socket is closed')
+
+export const closedBeforeConnection = (): Coded<Error> => nodeError(
+  Error, 'ERR_SOCKET_CLOSED_BEFORE_CONNECTION', 'Socket closed before the connection was established',
+)
+
+export const invalidIp = (value: unknown): Coded<TypeError> => (
+  nodeError(TypeError, 'ERR_INVALID_IP_ADDRESS', `Invalid IP address: ${String(value)}`)
+)
+
+export const streamDestroyed = (call: string): Coded<Error> => (
+  nodeError(Error, 'ERR_STREAM_DESTROYED', `Cannot call ${call} after a stream was destroyed`)
+)
+
+export function invalidFamily(family: unknown, host: unknown, port: unknown): Coded<RangeError> {
+  const text = `Invalid address family: ${String(family)} ${String(host)}:${String(port)}`
+  return Object.assign(nodeError(RangeError, 'ERR_INVALID_ADDRESS_FAMILY', text), { host, port })
+}
+
+export const blockedIp = (ip: string): Coded<Error> => (
+  nodeError(Error, 'ERR_IP_BLOCKED', `IP(${ip}) is blocked by net.BlockList`)
+)
+
+/** The error that the transport reports, without what `node:net` would not say. */
+export function withoutAddress({ errno, syscall, code }: SocketError): SocketError {
+  // An errno that libuv does not know keeps its own code.
+  return Object.assign(socketError(errno, syscall), { code })
+}
+
+/** Of a connect from a chosen address: as Node's, it says which. */
+export function connectFailed(error: SocketError, local: string | undefined, port: number): SocketError {
+  if (error.syscall !== 'connect' || local === undefined || port === 0) return error
+  error.message += ` - Local (${local}:${port})`
+  return Object.assign(error, { localAddress: local, localPort: port })
+}
+
+/** Of a connect whose addresses have all failed. */
+export function allFailed(errors: readonly Error[]): Error {
+  if (errors.length === 0) {
+    return nodeError(Error, 'ERR_SOCKET_CONNECTION_TIMEOUT', 'Socket connection timeout')
+  }
+  return Object.assign(new AggregateError(errors), { code: (errors[0] as SocketError).code })
+}
+
+export const invalidHandleType = (): Coded<TypeError> => (
+  nodeError(TypeError, 'ERR_INVALID_HANDLE_TYPE', 'This handle type cannot be sent')
+)

@@ -1,0 +1,74 @@
+/**
+ * The names of `marketplace-native/net`. Owns the choice between the native engine and `node:net`, and the
+ * types, which are those of `node:net`.
+ */
+import { channel } from 'node:diagnostics_channel'
+import * as nodeNet from 'node:net'
+import { connectArgs } from './connect-args.js'
+import { nativeNet } from './engine.js'
+import { Server as NativeServer } from './server.js'
+import { Socket as NativeSocket } from './socket.js'
+
+const native = nativeNet()
+
+/** The class as a function that can be called without `new`, as Node's can. */
+function callable(Class: new (...args: never[]) => object, name: string): unknown {
+  const { [name]: call } = {
+    // Named by its key, for stack traces.
+    [name]: function (...args: unknown[]): object {
+      return Reflect.construct(Class, args, new.target ?? call) as object
+    },
+  }
+  Object.setPrototypeOf(call, Class)
+  call.prototype = Class.prototype as object
+  Object.defineProperty(Class.prototype, 'constructor', { value: call, writable: true, configurable: true })
+  return call
+}
+
+/** As `net.Socket`. */
+export const Socket = (native ? callable(NativeSocket, 'Socket') : nodeNet.Socket) as typeof nodeNet.Socket
+/** As `net.Server`. */
+export const Server = (native ? callable(NativeServer, 'Server') : nodeNet.Server) as typeof nodeNet.Server
+
+const connects = channel('net.client.socket')
+
+function nativeCreateServer(...args: unknown[]): nodeNet.Server {
+  return new NativeServer(...args as [])
+}
+
+function nativeConnect(...args: unknown[]): nodeNet.Socket {
+  const normalized = connectArgs(args)
+  const [options] = normalized
+  const socket = new NativeSocket(options)
+  if (connects.hasSubscribers) connects.publish({ socket })
+  const { timeout } = options as { timeout?: number }
+  if (timeout) socket.setTimeout(timeout)
+  return socket.connect(normalized) as unknown as nodeNet.Socket
+}
+
+/** As `net.createServer`. */
+export const createServer = native
+  ? nativeCreateServer as typeof nodeNet.createServer
+  : nodeNet.createServer
+/** As `net.connect`. */
+export const connect = native ? nativeConnect as typeof nodeNet.connect : nodeNet.connect
+/** As `net.createConnection`. */
+export const createConnection = connect
+/** As `net.Stream`: the socket's older name. */
+export const Stream = Socket
+
+export {
+  BlockList, getDefaultAutoSelectFamily, getDefaultAutoSelectFamilyAttemptTimeout, isIP, isIPv4, isIPv6,
+  setDefaultAutoSelectFamily, setDefaultAutoSelectFamilyAttemptTimeout, SocketAddress,
+} from 'node:net'
+
+// What `http` and others of Node's look for.
+const underscored = nodeNet as unknown as {
+  _normalizeArgs: (args: readonly unknown[]) => unknown[]
+  _createServerHandle: unknown
+  _setSimultaneousAccepts: unknown
+}
+/** As Node's, for libraries that use it. */
+export const _normalizeArgs = underscored._normalizeArgs
+/** As Node's, for libraries that use it. */
+export const _createServerHandle = underscored._createServerHandle

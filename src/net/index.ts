@@ -1,0 +1,12 @@
+/**
+ * `marketplace-native/net`: the shape of `node:net` over the native engine. Where the engine can't be loaded
+ * (or with MARKETPLACE_NET=node in the environment) it is `node:net` itself, and says so once.
+ *
+ * Owns nothing: the names of exports.ts, the promises, and the default export, as `node:net` has one.
+ */
+import * as names from './exports.js'
+import * as promises from './promises.js'
+
+export * from './exports.js'
+export { promises }
+export default { ...names, promises }

@@ -1,0 +1,243 @@
+/**
+ * The server: node:net's own, with the native engine's listener in the place of its handle. So the forms of
+ * `listen`, their checks and errors, `close`, `address` and the rest are Node's.
+ *
+ * Owns the listener. What the engine can't do (to listen on a descriptor or a handle that is there already, to
+ * share one with other processes of a cluster) is left to Node, whose sockets are then its own.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import { channel } from 'node:diagnostics_channel'
+import { chmodSync, statSync } from 'node:fs'
+import * as nodeNet from 'node:net'
+import type {
+  ListenOptions, SocketError, TransportConnection, TransportEvent, TransportListener,
+} from '../transport/transport.js'
+import { netEngine, type Acceptor } from './engine.js'
+import type { SocketOptions } from './socket-base.js'
+import { Socket, type SocketOwner } from './socket.js'
+
+/** What node:net's Server keeps, and calls. */
+interface ServerInternals {
+  _handle: object | null
+  _connections: number
+  _unref: boolean
+  _connectionKey: string
+  _emitCloseIfDrained(): void
+  _listen2(...args: unknown[]): void
+}
+
+/** What `listen` of Node's hands on: the forms of its arguments are sorted out by then. */
+interface Binding {
+  readonly address: string | null
+  readonly port: number
+  /** 4, 6, or -1 for the path of a Unix socket. */
+  readonly kind: number
+  readonly backlog: number
+  readonly flags: number
+}
+
+/** Of libuv's flags for binding. */
+const IPV6_ONLY = 1
+const REUSE_PORT = 2
+
+/** What Node's Server has for a handle: it asks no more of it than this. */
+class ListenHandle {
+  #referenced = true
+  #open = true
+
+  constructor(readonly listener: TransportListener, readonly path: string | undefined) {
+    netEngine().ref()
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.unref()
+    this.#open = false
+    this.listener.context = undefined
+    this.listener.close()
+  }
+
+  ref(): void {
+    if (this.#referenced || !this.#open) return
+    this.#referenced = true
+    netEngine().ref()
+  }
+
+  unref(): void {
+    if (!this.#referenced || !this.#open) return
+    this.#referenced = false
+    netEngine().unref()
+  }
+
+  hasRef(): boolean {
+    return this.#referenced && this.#open
+  }
+
+  /** Only TCP's have it, as Node's `address` then gives the path. */
+  get getsockname(): ((out: object) => number) | undefined {
+    if (this.path !== undefined) return undefined
+    return (out) => {
+      Object.assign(out, this.listener.address)
+      return 0
+    }
+  }
+
+  /** For the options `readableAll` and `writableAll`. Returns 0, or a negative errno. */
+  fchmod(mode: number): number {
+    const path = this.path as string
+    try {
+      const bits = ((mode & 1) === 0 ? 0 : 0o444) | ((mode & 2) === 0 ? 0 : 0o222)
+      chmodSync(path, statSync(path).mode | bits)
+      return 0
+    } catch (error) {
+      return (error as SocketError).errno
+    }
+  }
+}
+
+export class Server extends nodeNet.Server implements SocketOwner {
+  #acceptor: ServerAcceptor | undefined = undefined
+  #reusePort = false
+
+  override listen(...args: never[]): this {
+    const [options] = args as unknown[]
+    this.#reusePort = typeof options === 'object' && options !== null
+      && (options as { reusePort?: unknown }).reusePort === true
+    return super.listen(...args)
+  }
+
+  /** Called by Node's `listen`. */
+  _listen2(
+    address: string | null, port: number, kind: number, backlog: number, fd: number | undefined, flags = 0,
+  ): void {
+    const internals = this as unknown as ServerInternals
+    const descriptor = fd !== undefined && fd !== null
+    if (internals._handle !== null || descriptor) {
+      nodeListen.call(this, address, port, kind, backlog, fd, flags)
+      return
+    }
+    const allFlags = flags | (this.#reusePort ? REUSE_PORT : 0)
+    this.#bind({ address, port, kind, backlog, flags: allFlags }, internals)
+  }
+
+  /** A socket of this server is gone. */
+  socketGone(): void {
+    const internals = this as unknown as ServerInternals
+    internals._connections--
+    internals._emitCloseIfDrained()
+  }
+
+  #bind(to: Binding, internals: ServerInternals): void {
+    this.#acceptor = new ServerAcceptor(this)
+    const { path, options } = listenOptions(to, this as unknown as ServerSettings)
+    let handle: ListenHandle
+    try {
+      handle = new ListenHandle(netEngine().listen(options, this.#acceptor), path)
+    } catch (error) {
+      process.nextTick(() => { this.emit('error', error) })
+      return
+    }
+    if (handle.listener.address === undefined) {
+      // It failed, which is told in a moment.
+      handle.unref()
+      return
+    }
+    internals._handle = handle
+    internals._connectionKey = `${to.kind}:${to.address}:${to.port}`
+    if (internals._unref) handle.unref()
+  }
+}
+
+const nodeListen = (nodeNet.Server.prototype as unknown as ServerInternals)._listen2
+
+/** Options of a server that its sockets get; `maxConnections` and the like are looked at when needed. */
+interface ServerSettings {
+  readonly allowHalfOpen: boolean
+  readonly pauseOnConnect: boolean
+  readonly noDelay: boolean
+  readonly keepAlive: boolean
+  /** Seconds. */
+  readonly keepAliveInitialDelay: number
+  readonly highWaterMark: number
+  readonly maxConnections?: number | null
+  readonly blockList?: nodeNet.BlockList
+}
+
+function listenOptions(to: Binding, server: ServerSettings): { path?: string, options: ListenOptions } {
+  const { noDelay, pauseOnConnect } = server
+  const common = { noDelay, pauseOnAccept: pauseOnConnect, backlog: to.backlog || undefined }
+  if (to.kind === -1) {
+    const path = to.address as string
+    return { path, options: { ...common, path } }
+  }
+  const ipv6Only = (to.flags & IPV6_ONLY) !== 0
+  const reusePort = (to.flags & REUSE_PORT) !== 0
+  const host = to.address ?? undefined
+  return { options: { ...common, host, port: to.port, ipv6Only, reusePort } }
+}
+
+const accepts = channel('net.server.socket')
+
+/** What the engine reports of a server's listener. */
+class ServerAcceptor implements Acceptor {
+  /** That of `listen`. */
+  readonly resource = new AsyncResource('TCPSERVERWRAP', { requireManualDestroy: true })
+  readonly #server: Server
+
+  constructor(server: Server) {
+    this.#server = server
+  }
+
+  happened({ kind, error }: TransportEvent): void {
+    const server = this.#server
+    if (kind === 'listening') {
+      if (server.listening) server.emit('listening')
+    } else if (kind === 'listen-failed') {
+      server.emit('error', error)
+    } else if (kind === 'accept-failed') {
+      // As Node's accept: the server goes on, the program is told.
+      server.emit('error', error)
+    }
+  }
+
+  accepted(connection: TransportConnection): void {
+    const server = this.#server
+    const settings = server as unknown as ServerSettings
+    const internals = server as unknown as ServerInternals
+    const { maxConnections } = settings
+    if (maxConnections !== undefined && maxConnections !== null && internals._connections >= maxConnections) {
+      refuse(server, connection)
+      return
+    }
+    const socket = new Socket({
+      allowHalfOpen: settings.allowHalfOpen,
+      readableHighWaterMark: settings.highWaterMark,
+      writableHighWaterMark: settings.highWaterMark,
+      noDelay: settings.noDelay,
+      keepAlive: settings.keepAlive,
+      keepAliveInitialDelay: settings.keepAliveInitialDelay * 1000,
+    } as SocketOptions)
+    internals._connections++
+    socket.accepted(connection, server, settings.noDelay)
+    if (settings.pauseOnConnect) (socket as { readableFlowing: boolean | null }).readableFlowing = false
+    server.emit('connection', socket)
+    if (accepts.hasSubscribers) accepts.publish({ socket })
+  }
+}
+
+function refuse(server: Server, connection: TransportConnection): void {
+  const { remote, local } = connection
+  if (remote === undefined || remote.family === 'unix') {
+    server.emit('drop')
+  } else {
+    server.emit('drop', {
+      localAddress: local?.address,
+      localPort: local?.port,
+      localFamily: local?.family,
+      remoteAddress: remote.address,
+      remotePort: remote.port,
+      remoteFamily: remote.family,
+    })
+  }
+  connection.close()
+}

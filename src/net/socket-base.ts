@@ -1,0 +1,245 @@
+/**
+ * The part of a socket that is not its streams: addresses, options of the kernel's socket, the time-out, and
+ * whether it keeps the process alive.
+ *
+ * Owns the reference to the connection; socket.ts sets it.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import type * as nodeNet from 'node:net'
+import { Duplex } from 'node:stream'
+import type { SocketAddress, TransportConnection } from '../transport/transport.js'
+import { netEngine, type NetEngine } from './engine.js'
+import { checkFunction, checkNumber, nodeError, timerDuration } from './errors.js'
+import { startTimeout, stopTimeout, type Expiring, type TimeoutEntry } from './timeouts.js'
+
+/** Options of node:net. */
+export interface SocketOptions extends nodeNet.SocketConstructorOpts {
+  noDelay?: boolean | undefined
+  keepAlive?: boolean | undefined
+  keepAliveInitialDelay?: number | undefined
+  highWaterMark?: number | undefined
+}
+
+/** Milliseconds, of what may be any number, as whole seconds. */
+const wholeSeconds = (milliseconds: unknown): number => ~~(Number(milliseconds) / 1000)
+
+/** An empty object, as Node's, where there is no address. */
+function addressObject(address: SocketAddress | undefined): Partial<nodeNet.AddressInfo> {
+  if (address === undefined || address.family === 'unix') return {}
+  return { address: address.address, family: address.family, port: address.port }
+}
+
+function checkOptions(options: SocketOptions): void {
+  for (const name of ['objectMode', 'readableObjectMode', 'writableObjectMode'] as const) {
+    if (!(options as Record<string, unknown>)[name]) continue
+    const message = `The property 'options.${name}' is not supported. Received true`
+    throw nodeError(TypeError, 'ERR_INVALID_ARG_VALUE', message)
+  }
+  if (options.keepAliveInitialDelay !== undefined) {
+    checkNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay')
+  }
+}
+
+export abstract class SocketBase extends Duplex implements Expiring {
+  connecting = false
+  /** The server that accepted it. */
+  server: unknown = null
+  /** As Node before there is one: its native streams look for it, and must not find it. */
+  readonly _handle = null
+  _hadError = false
+  _parent = null
+  _host: string | null = null
+  timeout: number | undefined = undefined
+  /** Its handlers' async context. */
+  readonly resource = new AsyncResource('TCPWRAP', { requireManualDestroy: true })
+
+  // Of Expiring.
+  limit = 0
+  active = 0
+  entry: TimeoutEntry | undefined = undefined
+
+  protected readonly engine: NetEngine = netEngine()
+  protected link: TransportConnection | undefined = undefined
+  protected received_ = 0
+  protected sent_ = 0
+  #remote: SocketAddress | undefined = undefined
+  #referenced = true
+  /** It has a connection, or is about to. */
+  #alive = false
+  #noDelay: boolean
+  #keepAlive: boolean
+  #keepAliveDelay: number
+
+  constructor(options: SocketOptions) {
+    checkOptions(options)
+    super({
+      ...options,
+      allowHalfOpen: Boolean(options.allowHalfOpen),
+      emitClose: false,
+      autoDestroy: true,
+      decodeStrings: false,
+      signal: undefined,
+    })
+    this.#noDelay = Boolean(options.noDelay)
+    this.#keepAlive = Boolean(options.keepAlive)
+    this.#keepAliveDelay = Math.max(0, wholeSeconds(options.keepAliveInitialDelay ?? 0))
+  }
+
+  get _connecting(): boolean {
+    return this.connecting
+  }
+
+  get pending(): boolean {
+    return this.link === undefined || this.connecting
+  }
+
+  get readyState(): nodeNet.SocketReadyState {
+    if (this.connecting) return 'opening'
+    if (this.readable) return this.writable ? 'open' : 'readOnly'
+    return this.writable ? 'writeOnly' : 'closed'
+  }
+
+  get bufferSize(): number | undefined {
+    return this.link === undefined ? undefined : this.writableLength
+  }
+
+  get bytesRead(): number {
+    return this.received_
+  }
+
+  address(): Partial<nodeNet.AddressInfo> {
+    return this._getsockname()
+  }
+
+  _getpeername(): Partial<nodeNet.AddressInfo> {
+    if (!this.connecting) this.#remote ??= this.link?.remote
+    return addressObject(this.#remote)
+  }
+
+  _getsockname(): Partial<nodeNet.AddressInfo> {
+    return addressObject(this.link?.local)
+  }
+
+  get remoteAddress(): string | undefined {
+    return this._getpeername().address
+  }
+
+  get remoteFamily(): string | undefined {
+    return this._getpeername().family
+  }
+
+  get remotePort(): number | undefined {
+    return this._getpeername().port
+  }
+
+  get localAddress(): string | undefined {
+    return this._getsockname().address
+  }
+
+  get localFamily(): string | undefined {
+    return this._getsockname().family
+  }
+
+  get localPort(): number | undefined {
+    return this._getsockname().port
+  }
+
+  setNoDelay(enable?: boolean): this {
+    const on = Boolean(enable ?? true)
+    if (on === this.#noDelay) return this
+    this.#noDelay = on
+    this.link?.setNoDelay(on)
+    return this
+  }
+
+  setKeepAlive(enable?: boolean, initialDelay?: number): this {
+    const on = Boolean(enable)
+    const seconds = wholeSeconds(initialDelay)
+    if (on === this.#keepAlive && (!on || seconds === this.#keepAliveDelay)) return this
+    this.#keepAlive = on
+    this.#keepAliveDelay = seconds
+    this.#applyKeepAlive()
+    return this
+  }
+
+  /** @param milliseconds without anything that comes or goes, after which 'timeout' is emitted; 0 for never */
+  setTimeout(milliseconds: number, callback?: () => void): this {
+    if (this.destroyed) return this
+    this.timeout = milliseconds
+    this.limit = timerDuration(milliseconds, 'msecs')
+    if (callback !== undefined) checkFunction(callback, 'callback')
+    if (this.limit === 0) {
+      if (callback !== undefined) this.removeListener('timeout', callback)
+      return this
+    }
+    this.active = performance.now()
+    startTimeout(this)
+    if (callback !== undefined) this.once('timeout', callback)
+    return this
+  }
+
+  ref(): this {
+    this.#refer(true)
+    return this
+  }
+
+  unref(): this {
+    this.#refer(false)
+    return this
+  }
+
+  /** Something came or went. */
+  _unrefTimer(): void {
+    if (this.limit > 0) this.touched(performance.now())
+  }
+
+  expired(): void {
+    this.resource.runInAsyncScope(this.#timedOut, this)
+  }
+
+  protected touched(now: number): void {
+    this.active = now
+    // It has come up, and counts anew.
+    if (this.entry === undefined) startTimeout(this)
+  }
+
+  protected stopTimeout(): void {
+    this.limit = 0
+    stopTimeout(this)
+  }
+
+  /** The kernel's socket is there: it gets its options. */
+  protected applyOptions(noDelay: boolean): void {
+    if (this.#noDelay !== noDelay) this.link?.setNoDelay(this.#noDelay)
+    if (this.#keepAlive) this.#applyKeepAlive()
+  }
+
+  protected get wantsNoDelay(): boolean {
+    return this.#noDelay
+  }
+
+  /** Whether there is a connection, or an attempt at one. */
+  protected setAlive(alive: boolean): void {
+    if (alive === this.#alive) return
+    this.#alive = alive
+    if (!this.#referenced) return
+    if (alive) this.engine.ref()
+    else this.engine.unref()
+  }
+
+  #refer(on: boolean): void {
+    if (on === this.#referenced) return
+    this.#referenced = on
+    if (!this.#alive) return
+    if (on) this.engine.ref()
+    else this.engine.unref()
+  }
+
+  #applyKeepAlive(): void {
+    this.link?.setKeepAlive(this.#keepAlive, this.#keepAliveDelay)
+  }
+
+  #timedOut(): void {
+    this.emit('timeout')
+  }
+}
