@@ -106,6 +106,14 @@ export class StreamSocket implements TransportConnection {
     if (!this.#closing && !this.#over) this.#stream.resume()
   }
 
+  setNoDelay(): void {
+    // A stream has no packets.
+  }
+
+  setKeepAlive(): void {
+    // Nor anything to keep alive.
+  }
+
   /** Hands over what was written; then it is at its end, or broken off if there is a reason. */
   #finish(): void {
     const stream = this.#stream
