@@ -85,6 +85,13 @@ export const arms: readonly Arm[] = [
     },
   },
   {
+    name: 'net',
+    title: 'marketplace-native/net, no VM',
+    kind: 'ours',
+    runtime: node,
+    servers: { echo: [peer('node-net-echo.mjs'), ...bind, '--module', 'marketplace-native/net'] },
+  },
+  {
     name: 'bun',
     title: 'Bun.listen',
     kind: 'peer',

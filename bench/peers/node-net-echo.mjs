@@ -1,19 +1,21 @@
 /**
- * The peer without a VM: a plain node:net echo server as its documentation recommends writing it.
+ * The peer without a VM: a plain node:net echo server as its documentation recommends writing it. With
+ * `--module marketplace-native/net` the same on ours.
  *
  * noDelay for every connection; reading pauses while the peer doesn't take what was written.
  *
- * usage: node node-net-echo.mjs [--host ADDRESS] [--port PORT]; prints `listening on HOST:PORT`.
+ * usage: node node-net-echo.mjs [--host ADDRESS] [--port PORT] [--module NAME]; prints `listening on HOST:PORT`.
  */
-import { createServer } from 'node:net'
 import { parseArgs } from 'node:util'
 
 const { values } = parseArgs({
   options: {
     host: { type: 'string', default: '127.0.0.1' },
     port: { type: 'string', default: '0' },
+    module: { type: 'string', default: 'node:net' },
   },
 })
+const { createServer } = await import(values.module)
 
 const server = createServer({ noDelay: true }, (socket) => {
   socket.on('data', (data) => {

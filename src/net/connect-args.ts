@@ -77,7 +77,7 @@ export function destination(options: ConnectArgs): Destination {
   return {
     host, port, several, family, hints, attemptTimeout: Math.max(attemptTimeout, ATTEMPT_TIMEOUT_MIN),
     localAddress: localAddress || undefined,
-    localPort: Number(localPort ?? 0),
+    localPort: localPort ?? 0,
     lookup: lookup ?? undefined,
     blockList: blockList ?? undefined,
   }

@@ -13,11 +13,7 @@ export function nodeError<E extends Error>(
   Class: new (message: string) => E, code: string, message: string,
 ): Coded<E> {
   const error = Object.assign(new Class(message), { code })
-  const { name } = error
-  // The stack is text that is made once; it shows the code, the name does not.
-  error.name = `${name} [${code}]`
-  error.stack
-  delete (error as { name?: string }).name
+  error.stack = error.stack?.replace(error.name, `${error.name} [${code}]`) ?? ''
   return error
 }
 
@@ -90,10 +86,9 @@ export function timerDuration(value: unknown, name: string): number {
 
 /** A port as Node takes it: a number, or text of one. */
 export function checkedPort(value: unknown, name = 'Port'): number {
-  const text = typeof value === 'string' && value.trim() !== ''
-  if ((typeof value === 'number' || text) && Number(value) >>> 0 === Number(value) && Number(value) <= 0xffff) {
-    return Number(value)
-  }
+  const given = typeof value === 'number' || (typeof value === 'string' && value.trim() !== '')
+  const port = Number(value)
+  if (given && port >>> 0 === port && port <= 0xffff) return port
   const message = `${name} should be >= 0 and < 65536.${received(value)}.`
   throw nodeError(RangeError, 'ERR_SOCKET_BAD_PORT', message)
 }

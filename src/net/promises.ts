@@ -1,13 +1,12 @@
 /** `connect` and `listen` as promises. Owns nothing: a failed or cancelled one leaves no socket behind. */
-import type { Server, Socket } from 'node:net'
+import type { ListenOptions as NetListenOptions, NetConnectOpts, Server, ServerOpts, Socket } from 'node:net'
 import { once } from 'node:events'
 import { connect as connectSocket, createServer } from './exports.js'
 
 /** Options of `net.connect`; with `signal`, what ends the attempt, and later the socket. */
-export type ConnectOptions = Extract<Parameters<typeof connectSocket>[0], object>
+export type ConnectOptions = NetConnectOpts
 /** Options of `net.createServer` and of `server.listen`, in one object. */
-export type ListenOptions = NonNullable<Extract<Parameters<typeof createServer>[0], object>>
-  & Extract<Parameters<Server['listen']>[0], object>
+export type ListenOptions = ServerOpts & NetListenOptions
 
 /**
  * Connects.

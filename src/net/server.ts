@@ -2,8 +2,8 @@
  * The server: node:net's own, with the native engine's listener in the place of its handle. So the forms of
  * `listen`, their checks and errors, `close`, `address` and the rest are Node's.
  *
- * Owns the listener. What the engine can't do (to listen on a descriptor or a handle that is there already, to
- * share one with other processes of a cluster) is left to Node, whose sockets are then its own.
+ * Owns the listener. What the engine can't do (to listen on a descriptor or a handle that is there already,
+ * to share one with other processes of a cluster) is left to Node, whose sockets are then its own.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
@@ -113,7 +113,7 @@ export class Server extends nodeNet.Server implements SocketOwner {
     const internals = this as unknown as ServerInternals
     const descriptor = fd !== undefined && fd !== null
     if (internals._handle !== null || descriptor) {
-      nodeListen.call(this, address, port, kind, backlog, fd, flags)
+      nodeServer._listen2.call(this, address, port, kind, backlog, fd, flags)
       return
     }
     const allFlags = flags | (this.#reusePort ? REUSE_PORT : 0)
@@ -148,7 +148,7 @@ export class Server extends nodeNet.Server implements SocketOwner {
   }
 }
 
-const nodeListen = (nodeNet.Server.prototype as unknown as ServerInternals)._listen2
+const nodeServer = nodeNet.Server.prototype as unknown as ServerInternals
 
 /** Options of a server that its sockets get; `maxConnections` and the like are looked at when needed. */
 interface ServerSettings {

@@ -144,8 +144,8 @@ export abstract class SocketBase extends Duplex implements Expiring {
     return this._getsockname().port
   }
 
-  setNoDelay(enable?: boolean): this {
-    const on = Boolean(enable ?? true)
+  setNoDelay(enable?: unknown): this {
+    const on = enable === undefined || Boolean(enable)
     if (on === this.#noDelay) return this
     this.#noDelay = on
     this.link?.setNoDelay(on)
@@ -162,7 +162,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
     return this
   }
 
-  /** @param milliseconds without anything that comes or goes, after which 'timeout' is emitted; 0 for never */
+  /** @param milliseconds without anything that comes or goes until 'timeout' is emitted; 0 for never */
   setTimeout(milliseconds: number, callback?: () => void): this {
     if (this.destroyed) return this
     this.timeout = milliseconds

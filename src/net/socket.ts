@@ -1,12 +1,9 @@
 /**
  * The socket: a Duplex over one connection of the native engine, with the shape of net.Socket.
  *
- * Owns the connection from `attach` on, and the streams' flow control over it. The engine batches: what is
- * written in a turn goes to the kernel at its end, in one system call for each socket.
+ * Owns the life of the connection, and the reading half; socket-output.ts has the other.
  *
- * Invariants: the connection is paused only after `push` said false, so that `_read` comes; a write goes
- * around the stream's queue (`#direct`) only if nothing is queued, corked, ended or destroyed; the callback of
- * a write or of the end comes when the kernel has taken the bytes, or with an error.
+ * Invariant: the connection is paused only after `push` said false, so that `_read` comes.
  */
 import { addAbortSignal } from 'node:stream'
 import * as nodeNet from 'node:net'
@@ -15,20 +12,13 @@ import type {
 } from '../transport/transport.js'
 import { connectArgs, destination } from './connect-args.js'
 import { Dialer, type DialOwner } from './dialer.js'
-import type { DataReceiver, Waiter } from './engine.js'
+import type { DataReceiver } from './engine.js'
 import {
   checkString, closedBeforeConnection, invalidHandleType, socketClosed, streamDestroyed, withoutAddress,
 } from './errors.js'
 import { OnRead, onReadOptions } from './onread.js'
-import { SocketBase, type SocketOptions } from './socket-base.js'
-
-type Callback = (error?: Error | null) => void
-
-/** A piece that Node's streams have queued. */
-interface Chunk {
-  readonly chunk: Uint8Array | string
-  readonly encoding: BufferEncoding
-}
+import type { SocketOptions } from './socket-base.js'
+import { SocketOutput } from './socket-output.js'
 
 /** What Node's streams keep of their reading side; the fast path looks at it. */
 interface ReadableState {
@@ -42,14 +32,6 @@ interface ReadableState {
 /** What a server needs to know of its sockets. */
 export interface SocketOwner {
   socketGone(): void
-}
-
-function isUtf8(encoding: unknown): boolean {
-  return encoding === undefined || encoding === null || encoding === 'utf8' || encoding === 'utf-8'
-}
-
-function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
-  return typeof chunk !== 'string' || isUtf8(encoding) ? chunk : Buffer.from(chunk, encoding)
 }
 
 /** As Node's: whoever writes after the other side's end, and does not allow half-open sockets, is told. */
@@ -66,22 +48,13 @@ function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterFin
 }
 
-export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwner {
+export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   _server: SocketOwner | null = null
   declare autoSelectFamilyAttemptedAddresses?: string[]
   #dialer: Dialer | undefined = undefined
-  /** There is a connection, and this socket was not destroyed. */
-  #open = false
-  #direct = false
   #reset = false
-  #textDirect = true
   #ended = false
   readonly #onRead: OnRead | undefined
-  /** What waits for the connection. */
-  #pending: (() => void) | undefined = undefined
-  #pendingBytes = 0
-  /** Of the write, or of the end, that the kernel is taking. */
-  #onTaken: Callback | undefined = undefined
 
   constructor(options?: SocketOptions | number) {
     if (typeof options === 'number') options = { fd: options }
@@ -125,13 +98,12 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
     this.#dialer = undefined
     this.connecting = false
     this.attach(connection)
-    this.#direct = this.#isDirect()
     this.applyOptions(noDelay)
     this._unrefTimer()
     this.emit('connect')
     this.emit('ready')
-    if (!this.#open) return
-    this.#sendPending()
+    if (!this.open) return
+    this.sendPending()
     if (!this.isPaused()) this.read(0)
   }
 
@@ -143,8 +115,8 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
   attach(connection: TransportConnection): void {
     connection.context = this
     this.link = connection
-    this.#open = true
-    this.#direct = true
+    this.open = true
+    this.updateDirect()
     this.setAlive(true)
   }
 
@@ -159,7 +131,7 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
   // What the engine reports.
 
   received(data: Buffer): void {
-    if (!this.#open) return
+    if (!this.open) return
     this.received_ += data.length
     if (this.limit > 0) this.touched(this.engine.now)
     const state = (this as unknown as { _readableState: ReadableState })._readableState
@@ -183,35 +155,19 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
     else if (kind === 'closed') this.#closed(error)
   }
 
-  /** The kernel was offered all that was written. */
-  offered(): void {
-    const callback = this.#onTaken
-    const connection = this.link
-    if (callback === undefined || connection === undefined) return
-    const all = connection.queuedBytes === 0
-    connection.reportWrites = !all
-    if (this.limit > 0) this.touched(performance.now())
-    if (!all) return
-    this.#onTaken = undefined
-    callback()
-    this.#direct = this.#isDirect()
-  }
-
   #inputEnded(): void {
     this.#ended = true
-    if (!this.#open || this.#onRead?.holds === true) return
+    if (!this.open || this.#onRead?.holds === true) return
     this.push(null)
     this.read(0)
   }
 
   #closed(error: SocketError | undefined): void {
-    const destroyed = !this.#open
-    const callback = this.#onTaken
-    this.#onTaken = undefined
+    const destroyed = !this.open
+    const callback = this.endOutput()
     // Who asks later for the peer's address gets it, if the program asked before.
     this.link = undefined
-    this.#open = false
-    this.#direct = false
+    this.open = false
     this.setAlive(false)
     if (destroyed) {
       this.emit('close', this._hadError)
@@ -227,13 +183,13 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
   // Reading.
 
   override _read(): void {
-    if (this.connecting || !this.#open) return
+    if (this.connecting || !this.open) return
     // A command that is not needed costs less than to know that.
     if (this.#onRead === undefined) this.link?.resume()
   }
 
   override pause(): this {
-    if (this.#onRead !== undefined && this.#open) {
+    if (this.#onRead !== undefined && this.open) {
       this.#onRead.stop()
       this.link?.pause()
     }
@@ -251,126 +207,10 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
   }
 
   #resumeOnRead(): void {
-    if (this.#onRead === undefined || !this.#open || !this.#onRead.stopped) return
+    if (this.#onRead === undefined || !this.open || !this.#onRead.stopped) return
     if (!this.#onRead.resume()) return
     this.link?.resume()
     if (this.#ended) this.#inputEnded()
-  }
-
-  // Writing.
-
-  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
-    if (this.#direct && callback === undefined && typeof encoding !== 'function') {
-      const text = typeof chunk === 'string'
-      if (text ? this.#textDirect && isUtf8(encoding) : chunk instanceof Uint8Array) {
-        const length = text ? Buffer.byteLength(chunk) : (chunk as Uint8Array).length
-        if (length < this.writableHighWaterMark) {
-          this.#send(chunk as Uint8Array | string, length)
-          return true
-        }
-      }
-    }
-    this.#direct = false
-    return (super.write as (...args: unknown[]) => boolean)(chunk, encoding, callback)
-  }
-
-  override _write(chunk: Uint8Array | string, encoding: BufferEncoding, callback: Callback): void {
-    this._writev([{ chunk, encoding }], callback)
-  }
-
-  override _writev(chunks: readonly Chunk[], callback: Callback): void {
-    if (this.connecting) {
-      this.#pendingBytes = chunks.reduce((sum, piece) => sum + Buffer.byteLength(bytesOf(piece)), 0)
-      this.#onTaken = callback
-      this.#pending = () => { this._writev(chunks, callback) }
-      return
-    }
-    if (!this.#open) {
-      callback(socketClosed())
-      return
-    }
-    if (this.limit > 0) this.touched(performance.now())
-    for (const piece of chunks) {
-      const data = bytesOf(piece)
-      this.sent_ += Buffer.byteLength(data)
-      this.link?.write(data)
-    }
-    this.#awaitTaken(callback)
-  }
-
-  override _final(callback: Callback): void {
-    if (this.connecting) {
-      this.#pending = () => { this._final(callback) }
-      return
-    }
-    if (!this.#open) {
-      callback()
-      return
-    }
-    this.link?.shutdown()
-    this.#awaitTaken(callback)
-  }
-
-  override cork(): void {
-    this.#direct = false
-    super.cork()
-  }
-
-  override uncork(): void {
-    super.uncork()
-    this.#direct = this.#isDirect()
-  }
-
-  override end(...args: unknown[]): this {
-    this.#direct = false
-    ;(super.end as (...args: unknown[]) => unknown)(...args)
-    return this
-  }
-
-  override setDefaultEncoding(encoding: BufferEncoding): this {
-    super.setDefaultEncoding(encoding)
-    this.#textDirect = isUtf8(encoding)
-    return this
-  }
-
-  get _bytesDispatched(): number {
-    return this.sent_
-  }
-
-  get bytesWritten(): number {
-    let bytes = this.sent_ + this.#pendingBytes
-    const queued = (this as unknown as { writableBuffer?: readonly Chunk[] }).writableBuffer ?? []
-    for (const { chunk, encoding } of queued) {
-      bytes += typeof chunk === 'string' ? Buffer.byteLength(chunk, encoding) : chunk.length
-    }
-    return bytes
-  }
-
-  #isDirect(): boolean {
-    return this.#open && this.writableLength === 0 && this.writableCorked === 0 && !this.writableEnded
-  }
-
-  /** Around the stream's queue: nothing is before it. */
-  #send(data: Uint8Array | string, length: number): void {
-    const connection = this.link as TransportConnection
-    connection.write(data)
-    this.sent_ += length
-    if (this.limit > 0) this.touched(performance.now())
-    // What follows takes the way on which the stream counts, until the kernel has caught up.
-    if (connection.queuedBytes >= this.writableHighWaterMark) this.#direct = false
-  }
-
-  #awaitTaken(callback: Callback): void {
-    this.#onTaken = callback
-    this.engine.awaitOffer(this)
-  }
-
-  #sendPending(): void {
-    const pending = this.#pending
-    this.#pending = undefined
-    this.#pendingBytes = 0
-    this.#onTaken = undefined
-    pending?.()
   }
 
   // The end.
@@ -378,13 +218,13 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
   destroySoon(): void {
     if (this.writable) this.end()
     if (this.writableFinished) this.destroy()
-    else this.once('finish', this.destroy)
+    else this.once('finish', () => { this.destroy() })
   }
 
   resetAndDestroy(): this {
     if (this.connecting) {
       this.once('connect', () => this.#destroyWithReset())
-    } else if (this.link === undefined || !this.#open) {
+    } else if (this.link === undefined || !this.open) {
       this.destroy(socketClosed())
     } else if (this.link.remote?.family === 'unix') {
       throw invalidHandleType()
@@ -396,17 +236,14 @@ export class Socket extends SocketBase implements DataReceiver, Waiter, DialOwne
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     const dialing = this.#dialer !== undefined
-    const waiting = this.#onTaken
+    const waiting = this.endOutput()
     this.connecting = false
     this.stopTimeout()
     this.#dialer?.cancel()
     this.#dialer = undefined
-    this.#direct = false
-    this.#pending = undefined
-    this.#onTaken = undefined
     this._hadError = error !== null && error !== undefined
-    const connection = this.#open ? this.link : undefined
-    this.#open = false
+    const connection = this.open ? this.link : undefined
+    this.open = false
     if (connection !== undefined) {
       if (this.#reset) connection.abort()
       else connection.close()

@@ -1,0 +1,185 @@
+/**
+ * The writing half of a socket: a Writable over the connection.
+ *
+ * Owns the order of what is written. The engine batches: what is written in a turn goes to the kernel at its
+ * end, in one system call for each socket.
+ *
+ * Invariants: a write goes around the stream's queue (`direct`) only if nothing is queued, corked, ended or
+ * destroyed; the callback of a write or of the end comes when the kernel has taken the bytes, or with an
+ * error.
+ */
+import type { TransportConnection } from '../transport/transport.js'
+import type { Waiter } from './engine.js'
+import { socketClosed } from './errors.js'
+import { SocketBase } from './socket-base.js'
+
+export type Callback = (error?: Error | null) => void
+
+/** A piece that Node's streams have queued. */
+interface Chunk {
+  readonly chunk: Uint8Array | string
+  readonly encoding: BufferEncoding
+}
+
+function isUtf8(encoding: unknown): boolean {
+  return encoding === undefined || encoding === null || encoding === 'utf8' || encoding === 'utf-8'
+}
+
+function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
+  return typeof chunk !== 'string' || isUtf8(encoding) ? chunk : Buffer.from(chunk, encoding)
+}
+
+export abstract class SocketOutput extends SocketBase implements Waiter {
+  /** There is a connection, and this socket was not destroyed. */
+  protected open = false
+  #direct = false
+  #textDirect = true
+  /** What waits for the connection. */
+  #pending: (() => void) | undefined = undefined
+  #pendingBytes = 0
+  /** Of the write, or of the end, that the kernel is taking. */
+  #onTaken: Callback | undefined = undefined
+
+  /** The kernel was offered all that was written. */
+  offered(): void {
+    const callback = this.#onTaken
+    const connection = this.link
+    if (callback === undefined || connection === undefined) return
+    const all = connection.queuedBytes === 0
+    connection.reportWrites = !all
+    if (this.limit > 0) this.touched(performance.now())
+    if (!all) return
+    this.#onTaken = undefined
+    callback()
+    this.#direct = this.#isDirect()
+  }
+
+  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+    if (this.#direct && callback === undefined && typeof encoding !== 'function') {
+      const text = typeof chunk === 'string'
+      if (text ? this.#textDirect && isUtf8(encoding) : chunk instanceof Uint8Array) {
+        const length = text ? Buffer.byteLength(chunk) : (chunk as Uint8Array).length
+        if (length < this.writableHighWaterMark) {
+          this.#send(chunk as Uint8Array | string, length)
+          return true
+        }
+      }
+    }
+    this.#direct = false
+    return (super.write as (...args: unknown[]) => boolean)(chunk, encoding, callback)
+  }
+
+  override _write(chunk: Uint8Array | string, encoding: BufferEncoding, callback: Callback): void {
+    this._writev([{ chunk, encoding }], callback)
+  }
+
+  override _writev(chunks: readonly Chunk[], callback: Callback): void {
+    if (this.connecting) {
+      this.#pendingBytes = chunks.reduce((sum, piece) => sum + Buffer.byteLength(bytesOf(piece)), 0)
+      this.#onTaken = callback
+      this.#pending = () => { this._writev(chunks, callback) }
+      return
+    }
+    if (!this.open) {
+      callback(socketClosed())
+      return
+    }
+    if (this.limit > 0) this.touched(performance.now())
+    for (const piece of chunks) {
+      const data = bytesOf(piece)
+      this.sent_ += Buffer.byteLength(data)
+      this.link?.write(data)
+    }
+    this.#awaitTaken(callback)
+  }
+
+  override _final(callback: Callback): void {
+    if (this.connecting) {
+      this.#pending = () => { this._final(callback) }
+      return
+    }
+    if (!this.open) {
+      callback()
+      return
+    }
+    this.link?.shutdown()
+    this.#awaitTaken(callback)
+  }
+
+  override cork(): void {
+    this.#direct = false
+    super.cork()
+  }
+
+  override uncork(): void {
+    super.uncork()
+    this.#direct = this.#isDirect()
+  }
+
+  override end(...args: unknown[]): this {
+    this.#direct = false
+    ;(super.end as (...args: unknown[]) => unknown)(...args)
+    return this
+  }
+
+  override setDefaultEncoding(encoding: BufferEncoding): this {
+    super.setDefaultEncoding(encoding)
+    this.#textDirect = isUtf8(encoding)
+    return this
+  }
+
+  get _bytesDispatched(): number {
+    return this.sent_
+  }
+
+  get bytesWritten(): number {
+    let bytes = this.sent_ + this.#pendingBytes
+    const queued = (this as unknown as { writableBuffer?: readonly Chunk[] }).writableBuffer ?? []
+    for (const { chunk, encoding } of queued) {
+      bytes += typeof chunk === 'string' ? Buffer.byteLength(chunk, encoding) : chunk.length
+    }
+    return bytes
+  }
+
+  #isDirect(): boolean {
+    return this.open && this.writableLength === 0 && this.writableCorked === 0 && !this.writableEnded
+  }
+
+  /** Around the stream's queue: nothing is before it. */
+  #send(data: Uint8Array | string, length: number): void {
+    const connection = this.link as TransportConnection
+    connection.write(data)
+    this.sent_ += length
+    if (this.limit > 0) this.touched(performance.now())
+    // What follows takes the way on which the stream counts, until the kernel has caught up.
+    if (connection.queuedBytes >= this.writableHighWaterMark) this.#direct = false
+  }
+
+  #awaitTaken(callback: Callback): void {
+    this.#onTaken = callback
+    this.engine.awaitOffer(this)
+  }
+
+  /** The connection is there, or nothing may go around the queue any more. */
+  protected updateDirect(): void {
+    this.#direct = this.#isDirect()
+  }
+
+  /** The connection is there. */
+  protected sendPending(): void {
+    const pending = this.#pending
+    this.#pending = undefined
+    this.#pendingBytes = 0
+    this.#onTaken = undefined
+    pending?.()
+  }
+
+  /** Nothing goes out any more. Returns whom to tell. */
+  protected endOutput(): Callback | undefined {
+    const callback = this.#onTaken
+    this.#onTaken = undefined
+    this.#pending = undefined
+    this.#direct = false
+    return callback
+  }
+}
