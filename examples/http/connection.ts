@@ -1,0 +1,324 @@
+/**
+ * A connection's process: one request at a time becomes a conversation with whoever handles it.
+ *
+ * For each request it publishes `httpRequest(id, _, path, _)`. Whom it hears the presence of handles such
+ * requests: nobody is 404, nobody for this method 405, and whoever goes without an answer is 503.
+ */
+import { STATUS_CODES } from 'node:http'
+import {
+  _, cancelTimer, deleteEndpoint, endpoint, eof, quit, sendFeedback, sendMessage, setTimer, tcpChannel,
+  tcpCredit, timerExpired, Wildcard, yieldTurn, type ActionTree, type Eof, type TcpEnd,
+} from 'marketplace-native'
+import { RequestParser, type Head, type Limits, type Problem } from './parser.js'
+import { answersTo, httpPart, httpRequest, streamed, wanted, type RequestId } from './records.js'
+import { stopping } from '../support/run.js'
+
+export interface HttpOptions extends Limits {
+  /** Milliseconds for a request to come whole, from its first byte. */
+  readonly requestTimeout: number
+  /** Milliseconds to wait for the next request's first byte. */
+  readonly keepAliveTimeout: number
+  /** Milliseconds for a handler to begin its answer. */
+  readonly answerTimeout: number
+}
+
+/** Bytes that may come ahead of what is parsed: more waits in the kernel, and then with the client. */
+const WINDOW = 64 * 1024
+
+/** What is going on. `closing`: all was said, and what still comes is let go by. */
+type Phase = 'waiting' | 'reading' | 'handling' | 'streaming' | 'closing'
+
+/** A request that is being answered. */
+interface Exchange {
+  readonly id: RequestId
+  readonly head: Head
+  /** The methods that handlers take at this path; how many have come, less those that went. */
+  readonly methods: Set<unknown>
+  handlers: number
+  chunked: boolean
+}
+
+let today = ''
+let todayUntil = 0
+/** The date as headers have it: made once a second. */
+function date(): string {
+  const now = Date.now()
+  if (now >= todayUntil) {
+    today = new Date(now).toUTCString()
+    todayUntil = now - (now % 1000) + 1000
+  }
+  return today
+}
+
+let connections = 0
+
+export class HttpConnection {
+  private readonly number = ++connections
+  private readonly parser: RequestParser
+  private phase: Phase = 'waiting'
+  /** When the phase is over. The timer only looks now and then: setting it for each request would cost. */
+  private deadline = 0
+  private granted = 0
+  private requests = 0
+  private exchange: Exchange | undefined
+  /** Bytes of a streamed answer that the kernel has not taken. */
+  private unsent = 0
+  private lastRequest = false
+  private inputEnded = false
+
+  constructor(
+    private readonly them: TcpEnd, private readonly us: TcpEnd, private readonly options: HttpOptions,
+  ) {
+    this.parser = new RequestParser(options)
+  }
+
+  boot(): ActionTree {
+    const { them, us } = this
+    const label = ['http', this.number]
+    const tick = Math.min(this.options.keepAliveTimeout, this.options.requestTimeout)
+    const wake = (msecs: number) => sendMessage(setTimer(label, Math.min(msecs, tick), 'relative'))
+    this.enter('waiting', this.options.keepAliveTimeout)
+    return [
+      endpoint.subscriber(tcpChannel(them, us, _), {
+        onMessage: ({ subpacket }) => this.received(subpacket),
+        onAbsence: () => {
+          this.parser.free()
+          return [sendMessage(cancelTimer(label)), quit()]
+        },
+      }),
+      endpoint.subscriber(answersTo(this.number), {
+        onMessage: ({ id, status, headers, body }) => this.answered(id, status, headers, body),
+      }),
+      endpoint.subscriber(stopping(_), { onPresence: () => this.serverCloses() }),
+      endpoint.subscriber(timerExpired(label, _), {
+        onMessage: () => {
+          const left = this.deadline - performance.now()
+          return left > 0 ? wake(left) : [this.tooLate(), wake(tick)]
+        },
+      }),
+      wake(tick),
+      this.grant(),
+    ]
+  }
+
+  private enter(phase: Phase, msecs: number): void {
+    this.phase = phase
+    this.deadline = performance.now() + msecs
+  }
+
+  private grant(): ActionTree {
+    if (this.granted > WINDOW / 2) return undefined
+    const amount = WINDOW - this.granted
+    this.granted = WINDOW
+    return sendFeedback(tcpChannel(this.them, this.us, tcpCredit(amount)))
+  }
+
+  private send(bytes: Uint8Array | string | Eof): ActionTree {
+    const subpacket = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+    if (subpacket !== eof) this.unsent += subpacket.length
+    return sendMessage(tcpChannel(this.us, this.them, subpacket))
+  }
+
+  // What comes
+
+  private received(subpacket: Buffer | Eof): ActionTree {
+    if (subpacket === eof) {
+      this.inputEnded = true
+      return this.phase === 'waiting' || this.phase === 'reading' ? this.proceed() : undefined
+    }
+    this.granted -= subpacket.length
+    if (this.phase === 'closing') return this.grant()
+    this.parser.feed(subpacket)
+    if (this.phase === 'waiting') this.enter('reading', this.options.requestTimeout)
+    return this.phase === 'reading' ? this.proceed() : undefined
+  }
+
+  /** Parses what is there. */
+  private proceed(): ActionTree {
+    const step = this.parser.next()
+    if (step === 'head') return this.open(this.parser.head as Head, false)
+    if (step === 'complete') {
+      if (this.exchange !== undefined) return this.handOver(this.exchange)
+      return this.open(this.parser.head as Head, true)
+    }
+    if (step !== 'more') return this.refuse(step)
+    if (!this.inputEnded && !(this.lastRequest && !this.parser.begun)) return this.grant()
+    return this.parser.begun ? this.refuse({ status: 400, why: 'the request ends too early' }) : this.close()
+  }
+
+  /** Looks for handlers of a request whose headers are there. */
+  private open(head: Head, complete: boolean): ActionTree {
+    const id = [this.number, ++this.requests] as const
+    const exchange: Exchange = { id, head, methods: new Set(), handlers: 0, chunked: false }
+    this.exchange = exchange
+    const takes = ({ method }: { readonly method: unknown }) =>
+      method instanceof Wildcard || method === head.method || (head.method === 'HEAD' && method === 'GET')
+    return [
+      endpoint.publisher(httpRequest(id, _, head.path, _), {
+        name: 'request',
+        onPresence: (topic) => {
+          exchange.methods.add(topic.method)
+          if (takes(topic)) exchange.handlers++
+        },
+        onAbsence: (topic) => {
+          if (takes(topic) && --exchange.handlers === 0) return this.abandoned(exchange)
+          return undefined
+        },
+      }),
+      // By then the handlers that there are have been heard of.
+      yieldTurn(() => this.found(exchange, complete)),
+    ]
+  }
+
+  private found(exchange: Exchange, complete: boolean): ActionTree {
+    if (complete) return this.handOver(exchange)
+    const expected = exchange.head.headers.get('expect')?.toLowerCase()
+    if (expected === undefined) return this.proceed()
+    // The client asks before it sends the body; if the answer is no, nobody knows whether it sends it.
+    if (expected !== '100-continue') return this.refuse({ status: 417, why: 'only 100-continue is met' })
+    if (exchange.handlers === 0) return this.refuse(this.unhandled(exchange))
+    return [this.send('HTTP/1.1 100 Continue\r\n\r\n'), this.proceed()]
+  }
+
+  private unhandled({ methods }: Exchange): Problem {
+    return methods.size === 0
+      ? { status: 404, why: 'nobody handles this path' }
+      : { status: 405, why: `this path takes ${[...methods].map(String).join(', ')}` }
+  }
+
+  private handOver(exchange: Exchange): ActionTree {
+    const { id, head: { method }, handlers, methods } = exchange
+    this.enter('handling', this.options.answerTimeout)
+    const request = this.parser.take()
+    const asked = method === 'HEAD' ? 'GET' : method
+    if (handlers > 0) return sendMessage(httpRequest(id, asked, request.path, request))
+    const { status, why } = this.unhandled(exchange)
+    const allow = status === 405 ? { allow: [...methods].map(String).join(', ') } : {}
+    return this.answered(id, status, { 'content-type': 'text/plain', ...allow }, `${why}\n`)
+  }
+
+  // What goes
+
+  private headOf(status: number, headers: Readonly<Record<string, string>>, framing: string): string {
+    let lines = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\n`
+    for (const name of Object.keys(headers)) lines += `${name}: ${headers[name]}\r\n`
+    const version = this.exchange?.head.version
+    const connection = this.lastRequest ? 'close' : version === '1.0' ? 'keep-alive' : ''
+    if (connection !== '') lines += `connection: ${connection}\r\n`
+    return `${lines}date: ${date()}\r\n${framing}\r\n`
+  }
+
+  private answered(
+    id: RequestId, status: number, headers: Readonly<Record<string, string>>,
+    body: string | Uint8Array | typeof streamed,
+  ): ActionTree {
+    const { exchange } = this
+    // The first answer counts: another handler's, or one that comes too late, is for nobody.
+    if (exchange?.id[1] !== id[1] || this.phase !== 'handling') return undefined
+    const { head } = exchange
+    this.lastRequest ||= !head.keepAlive
+    if (body === streamed) return this.stream(exchange, status, headers)
+    const bodyless = status === 204 || status === 304
+    const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
+    const text = this.headOf(status, headers, bodyless ? '' : `content-length: ${length}\r\n`)
+    const done = [deleteEndpoint('request'), this.finished()]
+    if (bodyless || head.method === 'HEAD') return [this.send(text), done]
+    if (typeof body === 'string') return [this.send(text + body), done]
+    return [this.send(text), body.length > 0 && this.send(body), done]
+  }
+
+  /** The answer's parts come from a process that is there for as long as there are any. */
+  private stream(
+    exchange: Exchange, status: number, headers: Readonly<Record<string, string>>,
+  ): ActionTree {
+    const { id, head } = exchange
+    exchange.chunked = head.version === '1.1'
+    this.lastRequest ||= !exchange.chunked
+    const text = this.headOf(status, headers, exchange.chunked ? 'transfer-encoding: chunked\r\n' : '')
+    if (head.method === 'HEAD') return [this.send(text), deleteEndpoint('request'), this.finished()]
+    this.enter('streaming', Infinity)
+    const more = () => this.unsent < WINDOW && sendFeedback(httpPart(id, wanted))
+    return [
+      this.send(text),
+      endpoint.publisher(tcpChannel(this.us, this.them, _), {
+        name: 'credit',
+        interest: 'observer',
+        onMessage: ({ subpacket }) => {
+          if (!tcpCredit.is(subpacket)) return undefined
+          const full = this.unsent >= WINDOW
+          this.unsent = Math.max(0, this.unsent - subpacket.amount)
+          return full && more()
+        },
+      }),
+      endpoint.subscriber(httpPart(id, _), {
+        name: 'parts',
+        onPresence: more,
+        onAbsence: () => this.phase === 'streaming' && quit(new Error('an answer broke off')),
+        onMessage: ({ part }) =>
+          part !== wanted && [this.sendPart(exchange, part), part !== eof && more()],
+      }),
+    ]
+  }
+
+  private sendPart({ chunked }: Exchange, part: string | Uint8Array | Eof): ActionTree {
+    if (part === eof) {
+      const ends = ['request', 'credit', 'parts'].map((name) => deleteEndpoint(name))
+      return [chunked && this.send('0\r\n\r\n'), this.finished(), ends]
+    }
+    const bytes = typeof part === 'string' ? Buffer.from(part) : part
+    if (bytes.length === 0) return undefined // it would end a chunked body
+    if (!chunked) return this.send(bytes)
+    return [this.send(`${bytes.length.toString(16)}\r\n`), this.send(bytes), this.send('\r\n')]
+  }
+
+  // What ends
+
+  /** A request has its answer: on to the next one, which may have come already. */
+  private finished(): ActionTree {
+    this.exchange = undefined
+    this.unsent = 0
+    if (this.lastRequest) return this.close()
+    if (this.parser.begun) this.enter('reading', this.options.requestTimeout)
+    else this.enter('waiting', this.options.keepAliveTimeout)
+    return yieldTurn(() => this.proceed())
+  }
+
+  /** Whoever handled the request has gone: crashed, probably. */
+  private abandoned(exchange: Exchange): ActionTree {
+    if (exchange !== this.exchange || this.phase === 'closing') return undefined
+    if (this.phase === 'streaming') return quit(new Error('the handler has gone while it answered'))
+    if (this.phase !== 'handling') return this.refuse({ status: 503, why: 'the handler has gone' })
+    return this.answered(exchange.id, 503, { 'content-type': 'text/plain' }, 'the handler has gone\n')
+  }
+
+  /** Answers what can't be a request, and goes: where the next one would begin isn't known. */
+  private refuse({ status, why }: Problem): ActionTree {
+    this.lastRequest = true
+    const text = `${why}\n`
+    const framing = `content-type: text/plain\r\ncontent-length: ${text.length}\r\n`
+    const body = this.parser.head?.method === 'HEAD' ? '' : text
+    return [this.send(this.headOf(status, {}, framing) + body), deleteEndpoint('request'), this.close()]
+  }
+
+  private tooLate(): ActionTree {
+    if (this.phase === 'waiting') return this.close()
+    if (this.phase === 'reading') return this.refuse({ status: 408, why: 'the request took too long' })
+    if (this.phase === 'handling') return this.refuse({ status: 503, why: 'the answer took too long' })
+    return undefined
+  }
+
+  private serverCloses(): ActionTree {
+    this.lastRequest = true
+    return this.phase === 'waiting' ? this.close() : undefined
+  }
+
+  /**
+   * Nothing more is said. What the client still sends is let go by until it has finished too, for some time
+   * (`halfCloseTimeout`): closing at once would reset the connection, and the client might miss the answer.
+   */
+  private close(): ActionTree {
+    this.exchange = undefined
+    this.enter('closing', Infinity)
+    return [this.send(eof), this.grant()]
+  }
+}
