@@ -25,6 +25,9 @@ export interface HttpOptions extends Limits {
 /** Bytes that may come ahead of what is parsed: more waits in the kernel, and then with the client. */
 const WINDOW = 64 * 1024
 
+/** Milliseconds that a client has to finish, once all that there was for it is gone. */
+const LINGER = 2_000
+
 /** What is going on. `closing`: all was said, and what still comes is let go by. */
 type Phase = 'waiting' | 'reading' | 'handling' | 'streaming' | 'closing'
 
@@ -61,7 +64,9 @@ export class HttpConnection {
   private granted = 0
   private requests = 0
   private exchange: Exchange | undefined
-  /** Bytes of a streamed answer that the kernel has not taken. */
+  /** It is not known yet who handles the request. */
+  private opening = false
+  /** Bytes that the kernel has not taken: a client that doesn't read is not listened to. */
   private unsent = 0
   private lastRequest = false
   private inputEnded = false
@@ -85,6 +90,10 @@ export class HttpConnection {
           this.parser.free()
           return [sendMessage(cancelTimer(label)), quit()]
         },
+      }),
+      endpoint.publisher(tcpChannel(us, them, _), {
+        interest: 'observer',
+        onMessage: ({ subpacket }) => (tcpCredit.is(subpacket) ? this.taken(subpacket.amount) : undefined),
       }),
       endpoint.subscriber(answersTo(this.number), {
         onMessage: ({ id, status, headers, body }) => this.answered(id, status, headers, body),
@@ -119,22 +128,34 @@ export class HttpConnection {
     return sendMessage(tcpChannel(this.us, this.them, subpacket))
   }
 
+  /** The kernel took some of what was sent. */
+  private taken(bytes: number): ActionTree {
+    const held = this.unsent >= WINDOW
+    this.unsent -= bytes
+    if (this.unsent === 0 && this.phase === 'closing') this.enter('closing', LINGER)
+    if (!held || this.unsent >= WINDOW) return undefined
+    if (this.phase !== 'streaming' || this.exchange === undefined) return this.proceed()
+    return sendFeedback(httpPart(this.exchange.id, wanted))
+  }
+
   // What comes
 
   private received(subpacket: Buffer | Eof): ActionTree {
     if (subpacket === eof) {
       this.inputEnded = true
-      return this.phase === 'waiting' || this.phase === 'reading' ? this.proceed() : undefined
+      return this.proceed()
     }
     this.granted -= subpacket.length
     if (this.phase === 'closing') return this.grant()
     this.parser.feed(subpacket)
     if (this.phase === 'waiting') this.enter('reading', this.options.requestTimeout)
-    return this.phase === 'reading' ? this.proceed() : undefined
+    return this.proceed()
   }
 
   /** Parses what is there. */
   private proceed(): ActionTree {
+    if (this.opening || (this.phase !== 'waiting' && this.phase !== 'reading')) return undefined
+    if (this.unsent >= WINDOW && this.exchange === undefined) return undefined
     const step = this.parser.next()
     if (step === 'head') return this.open(this.parser.head as Head, false)
     if (step === 'complete') {
@@ -151,6 +172,7 @@ export class HttpConnection {
     const id = [this.number, ++this.requests] as const
     const exchange: Exchange = { id, head, methods: new Set(), handlers: 0, chunked: false }
     this.exchange = exchange
+    this.opening = true
     const takes = ({ method }: { readonly method: unknown }) =>
       method instanceof Wildcard || method === head.method || (head.method === 'HEAD' && method === 'GET')
     return [
@@ -171,6 +193,8 @@ export class HttpConnection {
   }
 
   private found(exchange: Exchange, complete: boolean): ActionTree {
+    this.opening = false
+    if (this.phase === 'closing') return undefined
     if (complete) return this.handOver(exchange)
     const expected = exchange.head.headers.get('expect')?.toLowerCase()
     if (expected === undefined) return this.proceed()
@@ -240,16 +264,6 @@ export class HttpConnection {
     const more = () => this.unsent < WINDOW && sendFeedback(httpPart(id, wanted))
     return [
       this.send(text),
-      endpoint.publisher(tcpChannel(this.us, this.them, _), {
-        name: 'credit',
-        interest: 'observer',
-        onMessage: ({ subpacket }) => {
-          if (!tcpCredit.is(subpacket)) return undefined
-          const full = this.unsent >= WINDOW
-          this.unsent = Math.max(0, this.unsent - subpacket.amount)
-          return full && more()
-        },
-      }),
       endpoint.subscriber(httpPart(id, _), {
         name: 'parts',
         onPresence: more,
@@ -262,8 +276,8 @@ export class HttpConnection {
 
   private sendPart({ chunked }: Exchange, part: string | Uint8Array | Eof): ActionTree {
     if (part === eof) {
-      const ends = ['request', 'credit', 'parts'].map((name) => deleteEndpoint(name))
-      return [chunked && this.send('0\r\n\r\n'), this.finished(), ends]
+      const ends = ['request', 'parts'].map((name) => deleteEndpoint(name))
+      return [chunked && this.send('0\r\n\r\n'), ends, this.finished()]
     }
     const bytes = typeof part === 'string' ? Buffer.from(part) : part
     if (bytes.length === 0) return undefined // it would end a chunked body
@@ -276,17 +290,16 @@ export class HttpConnection {
   /** A request has its answer: on to the next one, which may have come already. */
   private finished(): ActionTree {
     this.exchange = undefined
-    this.unsent = 0
     if (this.lastRequest) return this.close()
     if (this.parser.begun) this.enter('reading', this.options.requestTimeout)
     else this.enter('waiting', this.options.keepAliveTimeout)
-    return yieldTurn(() => this.proceed())
+    return this.proceed()
   }
 
   /** Whoever handled the request has gone: crashed, probably. */
   private abandoned(exchange: Exchange): ActionTree {
     if (exchange !== this.exchange || this.phase === 'closing') return undefined
-    if (this.phase === 'streaming') return quit(new Error('the handler has gone while it answered'))
+    if (this.phase === 'streaming') return undefined // now it is up to who streams
     if (this.phase !== 'handling') return this.refuse({ status: 503, why: 'the handler has gone' })
     return this.answered(exchange.id, 503, { 'content-type': 'text/plain' }, 'the handler has gone\n')
   }
@@ -301,6 +314,8 @@ export class HttpConnection {
   }
 
   private tooLate(): ActionTree {
+    if (this.unsent > 0) return undefined // it is the client that takes its time: the driver sees to that
+    if (this.phase === 'closing') return quit()
     if (this.phase === 'waiting') return this.close()
     if (this.phase === 'reading') return this.refuse({ status: 408, why: 'the request took too long' })
     if (this.phase === 'handling') return this.refuse({ status: 503, why: 'the answer took too long' })
@@ -313,12 +328,12 @@ export class HttpConnection {
   }
 
   /**
-   * Nothing more is said. What the client still sends is let go by until it has finished too, for some time
-   * (`halfCloseTimeout`): closing at once would reset the connection, and the client might miss the answer.
+   * Nothing more is said. What the client still sends is let go by, for some time, until it has finished too:
+   * closing at once would reset the connection, and the client might miss the answer.
    */
   private close(): ActionTree {
     this.exchange = undefined
-    this.enter('closing', Infinity)
+    this.enter('closing', LINGER)
     return [this.send(eof), this.grant()]
   }
 }

@@ -18,7 +18,7 @@ const DEFAULTS: HttpOptions = {
 
 /** What the TCP driver has to be told: clients that don't read, or don't leave, are cut off. */
 export const driverOptions: FlowControlledTcpOptions = {
-  allowHalfOpen: true, halfCloseTimeout: 2_000, idleTimeout: 60_000,
+  allowHalfOpen: true, idleTimeout: 60_000,
 }
 
 /** Listens until somebody publishes `stopping`. Beside it there have to be the drivers `tcp` and `timer`. */
