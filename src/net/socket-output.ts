@@ -10,7 +10,7 @@
  */
 import type { TransportConnection } from '../transport/transport.js'
 import type { Waiter } from './engine.js'
-import { socketClosed } from './errors.js'
+import { closedBeforeConnection, socketClosed } from './errors.js'
 import { SocketBase } from './socket-base.js'
 
 export type Callback = (error?: Error | null) => void
@@ -34,8 +34,7 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
   protected open = false
   #direct = false
   #textDirect = true
-  /** What waits for the connection. */
-  #pending: (() => void) | undefined = undefined
+  /** Of a write that waits for the connection. */
   #pendingBytes = 0
   /** Of the write, or of the end, that the kernel is taking. */
   #onTaken: Callback | undefined = undefined
@@ -75,9 +74,7 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
 
   override _writev(chunks: readonly Chunk[], callback: Callback): void {
     if (this.connecting) {
-      this.#pendingBytes = chunks.reduce((sum, piece) => sum + Buffer.byteLength(bytesOf(piece)), 0)
-      this.#onTaken = callback
-      this.#pending = () => { this._writev(chunks, callback) }
+      this.#whenConnected(chunks, callback)
       return
     }
     if (!this.open) {
@@ -95,7 +92,7 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
 
   override _final(callback: Callback): void {
     if (this.connecting) {
-      this.#pending = () => { this._final(callback) }
+      this.once('connect', () => { this._final(callback) })
       return
     }
     if (!this.open) {
@@ -141,6 +138,17 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
     return bytes
   }
 
+  #whenConnected(chunks: readonly Chunk[], callback: Callback): void {
+    this.#pendingBytes = chunks.reduce((sum, piece) => sum + Buffer.byteLength(bytesOf(piece)), 0)
+    const onClose = (): void => { callback(closedBeforeConnection()) }
+    this.once('connect', () => {
+      this.off('close', onClose)
+      this.#pendingBytes = 0
+      this._writev(chunks, callback)
+    })
+    this.once('close', onClose)
+  }
+
   #isDirect(): boolean {
     return this.open && this.writableLength === 0 && this.writableCorked === 0 && !this.writableEnded
   }
@@ -165,20 +173,10 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
     this.#direct = this.#isDirect()
   }
 
-  /** The connection is there. */
-  protected sendPending(): void {
-    const pending = this.#pending
-    this.#pending = undefined
-    this.#pendingBytes = 0
-    this.#onTaken = undefined
-    pending?.()
-  }
-
   /** Nothing goes out any more. Returns whom to tell. */
   protected endOutput(): Callback | undefined {
     const callback = this.#onTaken
     this.#onTaken = undefined
-    this.#pending = undefined
     this.#direct = false
     return callback
   }

@@ -14,7 +14,7 @@ import { connectArgs, destination } from './connect-args.js'
 import { Dialer, type DialOwner } from './dialer.js'
 import type { DataReceiver } from './engine.js'
 import {
-  checkString, closedBeforeConnection, invalidHandleType, socketClosed, streamDestroyed, withoutAddress,
+  checkString, invalidHandleType, socketClosed, streamDestroyed, withoutAddress,
 } from './errors.js'
 import { OnRead, onReadOptions } from './onread.js'
 import type { SocketOptions } from './socket-base.js'
@@ -36,7 +36,7 @@ export interface SocketOwner {
 
 /** As Node's: whoever writes after the other side's end, and does not allow half-open sockets, is told. */
 function writeAfterFin(this: Socket, chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
-  if (!this.writable) return Socket.prototype.write.call(this, chunk, encoding, callback)
+  if (!this.writableEnded) return Socket.prototype.write.call(this, chunk, encoding, callback)
   const error = Object.assign(new Error('This socket has been ended by the other party'), { code: 'EPIPE' })
   const done = typeof encoding === 'function' ? encoding : callback
   if (typeof done === 'function') process.nextTick(done, error)
@@ -48,11 +48,18 @@ function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterFin
 }
 
+/** As Node's: one that never had a connection, or tried to, does not say whether there was an error. */
+function emitClose(socket: Socket, knows: boolean): void {
+  if (knows) socket.emit('close', socket._hadError)
+  else socket.emit('close')
+}
+
 export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   _server: SocketOwner | null = null
   declare autoSelectFamilyAttemptedAddresses?: string[]
   #dialer: Dialer | undefined = undefined
   #reset = false
+  #connected = false
   #ended = false
   readonly #onRead: OnRead | undefined
 
@@ -102,9 +109,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._unrefTimer()
     this.emit('connect')
     this.emit('ready')
-    if (!this.open) return
-    this.sendPending()
-    if (!this.isPaused()) this.read(0)
+    if (this.open && !this.isPaused()) this.read(0)
   }
 
   failed(error: Error): void {
@@ -116,6 +121,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     connection.context = this
     this.link = connection
     this.open = true
+    this.#connected = true
     this.updateDirect()
     this.setAlive(true)
   }
@@ -244,18 +250,15 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._hadError = error !== null && error !== undefined
     const connection = this.open ? this.link : undefined
     this.open = false
-    if (connection !== undefined) {
-      if (this.#reset) connection.abort()
-      else connection.close()
-      callback(error)
-    } else {
-      this.setAlive(false)
-      callback(error)
-      process.nextTick(() => { this.emit('close', dialing ? this._hadError : false) })
-    }
-    waiting?.(error ?? (dialing ? closedBeforeConnection() : streamDestroyed('write')))
+    if (connection === undefined) this.setAlive(false)
+    else if (this.#reset) connection.abort()
+    else connection.close()
+    callback(error)
+    waiting?.(error ?? streamDestroyed('write'))
     this._server?.socketGone()
     this._server = null
+    // Otherwise it comes with `closed`.
+    if (connection === undefined) process.nextTick(emitClose, this, dialing || this.#connected)
   }
 
   #destroyWithReset(): void {
@@ -268,6 +271,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     (this as unknown as { _undestroy(): void })._undestroy()
     this.#reset = false
     this.#ended = false
+    this.#connected = false
     this._hadError = false
   }
 }
