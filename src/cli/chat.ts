@@ -1,7 +1,7 @@
 /** `marketplace chat`: the chat server. */
 import type { Command } from 'commander'
 import type { Address } from './messages.js'
-import { addCommonOptions, type CommonOptions } from './options.js'
+import { addServerOptions, type ServerOptions } from './options.js'
 import { startChat } from './programs.js'
 import { runServer } from './run-server.js'
 
@@ -16,8 +16,8 @@ export function addChat(program: Command, done: (code: Promise<number>) => Promi
     .command('chat')
     .summary('run the chat server')
     .description('Run the chat server: everybody who connects talks to everybody else, line by line.')
-  addCommonOptions(command, 'name or address to listen on', 'port to listen on; 0: any free one')
-    .action((options: CommonOptions) => done(runServer({
+  addServerOptions(command)
+    .action((options: ServerOptions) => done(runServer({
       name: 'chat',
       start: startChat,
       hints: (address) => [

@@ -1,7 +1,7 @@
 /** `marketplace echo`: the echo server. */
 import type { Command } from 'commander'
 import { clientArguments } from './chat.js'
-import { addCommonOptions, type CommonOptions } from './options.js'
+import { addServerOptions, type ServerOptions } from './options.js'
 import { startEcho } from './programs.js'
 import { runServer } from './run-server.js'
 
@@ -10,8 +10,8 @@ export function addEcho(program: Command, done: (code: Promise<number>) => Promi
     .command('echo')
     .summary('run the echo server')
     .description('Run the echo server: every connection gets back what it sends.')
-  addCommonOptions(command, 'name or address to listen on', 'port to listen on; 0: any free one')
-    .action((options: CommonOptions) => done(runServer({
+  addServerOptions(command)
+    .action((options: ServerOptions) => done(runServer({
       name: 'echo',
       start: startEcho,
       hints: (address) => [`try it: run "nc ${clientArguments(address)}"`, 'Ctrl-C ends it'],

@@ -1,6 +1,6 @@
 /** Runs a server program from its start to its exit code: listening, status, signals, the end. */
 import { CommandError, assertLoadable, explain, formatAddress, type Address } from './messages.js'
-import type { CommonOptions } from './options.js'
+import type { ServerOptions } from './options.js'
 import { Output } from './output.js'
 import type { StartProgram } from './programs.js'
 import { onStopSignal } from './signals.js'
@@ -15,7 +15,7 @@ export interface Server {
 }
 
 /** Resolves to the exit code when the server has ended. */
-export async function runServer(server: Server, options: CommonOptions): Promise<number> {
+export async function runServer(server: Server, options: ServerOptions): Promise<number> {
   assertLoadable(options.transport)
   const { host, port } = options
   const output = new Output()
@@ -40,11 +40,13 @@ export async function runServer(server: Server, options: CommonOptions): Promise
   })
   const unwatch = onStopSignal((signal) => {
     stopped = true
-    void program.stop()
+    if (signal === 'SIGTERM') void program.shutdown({ drainMs: options.drainMs })
+    else void program.stop()
     clearStatus()
     // A terminal shows ^C where the status line was.
     if (signal === 'SIGINT' && output.isTerminal) output.line('')
-    output.line('closing connections; once more to exit at once')
+    const what = signal === 'SIGTERM' ? 'waiting for connections to end' : 'closing connections'
+    output.line(`${what}; once more to exit at once`)
   })
   try {
     await program

@@ -227,6 +227,11 @@ export abstract class Conversation {
     return this.leave(reason)
   }
 
+  /** Its connection was aborted on this side. */
+  aborted(reason: Error): ActionTree {
+    return this.closed ? undefined : this.leave(reason)
+  }
+
   private lost(error: SocketError | undefined): ActionTree {
     clearTimeout(this.deadline)
     const gone = this.host.gone(this)

@@ -28,6 +28,7 @@ import type {
 } from '../transport/transport.js'
 import { Conversation, type ConversationHost, type ConversationSettings } from './tcp-conversation.js'
 import { delivery } from './tcp-delivery.js'
+import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import {
   plainHost, wantedConnection, whereTo, wrongRemote, type ListenerEnd, type RemoteEnd,
@@ -63,8 +64,8 @@ export function tcpDriver(
   return spawn(() => new TcpDriver(options, conversations).boot(), { name: call })
 }
 
-/** What the source fires: events of the sockets, or the news that the VM was idle. */
-type Fired = readonly TransportEvent[] | 'idle'
+/** What the source fires: events of the sockets, or something else that is to be done. */
+type Fired = readonly TransportEvent[] | (() => ActionTree)
 
 /** An outbound connection that somebody wants. */
 interface Handle {
@@ -199,14 +200,24 @@ class TcpDriver implements ConversationHost, ListenersHost {
     this.idleWanted = false
     transport.open(delivery(transport, sink, this.options.buffers === 'borrowed'))
     this.options.onTransport?.(transport)
-    ;(engine as Engine | undefined)?.opened(transport, sink)
+    const drain = new Drain(transport, sink, () => this.stopAccepting(sink))
+    sink.onShutdown((shutdown) => { drain.begin(shutdown) })
+    ;(engine as Engine | undefined)?.opened(transport, sink, drain)
     const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
     this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
     for (const { use } of waiting) use(transport)
     return async () => {
       await transport.close()
+      drain.over()
       ;(engine as Engine | undefined)?.closed(transport)
     }
+  }
+
+  private stopAccepting(sink: EventSink<Fired>): ActionTree {
+    // What was accepted, and is told of in this turn yet, is served.
+    this.sockets++
+    setImmediate(() => { sink.fire(() => this.letGo()) })
+    return this.listeners.closeAll()
   }
 
   /** Does something with the transport, which is opened first if this is the first socket. */
@@ -221,7 +232,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
     this.wanted = true
     return endpoint.subscriber([this.source, _], {
       name: this.source,
-      onMessage: ([, fired]) => (fired === 'idle' ? this.idle() : this.handle(fired)),
+      onMessage: ([, fired]) => (typeof fired === 'function' ? fired() : this.handle(fired)),
     })
   }
 
@@ -259,13 +270,13 @@ class TcpDriver implements ConversationHost, ListenersHost {
   }
 
   private accepted(socket: TransportConnection): ActionTree {
-    const listener = socket.listener?.context as Listener
+    const listener = socket.listener?.context as Listener | undefined
     const address = socket.remote
     const remote = address?.family === 'unix'
       ? unixPeer(++this.unixPeers)
       : tcpAddress(plainHost(address?.address ?? ''), address?.port ?? 0)
     this.sockets++
-    if (!listener.active) {
+    if (listener === undefined || listener.demand === 0) {
       // The last interest in the listener went in this very turn.
       socket.context = undefined
       socket.close()
@@ -330,11 +341,11 @@ class TcpDriver implements ConversationHost, ListenersHost {
     this.idleWanted = true
     const { sink } = this
     sink?.whenIdle(() => {
-      sink.fire('idle')
+      sink.fire(this.idle)
     })
   }
 
-  private idle(): ActionTree {
+  private readonly idle = (): ActionTree => {
     this.idleWanted = false
     const { fresh, finished } = this
     this.fresh = []

@@ -6,6 +6,10 @@
  */
 import { metricsSum, type TransportMetrics } from '../transport/metrics.js'
 import type { Transport, TransportInfo } from '../transport/transport.js'
+import {
+  checkShutdownOptions, ShuttingDown, type ShutdownOptions, type ShutdownReport,
+} from '../vm/shutdown.js'
+import type { Drain } from './tcp-drain.js'
 
 /** A handle on what is below one or more TCP drivers; made by `tcpEngine`, given as option `engine`. */
 export interface TcpEngine {
@@ -16,6 +20,17 @@ export interface TcpEngine {
   metrics(): TransportMetrics
   /** What the engine runs on; `undefined` while there is no socket, and on the node transport. */
   info(): TransportInfo | undefined
+  /**
+   * Ends what the drivers do: their listeners are closed for good, at once; conversations may end by
+   * themselves; those that are left after `drainMs` are aborted (the peer gets a reset), and their absence
+   * has the reason ECONNABORTED. The VM goes on. Idempotent: a later call can bring the end nearer.
+   *
+   * @returns what was done, when no socket is left
+   * @throws TypeError or RangeError when an option is wrong
+   */
+  shutdown(options?: Pick<ShutdownOptions, 'drainMs'>): Promise<ShutdownReport>
+  /** `shutdown()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
   /** The drivers' sockets, those to come too, keep the process alive: as they do unless told otherwise. */
   ref(): void
   /** They do not: the process ends when only they are left. */
@@ -47,6 +62,10 @@ export function setRef(on: boolean, ...what: readonly Refable[]): void {
 /** @internal */
 export class Engine implements TcpEngine {
   readonly #open = new Map<Transport, Refable>()
+  readonly #drains = new Map<Transport, Drain>()
+  #shutdown: ShuttingDown | undefined
+  #down: Promise<ShutdownReport> | undefined
+  #empty: () => void = () => undefined
   /** As told last; `undefined`: by the driver's option. */
   #ref: boolean | undefined
   #closed: TransportMetrics | undefined
@@ -61,6 +80,22 @@ export class Engine implements TcpEngine {
     return undefined
   }
 
+  shutdown(options: Pick<ShutdownOptions, 'drainMs'> = {}): Promise<ShutdownReport> {
+    checkShutdownOptions('shutdown', options)
+    const shutdown = (this.#shutdown ??= new ShuttingDown(() => undefined))
+    this.#down ??= new Promise((resolve) => {
+      this.#empty = () => { resolve(shutdown.over()) }
+      for (const drain of this.#drains.values()) drain.begin(shutdown)
+      if (this.#open.size === 0) this.#empty()
+    })
+    if (this.#open.size > 0) shutdown.within(options.drainMs)
+    return this.#down
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown()
+  }
+
   ref(): void {
     this.#setRef(true)
   }
@@ -70,14 +105,18 @@ export class Engine implements TcpEngine {
   }
 
   /** A driver opened a transport, as part of an event source. */
-  opened(transport: Transport, sink: Refable): void {
+  opened(transport: Transport, sink: Refable, drain: Drain): void {
     this.#open.set(transport, sink)
+    this.#drains.set(transport, drain)
+    if (this.#shutdown !== undefined) drain.begin(this.#shutdown)
     if (this.#ref !== undefined) setRef(this.#ref, transport, sink)
   }
 
   /** And it is closed. */
   closed(transport: Transport): void {
     this.#open.delete(transport)
+    this.#drains.delete(transport)
+    if (this.#open.size === 0) this.#empty()
     const before = this.#closed === undefined ? [] : [this.#closed]
     this.#closed = metricsSum([...before, transport.metrics])
   }

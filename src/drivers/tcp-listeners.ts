@@ -52,11 +52,18 @@ const DROPS_TOLD = 1000
 
 export class TcpListeners {
   private readonly listeners = new Map<unknown, Listener>()
+  private closed = false
 
   constructor(
     private readonly host: ListenersHost,
     private readonly options: TcpOptions,
   ) {}
+
+  /** Closes them all, for good: who wants one from now on waits in vain. */
+  closeAll(): ActionTree {
+    this.closed = true
+    return [...this.listeners.values()].map((listener) => this.close(listener))
+  }
 
   wanted(topic: TcpChannel): ActionTree {
     const local = wantedListener(topic)
@@ -71,7 +78,7 @@ export class TcpListeners {
       this.listeners.set(key, listener)
     }
     listener.demand++
-    return listener.active ? undefined : this.listen(listener)
+    return listener.active || this.closed ? undefined : this.listen(listener)
   }
 
   unwanted(topic: TcpChannel): ActionTree {
@@ -79,6 +86,10 @@ export class TcpListeners {
     const listener = local === undefined ? undefined : this.listeners.get(mapKey(local))
     if (listener === undefined || --listener.demand > 0) return undefined
     this.listeners.delete(mapKey(listener.local))
+    return this.close(listener)
+  }
+
+  private close(listener: Listener): ActionTree {
     if (!listener.active) return undefined
     listener.active = false
     listener.socket?.close()

@@ -176,6 +176,7 @@ export class ChannelStream extends Duplex {
     return actions.map((action) => this.#outside(action))
   }
 
+  /** @internal */
   override _read(): void {
     this.#whenMet(() => {
       const window = this.readableHighWaterMark
@@ -187,20 +188,24 @@ export class ChannelStream extends Duplex {
     })
   }
 
+  /** @internal */
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.#send([chunk], done)
   }
 
+  /** @internal */
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
     this.#send(chunks.map(({ chunk }) => chunk), done)
   }
 
+  /** @internal */
   override _final(done: (error?: Error | null) => void): void {
     // What was written was taken, or its loss was told of.
     if (this.#left) done()
     else this.#send([eof], done)
   }
 
+  /** @internal */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#waiting = []
     if (!this.#left) {

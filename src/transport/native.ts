@@ -141,6 +141,10 @@ class NativeTransport implements Transport, Station, ListenStation {
     if (this.#closing === undefined) this.#link?.flush()
   }
 
+  connections(): NativeConnection[] {
+    return [...this.#dials, ...this.#connections.filter((connection) => connection !== undefined)]
+  }
+
   reuse(): void {
     if (this.#link === undefined || this.#closing !== undefined) return
     this.#link.viewsOver()

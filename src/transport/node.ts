@@ -104,6 +104,10 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     // libuv does, on every write.
   }
 
+  connections(): TransportConnection[] {
+    return [...this.#connections]
+  }
+
   reuse(): void {
     // Every buffer is the program's for as long as it keeps it.
   }

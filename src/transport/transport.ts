@@ -371,6 +371,8 @@ export interface TransportInfo {
 
 /** A set of sockets that report to one sink. */
 export interface Transport {
+  /** All connections that are not closed, those that are not established included. */
+  connections(): readonly TransportConnection[]
   /** Which implementation it is. */
   readonly name: 'native' | 'node'
   /** Counters, kept up to date. */

@@ -6,6 +6,7 @@
  */
 import { inspect } from 'node:util'
 import { argumentError } from '../support/errors.js'
+import type { Shutdown } from './shutdown.js'
 
 /** Where an active source delivers. */
 export interface EventSink<T> {
@@ -20,6 +21,12 @@ export interface EventSink<T> {
   ref(): void
   /** It does not: the process may end although the source is active. */
   unref(): void
+  /**
+   * Calls back when the ground VM is shut down, or at once if it is being shut down already. The source is
+   * to take on nothing new, and to have its endpoints deleted once what it has has come to its end; the
+   * ground VM waits for that, for as long as `shutdown` was given.
+   */
+  onShutdown(callback: (shutdown: Shutdown) => void): void
   /** Whether all that was fired so far has been handled, with all that followed from it. */
   isIdle(): boolean
 }

@@ -10,6 +10,9 @@ import { AtomTable } from '../topic/index.js'
 import { checkBoot, Spawn, type Boot } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { EventSource, type Release } from './event-source.js'
+import {
+  checkShutdownOptions, ShuttingDown, type Shutdown, type ShutdownOptions, type ShutdownReport,
+} from './shutdown.js'
 import { Vm, type Ground } from './vm.js'
 
 /** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
@@ -34,6 +37,17 @@ export interface GroundVm extends Promise<void> {
    * sockets after their queued bytes were handed to the kernel. Idempotent.
    */
   stop(reason?: unknown): GroundVm
+  /**
+   * Ends in good order: listeners are closed at once; conversations may end by themselves; those that are
+   * left after `drainMs` are aborted, their peers get a reset. Then all processes end, as by `stop`.
+   * Idempotent: a later call, or `stop`, can bring the end nearer.
+   *
+   * @returns what was done, once the ground VM has ended
+   * @throws TypeError or RangeError when an option is wrong
+   */
+  shutdown(options?: ShutdownOptions): Promise<ShutdownReport>
+  /** `stop()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /** A source that somebody subscribes to. */
@@ -42,6 +56,8 @@ interface Activation {
   /** The endpoints that keep it active; the first one owns the messages. */
   readonly subscribers: Set<Endpoint>
   release: Release | undefined
+  /** If it has something that may come to its end. */
+  onShutdown: ((shutdown: Shutdown) => void) | undefined
 }
 
 /**
@@ -61,6 +77,11 @@ export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): Groun
     ground.stop(reason)
     return end
   }
+  end.shutdown = (options = {}) => {
+    checkShutdownOptions('shutdown', options)
+    return end.then(ground.shutdown(options))
+  }
+  end[Symbol.asyncDispose] = () => end.stop()
   return end
 }
 
@@ -75,6 +96,9 @@ class GroundLoop implements Ground {
   private firings: { readonly activation: Activation; readonly value: unknown }[] = []
   private idleCallbacks: (() => void)[] = []
   private readonly releases = new Set<Promise<unknown>>()
+  private shuttingDown: ShuttingDown | undefined
+  /** Stops what is left, once all that has to come to its end has. */
+  private drained: (() => void) | undefined
   private stopping: { readonly reason: unknown } | undefined
   private running = false
   private resuming = false
@@ -98,6 +122,31 @@ class GroundLoop implements Ground {
 
   stop(reason: unknown): void {
     this.stopping = { reason }
+    this.wake()
+  }
+
+  /** @returns what gives the report when the end has come */
+  shutdown({ drainMs, reason }: ShutdownOptions): () => ShutdownReport {
+    const shutdown = (this.shuttingDown ??= new ShuttingDown(() => { this.stop(reason) }))
+    if (!this.ended) {
+      if (this.drained === undefined) {
+        this.drained = () => { this.stop(reason) }
+        for (const { onShutdown } of [...this.activations.values()]) onShutdown?.(shutdown)
+      }
+      shutdown.within(drainMs)
+      this.stopIfDrained()
+    }
+    return () => shutdown.over()
+  }
+
+  /** Whether it is being shut down, and nothing is left that has to come to its end. */
+  private stopIfDrained(): void {
+    if (this.drained === undefined || this.ended) return
+    for (const { onShutdown } of this.activations.values()) if (onShutdown !== undefined) return
+    const { drained } = this
+    this.drained = () => undefined
+    // Whoever heard of the end may have something to say.
+    this.idleCallbacks.push(drained)
     this.wake()
   }
 
@@ -128,11 +177,12 @@ class GroundLoop implements Ground {
     } catch (error) {
       this.releaseFailed(activation, error)
     }
+    this.stopIfDrained()
   }
 
   private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
     const subscribers = new Set([endpoint])
-    const activation: Activation = { source, subscribers, release: undefined }
+    const activation: Activation = { source, subscribers, release: undefined, onShutdown: undefined }
     this.activations.set(source, activation)
     this.holders.add(activation)
     const isActive = (): boolean => this.activations.get(source) === activation
@@ -155,6 +205,10 @@ class GroundLoop implements Ground {
         unref: () => {
           this.holders.delete(activation)
           this.holdLoop()
+        },
+        onShutdown: (callback) => {
+          activation.onShutdown = callback
+          if (this.drained !== undefined && this.shuttingDown !== undefined) callback(this.shuttingDown)
         },
         isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle(),
       })

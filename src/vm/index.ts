@@ -34,4 +34,5 @@ export {
   type PresenceEvent,
 } from './role.js'
 export { eventSource, EventSource, type EventSink, type Release } from './event-source.js'
+export type { Shutdown, ShutdownOptions, ShutdownReport } from './shutdown.js'
 export { groundVm, type GroundVm, type GroundVmOptions } from './ground.js'

@@ -45,7 +45,7 @@ for (const transport of TRANSPORTS) {
     await t.rejects(client(port), { code: 'ECONNREFUSED' })
   })
 
-  void t.test(`${transport}: chat, ended by SIGTERM`, { timeout: TIMEOUT }, async (t) => {
+  void t.test(`${transport}: chat, ended by Ctrl-C`, { timeout: TIMEOUT }, async (t) => {
     const cli = start(t, 'chat', ...options)
     const port = await cli.listening()
     // The lines may come in several chunks: the last one of them is awaited.
@@ -63,11 +63,41 @@ for (const transport of TRANSPORTS) {
     bob.write('hello alice\n')
     await until(() => alice.stdout.includes('hello alice'))
     t.pass('both hear each other')
-    cli.signal('SIGTERM')
+    cli.signal('SIGINT')
     t.equal(await cli.ended(), 0)
     t.equal(await alice.ended(), 0, 'the client ends when the server closes')
     t.equal(alice.stderr, '')
     bob.destroy()
+  })
+
+  void t.test(`${transport}: SIGTERM lets connections end, for a time`, { timeout: TIMEOUT }, async (t) => {
+    const patient = start(t, 'echo', ...options)
+    const port = await patient.listening()
+    const socket = await client(port)
+    socket.write('one')
+    await once(socket, 'readable')
+    patient.signal('SIGTERM')
+    await until(() => patient.stdout.includes('waiting for connections to end; once more to exit at once'))
+    await t.rejects(client(port), { code: 'ECONNREFUSED' })
+    socket.end(' more')
+    t.equal((await readAll(socket)).toString(), 'one more', 'what is under way is served')
+    t.equal(await patient.ended(), 0)
+
+    const hasty = start(t, 'echo', ...options, '--drain-ms', '50')
+    const stays = await client(await hasty.listening())
+    const failed = once(stays, 'error')
+    hasty.signal('SIGTERM')
+    t.match(await failed, [{ code: 'ECONNRESET' }])
+    t.equal(await hasty.ended(), 0)
+
+    const twice = start(t, 'echo', ...options, '--drain-ms', '1000000')
+    const last = await client(await twice.listening())
+    last.on('error', () => undefined)
+    twice.signal('SIGTERM')
+    await until(() => twice.stdout.includes('waiting for connections to end'))
+    twice.signal('SIGTERM')
+    t.equal(await twice.ended(), 143, 'a second one ends it at once')
+    last.destroy()
   })
 
   void t.test(`${transport}: a port in use`, { timeout: TIMEOUT }, async (t) => {
