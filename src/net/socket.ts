@@ -48,12 +48,6 @@ function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterFin
 }
 
-/** As Node's: one that never had a connection, or tried to, does not say whether there was an error. */
-function emitClose(socket: Socket, knows: boolean): void {
-  if (knows) socket.emit('close', socket._hadError)
-  else socket.emit('close')
-}
-
 export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   _server: SocketOwner | null = null
   declare autoSelectFamilyAttemptedAddresses?: string[]
@@ -257,8 +251,10 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     waiting?.(error ?? streamDestroyed('write'))
     this._server?.socketGone()
     this._server = null
-    // Otherwise it comes with `closed`.
-    if (connection === undefined) process.nextTick(emitClose, this, dialing || this.#connected)
+    // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
+    if (connection !== undefined) return
+    if (dialing || this.#connected) setImmediate(() => { this.emit('close', this._hadError) })
+    else process.nextTick(() => { this.emit('close') })
   }
 
   #destroyWithReset(): void {

@@ -2,8 +2,10 @@
  * Runs one scenario on node:net and on ours, and notes what happened in words that can be compared: events in
  * their order, errors by class, code, message and fields; ports and paths that differ are named.
  */
+import { once } from 'node:events'
 import nodeNet from 'node:net'
 import ourNet from 'marketplace-native/net'
+import t from 'tap'
 
 export type Net = typeof nodeNet
 
@@ -52,7 +54,7 @@ export async function both(scenario: Scenario): Promise<{ node: string[], ours: 
   const node = new Trace()
   await scenario(nodeNet, node)
   const ours = new Trace()
-  await scenario(ourNet as unknown as Net, ours)
+  await scenario(ourNet, ours)
   return { node: node.lines, ours: ours.lines }
 }
 
@@ -61,4 +63,31 @@ export function collect(socket: nodeNet.Socket): () => string {
   let text = ''
   socket.on('data', (data: Buffer) => { text += data.toString('latin1') })
   return () => text
+}
+
+/** A server on a free port of 127.0.0.1, which the trace calls `<port>`. */
+export async function listening(
+  net: Net, trace: Trace, options: object = {},
+): Promise<[nodeNet.Server, number]> {
+  const server = net.createServer(options)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as nodeNet.AddressInfo
+  trace.name(port, 'port')
+  return [server, port]
+}
+
+export const closed = async (socket: NodeJS.EventEmitter): Promise<void> => {
+  await new Promise<void>((resolve) => { socket.once('close', () => { resolve() }) })
+}
+
+/** Each of them has to come to the same on both. */
+export function compare(scenarios: Readonly<Record<string, Scenario>>): void {
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    void t.test(name, async (t) => {
+      const { node, ours } = await both(scenario)
+      t.ok(node.length > 0)
+      t.same(ours, node)
+    })
+  }
 }
