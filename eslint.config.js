@@ -10,7 +10,13 @@ const LIMITS = {
 }
 
 export default tseslint.config(
-  { ignores: ['dist/', 'build/', 'node_modules/', '.tap/', 'bench/**/*.js', 'bench/**/*.mjs'] },
+  {
+    ignores: [
+      'dist/', 'build/', 'node_modules/', '.tap/', 'bench/**/*.js', 'bench/**/*.mjs',
+      // Compiled by their test, as a project of their own.
+      'templates/typescript/',
+    ],
+  },
   eslint.configs.recommended,
   {
     files: ['**/*.ts'],

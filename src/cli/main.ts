@@ -9,6 +9,7 @@ import { addChat } from './chat.js'
 import { addConnect } from './connect.js'
 import { addEcho } from './echo.js'
 import { CommandError, firstLine } from './messages.js'
+import { addNew } from './new.js'
 
 const USAGE_ERROR = 2
 
@@ -49,6 +50,7 @@ function createProgram(): Command {
   addChat(program, done)
   addEcho(program, done)
   addConnect(program, done)
+  addNew(program, done, version())
   for (const command of program.commands) command.copyInheritedSettings(program)
   return program
 }

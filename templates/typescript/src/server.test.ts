@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { test } from 'node:test'
+import type { GroundVm } from 'marketplace-native'
+import { serve } from './server.js'
+
+/** Starts the server on any free port. */
+const started = () => new Promise<{ vm: GroundVm, port: number }>((resolve, reject) => {
+  const vm = serve(0, { listening: (port) => resolve({ vm, port }), failed: reject })
+})
+
+test('what is sent comes back', async () => {
+  const { vm, port } = await started()
+  try {
+    const client = connect(port, '127.0.0.1')
+    client.write('hello')
+    const [answer] = await once(client, 'data') as [Buffer]
+    assert.equal(answer.toString(), 'hello')
+    client.destroy()
+  } finally {
+    await vm.stop()
+  }
+})

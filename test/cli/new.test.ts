@@ -1,0 +1,96 @@
+/** `marketplace new`: the project that it makes passes its test, runs, and measures itself. */
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { Cli } from '../support/cli.js'
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
+
+const room = mkdtempSync(join(tmpdir(), 'marketplace-new-'))
+t.teardown(() => { rmSync(room, { recursive: true, force: true }) })
+
+async function make(...args: string[]): Promise<Cli> {
+  const cli = new Cli(['new', ...args])
+  await cli.ended()
+  return cli
+}
+
+function manifestOf(project: string): { readonly version: string } {
+  return JSON.parse(readFileSync(join(project, 'package.json'), 'utf8')) as { version: string }
+}
+
+/** What `npm install` would give the project. */
+function install(project: string): void {
+  mkdirSync(join(project, 'node_modules/@types'), { recursive: true })
+  symlinkSync(ROOT, join(project, 'node_modules/marketplace-native'))
+  symlinkSync(join(ROOT, 'node_modules/@types/node'), join(project, 'node_modules/@types/node'))
+}
+
+function node(project: string, ...args: string[]): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, args, { cwd: project, encoding: 'utf8', timeout: 60_000 })
+}
+
+for (const language of ['javascript', 'typescript']) {
+  t.test(`a project in ${language}`, { timeout: 120_000 }, async (t) => {
+    const project = join(room, `my-${language}`)
+    const typescript = language === 'typescript'
+    const cli = await make(project, ...(typescript ? ['--typescript'] : []))
+    t.equal(cli.result, 0, cli.stderr)
+    t.match(cli.stdout, 'npm install')
+    const manifest = manifestOf(project)
+    const { version } = manifestOf(ROOT)
+    t.match(manifest, { name: `my-${language}`, dependencies: { 'marketplace-native': `^${version}` } })
+    t.ok(existsSync(join(project, '.gitignore')))
+    for (const file of ['README.md', 'package.json', typescript ? 'src/server.ts' : 'server.js']) {
+      t.notMatch(readFileSync(join(project, file), 'utf8'), '{{', file)
+    }
+    install(project)
+    if (typescript) {
+      const compiled = node(project, TSC)
+      t.equal(compiled.status, 0, compiled.stdout)
+    }
+    const dist = typescript ? 'dist/' : ''
+    const tested = node(project, '--test', `${dist}server.test.js`)
+    t.equal(tested.status, 0, tested.stdout)
+    const wrong = node(project, `${dist}server.js`, '70000')
+    t.equal(wrong.status, 1)
+    t.match(wrong.stderr, 'got 70000')
+    if (typescript) return
+    // Seconds instead of the usual ones: what it prints is the point here.
+    const bench = readFileSync(join(project, 'bench.js'), 'utf8')
+    writeFileSync(join(project, 'bench.js'), bench.replace(/ROUND_MS = \d+/, 'ROUND_MS = 50'))
+    const measured = node(project, 'bench.js', 'server.js')
+    t.equal(measured.status, 0, measured.stderr)
+    t.match(measured.stdout, /CPU per message: \d+\.\d\d of node:net's/)
+  })
+}
+
+t.test('what is there stays as it is', async (t) => {
+  const project = join(room, 'full')
+  mkdirSync(project)
+  writeFileSync(join(project, 'server.js'), 'mine')
+  const cli = await make(project)
+  t.equal(cli.result, 1)
+  t.match(cli.stderr, /^marketplace: .*full is not empty; nothing was written\n$/)
+  t.equal(readFileSync(join(project, 'server.js'), 'utf8'), 'mine')
+  t.notOk(existsSync(join(project, 'package.json')))
+})
+
+t.test('mistakes', async (t) => {
+  const mistakes: readonly (readonly [readonly string[], number, RegExp])[] = [
+    [[], 2, /missing required argument 'directory'/],
+    [[join(room, 'My Server')], 2, /'My Server' can't be the name of a package/],
+    [['/dev/null/x'], 1, /can't be made: ENOTDIR/],
+    [[join(room, 'a'), 'b'], 2, /too many arguments/],
+  ]
+  for (const [args, code, message] of mistakes) {
+    const cli = await make(...args)
+    t.equal(cli.result, code, args.join(' '))
+    t.match(cli.stderr, message)
+    t.match(cli.stderr, /^marketplace: [^\n]+\n$/, 'one line')
+  }
+})
