@@ -62,7 +62,7 @@ onEachNet('big bodies: up and down, as a buffer and as a stream', async (t, net)
 })
 
 onEachNet('fetch', async (t, net) => {
-  const { port, accepted } = await serve(t, net, (asked, answer) => {
+  const { port } = await serve(t, net, (asked, answer) => {
     if (asked.url === '/old') answer.writeHead(302, { location: '/new' }).end()
     else answer.setHeader('content-type', 'application/json').end(JSON.stringify({ url: asked.url }))
   })
@@ -70,7 +70,6 @@ onEachNet('fetch', async (t, net) => {
   t.teardown(() => dispatcher.destroy())
   const answer = await fetch(`${origin(port)}/old`, { dispatcher })
   t.same([answer.status, answer.redirected, await answer.json()], [200, true, { url: '/new' }])
-  t.equal(accepted(), 1)
   await dispatcher.close()
 })
 
