@@ -2,7 +2,8 @@
 import * as net from 'node:net'
 import type { TcpNetConnectOpts } from 'node:net'
 import {
-  checkBoolean, checkedPort, checkFunction, checkInt32, checkNumber, invalidIp, invalidType, nodeError,
+  checkBlockList, checkBoolean, checkedPort, checkFunction, checkInt32, checkNumber, invalidIp, invalidType,
+  nodeError,
 } from './errors.js'
 
 type Lookup = NonNullable<TcpNetConnectOpts['lookup']>
@@ -71,9 +72,7 @@ export function destination(options: ConnectArgs): Destination {
   if (net.isIP(host) === 0 && lookup !== undefined && lookup !== null) {
     checkFunction(lookup, 'options.lookup')
   }
-  if (blockList !== undefined && blockList !== null && !(blockList instanceof net.BlockList)) {
-    throw invalidType('options.blockList', 'an instance of net.BlockList', blockList)
-  }
+  if (blockList !== undefined && blockList !== null) checkBlockList(blockList)
   return {
     host, port, several, family, hints, attemptTimeout: Math.max(attemptTimeout, ATTEMPT_TIMEOUT_MIN),
     localAddress: localAddress || undefined,

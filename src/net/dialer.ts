@@ -22,14 +22,14 @@ const ETIMEDOUT = -constants.errno.ETIMEDOUT
 
 /** What a dial is for. */
 export interface DialOwner {
-  readonly resource: AsyncResource
+  readonly _nativeResource: AsyncResource
   /** Options of every attempt. */
-  readonly connectOptions: ConnectOptions
+  readonly _nativeConnectOptions: ConnectOptions
   autoSelectFamilyAttemptedAddresses?: string[]
   _host: string | null
   emit(event: string, ...args: unknown[]): boolean
-  connected(connection: TransportConnection): void
-  failed(error: Error): void
+  _nativeConnected(connection: TransportConnection): void
+  _nativeFailed(error: Error): void
 }
 
 interface Target {
@@ -51,15 +51,15 @@ export class Dialer implements Receiver {
     this.#owner = owner
   }
 
-  get resource(): AsyncResource {
-    return this.#owner.resource
+  get _nativeResource(): AsyncResource {
+    return this.#owner._nativeResource
   }
 
   /** To a Unix socket. */
   startPath(path: string): void {
     let connection: TransportConnection | undefined
     try {
-      connection = netEngine().connect({ ...this.#owner.connectOptions, path }, this)
+      connection = netEngine().connect({ ...this.#owner._nativeConnectOptions, path }, this)
     } catch (error) {
       // What can't be a path: told as Node tells it, by an event.
       process.nextTick(() => { this.#fail(error as Error) })
@@ -85,13 +85,13 @@ export class Dialer implements Receiver {
     this.#dropAttempt()
   }
 
-  happened({ kind, connection, error }: TransportEvent): void {
+  _nativeHappened({ kind, connection, error }: TransportEvent): void {
     // Of an attempt that was given up.
     if (connection !== this.#connection || this.#over) return
     if (kind === 'connected') {
       this.#over = true
       clearTimeout(this.#timer)
-      this.#owner.connected(this.#connection as TransportConnection)
+      this.#owner._nativeConnected(this.#connection as TransportConnection)
     } else if (kind === 'closed') {
       this.#connection = undefined
       clearTimeout(this.#timer)
@@ -174,7 +174,9 @@ export class Dialer implements Receiver {
     owner.emit('connectionAttempt', address, port, family)
     // A listener may have destroyed the socket.
     if (this.#over) return
-    const options: ConnectOptions = { ...owner.connectOptions, host: address, port, localAddress, localPort }
+    const options: ConnectOptions = {
+      ...owner._nativeConnectOptions, host: address, port, localAddress, localPort,
+    }
     try {
       this.#connection = netEngine().connect(options, this)
     } catch (error) {
@@ -231,7 +233,7 @@ export class Dialer implements Receiver {
   #fail(error: Error): void {
     if (this.#over) return
     this.cancel()
-    this.#owner.failed(error)
+    this.#owner._nativeFailed(error)
   }
 }
 

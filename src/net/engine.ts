@@ -17,63 +17,63 @@ import type {
 /** What a connection's or a listener's `context` is. */
 export interface Receiver {
   /** The async context that its handlers run in. */
-  readonly resource: AsyncResource
+  readonly _nativeResource: AsyncResource
   /** Anything but data, and but the arrival of a connection. */
-  happened(event: TransportEvent): void
+  _nativeHappened(event: TransportEvent): void
 }
 
 /** A receiver that has data. */
 export interface DataReceiver extends Receiver {
-  received(data: Buffer): void
+  _nativeReceived(data: Buffer): void
 }
 
 /** A listener's receiver. */
 export interface Acceptor extends Receiver {
-  accepted(connection: TransportConnection): void
+  _nativeAccepted(connection: TransportConnection): void
 }
 
 /** Who waits until the kernel has taken what it wrote. */
 export interface Waiter {
-  readonly resource: AsyncResource
+  readonly _nativeResource: AsyncResource
   /** Everything written so far was offered to the kernel. */
-  offered(): void
+  _nativeOffered(): void
 }
 
 function receive(receiver: DataReceiver, data: Buffer): void {
-  receiver.received(data)
+  receiver._nativeReceived(data)
 }
 
 function happen(receiver: Receiver, event: TransportEvent): void {
-  receiver.happened(event)
+  receiver._nativeHappened(event)
 }
 
 function accept(acceptor: Acceptor, connection: TransportConnection): void {
-  acceptor.accepted(connection)
+  acceptor._nativeAccepted(connection)
 }
 
 function offer(waiter: Waiter): void {
-  waiter.offered()
+  waiter._nativeOffered()
 }
 
 function deliver(event: TransportEvent): void {
   const { connection } = event
   if (connection === undefined) {
     const receiver = event.listener?.context as Receiver | undefined
-    if (receiver !== undefined) receiver.resource.runInAsyncScope(happen, undefined, receiver, event)
+    if (receiver !== undefined) receiver._nativeResource.runInAsyncScope(happen, undefined, receiver, event)
     return
   }
   if (event.kind === 'accepted') {
     const acceptor = connection.listener?.context as Acceptor | undefined
     if (acceptor === undefined) connection.abort()
-    else acceptor.resource.runInAsyncScope(accept, undefined, acceptor, connection)
+    else acceptor._nativeResource.runInAsyncScope(accept, undefined, acceptor, connection)
     return
   }
   const receiver = connection.context as DataReceiver | undefined
   if (receiver === undefined) return
   if (event.kind === 'data') {
-    receiver.resource.runInAsyncScope(receive, undefined, receiver, event.data)
+    receiver._nativeResource.runInAsyncScope(receive, undefined, receiver, event.data)
   } else {
-    receiver.resource.runInAsyncScope(happen, undefined, receiver, event)
+    receiver._nativeResource.runInAsyncScope(happen, undefined, receiver, event)
   }
 }
 
@@ -128,6 +128,11 @@ export class NetEngine {
     if (--this.#references === 0) this.#transport.unref()
   }
 
+  /** Offers to the kernel, now, what was written. */
+  flush(): void {
+    this.#transport.flush()
+  }
+
   /** Offers to the kernel, soon, what was written, and tells `waiter`. */
   awaitOffer(waiter: Waiter): void {
     if (this.#waiters.push(waiter) === 1) process.nextTick(this.#offer)
@@ -139,7 +144,7 @@ export class NetEngine {
     this.#transport.flush()
     let i = 0
     try {
-      for (; i < waiters.length; i++) waiters[i].resource.runInAsyncScope(offer, undefined, waiters[i])
+      for (; i < waiters.length; i++) waiters[i]._nativeResource.runInAsyncScope(offer, undefined, waiters[i])
     } finally {
       // One threw: the others are told all the same.
       for (i++; i < waiters.length; i++) this.awaitOffer(waiters[i])

@@ -2,6 +2,7 @@
  * The errors of `node:net` that it does not export: same class, code and message.
  * Owns nothing.
  */
+import { BlockList } from 'node:net'
 import { inspect } from 'node:util'
 import { socketError } from '../support/errors.js'
 import type { SocketError } from '../transport/transport.js'
@@ -54,6 +55,12 @@ export function checkBoolean(value: unknown, name: string): void {
 
 export function checkString(value: unknown, name: string): void {
   if (typeof value !== 'string') throw invalidType(name, 'of type string', value)
+}
+
+export function checkBlockList(value: unknown): void {
+  if (!(value instanceof BlockList)) {
+    throw invalidType('options.blockList', 'an instance of net.BlockList', value)
+  }
 }
 
 /** A whole number from `least` on that fits into 32 bits. */

@@ -13,6 +13,7 @@ import type {
   ListenOptions, SocketError, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/transport.js'
 import { netEngine, type Acceptor } from './engine.js'
+import { checkBlockList } from './errors.js'
 import type { SocketOptions } from './socket-base.js'
 import { Socket, type SocketOwner } from './socket.js'
 
@@ -95,9 +96,21 @@ class ListenHandle {
   }
 }
 
+type OnConnection = (socket: nodeNet.Socket) => void
+
 export class Server extends nodeNet.Server implements SocketOwner {
+  /** Whose connections are closed at once. */
+  readonly blockList?: nodeNet.BlockList
   #acceptor: ServerAcceptor | undefined = undefined
   #reusePort = false
+
+  constructor(options?: object | OnConnection, onConnection?: OnConnection) {
+    super(options as nodeNet.ServerOpts, onConnection)
+    const { blockList } = typeof options === 'object' ? options as { blockList?: nodeNet.BlockList } : {}
+    if (blockList === undefined || blockList === null) return
+    checkBlockList(blockList)
+    this.blockList = blockList
+  }
 
   override listen(...args: never[]): this {
     const [options] = args as unknown[]
@@ -121,7 +134,7 @@ export class Server extends nodeNet.Server implements SocketOwner {
   }
 
   /** A socket of this server is gone. */
-  socketGone(): void {
+  _nativeSocketGone(): void {
     const internals = this as unknown as ServerInternals
     internals._connections--
     internals._emitCloseIfDrained()
@@ -181,14 +194,14 @@ const accepts = channel('net.server.socket')
 /** What the engine reports of a server's listener. */
 class ServerAcceptor implements Acceptor {
   /** That of `listen`. */
-  readonly resource = new AsyncResource('TCPSERVERWRAP', { requireManualDestroy: true })
+  readonly _nativeResource = new AsyncResource('TCPSERVERWRAP', { requireManualDestroy: true })
   readonly #server: Server
 
   constructor(server: Server) {
     this.#server = server
   }
 
-  happened({ kind, error }: TransportEvent): void {
+  _nativeHappened({ kind, error }: TransportEvent): void {
     const server = this.#server
     if (kind === 'listening') {
       if (server.listening) server.emit('listening')
@@ -200,11 +213,15 @@ class ServerAcceptor implements Acceptor {
     }
   }
 
-  accepted(connection: TransportConnection): void {
+  _nativeAccepted(connection: TransportConnection): void {
     const server = this.#server
     const settings = server as unknown as ServerSettings
     const internals = server as unknown as ServerInternals
-    const { maxConnections } = settings
+    const { maxConnections, blockList } = settings
+    if (blockList !== undefined && isBlocked(blockList, connection)) {
+      connection.close()
+      return
+    }
     if (maxConnections !== undefined && maxConnections !== null && internals._connections >= maxConnections) {
       refuse(server, connection)
       return
@@ -218,11 +235,15 @@ class ServerAcceptor implements Acceptor {
       keepAliveInitialDelay: settings.keepAliveInitialDelay * 1000,
     } as SocketOptions)
     internals._connections++
-    socket.accepted(connection, server, settings.noDelay)
-    if (settings.pauseOnConnect) (socket as { readableFlowing: boolean | null }).readableFlowing = false
+    socket._nativeAccepted(connection, server, settings)
     server.emit('connection', socket)
     if (accepts.hasSubscribers) accepts.publish({ socket })
   }
+}
+
+function isBlocked(list: nodeNet.BlockList, { remote }: TransportConnection): boolean {
+  return remote !== undefined && remote.family !== 'unix'
+    && list.check(remote.address, remote.family === 'IPv6' ? 'ipv6' : 'ipv4')
 }
 
 function refuse(server: Server, connection: TransportConnection): void {

@@ -51,17 +51,17 @@ export abstract class SocketBase extends Duplex implements Expiring {
   _host: string | null = null
   timeout: number | undefined = undefined
   /** Its handlers' async context. */
-  readonly resource = new AsyncResource('TCPWRAP', { requireManualDestroy: true })
+  readonly _nativeResource = new AsyncResource('TCPWRAP', { requireManualDestroy: true })
 
   // Of Expiring.
-  limit = 0
-  active = 0
-  entry: TimeoutEntry | undefined = undefined
+  _nativeLimit = 0
+  _nativeActive = 0
+  _nativeEntry: TimeoutEntry | undefined = undefined
 
-  protected readonly engine: NetEngine = netEngine()
-  protected link: TransportConnection | undefined = undefined
-  protected received_ = 0
-  protected sent_ = 0
+  protected readonly _nativeEngine: NetEngine = netEngine()
+  protected _nativeLink: TransportConnection | undefined = undefined
+  protected _nativeBytesRead = 0
+  protected _nativeBytesSent = 0
   #remote: SocketAddress | undefined = undefined
   #referenced = true
   /** It has a connection, or is about to. */
@@ -90,7 +90,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   get pending(): boolean {
-    return this.link === undefined || this.connecting
+    return this._nativeLink === undefined || this.connecting
   }
 
   get readyState(): nodeNet.SocketReadyState {
@@ -100,11 +100,11 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   get bufferSize(): number | undefined {
-    return this.link === undefined ? undefined : this.writableLength
+    return this._nativeLink === undefined ? undefined : this.writableLength
   }
 
   get bytesRead(): number {
-    return this.received_
+    return this._nativeBytesRead
   }
 
   address(): Partial<nodeNet.AddressInfo> {
@@ -112,12 +112,12 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   _getpeername(): Partial<nodeNet.AddressInfo> {
-    if (!this.connecting) this.#remote ??= this.link?.remote
+    if (!this.connecting) this.#remote ??= this._nativeLink?.remote
     return addressObject(this.#remote)
   }
 
   _getsockname(): Partial<nodeNet.AddressInfo> {
-    return addressObject(this.link?.local)
+    return addressObject(this._nativeLink?.local)
   }
 
   get remoteAddress(): string | undefined {
@@ -148,7 +148,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
     const on = enable === undefined || Boolean(enable)
     if (on === this.#noDelay) return this
     this.#noDelay = on
-    this.link?.setNoDelay(on)
+    this._nativeLink?.setNoDelay(on)
     return this
   }
 
@@ -166,13 +166,13 @@ export abstract class SocketBase extends Duplex implements Expiring {
   setTimeout(milliseconds: number, callback?: () => void): this {
     if (this.destroyed) return this
     this.timeout = milliseconds
-    this.limit = timerDuration(milliseconds, 'msecs')
+    this._nativeLimit = timerDuration(milliseconds, 'msecs')
     if (callback !== undefined) checkFunction(callback, 'callback')
-    if (this.limit === 0) {
+    if (this._nativeLimit === 0) {
       if (callback !== undefined) this.removeListener('timeout', callback)
       return this
     }
-    this.active = performance.now()
+    this._nativeActive = performance.now()
     startTimeout(this)
     if (callback !== undefined) this.once('timeout', callback)
     return this
@@ -190,53 +190,53 @@ export abstract class SocketBase extends Duplex implements Expiring {
 
   /** Something came or went. */
   _unrefTimer(): void {
-    if (this.limit > 0) this.touched(performance.now())
+    if (this._nativeLimit > 0) this._nativeTouched(performance.now())
   }
 
-  expired(): void {
-    this.resource.runInAsyncScope(this.#timedOut, this)
+  _nativeExpired(): void {
+    this._nativeResource.runInAsyncScope(this.#timedOut, this)
   }
 
-  protected touched(now: number): void {
-    this.active = now
+  protected _nativeTouched(now: number): void {
+    this._nativeActive = now
     // It has come up, and counts anew.
-    if (this.entry === undefined) startTimeout(this)
+    if (this._nativeEntry === undefined) startTimeout(this)
   }
 
-  protected stopTimeout(): void {
-    this.limit = 0
+  protected _nativeStopTimeout(): void {
+    this._nativeLimit = 0
     stopTimeout(this)
   }
 
   /** The kernel's socket is there: it gets its options. */
-  protected applyOptions(noDelay: boolean): void {
-    if (this.#noDelay !== noDelay) this.link?.setNoDelay(this.#noDelay)
+  protected _nativeApplyOptions(noDelay: boolean): void {
+    if (this.#noDelay !== noDelay) this._nativeLink?.setNoDelay(this.#noDelay)
     if (this.#keepAlive) this.#applyKeepAlive()
   }
 
-  protected get wantsNoDelay(): boolean {
+  protected get _nativeWantsNoDelay(): boolean {
     return this.#noDelay
   }
 
   /** Whether there is a connection, or an attempt at one. */
-  protected setAlive(alive: boolean): void {
+  protected _nativeSetAlive(alive: boolean): void {
     if (alive === this.#alive) return
     this.#alive = alive
     if (!this.#referenced) return
-    if (alive) this.engine.ref()
-    else this.engine.unref()
+    if (alive) this._nativeEngine.ref()
+    else this._nativeEngine.unref()
   }
 
   #refer(on: boolean): void {
     if (on === this.#referenced) return
     this.#referenced = on
     if (!this.#alive) return
-    if (on) this.engine.ref()
-    else this.engine.unref()
+    if (on) this._nativeEngine.ref()
+    else this._nativeEngine.unref()
   }
 
   #applyKeepAlive(): void {
-    this.link?.setKeepAlive(this.#keepAlive, this.#keepAliveDelay)
+    this._nativeLink?.setKeepAlive(this.#keepAlive, this.#keepAliveDelay)
   }
 
   #timedOut(): void {

@@ -21,6 +21,12 @@ interface Chunk {
   readonly encoding: BufferEncoding
 }
 
+/**
+ * What is longer is not copied on its way to the kernel (see docs/buffers.md). It is offered at once, not at
+ * the end of the turn: programs for node:net use their buffer again when `write` has returned true.
+ */
+const COPIED_MAX = 8192
+
 function isUtf8(encoding: unknown): boolean {
   return encoding === undefined || encoding === null || encoding === 'utf8' || encoding === 'utf-8'
 }
@@ -31,7 +37,7 @@ function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
 
 export abstract class SocketOutput extends SocketBase implements Waiter {
   /** There is a connection, and this socket was not destroyed. */
-  protected open = false
+  protected _nativeOpen = false
   #direct = false
   #textDirect = true
   /** Of a write that waits for the connection. */
@@ -40,13 +46,13 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
   #onTaken: Callback | undefined = undefined
 
   /** The kernel was offered all that was written. */
-  offered(): void {
+  _nativeOffered(): void {
     const callback = this.#onTaken
-    const connection = this.link
+    const connection = this._nativeLink
     if (callback === undefined || connection === undefined) return
     const all = connection.queuedBytes === 0
     connection.reportWrites = !all
-    if (this.limit > 0) this.touched(performance.now())
+    if (this._nativeLimit > 0) this._nativeTouched(performance.now())
     if (!all) return
     this.#onTaken = undefined
     callback()
@@ -77,17 +83,27 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
       this.#whenConnected(chunks, callback)
       return
     }
-    if (!this.open) {
+    if (!this._nativeOpen) {
       callback(socketClosed())
       return
     }
-    if (this.limit > 0) this.touched(performance.now())
+    if (this._nativeLimit > 0) this._nativeTouched(performance.now())
+    const connection = this._nativeLink as TransportConnection
+    let large = false
     for (const piece of chunks) {
       const data = bytesOf(piece)
-      this.sent_ += Buffer.byteLength(data)
-      this.link?.write(data)
+      const length = Buffer.byteLength(data)
+      large ||= length > COPIED_MAX
+      this._nativeBytesSent += length
+      connection.write(data)
     }
-    this.#awaitTaken(callback)
+    if (large) this._nativeEngine.flush()
+    if (large && connection.queuedBytes === 0) {
+      callback()
+      this.#direct = this.#isDirect()
+    } else {
+      this.#awaitTaken(callback)
+    }
   }
 
   override _final(callback: Callback): void {
@@ -95,11 +111,11 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
       this.once('connect', () => { this._final(callback) })
       return
     }
-    if (!this.open) {
+    if (!this._nativeOpen) {
       callback()
       return
     }
-    this.link?.shutdown()
+    this._nativeLink?.shutdown()
     this.#awaitTaken(callback)
   }
 
@@ -126,11 +142,11 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
   }
 
   get _bytesDispatched(): number {
-    return this.sent_
+    return this._nativeBytesSent
   }
 
   get bytesWritten(): number {
-    let bytes = this.sent_ + this.#pendingBytes
+    let bytes = this._nativeBytesSent + this.#pendingBytes
     const queued = (this as unknown as { writableBuffer?: readonly Chunk[] }).writableBuffer ?? []
     for (const { chunk, encoding } of queued) {
       bytes += typeof chunk === 'string' ? Buffer.byteLength(chunk, encoding) : chunk.length
@@ -150,31 +166,32 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
   }
 
   #isDirect(): boolean {
-    return this.open && this.writableLength === 0 && this.writableCorked === 0 && !this.writableEnded
+    return this._nativeOpen && this.writableLength === 0 && this.writableCorked === 0 && !this.writableEnded
   }
 
   /** Around the stream's queue: nothing is before it. */
   #send(data: Uint8Array | string, length: number): void {
-    const connection = this.link as TransportConnection
+    const connection = this._nativeLink as TransportConnection
     connection.write(data)
-    this.sent_ += length
-    if (this.limit > 0) this.touched(performance.now())
+    this._nativeBytesSent += length
+    if (length > COPIED_MAX) this._nativeEngine.flush()
+    if (this._nativeLimit > 0) this._nativeTouched(performance.now())
     // What follows takes the way on which the stream counts, until the kernel has caught up.
     if (connection.queuedBytes >= this.writableHighWaterMark) this.#direct = false
   }
 
   #awaitTaken(callback: Callback): void {
     this.#onTaken = callback
-    this.engine.awaitOffer(this)
+    this._nativeEngine.awaitOffer(this)
   }
 
   /** The connection is there, or nothing may go around the queue any more. */
-  protected updateDirect(): void {
+  protected _nativeUpdateDirect(): void {
     this.#direct = this.#isDirect()
   }
 
   /** Nothing goes out any more. Returns whom to tell. */
-  protected endOutput(): Callback | undefined {
+  protected _nativeEndOutput(): Callback | undefined {
     const callback = this.#onTaken
     this.#onTaken = undefined
     this.#direct = false

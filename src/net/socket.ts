@@ -31,7 +31,7 @@ interface ReadableState {
 
 /** What a server needs to know of its sockets. */
 export interface SocketOwner {
-  socketGone(): void
+  _nativeSocketGone(): void
 }
 
 /** As Node's: whoever writes after the other side's end, and does not allow half-open sockets, is told. */
@@ -48,12 +48,20 @@ function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterFin
 }
 
+/** What the listener has done for its connections. */
+export interface AcceptedAs {
+  readonly noDelay: boolean
+  readonly pauseOnConnect: boolean
+}
+
 export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   _server: SocketOwner | null = null
   declare autoSelectFamilyAttemptedAddresses?: string[]
   #dialer: Dialer | undefined = undefined
   #reset = false
   #connected = false
+  /** As the connection was told. */
+  #inputPaused = false
   #ended = false
   readonly #onRead: OnRead | undefined
 
@@ -84,56 +92,60 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.connecting = true
     this.#dialer?.cancel()
     this.#dialer = new Dialer(this)
-    this.setAlive(true)
+    this._nativeSetAlive(true)
     if (to === undefined) this.#dialer.startPath(path as string)
     else this.#dialer.start(to)
     return this
   }
 
-  get connectOptions(): ConnectOptions {
-    return { noDelay: this.wantsNoDelay }
+  get _nativeConnectOptions(): ConnectOptions {
+    return { noDelay: this._nativeWantsNoDelay }
   }
 
-  connected(connection: TransportConnection): void {
-    const { noDelay = false } = this.connectOptions
+  _nativeConnected(connection: TransportConnection): void {
+    const { noDelay = false } = this._nativeConnectOptions
     this.#dialer = undefined
     this.connecting = false
-    this.attach(connection)
-    this.applyOptions(noDelay)
+    this._nativeAttach(connection)
+    this._nativeApplyOptions(noDelay)
     this._unrefTimer()
     this.emit('connect')
     this.emit('ready')
-    if (this.open && !this.isPaused()) this.read(0)
+    if (this._nativeOpen && !this.isPaused()) this.read(0)
   }
 
-  failed(error: Error): void {
+  _nativeFailed(error: Error): void {
     this.destroy(error)
   }
 
   /** The connection is there: just established, or accepted. */
-  attach(connection: TransportConnection): void {
+  _nativeAttach(connection: TransportConnection): void {
     connection.context = this
-    this.link = connection
-    this.open = true
+    this._nativeLink = connection
+    this._nativeOpen = true
     this.#connected = true
-    this.updateDirect()
-    this.setAlive(true)
+    this._nativeUpdateDirect()
+    this._nativeSetAlive(true)
   }
 
   /** Of a server: options of its own sockets. */
-  accepted(connection: TransportConnection, server: SocketOwner, listenerNoDelay: boolean): void {
-    this.attach(connection)
-    this.applyOptions(listenerNoDelay)
+  _nativeAccepted(connection: TransportConnection, server: SocketOwner, how: AcceptedAs): void {
+    this._nativeAttach(connection)
+    this._nativeApplyOptions(how.noDelay)
+    if (how.pauseOnConnect) {
+      this.#inputPaused = true
+      ;(this as { readableFlowing: boolean | null }).readableFlowing = false
+    }
     this.server = server
     this._server = server
   }
 
   // What the engine reports.
 
-  received(data: Buffer): void {
-    if (!this.open) return
-    this.received_ += data.length
-    if (this.limit > 0) this.touched(this.engine.now)
+  _nativeReceived(data: Buffer): void {
+    if (!this._nativeOpen) return
+    this._nativeBytesRead += data.length
+    if (this._nativeLimit > 0) this._nativeTouched(this._nativeEngine.now)
     const state = (this as unknown as { _readableState: ReadableState })._readableState
     if (
       state.flowing === true && state.length === 0 && state.decoder === null
@@ -143,32 +155,32 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
       if (!state.dataEmitted) state.dataEmitted = true
       this.emit('data', data)
     } else if (this.#onRead !== undefined) {
-      if (!this.#onRead.take(data)) this.link?.pause()
+      if (!this.#onRead.take(data)) this.#pauseInput()
     } else if (!this.push(data)) {
-      this.link?.pause()
+      this.#pauseInput()
     }
   }
 
-  happened({ kind, error }: TransportEvent): void {
+  _nativeHappened({ kind, error }: TransportEvent): void {
     if (kind === 'end') this.#inputEnded()
-    else if (kind === 'written') this.offered()
+    else if (kind === 'written') this._nativeOffered()
     else if (kind === 'closed') this.#closed(error)
   }
 
   #inputEnded(): void {
     this.#ended = true
-    if (!this.open || this.#onRead?.holds === true) return
+    if (!this._nativeOpen || this.#onRead?.holds === true) return
     this.push(null)
     this.read(0)
   }
 
   #closed(error: SocketError | undefined): void {
-    const destroyed = !this.open
-    const callback = this.endOutput()
+    const destroyed = !this._nativeOpen
+    const callback = this._nativeEndOutput()
     // Who asks later for the peer's address gets it, if the program asked before.
-    this.link = undefined
-    this.open = false
-    this.setAlive(false)
+    this._nativeLink = undefined
+    this._nativeOpen = false
+    this._nativeSetAlive(false)
     if (destroyed) {
       this.emit('close', this._hadError)
     } else if (error === undefined) {
@@ -183,15 +195,26 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   // Reading.
 
   override _read(): void {
-    if (this.connecting || !this.open) return
-    // A command that is not needed costs less than to know that.
-    if (this.#onRead === undefined) this.link?.resume()
+    if (this.connecting || !this._nativeOpen) return
+    if (this.#onRead === undefined) this.#resumeInput()
+  }
+
+  #pauseInput(): void {
+    if (this.#inputPaused) return
+    this.#inputPaused = true
+    this._nativeLink?.pause()
+  }
+
+  #resumeInput(): void {
+    if (!this.#inputPaused) return
+    this.#inputPaused = false
+    this._nativeLink?.resume()
   }
 
   override pause(): this {
-    if (this.#onRead !== undefined && this.open) {
+    if (this.#onRead !== undefined && this._nativeOpen) {
       this.#onRead.stop()
-      this.link?.pause()
+      this.#pauseInput()
     }
     return super.pause()
   }
@@ -207,9 +230,9 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   }
 
   #resumeOnRead(): void {
-    if (this.#onRead === undefined || !this.open || !this.#onRead.stopped) return
+    if (this.#onRead === undefined || !this._nativeOpen || !this.#onRead.stopped) return
     if (!this.#onRead.resume()) return
-    this.link?.resume()
+    this.#resumeInput()
     if (this.#ended) this.#inputEnded()
   }
 
@@ -224,9 +247,9 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   resetAndDestroy(): this {
     if (this.connecting) {
       this.once('connect', () => this.#destroyWithReset())
-    } else if (this.link === undefined || !this.open) {
+    } else if (this._nativeLink === undefined || !this._nativeOpen) {
       this.destroy(socketClosed())
-    } else if (this.link.remote?.family === 'unix') {
+    } else if (this._nativeLink.remote?.family === 'unix') {
       throw invalidHandleType()
     } else {
       this.#destroyWithReset()
@@ -236,20 +259,20 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     const dialing = this.#dialer !== undefined
-    const waiting = this.endOutput()
+    const waiting = this._nativeEndOutput()
     this.connecting = false
-    this.stopTimeout()
+    this._nativeStopTimeout()
     this.#dialer?.cancel()
     this.#dialer = undefined
     this._hadError = error !== null && error !== undefined
-    const connection = this.open ? this.link : undefined
-    this.open = false
-    if (connection === undefined) this.setAlive(false)
+    const connection = this._nativeOpen ? this._nativeLink : undefined
+    this._nativeOpen = false
+    if (connection === undefined) this._nativeSetAlive(false)
     else if (this.#reset) connection.abort()
     else connection.close()
     callback(error)
     waiting?.(error ?? streamDestroyed('write'))
-    this._server?.socketGone()
+    this._server?._nativeSocketGone()
     this._server = null
     // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
     if (connection !== undefined) return
@@ -268,6 +291,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.#reset = false
     this.#ended = false
     this.#connected = false
+    this.#inputPaused = false
     this._hadError = false
   }
 }

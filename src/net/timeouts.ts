@@ -13,12 +13,12 @@ import { netEngine } from './engine.js'
 /** What has a time-out. */
 export interface Expiring {
   /** Milliseconds; 0 for none. */
-  readonly limit: number
+  readonly _nativeLimit: number
   /** When it was last active, as `NetEngine.now`. */
-  readonly active: number
+  readonly _nativeActive: number
   /** For this file's use. */
-  entry: TimeoutEntry | undefined
-  expired(): void
+  _nativeEntry: TimeoutEntry | undefined
+  _nativeExpired(): void
 }
 
 export interface TimeoutEntry {
@@ -54,32 +54,32 @@ function expire(): void {
 }
 
 function comeUp(entry: TimeoutEntry, owner: Expiring, now: number): void {
-  owner.entry = undefined
-  if (owner.limit === 0) return
-  const at = owner.active + owner.limit
+  owner._nativeEntry = undefined
+  if (owner._nativeLimit === 0) return
+  const at = owner._nativeActive + owner._nativeLimit
   if (at <= now) {
-    owner.expired()
+    owner._nativeExpired()
     return
   }
   entry.at = at
-  owner.entry = entry
+  owner._nativeEntry = entry
   queue.push(entry)
 }
 
 /** The limit of `owner` is new, and counts from now on. */
 export function startTimeout(owner: Expiring): void {
-  const at = owner.active + owner.limit
+  const at = owner._nativeActive + owner._nativeLimit
   // An earlier entry finds out by itself.
-  if (owner.entry !== undefined && owner.entry.at <= at) return
+  if (owner._nativeEntry !== undefined && owner._nativeEntry.at <= at) return
   stopTimeout(owner)
-  owner.entry = { at, owner }
-  queue.push(owner.entry)
+  owner._nativeEntry = { at, owner }
+  queue.push(owner._nativeEntry)
   arm()
 }
 
 /** It is gone; nothing here refers to it any more. */
 export function stopTimeout(owner: Expiring): void {
-  if (owner.entry === undefined) return
-  owner.entry.owner = undefined
-  owner.entry = undefined
+  if (owner._nativeEntry === undefined) return
+  owner._nativeEntry.owner = undefined
+  owner._nativeEntry = undefined
 }
