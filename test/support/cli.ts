@@ -41,7 +41,7 @@ export class Cli {
 }
 
 /** Without what tap and npm put into it: they change what a child does. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
+export function cleanEnvironment(): NodeJS.ProcessEnv {
   const theirs = /^(npm_|TAP|_TAPJS|NODE_OPTIONS$|MARKETPLACE_)/
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !theirs.test(name)))
 }

@@ -1,0 +1,118 @@
+/**
+ * A TCP load balancer. A backend is used for as long as its process is present, which it is while it can be
+ * connected to. Backends come and go at run time: type `add HOST:PORT` or `drain HOST:PORT`.
+ *
+ *   node dist/examples/balancer.js --port 8000 --backend 127.0.0.1:8001 --backend 127.0.0.1:8002
+ */
+import ipaddr from 'ipaddr.js'
+import { isIP } from 'node:net'
+import { pathToFileURL } from 'node:url'
+import {
+  _, endpoint, lineSource, quit, sendMessage, spawn, tcp, tcpAddress, timerDriver, type ActionTree,
+  type TcpAddress,
+} from 'marketplace-native'
+import { balancer, driverOptions, type BalancerOptions } from './balancer/balance.js'
+import { STRATEGIES } from './balancer/choose.js'
+import { addBackend, drainBackend } from './balancer/records.js'
+import { numberOf, runExample, stopping, type Values } from './support/run.js'
+
+/** `127.0.0.1:80`, `[::1]:80`, `name:80`. @throws Error that says how it should look */
+function addressOf(text: string): TcpAddress {
+  const [, host = '', port = ''] = /^(?:\[(?=.*\])|(?!.*:.*:))([^\s[\]]+)\]?:(\d{1,5})$/.exec(text) ?? []
+  if (host === '' || Number(port) > 65_535 || Number(port) === 0) {
+    throw new Error(`a backend is HOST:PORT, not "${text}"`)
+  }
+  return tcpAddress(host, Number(port))
+}
+
+/** @throws Error that names the option, if the text is none of them */
+function oneOf<T extends string>(values: Values, name: string, choices: readonly T[]): T | undefined {
+  const value = values[name]
+  if (value === undefined || choices.includes(value as T)) return value as T | undefined
+  throw new Error(`--${name} takes ${choices.join(' or ')}, not "${String(value)}"`)
+}
+
+/** Networks as `10.0.0.0/8`, or single addresses. @throws Error for the first that is none */
+export function trustIn(networks: readonly string[]): (host: string) => boolean {
+  const parsed = networks.map((text) => {
+    const [, address = '', bits] = /^(.*?)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+    const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
+    if (Number(bits ?? 0) > most) {
+      throw new Error(`--trust takes an address or a network such as 10.0.0.0/8, not "${text}"`)
+    }
+    return [ipaddr.parse(address), Number(bits ?? most)] as const
+  })
+  return (host) => {
+    const address = ipaddr.process(host)
+    return parsed.some(([network, bits]) => network.kind() === address.kind()
+      && (address as ipaddr.IPv4).match(network, bits))
+  }
+}
+
+/** What is typed: `add HOST:PORT` and `drain HOST:PORT`. */
+const commands = (): ActionTree => [
+  endpoint.subscriber([lineSource(), _], {
+    onMessage: ([, line]) => {
+      if (typeof line !== 'string') return quit()
+      const [, command, where] = /^(add|drain) +(\S+) *$/.exec(line) ?? []
+      try {
+        if (command === 'add') return sendMessage(addBackend(addressOf(where)))
+        if (command === 'drain') return sendMessage(drainBackend(addressOf(where)))
+        console.log('type: add HOST:PORT, drain HOST:PORT')
+      } catch (error) {
+        console.log((error as Error).message)
+      }
+      return undefined
+    },
+  }),
+  endpoint.subscriber(stopping(_), { onPresence: () => quit() }),
+]
+
+function optionsOf(values: Values): BalancerOptions {
+  const backends = (values['backend'] as string[] | undefined ?? []).map(addressOf)
+  const trust = values['trust'] as string[] | undefined ?? []
+  return {
+    backends,
+    strategy: oneOf(values, 'strategy', STRATEGIES) ?? 'round-robin',
+    sendProxy: oneOf(values, 'send-proxy', ['v1', 'v2']),
+    trusts: trust.length === 0 ? undefined : trustIn(trust),
+    log: (text) => console.log(text),
+  }
+}
+
+const usage = `usage: balancer.js [options]; type "add HOST:PORT" and "drain HOST:PORT" while it runs
+  --host 127.0.0.1          address to listen on
+  --port 8000               port to listen on
+  --backend HOST:PORT       a backend; as many as you like
+  --strategy round-robin    or least-connections
+  --send-proxy v1           or v2: say the client's address to the backends
+  --trust 10.0.0.0/8        expect a PROXY header, from these addresses only; as many as you like
+  --quiet                   say nothing of single clients`
+
+const options = {
+  host: { type: 'string', default: '127.0.0.1' },
+  port: { type: 'string', default: '8000' },
+  backend: { type: 'string', multiple: true },
+  strategy: { type: 'string' },
+  'send-proxy': { type: 'string' },
+  trust: { type: 'string', multiple: true },
+  quiet: { type: 'boolean', default: false },
+} as const
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await runExample({
+    usage,
+    options,
+    hint: (host, port) => `try it: curl http://${host}:${port}/`,
+    boot: (values) => {
+      const chosen = optionsOf(values)
+      const log = (text: string) => { if (!text.startsWith('client ')) console.log(text) }
+      return [
+        tcp({ ...driverOptions, host: String(values['host']) }),
+        timerDriver(),
+        balancer(numberOf(values, 'port', 65_535), values['quiet'] === true ? { ...chosen, log } : chosen),
+        spawn(commands, { name: 'commands' }),
+      ]
+    },
+  })
+}
