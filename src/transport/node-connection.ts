@@ -322,7 +322,10 @@ export class NodeConnection implements TransportConnection {
 
   /** Unix sockets have no reset. */
   #reset(socket: Socket): void {
+    const shutting = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0
     if (this.#unix || socket.destroyed) socket.destroy()
+    // libuv doesn't reset one whose FIN is on its way out (EINVAL), and Node then never closes it.
+    else if (shutting) socket.once('finish', () => { this.#reset(socket) })
     else socket.resetAndDestroy()
   }
 
