@@ -31,6 +31,9 @@ export type {
 } from './transport/transport.js'
 export { TCP_CHANNELS, type TcpDiagnostics } from './transport/diagnostics.js'
 export type { TransportMetrics } from './transport/metrics.js'
+export {
+  metricInstruments, prometheusText, type MetricInstrument, type MetricPoint, type PrometheusOptions,
+} from './transport/telemetry.js'
 export { emitterSource, iterableSource, lineSource, signalSource } from './drivers/sources.js'
 export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'
 export * from './streams/index.js'

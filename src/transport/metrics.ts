@@ -39,6 +39,8 @@ export interface TransportMetrics {
   readonly slabStalls: number
   /** How often the program was called with what had happened: at most once per turn of the event loop. */
   readonly batches: number
+  /** How many events they brought, all together. */
+  readonly events: number
   /**
    * How many of them brought how many events: element 0 counts batches of 1 event, element 1 those of 2 or
    * 3, element i those of 2**i to 2**(i+1) - 1, and the last one (15) also all bigger ones.
@@ -81,6 +83,7 @@ export class Counts implements TransportMetrics {
   bytesIn = 0
   chunksIn = 0
   batches = 0
+  events = 0
   readonly batchSizes: number[] = new Array<number>(BATCH_SIZES).fill(0)
   readonly errors = Object.create(null) as Record<string, number>
   readonly stats = new Float64Array(STATS)
@@ -147,6 +150,7 @@ export class Counts implements TransportMetrics {
   /** The program is about to be called with so many events. */
   batch(events: number): void {
     this.batches += 1
+    this.events += events
     this.batchSizes[Math.min(31 - Math.clz32(events), BATCH_SIZES - 1)] += 1
   }
 
@@ -162,7 +166,7 @@ export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const sum = {
     connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
     queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabStalls: 0,
-    batches: 0, jsTime: 0, totalTime: 0,
+    batches: 0, events: 0, jsTime: 0, totalTime: 0,
   }
   const batchSizes = new Array<number>(BATCH_SIZES).fill(0)
   const errors: Record<string, number> = {}
