@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:os'
 import { getSystemErrorMap, inspect, type InspectOptions } from 'node:util'
-import type { SocketAddress, SocketError } from '../transport/transport.js'
+import type { SocketAddress, SocketError } from './socket-error.js'
 
 /**
  * Builds the error that `node:net` would have built for the same failure.

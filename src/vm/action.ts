@@ -57,6 +57,7 @@ export class DeleteEndpoint extends Action {
 /** Makes the first transition of a process. */
 export type Boot<S> = () => HandlerResult<S>
 
+/** Options of `spawn` and `nestedVm`. */
 export interface SpawnOptions<S> {
   /** For logs and errors. */
   readonly name?: string | undefined

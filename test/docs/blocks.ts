@@ -41,8 +41,7 @@ export interface Block extends Fence {
 /** README.md and the pages in docs/, as paths from the root. */
 export function pages(): string[] {
   const docs = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'))
-  const readme = readdirSync(ROOT).filter((name) => name === 'README.md')
-  return [...readme, ...docs.sort().map((name) => `docs/${name}`)]
+  return ['README.md', 'CONTRIBUTING.md', ...docs.sort().map((name) => `docs/${name}`)]
 }
 
 export function fencesOf(page: string, text = readFileSync(join(ROOT, page), 'utf8')): Fence[] {

@@ -1,0 +1,87 @@
+/** What the layout promises: dependencies point one way, the engine stands alone, rooms are small. */
+import t from 'tap'
+import { filesBelow, folderImports, folderOf, importsOf, ROOT, textOf } from './sources.js'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** From the bottom up: a folder imports only from those before it. */
+const ORDER = ['support', 'topic', 'vm', 'dsl', 'transport', 'net', 'drivers', 'streams', 'cli']
+
+t.test('dependencies between folders point one way', async (t) => {
+  const edges = folderImports()
+  t.strictSame([...edges.keys()].sort(), [...ORDER].sort(), 'every folder has its place')
+  for (const [from, targets] of edges) {
+    for (const to of targets) t.ok(ORDER.indexOf(to) < ORDER.indexOf(from), `${from} uses ${to}`)
+  }
+})
+
+t.test('the diagram of CONTRIBUTING.md is what the imports say', async (t) => {
+  const block = /```mermaid\n([^]*?)```/.exec(textOf('CONTRIBUTING.md'))?.[1] ?? ''
+  const drawn = [...block.matchAll(/^ +(\w+) --> (\w+)$/gm)].map(([, from, to]) => `${from} --> ${to}`)
+  // All use `support`: an arrow for each would hide the others.
+  const real = [...folderImports()].flatMap(([from, targets]) =>
+    [...targets].filter((to) => to !== 'support').map((to) => `${from} --> ${to}`))
+  t.strictSame(drawn.sort(), real.sort())
+})
+
+t.test('a file imports what is there, and no file of the tests', async (t) => {
+  for (const path of filesBelow('src', '.ts')) {
+    for (const imported of importsOf(path)) {
+      t.notMatch(imported, /^(test|bench|scripts|dist)\//, `${path} imports ${imported}`)
+      if (folderOf(imported) === undefined) continue
+      t.ok(existsSync(join(ROOT, imported.replace(/\.js$/, '.ts'))), `${path}: ${imported}`)
+    }
+  }
+})
+
+t.test('native code is reached from one file', async (t) => {
+  const loads = (path: string): boolean => /createRequire|process\.dlopen/.test(textOf(path))
+  const loading = filesBelow('src', '.ts').filter(loads)
+  t.strictSame(loading, ['src/transport/native-addon.ts'])
+})
+
+t.test('the engine knows nothing of Node', async (t) => {
+  const files = filesBelow('native/engine', '.h', '.cc')
+  t.ok(files.length > 0)
+  for (const path of files) {
+    const lines = textOf(path).matchAll(/^\s*#\s*include\s+[<"]([^>"]+)[>"]/gm)
+    const includes = Array.from(lines, ([, name]) => name)
+    t.strictSame(includes.filter((name) => /node|napi|v8|uv\.h|\.\.\//.test(name)), [], path)
+  }
+})
+
+const LINES_MAX = 400
+const FUNCTION_MAX = 70
+
+const FUNCTION_HEAD =
+  /^(?!namespace|class|struct|enum|union|extern)[A-Za-z].*\) (const |noexcept |override )*\{$/
+
+/** The longest function of a C++ file: our style ends one with a brace in the column where it began. */
+function longestFunction(text: string): number {
+  let longest = 0
+  let begin = -1
+  text.split('\n').forEach((line, i) => {
+    if (FUNCTION_HEAD.test(line)) begin = i
+    if (line !== '}' || begin < 0) return
+    longest = Math.max(longest, i - begin + 1)
+    begin = -1
+  })
+  return longest
+}
+
+// What is TypeScript or a script, eslint looks after.
+t.test('C and C++ come in small rooms', async (t) => {
+  t.equal(longestFunction('int f(int x) {\n  return x;\n}\n'), 3, 'this can fail')
+  const files = [...filesBelow('native', '.h', '.cc'), ...filesBelow('bench', '.h', '.c')]
+  for (const path of files) {
+    const text = textOf(path)
+    t.ok(text.split('\n').length - 1 <= LINES_MAX, `${path}: lines`)
+    t.ok(longestFunction(text) <= FUNCTION_MAX, `${path}: functions`)
+    t.match(text, /^(\/\/|\/\*)/, `${path} begins with what it owns`)
+  }
+})
+
+t.test('every file says at its top what it owns', async (t) => {
+  const files = [...filesBelow('src', '.ts'), ...filesBelow('bench', '.ts'), ...filesBelow('scripts', '.mjs')]
+  for (const path of files) t.match(textOf(path), /^(#!.*\n)?\/\*\*/, path)
+})
