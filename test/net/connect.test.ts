@@ -35,8 +35,8 @@ both('connect-options-port', 'every form of connect reaches the server', async (
 
 both('connect-no-arg', 'connect wants to know where to', (t, { net }) => {
   const missing = { code: 'ERR_MISSING_ARGS' }
-  t.throws(() => (net.connect as () => void)(), missing)
-  t.throws(() => (new net.Socket().connect as () => void)(), missing)
+  t.throws(() => (net.connect as unknown as () => void)(), missing)
+  t.throws(() => (new net.Socket().connect as unknown as () => void)(), missing)
   t.throws(() => (new net.Socket().connect as (options: object) => void)({}), missing)
   t.throws(() => (new net.Socket().connect as (options: object) => void)({ host: 'localhost' }), missing)
 })
