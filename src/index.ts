@@ -4,6 +4,8 @@
  * Topics and messages, processes and their actions, the ground VM and its event sources; then the
  * drivers.
  */
+import './support/instance.js'
+
 export {
   _,
   canonical,

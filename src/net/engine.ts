@@ -9,7 +9,7 @@
  */
 import type { AsyncResource } from 'node:async_hooks'
 import { openTransport } from '../transport/choose.js'
-import { loadNative } from '../transport/native-addon.js'
+import { goOnWithout, loadNative } from '../transport/native-addon.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/transport.js'
@@ -176,18 +176,11 @@ export function netEngine(): NetEngine {
   return engine
 }
 
-let warned = false
-
 /** Whether sockets can be native here; if not, and that was not asked for, it is said once. */
 export function nativeNet(): boolean {
   const wanted = process.env.MARKETPLACE_NET
   if (wanted === 'node') return false
   const loaded = loadNative()
-  if (!loaded.ok && !warned) {
-    warned = true
-    process.emitWarning(
-      `marketplace-native/net is node:net here: ${loaded.reason}`, 'MarketplaceWarning',
-    )
-  }
+  if (!loaded.ok) goOnWithout('node:net')
   return loaded.ok
 }

@@ -4,6 +4,7 @@
  *
  * Owns nothing: the names of exports.ts, the promises, and the default export, as `node:net` has one.
  */
+import '../support/instance.js'
 import * as names from './exports.js'
 import * as promises from './promises.js'
 

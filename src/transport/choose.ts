@@ -3,6 +3,7 @@
  * with one warning that says why.
  */
 import { argumentError } from '../support/errors.js'
+import { goOnWithout } from './native-addon.js'
 import { loadNative, nativeTransport } from './native.js'
 import { nodeTransport } from './node.js'
 import type { Transport, TransportOptions } from './transport.js'
@@ -10,13 +11,12 @@ import type { Transport, TransportOptions } from './transport.js'
 /** Which socket implementation: the addon, `node:net`, or the addon where it can be loaded. */
 export type TransportName = 'native' | 'node' | 'auto'
 
-let warned = false
-
 /**
  * Makes a transport.
  *
  * @param name 'native': the C++ engine, or an Error that says why it can't be loaded; 'node': `node:net`;
- *   'auto': native if it loads, else node, with a warning (once per process)
+ *   'auto': native if it loads, else node, with a warning (once per thread), or an Error if
+ *   MARKETPLACE_NATIVE requires the addon
  */
 export function openTransport(name: TransportName, options: TransportOptions = {}): Transport {
   if (name === 'node') return nodeTransport(options)
@@ -25,11 +25,7 @@ export function openTransport(name: TransportName, options: TransportOptions = {
   }
   const loaded = loadNative()
   if (loaded.ok) return nativeTransport(options)
-  const reason = loaded.reason.replace(/\s*\n\s*/g, '; ')
-  if (name === 'native') throw new Error(`the native transport can't be loaded: ${reason}`)
-  if (!warned) {
-    warned = true
-    process.emitWarning(`native transport not available, using node:net: ${reason}`, 'MarketplaceWarning')
-  }
+  if (name === 'native') throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
+  goOnWithout('node:net')
   return nodeTransport(options)
 }

@@ -1,44 +1,102 @@
 /**
- * Loads the addon; no other file does.
+ * Loads the addon; no other file does. Owns the order in which it is looked for: the prebuilt binary of the
+ * package, then one built here; `MARKETPLACE_NATIVE=off|require|/path/to.node` overrides.
  *
- * Invariants: it is looked for once per thread; what is missing becomes one line, never an exception.
+ * Invariants: it is looked for once per thread; what is missing becomes one line that says what was needed
+ * and what is here, and is an exception only where the addon was required.
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { loadProblem, nodeApiProblem, platformName, PREBUILT } from './native-binary.js'
 import type { Addon } from './native-link.js'
 
-type Loaded = { readonly ok: true, readonly addon: Addon } | { readonly ok: false, readonly reason: string }
+type Found = { readonly ok: true, readonly addon: Addon } | { readonly ok: false, readonly reason: string }
+
+type Loaded = Found & {
+  /** Which file it is; undefined without one. */
+  readonly path?: string
+  /** Whether going on without it is what was asked for, with MARKETPLACE_NATIVE=off. */
+  readonly off?: boolean
+  /** Whether going on without it is out of question. */
+  readonly required?: boolean
+}
 
 let loaded: Loaded | undefined
 
-/** The directory of package.json: this file is run from src/transport or from dist/src/transport. */
-function packageRoot(): string {
+/** The package's directory: this file is run from somewhere below it, unless it is part of a bundle. */
+function packageRoot(): string | undefined {
   let directory = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(directory, 'package.json')) && dirname(directory) !== directory) {
+  while (!existsSync(join(directory, 'binding.gyp'))) {
+    if (dirname(directory) === directory) return undefined
     directory = dirname(directory)
   }
   return directory
 }
 
-function load(): Loaded {
+function fits(addon: Partial<Addon> | undefined): addon is Addon {
+  return typeof addon?.create === 'function' && typeof addon.socketOptions === 'function'
+}
+
+/** Loads one file. */
+function loadFile(path: string): Loaded {
+  const version = nodeApiProblem()
+  if (version !== undefined) return { ok: false, reason: version }
+  try {
+    const addon = createRequire(import.meta.url)(path) as Partial<Addon> | undefined
+    if (fits(addon)) return { ok: true, addon, path }
+    return { ok: false, reason: 'it is no build of this version of marketplace-native' }
+  } catch (error) {
+    return { ok: false, reason: loadProblem(path, error) }
+  }
+}
+
+/** The prebuilt binary, then the one that was built here. */
+function find(): Loaded {
   const { platform, arch } = process
   if (platform !== 'linux') {
     return { ok: false, reason: `the engine is for Linux; this is ${platform}-${arch}` }
   }
-  const path = join(packageRoot(), 'build', 'Release', 'marketplace.node')
-  if (!existsSync(path)) return { ok: false, reason: `the addon is not built: there is no ${path}` }
-  try {
-    return { ok: true, addon: createRequire(import.meta.url)(path) as Addon }
-  } catch (error) {
-    const [line] = (error instanceof Error ? error.message : String(error)).split('\n', 1)
-    return {
-      ok: false,
-      reason: `the addon does not fit this system (${platform}-${arch}, Node ${process.versions.node}, `
-        + `Node-API ${process.versions.napi}): ${line}`,
-    }
+  const root = packageRoot()
+  if (root === undefined) {
+    const reason = "the package's files are not where its code is (is it part of a bundle?); "
+      + 'set MARKETPLACE_NATIVE to the path of its marketplace.node'
+    return { ok: false, reason }
   }
+  const reasons: string[] = []
+  const name = platformName()
+  const places = [
+    ['the prebuilt binary', join(root, 'prebuilds', name, 'marketplace.node')],
+    ['the addon built here', join(root, 'build', 'Release', 'marketplace.node')],
+  ] as const
+  for (const [what, path] of places) {
+    if (!existsSync(path)) continue
+    const result = loadFile(path)
+    if (result.ok) return result
+    reasons.push(`${what} can't be used: ${result.reason} (${path})`)
+  }
+  if (reasons.length > 0) return { ok: false, reason: reasons.join('; ') }
+  const known = (PREBUILT as readonly string[]).includes(name)
+  const missing = known
+    ? `the binary for ${name} is missing in ${root}`
+    : `there is no prebuilt binary for ${name}, only for ${PREBUILT.join(', ')}`
+  return { ok: false, reason: `${missing}; to build it here: cd ${root} && npx node-gyp rebuild` }
+}
+
+function load(): Loaded {
+  const wanted = process.env['MARKETPLACE_NATIVE'] ?? ''
+  if (wanted === '') return find()
+  if (wanted === 'off') return { ok: false, off: true, reason: 'MARKETPLACE_NATIVE=off' }
+  if (wanted === 'require') return { ...find(), required: true }
+  if (!isAbsolute(wanted)) {
+    const reason = "MARKETPLACE_NATIVE must be 'off', 'require' or the absolute path of an addon; "
+      + `got '${wanted}'`
+    return { ok: false, required: true, reason }
+  }
+  const result = loadFile(wanted)
+  if (result.ok) return { ...result, required: true }
+  return { ok: false, required: true, reason: `MARKETPLACE_NATIVE=${wanted} can't be used: ${result.reason}` }
 }
 
 /** Loads the addon, once. Never throws; the reason is one line. */
@@ -61,4 +119,22 @@ export function loadNative(): { ok: true } | { ok: false, reason: string } {
 export function nativeAddon(): object | undefined {
   const result = addonOrReason()
   return result.ok ? result.addon : undefined
+}
+
+let warned = false
+
+/**
+ * For those that go on without the addon: says why, in one warning per thread, whoever comes first; says
+ * nothing where that was asked for with MARKETPLACE_NATIVE=off. Throws if the addon is required.
+ *
+ * @param instead what is used, such as 'node:net'
+ * @param reason why not the addon, if it isn't what `loadNative` says
+ */
+export function goOnWithout(instead: string, reason?: string): void {
+  const result = addonOrReason()
+  const why = (reason ?? (result.ok ? '' : result.reason)).replace(/\s*\n\s*/g, '; ')
+  if (result.required === true) throw new Error(`the native transport can't be loaded: ${why}`)
+  if (result.off === true || warned) return
+  warned = true
+  process.emitWarning(`native transport not available, using ${instead}: ${why}`, 'MarketplaceWarning')
 }

@@ -4,11 +4,10 @@
  */
 import { argumentError } from '../support/errors.js'
 import type { TransportName } from './choose.js'
+import { goOnWithout } from './native-addon.js'
 import { loadNativeUdp, nativeUdpTransport } from './udp-native.js'
 import { nodeUdpTransport } from './udp-node.js'
 import type { UdpTransport } from './udp-transport.js'
-
-let warned = false
 
 /** Makes a transport; see `openTransport` for what the names mean. */
 export function openUdpTransport(name: TransportName): UdpTransport {
@@ -18,11 +17,7 @@ export function openUdpTransport(name: TransportName): UdpTransport {
   }
   const loaded = loadNativeUdp()
   if (loaded.ok) return nativeUdpTransport()
-  const reason = loaded.reason.replace(/\s*\n\s*/g, '; ')
-  if (name === 'native') throw new Error(`the native transport can't be loaded: ${reason}`)
-  if (!warned) {
-    warned = true
-    process.emitWarning(`native transport not available, using node:dgram: ${reason}`, 'MarketplaceWarning')
-  }
+  if (name === 'native') throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
+  goOnWithout('node:dgram', loaded.reason)
   return nodeUdpTransport()
 }
