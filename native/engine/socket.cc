@@ -190,7 +190,7 @@ ssize_t send_pieces(int socket, const iovec* pieces, int count) {
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(pieces);
-      message.msg_iovlen = static_cast<size_t>(count);
+      message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);  // musl has int
       result = ::sendmsg(socket, &message, MSG_NOSIGNAL);
     }
     if (result >= 0) return result;
