@@ -34,19 +34,25 @@ export interface Destination {
 /** Node's own least. */
 const ATTEMPT_TIMEOUT_MIN = 10
 
+type Arguments = [options: ConnectArgs, callback: (() => void) | null]
+
+const { _normalizeArgs: normalized } = net as unknown as {
+  _normalizeArgs: (given: readonly unknown[]) => Arguments
+}
+/** What tells arguments that were sorted out already, as net.connect and an http.Agent pass them on. */
+const [mark] = Object.getOwnPropertySymbols(normalized([]))
+
 /** The arguments of `connect`, in any of their forms: the options, and the listener or null. */
-export function connectArgs(args: readonly unknown[]): [ConnectArgs, (() => void) | null] {
-  // As net.createConnection and an http.Agent pass them on.
-  if (Array.isArray(args[0])) return args[0] as unknown as [ConnectArgs, (() => void) | null]
-  const [options, callback] = (net as unknown as {
-    _normalizeArgs: (given: readonly unknown[]) => [ConnectArgs, (() => void) | null]
-  })._normalizeArgs(args)
+export function connectArgs(args: readonly unknown[]): Arguments {
+  const [first] = args
+  const result = Array.isArray(first) && mark in first ? first as unknown as Arguments : normalized(args)
+  const [options] = result
   if (options.port === undefined && (options.path === undefined || options.path === null)) {
     throw nodeError(
       TypeError, 'ERR_MISSING_ARGS', 'The "options" or "port" or "path" argument must be specified',
     )
   }
-  return [options, callback]
+  return result
 }
 
 function checkedDestinationPort(port: unknown): number {

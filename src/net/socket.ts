@@ -267,6 +267,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._hadError = error !== null && error !== undefined
     const connection = this._nativeOpen ? this._nativeLink : undefined
     this._nativeOpen = false
+    // As Node's, it has no addresses any more.
+    this._nativeLink = undefined
     if (connection === undefined) this._nativeSetAlive(false)
     else if (this.#reset) connection.abort()
     else connection.close()
