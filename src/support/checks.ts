@@ -3,7 +3,7 @@
  * Owns nothing. Every check throws for a value that is wrong, and only for that.
  */
 import { closest, distance } from 'fastest-levenshtein'
-import { argumentError, rangeError } from './errors.js'
+import { argumentError, fromCaller, rangeError } from './errors.js'
 
 /** Throws if `value` can't be the argument `name` of `call`. `undefined` never gets here. */
 export type Check = (call: string, name: string, value: unknown) => void
@@ -54,9 +54,9 @@ function unknownOption(call: string, name: string, known: readonly string[]): Ty
   const near = known[found]
   const meant = distance(lower(near), lower(name)) <= Math.max(TYPOS, near.length * TYPO_PART)
   const help = meant ? `did you mean '${near}'?` : `there are ${known.join(', ')}`
-  return Object.assign(new TypeError(`${call}: unknown option '${name}'; ${help}`), {
+  return fromCaller(Object.assign(new TypeError(`${call}: unknown option '${name}'; ${help}`), {
     code: 'ERR_INVALID_ARG_VALUE',
-  })
+  }))
 }
 
 /**

@@ -3,6 +3,7 @@
  * and argument errors that say which argument, what was expected and what came.
  */
 import { constants } from 'node:os'
+import { fileURLToPath } from 'node:url'
 import { getSystemErrorMap, inspect, type InspectOptions } from 'node:util'
 import type { SocketAddress, SocketError } from './socket-error.js'
 
@@ -80,16 +81,33 @@ export function asError(reason: unknown, what: string): Error {
   return reason instanceof Error ? reason : new Error(`${what}: ${show(reason)}`, { cause: reason })
 }
 
+/** Where this package's compiled files are, and its sources, which source maps lead to. */
+const OURS = ['../', '../../../src/'].flatMap((path) => {
+  const url = new URL(path, import.meta.url)
+  return [url.href, fileURLToPath(url)]
+})
+
+/** Lets an error's stack begin where the program called us: the mistake is there. */
+export function fromCaller<E extends Error>(error: E): E {
+  const stack = error.stack?.split('\n') ?? []
+  const first = stack.findIndex((line) => /^ +at /.test(line))
+  if (first < 0) return error
+  let theirs = first
+  while (theirs < stack.length && OURS.some((place) => stack[theirs].includes(place))) theirs++
+  // Without a frame of theirs, ours are better than none.
+  if (theirs < stack.length) stack.splice(first, theirs - first)
+  error.stack = stack.join('\n')
+  return error
+}
+
 /** A TypeError for a wrong argument: `spawn: boot must be a function; got 5`. */
 export function argumentError(call: string, argument: string, expected: string, got: unknown): TypeError {
-  return Object.assign(new TypeError(`${call}: ${argument} must be ${expected}; got ${show(got)}`), {
-    code: 'ERR_INVALID_ARG_TYPE',
-  })
+  const message = `${call}: ${argument} must be ${expected}; got ${show(got)}`
+  return fromCaller(Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' }))
 }
 
 /** A RangeError for an argument of the right type and the wrong size. */
 export function rangeError(call: string, argument: string, expected: string, got: unknown): RangeError {
-  return Object.assign(new RangeError(`${call}: ${argument} must be ${expected}; got ${show(got)}`), {
-    code: 'ERR_OUT_OF_RANGE',
-  })
+  const message = `${call}: ${argument} must be ${expected}; got ${show(got)}`
+  return fromCaller(Object.assign(new RangeError(message), { code: 'ERR_OUT_OF_RANGE' }))
 }

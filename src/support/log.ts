@@ -3,9 +3,11 @@
  *
  * Every record that passes the level is also published, structured, on the diagnostics channel
  * `marketplace:log`; with a subscriber there, nothing is printed: the subscriber is the logger.
+ * `NODE_DEBUG=marketplace` prints everything, as Node's own parts do, whatever the level.
  * Callers on warm paths ask `logs(level)` first, so that a level that is off costs one comparison.
  */
 import { channel } from 'node:diagnostics_channel'
+import { debuglog } from 'node:util'
 import { safeInspect } from './errors.js'
 
 /** How bad it is. */
@@ -47,7 +49,9 @@ function threshold(): number {
   return ranks.warning
 }
 
-const lowest = threshold()
+const debug = debuglog('marketplace')
+/** Decided once: what is off costs a comparison with a constant. */
+const lowest = debug.enabled ? ranks.debug : threshold()
 
 /** Whether a record of this level would go anywhere. */
 export function logs(level: LogLevel): boolean {
@@ -71,5 +75,6 @@ export function log(
         ` ${name}=${safeInspect(value, { breakLength: Infinity, compact: true, depth: 3 })}`,
     )
     .join('')
-  process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
+  if (debug.enabled) debug('%s: %s%s', level, message, details)
+  else process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
 }

@@ -34,5 +34,6 @@ export {
   type PresenceEvent,
 } from './role.js'
 export { eventSource, EventSource, type EventSink, type Release } from './event-source.js'
+export { withAsyncContext } from './async-context.js'
 export type { Shutdown, ShutdownOptions, ShutdownReport } from './shutdown.js'
 export { groundVm, type GroundVm, type GroundVmOptions } from './ground.js'

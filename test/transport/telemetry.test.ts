@@ -7,7 +7,13 @@ import { missing } from '../support/util.js'
 interface Family {
   readonly type: string
   readonly help: string
-  readonly samples: { readonly name: string, readonly labels: Record<string, string>, readonly value: number }[]
+  readonly samples: Sample[]
+}
+
+interface Sample {
+  readonly name: string
+  readonly labels: Record<string, string>
+  readonly value: number
 }
 
 /** Reads labels one by one, as a lexer does; a value may have escapes. */
@@ -98,9 +104,9 @@ void t.test('Prometheus reads it', async (t) => {
 
 void t.test('of an engine that has done nothing, and of the node transport', async (t) => {
   const families = parse(prometheusText(tcpEngine().metrics()))
-  t.strictSame(families.get('marketplace_tcp_active_time_seconds_total')?.samples.map(({ labels }) => labels), [
-    { state: 'javascript' },
-  ], 'what is not known has no sample')
+  const times = families.get('marketplace_tcp_active_time_seconds_total')?.samples
+  t.match(times, [{ labels: { state: 'javascript' } }])
+  t.equal(times?.length, 1, 'what is not known has no sample')
   t.strictSame(families.get('marketplace_tcp_errors_total')?.samples, [])
   for (const [name, { help }] of families) t.match(help, /^[A-Z].*\.$/, name)
 })

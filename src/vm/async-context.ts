@@ -1,0 +1,64 @@
+/**
+ * Async context for processes: what an `AsyncLocalStorage` holds where actions are made holds where their
+ * handlers run.
+ *
+ * A wrapper around actions, so that processes that don't ask for it pay nothing.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import {
+  Action, addEndpoint, AddEndpoint, AtMetaLevel, atMetaLevel, nestedVm, Spawn, spawn, Yield, yieldTurn,
+  type AnyHandlers, type Boot,
+} from './action.js'
+import { argumentError } from '../support/errors.js'
+import { Transition, transition, type ActionTree, type Handlers } from './handler.js'
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- functions of whatever kind, kept as they are
+type AnyFunction = (...args: any[]) => unknown
+
+/**
+ * Keeps the async context: handlers, boots and continuations in these actions are called in the context in
+ * which `withAsyncContext` is called, and so are those that they return in their turn, for as long as the
+ * processes live. What `enterWith` sets in one of them, the others of them see, and nobody else.
+ *
+ * @param actions typically `spawn(...)` of the process for one connection, within `storage.run(...)`
+ * @throws TypeError when it is not an action, nor a tree of them
+ */
+export function withAsyncContext<S>(actions: ActionTree<S>): ActionTree<S> {
+  return kept(new AsyncResource('MARKETPLACE_PROCESS'), actions) as ActionTree<S>
+}
+
+/** A tree, a transition or a promise with every function in it called in the context. */
+function kept(context: AsyncResource, result: unknown): unknown {
+  if (Array.isArray(result)) return result.map((branch) => kept(context, branch))
+  if (result instanceof Transition) {
+    return transition(result.state, kept(context, result.actions) as ActionTree)
+  }
+  if (result instanceof Promise) return result.then((actions) => kept(context, actions))
+  if (result instanceof Action) return keptAction(context, result)
+  if (result === undefined || result === null || result === false) return result
+  throw argumentError('withAsyncContext', 'actions', 'actions, or arrays of them', result)
+}
+
+function keptAction(context: AsyncResource, action: Action): ActionTree {
+  const inside = (run: AnyFunction): AnyFunction => (...args: unknown[]) =>
+    kept(context, context.runInAsyncScope(run, undefined, ...args))
+  if (action instanceof AddEndpoint) {
+    return addEndpoint(action.name, action.role, handlers(action.handlers, inside))
+  }
+  if (action instanceof AtMetaLevel) return atMetaLevel(keptAction(context, action.action))
+  if (action instanceof Yield) return yieldTurn(inside(action.continuation as AnyFunction) as never)
+  if (!(action instanceof Spawn)) return action
+  const parent = action.parent && inside(action.parent as AnyFunction)
+  const start = action.nested ? nestedVm : spawn
+  return start(inside(action.boot) as Boot<unknown>, { name: action.name, parent: parent as never })
+}
+
+function handlers(all: AnyHandlers, inside: (run: AnyFunction) => AnyFunction): Handlers {
+  if (typeof all === 'function') return inside(all) as never
+  const { onPresence, onAbsence, onMessage } = all
+  return {
+    onPresence: onPresence && inside(onPresence) as never,
+    onAbsence: onAbsence && inside(onAbsence) as never,
+    onMessage: onMessage && inside(onMessage) as never,
+  }
+}

@@ -1,0 +1,62 @@
+/** Stacks of errors point into the program; `NODE_DEBUG=marketplace` says what goes on. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { endpoint, fromChannel, groundVm, prometheusText, spawn, tcpBare, udp } from 'marketplace-native'
+
+const run = promisify(execFile)
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+
+/** The place that an error's stack begins with. */
+function firstFrame(call: () => unknown): string {
+  try {
+    call()
+  } catch (error) {
+    return /^ +at .*$/m.exec((error as Error).stack ?? '')?.[0] ?? 'no frame'
+  }
+  return 'no error'
+}
+
+void t.test('errors of wrong arguments begin where the mistake is', async (t) => {
+  const wrong = 5 as never
+  const calls: Record<string, () => unknown> = {
+    spawn: () => spawn(wrong),
+    groundVm: () => groundVm(wrong),
+    subscriber: () => endpoint.subscriber('x', { onMessage: wrong }),
+    tcpBare: () => tcpBare({ backlog: -1 }),
+    'tcpBare, unknown': () => tcpBare({ baklog: 1 } as never),
+    udp: () => udp(wrong),
+    fromChannel: () => fromChannel(wrong, wrong, wrong),
+    prometheusText: () => prometheusText(wrong),
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    t.match(firstFrame(call), /stacks\.test\.[jt]s/, name)
+  }
+})
+
+const PROGRAM = `
+  import { groundVm, spawn, endpoint, sendMessage } from 'marketplace-native'
+  const oops = () => { throw new Error('oops') }
+  await groundVm(() => spawn(() => [endpoint.subscriber('x', { onMessage: oops }), sendMessage('x')]))
+`
+
+async function stderrOf(env: NodeJS.ProcessEnv): Promise<string> {
+  const args = ['--input-type=module', '--eval', PROGRAM]
+  const clean = { ...process.env, NODE_DEBUG: '', MARKETPLACE_LOG: '', NODE_OPTIONS: '', ...env }
+  const { stderr } = await run(process.execPath, args, { env: clean, cwd: ROOT })
+  return stderr
+}
+
+void t.test('an error in a handler begins in the handler', async (t) => {
+  const stderr = await stderrOf({})
+  t.match(stderr, /^marketplace error: process 1 failed reason=Error: oops\n +at .*\[eval1?\]/)
+})
+
+void t.test('NODE_DEBUG=marketplace', async (t) => {
+  t.notMatch(await stderrOf({}), /starting/)
+  t.notMatch(await stderrOf({ NODE_DEBUG: 'net' }), /MARKETPLACE/)
+  const stderr = await stderrOf({ NODE_DEBUG: 'marketplace' })
+  t.match(stderr, /^MARKETPLACE \d+: debug: process 0 \(main\) starting$/m)
+  t.match(stderr, /^MARKETPLACE \d+: error: process 1 failed reason=Error: oops$/m)
+})
