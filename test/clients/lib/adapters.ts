@@ -8,7 +8,7 @@ import * as tls from 'node:tls'
 import { AbstractConnector } from 'ioredis'
 import type { buildConnector } from 'undici'
 import WebSocket, { type ClientOptions } from 'ws'
-import type { Net, OnConnection } from './nets.js'
+import type { Net, OnConnection } from './net-modules.js'
 
 /**
  * What a server of net does with its connections, for one of `http`, `https` or `tls` to serve them. It is

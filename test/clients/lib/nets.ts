@@ -1,33 +1,22 @@
 /**
- * The two modules that the suites run on: `node:net`, which proves the test, and ours, which is tested.
- * Owns also what both need: listening on a free port of 127.0.0.1, and closing at a test's end.
+ * Tests on both net modules. Owns also what they need: listening on a free port of 127.0.0.1, and closing at
+ * a test's end.
  */
 import { once } from 'node:events'
-import * as nodeNet from 'node:net'
+import type * as nodeNet from 'node:net'
 import t, { type Test } from 'tap'
-import * as ours from '../../../src/net/index.js'
+import { NETS_BY_NAME, nativeHere, type Net, type OnConnection } from './net-modules.js'
 
-/** What of `node:net` the libraries need. */
-export type Net = Pick<typeof nodeNet, 'createServer' | 'connect' | 'Socket'>
-
-export const NETS: readonly (readonly [name: string, net: Net])[] = [
-  ['node:net', nodeNet],
-  ['marketplace-native/net', ours],
-]
+export type { Net, OnConnection } from './net-modules.js'
 
 /** Without the engine ours is `node:net`, and nothing of it would be tested. */
-t.equal(
-  ours.Socket === nodeNet.Socket, process.platform !== 'linux' || process.env.MARKETPLACE_NET === 'node',
-  'the sockets are those of the native engine',
-)
+const nativeWanted = process.platform === 'linux' && process.env.MARKETPLACE_NET !== 'node'
+t.equal(nativeHere, nativeWanted, 'the sockets are those of the native engine')
 
 /** One test on each module. */
 export function onEachNet(name: string, test: (t: Test, net: Net) => Promise<void>): void {
-  for (const [netName, net] of NETS) t.test(`${name}, on ${netName}`, (t) => test(t, net))
+  for (const [netName, net] of NETS_BY_NAME) t.test(`${name}, on ${netName}`, (t) => test(t, net))
 }
-
-/** A connection handler of either module. */
-export type OnConnection = (socket: nodeNet.Socket) => void
 
 /** What `http` gives a server of its own. */
 const HTTP_OPTIONS = { noDelay: true, allowHalfOpen: true }

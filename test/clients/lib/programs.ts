@@ -40,6 +40,8 @@ async function accepts(port: number): Promise<boolean> {
 export interface ProgramOptions {
   /** SIGTERM, unless said. */
   readonly stopSignal?: NodeJS.Signals
+  /** What it prints when it is ready; without this, it is once it accepts connections. */
+  readonly ready?: RegExp
   /** As the test itself, not as `nobody`. */
   readonly asRoot?: boolean
 }
@@ -56,15 +58,16 @@ export class Program {
     private readonly options: ProgramOptions = {},
   ) {}
 
-  /** Starts it, and waits until it accepts connections. */
+  /** Starts it, and waits until it serves. */
   async start(): Promise<this> {
+    this.#output = ''
     const who = this.options.asRoot === true ? {} : unprivileged
     const child = spawn(this.command, this.args, { ...who, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
     }
-    while (!await accepts(this.port)) {
+    while (this.options.ready?.test(this.#output) === false || !await accepts(this.port)) {
       if (child.exitCode !== null || child.signalCode !== null) {
         throw new Error(`${this.command} ended with ${String(child.exitCode)}:\n${this.#output}`)
       }
@@ -144,7 +147,7 @@ export async function postgresServer(t: Test, certificates: Certificates): Promi
   return started(t, new Program(
     port, join(bin, 'postgres'), ['-D', data, '-p', String(port), ...args],
     // "Smart" shutdown, on SIGTERM, waits for the clients.
-    { stopSignal: 'SIGINT' },
+    { stopSignal: 'SIGINT', ready: /ready to accept connections/ },
   ))
 }
 
@@ -163,5 +166,5 @@ export async function mariadbServer(t: Test, certificates: Certificates): Promis
     `--socket=${join(folder, 'sock')}`, `--pid-file=${join(folder, 'pid')}`, '--skip-name-resolve',
     '--max-allowed-packet=64M', '--innodb-flush-log-at-trx-commit=0',
     `--ssl-cert=${cert}`, `--ssl-key=${key}`,
-  ]))
+  ], { ready: /ready for connections/ }))
 }
