@@ -6,7 +6,7 @@
  * can be tried without anything being lost.
  */
 import {
-  _, cancelTimer, deleteEndpoint, endpoint, eof, quit, sendFeedback, sendMessage, setTimer, tcpAddress,
+  _, abort, cancelTimer, deleteEndpoint, endpoint, eof, quit, sendFeedback, sendMessage, setTimer, tcpAddress,
   tcpChannel, tcpCredit, tcpError, tcpHandle, timerExpired, type ActionTree, type Eof, type TcpAddress,
   type TcpChannel, type TcpEnd,
 } from 'marketplace-native'
@@ -77,7 +77,7 @@ export class Forward {
   private expectHeader(trusts: (host: string) => boolean): ActionTree {
     if (!tcpAddress.is(this.them) || !trusts(this.them.host)) {
       this.log('refused: it is not trusted to send a PROXY header')
-      return quit()
+      return [sendMessage(tcpChannel(this.us, this.them, abort)), quit()]
     }
     this.header = Buffer.alloc(0)
     const label = ['PROXY header', this.id]
@@ -107,7 +107,7 @@ export class Forward {
 
   private refuse(why: string): ActionTree {
     this.log(`refused: its PROXY header is wrong: ${why}`)
-    return [sendMessage(cancelTimer(['PROXY header', this.id])), quit()]
+    return [sendMessage(tcpChannel(this.us, this.them, abort)), this.quit()]
   }
 
   // Where it goes
@@ -196,8 +196,21 @@ export class Forward {
 
   /** One of the two connections has ended. In order: the other one ends when it has said all, too. */
   private left(who: string, reason: unknown): ActionTree {
-    if (reason instanceof Error) this.log(`cut off: ${who}: ${reason.message}`)
-    else if (this.backend !== undefined && ++this.gone < 2) return undefined
+    if (reason instanceof Error) {
+      this.log(`cut off: ${who}: ${reason.message}`)
+      // Neither side may take what it got for all there was.
+      const { us, them, backend } = this
+      return [
+        sendMessage(tcpChannel(us, them, abort)),
+        backend !== undefined && sendMessage(tcpChannel(backend.us, backend.at, abort)),
+        this.quit(reason),
+      ]
+    }
+    if (this.backend !== undefined && ++this.gone < 2) return undefined
+    return this.quit()
+  }
+
+  private quit(reason?: unknown): ActionTree {
     return [this.header !== undefined && sendMessage(cancelTimer(['PROXY header', this.id])), quit(reason)]
   }
 }

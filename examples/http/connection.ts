@@ -6,7 +6,7 @@
  */
 import { STATUS_CODES } from 'node:http'
 import {
-  _, cancelTimer, deleteEndpoint, endpoint, eof, quit, sendFeedback, sendMessage, setTimer, tcpChannel,
+  _, abort, cancelTimer, deleteEndpoint, endpoint, eof, quit, sendFeedback, sendMessage, setTimer, tcpChannel,
   tcpCredit, timerExpired, Wildcard, yieldTurn, type ActionTree, type Eof, type TcpEnd,
 } from 'marketplace-native'
 import { RequestParser, type Head, type Limits, type Problem } from './parser.js'
@@ -267,7 +267,9 @@ export class HttpConnection {
       endpoint.subscriber(httpPart(id, _), {
         name: 'parts',
         onPresence: more,
-        onAbsence: () => this.phase === 'streaming' && quit(new Error('an answer broke off')),
+        // Without its last chunk, or, where there are no chunks, with a reset, nobody takes it for whole.
+        onAbsence: () => this.phase === 'streaming'
+          && [sendMessage(tcpChannel(this.us, this.them, abort)), quit(new Error('an answer broke off'))],
         onMessage: ({ part }) =>
           part !== wanted && [this.sendPart(exchange, part), part !== eof && more()],
       }),

@@ -14,7 +14,7 @@ import {
 } from '../vm/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
 import {
-  eof, halfOpen, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
+  abort, eof, halfOpen, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
 } from './tcp-records.js'
 
 /** What is the same for all conversations of a driver. */
@@ -175,6 +175,10 @@ export abstract class Conversation {
   }
 
   private sendOther(subpacket: unknown): ActionTree {
+    if (subpacket === abort) {
+      this.socket.abort()
+      return this.leave(this.error('ECONNABORTED', 'write'))
+    }
     if (subpacket !== halfOpen) return this.refuse(subpacket)
     this.bits |= HALF_OPEN
     return undefined
@@ -188,7 +192,7 @@ export abstract class Conversation {
   }
 
   /** A socket error of this connection. */
-  private error(code: 'EFAULT' | 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
+  private error(code: 'ECONNABORTED' | 'EFAULT' | 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
     const { remote } = this.socket
     return socketError(-constants.errno[code], syscall, remote?.address, remote?.port)
   }

@@ -15,6 +15,14 @@ export const halfOpen: unique symbol = Symbol('half-open')
 /** The type of `halfOpen`. */
 export type HalfOpen = typeof halfOpen
 
+/**
+ * A subpacket that is sent, not received: the connection ends at once, by a reset. What the kernel has not
+ * taken is thrown away, and the peer can't mistake what it got for all there was.
+ */
+export const abort: unique symbol = Symbol('abort')
+/** The type of `abort`. */
+export type Abort = typeof abort
+
 /** A remote address: `host` as text, `port` as a number. */
 export const tcpAddress = defineRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
 /** A record that `tcpAddress` makes. */
@@ -72,7 +80,10 @@ export type TcpMode = RecordFrom<typeof tcpMode>
  */
 export const tcpChannel = defineRecord('tcp-channel', ['source', 'destination', 'subpacket']).of<
   [source: TcpEnd, destination: TcpEnd, subpacket: Buffer | Eof],
-  [source: TcpEnd, destination: TcpEnd, subpacket: Uint8Array | string | Eof | HalfOpen | TcpCredit | TcpMode]
+  [
+    source: TcpEnd, destination: TcpEnd,
+    subpacket: Uint8Array | string | Eof | HalfOpen | Abort | TcpCredit | TcpMode,
+  ]
 >()
 /** A record that `tcpChannel` makes. */
 export type TcpChannel = RecordFrom<typeof tcpChannel>

@@ -244,6 +244,27 @@ onBoth('half-closing either side is passed on; the other direction stays open', 
   await until(() => program.connections === 0)
 })
 
+onBoth('a reset on either side is passed on: nobody takes a part for the whole', async (t, start) => {
+  const server = await echo('x').listen(t)
+  const { program, port, logged } = await run(start, { backends: [server.at], interval: 60_000 })
+  const socket = await client(port)
+  const heard = readAll(socket)
+  socket.write('half of it')
+  await until(() => server.connections === 1)
+  for (const far of server.sockets) far.resetAndDestroy()
+  await t.rejects(heard, { code: 'ECONNRESET' })
+  await logged(/cut off: backend .*ECONNRESET/)
+  const other = await client(port)
+  other.write('half of it')
+  await until(() => server.connections === 2)
+  const [far] = server.sockets
+  const failed = once(far, 'error')
+  other.resetAndDestroy()
+  t.match(await failed.catch((error: unknown) => [error]), [{ code: 'ECONNRESET' }])
+  await logged(/cut off: the client: .*ECONNRESET/)
+  await until(() => program.connections === 0)
+})
+
 onBoth('curl, through it', async (t, start) => {
   const body = pattern(3_000_000)
   const server = createHttpServer((request, response) => { request.pipe(response) }).listen(0, '127.0.0.1')
