@@ -34,6 +34,7 @@ import {
   plainHost, wantedConnection, whereTo, wrongRemote, type ListenerEnd, type RemoteEnd,
 } from './tcp-demand.js'
 import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
+import { tellOfClient, tellOfServer, tellViews } from './tcp-socket-view.js'
 import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
 import {
   tcpAccepting,
@@ -163,6 +164,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
       if (!handle.active) return
       handle.socket = transport.connect(connectOptions(this.options, whereTo(remote)))
       handle.socket.context = handle
+      if (transport.name === 'native') tellOfClient(handle.socket)
     })
   }
 
@@ -246,6 +248,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
   }
 
   private handle(events: readonly TransportEvent[]): ActionTree {
+    tellViews(events)
     const actions: ActionTree[] = []
     for (let i = 0; i < events.length; i++) {
       const event = events[i]
@@ -282,6 +285,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
       socket.close()
       return undefined
     }
+    if (this.transport?.name === 'native') tellOfServer(socket)
     return this.converse(socket, remote, listener.local)
   }
 
