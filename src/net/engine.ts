@@ -1,8 +1,7 @@
 /**
  * The one native transport that all sockets of this thread share, and the way of its events to them.
  *
- * Owns the transport, the count of what keeps the process alive, and the list of sockets that wait for the
- * kernel to take what they wrote.
+ * Owns the transport, and the count of what keeps the process alive.
  *
  * Invariants: events reach their sockets in the order in which they happened, also when a handler throws;
  * each is delivered in the async context of its socket.
@@ -32,13 +31,6 @@ export interface Acceptor extends Receiver {
   _nativeAccepted(connection: TransportConnection): void
 }
 
-/** Who waits until the kernel has taken what it wrote. */
-export interface Waiter {
-  readonly _nativeResource: AsyncResource
-  /** Everything written so far was offered to the kernel. */
-  _nativeOffered(): void
-}
-
 function receive(receiver: DataReceiver, data: Buffer): void {
   receiver._nativeReceived(data)
 }
@@ -49,10 +41,6 @@ function happen(receiver: Receiver, event: TransportEvent): void {
 
 function accept(acceptor: Acceptor, connection: TransportConnection): void {
   acceptor._nativeAccepted(connection)
-}
-
-function offer(waiter: Waiter): void {
-  waiter._nativeOffered()
 }
 
 function deliver(event: TransportEvent): void {
@@ -87,8 +75,6 @@ export class NetEngine {
   /** Batches that are not delivered yet, the first from `#next` on. */
   readonly #batches: (readonly TransportEvent[])[] = []
   #next = 0
-  #waiters: Waiter[] = []
-  readonly #offer = (): void => { this.#offerAll() }
 
   constructor() {
     this.#transport = openTransport('native', {
@@ -131,24 +117,6 @@ export class NetEngine {
   /** Offers to the kernel, now, what was written. */
   flush(): void {
     this.#transport.flush()
-  }
-
-  /** Offers to the kernel, soon, what was written, and tells `waiter`. */
-  awaitOffer(waiter: Waiter): void {
-    if (this.#waiters.push(waiter) === 1) process.nextTick(this.#offer)
-  }
-
-  #offerAll(): void {
-    const waiters = this.#waiters
-    this.#waiters = []
-    this.#transport.flush()
-    let i = 0
-    try {
-      for (; i < waiters.length; i++) waiters[i]._nativeResource.runInAsyncScope(offer, undefined, waiters[i])
-    } finally {
-      // One threw: the others are told all the same.
-      for (i++; i < waiters.length; i++) this.awaitOffer(waiters[i])
-    }
   }
 
   #deliverAll(): void {

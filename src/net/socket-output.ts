@@ -1,15 +1,14 @@
 /**
  * The writing half of a socket: a Writable over the connection.
  *
- * Owns the order of what is written. The engine batches: what is written in a turn goes to the kernel at its
- * end, in one system call for each socket.
+ * Owns the order of what is written. What goes around the stream's queue goes to the kernel at the end of
+ * the turn, in one system call for each socket; what comes out of the queue goes at once: the queue waits.
  *
  * Invariants: a write goes around the stream's queue (`direct`) only if nothing is queued, corked, ended or
  * destroyed; the callback of a write or of the end comes when the kernel has taken the bytes, or with an
  * error.
  */
 import type { TransportConnection } from '../transport/transport.js'
-import type { Waiter } from './engine.js'
 import { closedBeforeConnection, socketClosed } from './errors.js'
 import { SocketBase } from './socket-base.js'
 
@@ -35,7 +34,7 @@ function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
   return typeof chunk !== 'string' || isUtf8(encoding) ? chunk : Buffer.from(chunk, encoding)
 }
 
-export abstract class SocketOutput extends SocketBase implements Waiter {
+export abstract class SocketOutput extends SocketBase {
   /** There is a connection, and this socket was not destroyed. */
   protected _nativeOpen = false
   #direct = false
@@ -45,14 +44,13 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
   /** Of the write, or of the end, that the kernel is taking. */
   #onTaken: Callback | undefined = undefined
 
-  /** The kernel was offered all that was written. */
-  _nativeOffered(): void {
+  /** The kernel was offered all that was written, or took more of it. */
+  protected _nativeOffered(): void {
     const callback = this.#onTaken
     const connection = this._nativeLink
     if (callback === undefined || connection === undefined) return
     const all = connection.queuedBytes === 0
     connection.reportWrites = !all
-    if (this._nativeLimit > 0) this._nativeTouched(performance.now())
     if (!all) return
     this.#onTaken = undefined
     callback()
@@ -89,21 +87,12 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
     }
     if (this._nativeLimit > 0) this._nativeTouched(performance.now())
     const connection = this._nativeLink as TransportConnection
-    let large = false
     for (const piece of chunks) {
       const data = bytesOf(piece)
-      const length = Buffer.byteLength(data)
-      large ||= length > COPIED_MAX
-      this._nativeBytesSent += length
+      this._nativeBytesSent += Buffer.byteLength(data)
       connection.write(data)
     }
-    if (large) this._nativeEngine.flush()
-    if (large && connection.queuedBytes === 0) {
-      callback()
-      this.#direct = this.#isDirect()
-    } else {
-      this.#awaitTaken(callback)
-    }
+    this.#offer(callback)
   }
 
   override _final(callback: Callback): void {
@@ -116,7 +105,9 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
       return
     }
     this._nativeLink?.shutdown()
-    this.#awaitTaken(callback)
+    this.#onTaken = callback
+    // As Node's, not before the next phase: a write after the end that comes meanwhile is an error before.
+    setImmediate(() => { this._nativeOffered() })
   }
 
   override cork(): void {
@@ -180,9 +171,11 @@ export abstract class SocketOutput extends SocketBase implements Waiter {
     if (connection.queuedBytes >= this.writableHighWaterMark) this.#direct = false
   }
 
-  #awaitTaken(callback: Callback): void {
+  /** Offers all that was written to the kernel, now, so that the stream hears in the same turn, mostly. */
+  #offer(callback: Callback): void {
+    this._nativeEngine.flush()
     this.#onTaken = callback
-    this._nativeEngine.awaitOffer(this)
+    this._nativeOffered()
   }
 
   /** The connection is there, or nothing may go around the queue any more. */

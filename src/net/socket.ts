@@ -162,9 +162,14 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
-    if (kind === 'end') this.#inputEnded()
-    else if (kind === 'written') this._nativeOffered()
-    else if (kind === 'closed') this.#closed(error)
+    if (kind === 'end') {
+      this.#inputEnded()
+    } else if (kind === 'written') {
+      this._unrefTimer()
+      this._nativeOffered()
+    } else if (kind === 'closed') {
+      this.#closed(error)
+    }
   }
 
   #inputEnded(): void {
