@@ -89,8 +89,13 @@ export abstract class SocketBase extends Duplex implements Expiring {
     return this.connecting
   }
 
+  /** As long as Node's socket would have its handle, which a destroyed one has given up. */
+  get #attached(): boolean {
+    return this._nativeLink !== undefined && !this.destroyed
+  }
+
   get pending(): boolean {
-    return this._nativeLink === undefined || this.connecting
+    return !this.#attached || this.connecting
   }
 
   get readyState(): nodeNet.SocketReadyState {
@@ -100,7 +105,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   get bufferSize(): number | undefined {
-    return this._nativeLink === undefined ? undefined : this.writableLength
+    return this.#attached ? this.writableLength : undefined
   }
 
   get bytesRead(): number {
@@ -112,12 +117,12 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   _getpeername(): Partial<nodeNet.AddressInfo> {
-    if (!this.connecting) this.#remote ??= this._nativeLink?.remote
+    if (this.#attached && !this.connecting) this.#remote ??= this._nativeLink?.remote
     return addressObject(this.#remote)
   }
 
   _getsockname(): Partial<nodeNet.AddressInfo> {
-    return addressObject(this._nativeLink?.local)
+    return addressObject(this.#attached ? this._nativeLink?.local : undefined)
   }
 
   get remoteAddress(): string | undefined {

@@ -262,6 +262,12 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     return this
   }
 
+  override _final(callback: (error?: Error | null) => void): void {
+    // As Node's: what is ended before any connect ends when it has connected.
+    if (this.connecting || this.#connected) super._final(callback)
+    else this.once('connect', () => { super._final(callback) })
+  }
+
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     const dialing = this.#dialer !== undefined
     const waiting = this._nativeEndOutput()

@@ -1,0 +1,138 @@
+/** Time-outs, abort signals, options of the kernel's socket, and what of a socket may be called when. */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { until } from '../support/util.js'
+import { both, closed, failure, portOf, trace } from './both.js'
+
+both('settimeout socket-timeout', 'timeout is told after the time, and the socket stays', async (t, env) => {
+  const { client } = await env.pair()
+  const before = performance.now()
+  let calls = 0
+  t.equal(client.setTimeout(50, () => { calls++ }), client)
+  t.equal(client.timeout, 50)
+  await once(client, 'timeout')
+  t.ok(performance.now() - before >= 45)
+  t.equal(calls, 1)
+  t.match(client, { destroyed: false, readyState: 'open' })
+  t.equal(client.listenerCount('timeout'), 0, 'the callback is for once')
+})
+
+both('settimeout socket-timeout', 'what is no time is refused', async (t, env) => {
+  const { client } = await env.pair()
+  for (const wrong of ['x', {}, [], true, null, undefined]) {
+    t.throws(() => client.setTimeout(wrong as number), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
+  for (const wrong of [-1, NaN, Infinity]) {
+    t.throws(() => client.setTimeout(wrong), { code: 'ERR_OUT_OF_RANGE' })
+  }
+  t.throws(() => client.setTimeout(1, 'x' as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  client.setTimeout(0)
+})
+
+both('can-reset-timeout', 'what comes or goes starts the time anew', async (t, env) => {
+  const { client, peer } = await env.pair()
+  peer.on('data', (chunk) => peer.write(chunk))
+  client.resume()
+  let timeouts = 0
+  client.setTimeout(400, () => { timeouts++ })
+  const begin = performance.now()
+  while (performance.now() - begin < 700) {
+    client.write('x')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  t.equal(timeouts, 0)
+  await once(client, 'timeout')
+  t.ok(performance.now() - begin >= 1000)
+})
+
+both('settimeout', 'setTimeout(0) and its callback', async (t, env) => {
+  const { client } = await env.pair()
+  const callback = (): void => { t.fail('timeout') }
+  client.setTimeout(10, callback)
+  client.setTimeout(0, callback)
+  t.equal(client.listenerCount('timeout'), 0)
+  await new Promise((resolve) => setTimeout(resolve, 40))
+  t.equal(client.timeout, 0)
+})
+
+both('timeout-no-handle socket-timeout', 'a timeout of a socket that does not connect', async (t, { net, own }) => {
+  const socket = own(new net.Socket())
+  socket.setTimeout(20)
+  socket.ref()
+  const keeper = setInterval(() => undefined, 1000)
+  await once(socket, 'timeout')
+  clearInterval(keeper)
+  socket.destroy()
+  t.equal(socket.connecting, false)
+})
+
+both('socket-timeout', 'timeout as an option of connect', async (t, env) => {
+  const server = await env.listen()
+  const socket = env.connect(server, { timeout: 30 })
+  t.equal(socket.timeout, 30)
+  await once(socket, 'timeout')
+  t.pass('told')
+})
+
+both('connect-abort-controller', 'a signal ends the attempt, or the connection', async (t, env) => {
+  const server = await env.listen()
+  const connect = (signal: AbortSignal): ReturnType<typeof env.connect> => env.connect(server, { signal })
+  const early = connect(AbortSignal.abort())
+  t.match(await failure(early), { name: 'AbortError', code: 'ABORT_ERR' })
+  const midway = new AbortController()
+  const second = connect(midway.signal)
+  midway.abort()
+  t.match(await failure(second), { name: 'AbortError' })
+  const late = new AbortController()
+  const third = connect(late.signal)
+  await once(third, 'connect')
+  const events = trace(third, 'error', 'close')
+  late.abort()
+  t.equal(await closed(third), true)
+  t.strictSame(events, ['error', 'close'])
+  t.equal(third.destroyed, true)
+  t.throws(() => env.net.connect({ port: portOf(server), signal: 'x' as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+})
+
+both('socket-setnodelay connect-nodelay persistent-nodelay', 'setNoDelay', async (t, env) => {
+  const server = await env.listen()
+  const socket = env.own(new env.net.Socket())
+  t.equal(socket.setNoDelay(), socket, 'before it connects')
+  socket.connect({ port: portOf(server), host: '127.0.0.1' })
+  await once(socket, 'connect')
+  for (const value of [true, false, undefined, 1, 'yes']) t.equal(socket.setNoDelay(value as boolean), socket)
+  const other = env.connect(server, { noDelay: true })
+  await once(other, 'connect')
+  t.equal(other.setNoDelay(true), other)
+})
+
+/** Whether the kernel has a keep-alive timer for the socket with this port of its own. */
+function keepsAlive(localPort: number): boolean {
+  const hex = localPort.toString(16).toUpperCase().padStart(4, '0')
+  const line = readFileSync('/proc/net/tcp', 'utf8').split('\n').find((text) => text.includes(`0100007F:${hex} 0100007F`))
+  return line !== undefined && / 02:[0-9A-F]+ /.test(line)
+}
+
+const linux = process.platform === 'linux' ? false : 'it looks into /proc'
+
+both('keepalive connect-keepalive persistent-keepalive server-keepalive', 'setKeepAlive', async (t, env) => {
+  const { server, client, peer } = await env.pair({ keepAlive: true, keepAliveInitialDelay: 60_000 })
+  t.equal(keepsAlive(client.localPort as number), false)
+  t.equal(client.setKeepAlive(true, 30_000), client)
+  await until(() => keepsAlive(client.localPort as number))
+  client.setKeepAlive(false)
+  await until(() => !keepsAlive(client.localPort as number))
+  const socket = env.own(new env.net.Socket())
+  socket.setKeepAlive(true, 1000)
+  socket.connect({ port: portOf(server), host: '127.0.0.1' })
+  await once(socket, 'connect')
+  await until(() => keepsAlive(socket.localPort as number))
+  const option = env.connect(server, { keepAlive: true, keepAliveInitialDelay: 10_000 })
+  await once(option, 'connect')
+  await until(() => keepsAlive(option.localPort as number))
+  t.ok(peer.readable)
+  const line = readFileSync('/proc/net/tcp', 'utf8').split('\n')
+  const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0')
+  const own = line.find((text) => text.includes(`:${hex(portOf(server))} 0100007F:${hex(client.localPort as number)}`))
+  t.match(own, / 02:[0-9A-F]+ /, 'the server\'s own side')
+}, { skip: linux })
