@@ -93,8 +93,16 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.#dialer?.cancel()
     this.#dialer = new Dialer(this)
     this._nativeSetAlive(true)
-    if (to === undefined) this.#dialer.startPath(path as string)
-    else this.#dialer.start(to)
+    try {
+      if (to === undefined) this.#dialer.startPath(path as string)
+      else this.#dialer.start(to)
+    } catch (error) {
+      // Of the lookup, which checks its own options.
+      this.connecting = false
+      this.#dialer = undefined
+      this._nativeSetAlive(false)
+      throw error
+    }
     return this
   }
 
