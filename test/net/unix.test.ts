@@ -44,28 +44,20 @@ both('server-listen-path eaddrinuse', 'a path that is taken', async (t, env) => 
   t.match(await failure(second), { code: 'EADDRINUSE', syscall: 'listen', address: first.address() })
 }, { skip: windows })
 
-both('pipe-with-long-path', 'a path that is too long', async (t, { net, own }) => {
+both('pipe-with-long-path', 'a path that is too long', async (t, { net, own, ours }) => {
   const path = `${socketPath(t)}${'x'.repeat(200)}`
-  const server = own(net.createServer())
-  const failed = new Promise<unknown>((resolve) => {
-    server.once('error', resolve)
+  const told = (start: () => ReturnType<typeof own>): Promise<unknown> => new Promise((resolve) => {
     try {
-      server.listen(path)
+      start().once('error', resolve).once('listening', () => resolve('listening'))
     } catch (error) {
       resolve(error)
     }
   })
-  t.match(await failed, { code: /^(EINVAL|ENAMETOOLONG)$/ })
-  const connecting = new Promise<unknown>((resolve) => {
-    const socket = own(new net.Socket())
-    socket.once('error', resolve)
-    try {
-      socket.connect(path)
-    } catch (error) {
-      resolve(error)
-    }
-  })
-  t.match(await connecting, { code: /^(EINVAL|ENAMETOOLONG)$/ })
+  const listening = await told(() => own(net.createServer()).listen(path))
+  // libuv of Node 20 cuts the path off; ours never listens where nobody asked for.
+  if (ours || listening !== 'listening') t.match(listening, { code: /^(EINVAL|ENAMETOOLONG)$/ })
+  const connecting = await told(() => own(new net.Socket()).connect(path))
+  t.match(connecting, { code: /^(EINVAL|ENAMETOOLONG|ECONNREFUSED|ENOENT)$/ })
 }, { skip: windows })
 
 both('pipe-connect-errors', 'a file that is no socket, and one that may not be reached', async (t, env) => {
