@@ -48,16 +48,16 @@ both('pipe-with-long-path', 'a path that is too long', async (t, { net, own, our
   const path = `${socketPath(t)}${'x'.repeat(200)}`
   const told = (start: () => ReturnType<typeof own>): Promise<unknown> => new Promise((resolve) => {
     try {
-      start().once('error', resolve).once('listening', () => resolve('listening'))
+      start().once('error', resolve).once('listening', () => resolve('cut')).once('connect', () => resolve('cut'))
     } catch (error) {
       resolve(error)
     }
   })
   const listening = await told(() => own(net.createServer()).listen(path))
   // libuv of Node 20 cuts the path off; ours never listens where nobody asked for.
-  if (ours || listening !== 'listening') t.match(listening, { code: /^(EINVAL|ENAMETOOLONG)$/ })
+  if (ours || listening !== 'cut') t.match(listening, { code: /^(EINVAL|ENAMETOOLONG)$/ })
   const connecting = await told(() => own(new net.Socket()).connect(path))
-  t.match(connecting, { code: /^(EINVAL|ENAMETOOLONG|ECONNREFUSED|ENOENT)$/ })
+  if (ours || connecting !== 'cut') t.match(connecting, { code: /^(EINVAL|ENAMETOOLONG|ENOENT)$/ })
 }, { skip: windows })
 
 both('pipe-connect-errors', 'a file that is no socket, and one that may not be reached', async (t, env) => {
