@@ -24,11 +24,13 @@ export interface MetricInstrument {
   readonly name: string
   /** In UCUM's notation: `By`, `s`, `{connection}`. */
   readonly unit: string
+  /** What is counted, in a sentence. */
   readonly description: string
   /** A counter only grows, and begins at 0 with the driver; an updowncounter says how many there are now. */
   readonly kind: 'counter' | 'updowncounter' | 'histogram'
   /** Of a histogram: the highest values of its buckets but the last. */
   readonly bounds?: readonly number[]
+  /** Its values, told apart by attributes. */
   readonly points: readonly MetricPoint[]
 }
 
