@@ -1,4 +1,4 @@
-/** The HTTP server and the balancer as their users run them. */
+/** The HTTP server, the balancer and the Redis server as their users run them. */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
@@ -70,7 +70,7 @@ t.test('http and balancer together, ended by signals', { timeout }, async (t) =>
   t.equal(http.errors + front.errors, '')
 })
 
-for (const name of ['http', 'balancer']) {
+for (const name of ['http', 'balancer', 'redis']) {
   t.test(`${name}: what can't be`, { timeout }, async (t) => {
     const port = await occupied(t)
     const busy = new Running(t, name, '--port', String(port))
@@ -79,7 +79,7 @@ for (const name of ['http', 'balancer']) {
     const cases: [string[], RegExp][] = [
       [['--port', '70000'], /^error: --port takes a whole number from 0 to 65535, not "70000"\n$/],
       [['--prot', '1'], /^error: Unknown option '--prot'/],
-      ...name === 'http' ? [] : [
+      ...name !== 'balancer' ? [] : [
         [['--backend', 'x'], /^error: a backend is HOST:PORT, not "x"\n$/],
         [['--trust', '1.2.3'], /^error: --trust takes an address or a network such as 10.0.0.0\/8/],
         [['--send-proxy', 'v3'], /^error: --send-proxy takes v1 or v2, not "v3"\n$/],
