@@ -34,7 +34,7 @@ for (const { name, skip } of VARIANTS) {
   for (const how of ['exit', 'stop', 'shutdown'] as const) {
     void t.test(`${name}: ${how} in a handler, after any number of messages`, { skip, timeout: TIMEOUT },
       async (t) => {
-        for (const after of [1, 2, 3, 10, 41, 100, 301]) {
+        for (const after of [1, 2, 3, 41, 300]) {
           const { result, stderr } = await run(backend, STORM, transport, how, String(after))
           t.strictSame([result, stderr], [0, ''], `after ${after}`)
         }
@@ -42,7 +42,7 @@ for (const { name, skip } of VARIANTS) {
   }
 
   void t.test(`${name}: an exception outside of the VM`, { skip, timeout: TIMEOUT }, async (t) => {
-    for (const after of [1, 20, 101]) {
+    for (const after of [1, 20]) {
       const { result, stderr } = await run(backend, STORM, transport, 'throw', String(after))
       t.equal(result, 1)
       t.match(stderr, /Error: on purpose/)
@@ -51,7 +51,7 @@ for (const { name, skip } of VARIANTS) {
 
   void t.test(`${name}: workers are terminated at random moments`, { skip, timeout: TIMEOUT }, async (t) => {
     for (const seed of [1, 2]) {
-      const ran = await run(backend, WORKERS, transport, '10', String(seed))
+      const ran = await run(backend, WORKERS, transport, '5', String(seed))
       t.strictSame(ran, { result: 0, stdout: 'done\n', stderr: '' }, `seed ${seed}`)
     }
   })
