@@ -18,11 +18,11 @@ const BIG: Buffer<ArrayBuffer> = Buffer.from(pattern(64 << 20))
 const DIGITS = Buffer.from(BIG.subarray(0, 16 << 20).toString('hex'))
 const NOTHING = Buffer.alloc(0)
 
-/** A test that needs a program. */
-const needing = (command: string, name: string, body: (t: Test, net: Net) => Promise<void>): void => {
-  const skip = missing(command)
-  if (skip === false) onEachNet(`${command}: ${name}`, body)
-  else t.test(`${command}: ${name}`, { skip }, () => undefined)
+/** A test that needs programs: `curl`, or `curl and openssl`. */
+const needing = (programs: string, name: string, body: (t: Test, net: Net) => Promise<void>): void => {
+  const skip = programs.split(' and ').map(missing).find((reason) => reason !== false) ?? false
+  if (skip === false) onEachNet(`${programs}: ${name}`, body)
+  else t.test(`${programs}: ${name}`, { skip }, () => undefined)
 }
 
 /** `/big` is a download, `/echo` answers with what it gets, all else is short. */
@@ -69,7 +69,7 @@ needing('curl', 'a download that it gives up does the server no harm', async (t,
   t.equal((await curl([`http://127.0.0.1:${port}/`])).body.toString(), 'hello')
 })
 
-needing('curl', 'https', async (t, net) => {
+needing('curl and openssl', 'https', async (t, net) => {
   const { key, cert, caFile } = makeCertificates()
   const https = createHttps({ key, cert }, (_asked, answer) => { answer.end(BIG) })
   const { port } = await listen(t, net, serving(https))

@@ -30,7 +30,6 @@ function tlsClient(net: Net, port: number, options: tls.ConnectionOptions = {}):
 }
 
 const none = missing('openssl')
-if (none !== false) t.comment(`skipped: ${none}, and the certificates are made by it`)
 const CERTIFICATES = none === false ? makeCertificates() : undefined!
 const test: typeof onEachNet = (name, body) => {
   if (none === false) onEachNet(name, body)
