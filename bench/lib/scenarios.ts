@@ -39,10 +39,10 @@ const limits = ['c-epoll', 'c-epoll-twin', 'c-io_uring']
 /** Those that come near. */
 const near = [...ours, 'node-net', 'bun', ...limits]
 const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
-const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', ...fast.slice(2, 5), 'python',
+const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', 'net', ...fast.slice(2, 5), 'python',
   'erlang', 'uws', ...limits]
 /** Which of them a quick run measures. */
-export const quickArms: readonly string[] = [...ours, 'node', 'node-net', 'bun', ...limits]
+export const quickArms: readonly string[] = [...ours, 'node', 'net', 'node-net', 'bun', ...limits]
 
 function echo(name: string, title: string, arms: readonly string[], ...load: string[]): Scenario {
   return {

@@ -42,6 +42,7 @@ const styles: Readonly<Record<string, Style>> = {
   'nested-2': { light: '#1f7a7a', dark: '#54c4c0', dash: LONG, symbol: 'diamond' },
   'nested-5': { light: '#3f5f7f', dark: '#a9c3dd', dash: SHORT, symbol: 'cross' },
   tcp: { light: '#7048c6', dark: '#c0a5ff', dash: LONG, symbol: 'triangle-up' },
+  net: { light: '#1c7ed6', dark: '#74c0fc', dash: MIXED, symbol: 'circle' },
   'node-net': { light: '#b35900', dark: '#f0a030', dash: MIXED, symbol: 'diamond' },
   bun: { light: '#a8457f', dark: '#e58fc0', dash: SOLID, symbol: 'cross' },
   deno: { light: '#00795a', dark: '#2fc39a', dash: LONG, symbol: 'triangle-down' },
