@@ -17,8 +17,15 @@ export interface Certificates {
 
 const EC = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
 
-/** @param name which the certificate is for, besides localhost and 127.0.0.1 */
-export function makeCertificates(name = 'localhost'): Certificates {
+let made: Certificates | undefined
+
+/** For localhost and 127.0.0.1; the same each time in one process, whose end removes the files. */
+export function makeCertificates(): Certificates {
+  made ??= newCertificates()
+  return made
+}
+
+function newCertificates(): Certificates {
   const folder = mkdtempSync(join(tmpdir(), 'certificates-'))
   process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
   const file = (name: string) => join(folder, name)
@@ -28,8 +35,8 @@ export function makeCertificates(name = 'localhost'): Certificates {
   openssl('req', '-x509', ...EC, '-keyout', file('ca.key'), '-out', file('ca.crt'), '-days', '2',
     '-subj', '/CN=authority of a test', '-addext', 'keyUsage=critical,keyCertSign')
   openssl('req', '-x509', ...EC, '-keyout', file('key'), '-out', file('crt'), '-days', '2',
-    '-CA', file('ca.crt'), '-CAkey', file('ca.key'), '-subj', `/CN=${name}`,
-    '-addext', `subjectAltName=DNS:${name},DNS:localhost,IP:127.0.0.1`,
+    '-CA', file('ca.crt'), '-CAkey', file('ca.key'), '-subj', '/CN=localhost',
+    '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
     '-addext', 'basicConstraints=critical,CA:FALSE')
   const [keyFile, certFile, caFile] = [file('key'), file('crt'), file('ca.crt')]
   return {
