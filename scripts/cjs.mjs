@@ -42,31 +42,30 @@ export async function buildCommonJs() {
   if (upToDate(STAMP, ['package.json', 'scripts/cjs.mjs', 'dist/.built', ...sources])) return
   const start = performance.now()
   const { default: ts } = await import('typescript')
-  const compile = (fileName, text, sourceMap) => ts.transpileModule(text, {
+  // Without comments and source maps: they are in the ESM build, and this one is for old Nodes.
+  const compile = (fileName, text) => ts.transpileModule(text, {
     fileName,
     reportDiagnostics: true,
     compilerOptions: {
-      module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2023, sourceMap, esModuleInterop: true,
+      module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2023, removeComments: true, esModuleInterop: true,
     },
   })
   rmSync(join(ROOT, OUT), { recursive: true, force: true })
   const vendored = new Set()
   for (const { name, entry } of esmOnly(Object.keys(manifestOf('.').dependencies))) {
     vendored.add(name)
-    write(`${OUT}/vendor/${name}.js`, compile(entry, readFileSync(join(ROOT, entry), 'utf8'), false).outputText)
+    write(`${OUT}/vendor/${name}.js`, compile(entry, readFileSync(join(ROOT, entry), 'utf8')).outputText)
     const license = `node_modules/${name}/LICENSE`
     if (existsSync(join(ROOT, license))) copyFileSync(join(ROOT, license), join(ROOT, `${OUT}/vendor/${name}.LICENSE`))
   }
   for (const source of sources) {
     const path = source.replace(/^src/, OUT).replace(/\.ts$/, '.js')
     const text = readFileSync(join(ROOT, source), 'utf8').replaceAll('import.meta.url', HERE)
-    const { outputText, sourceMapText, diagnostics } = compile(source, text, true)
+    const { outputText, diagnostics } = compile(source, text)
     if (diagnostics.length > 0) {
       throw new StepFailed(`cjs: ${source}: ${ts.flattenDiagnosticMessageText(diagnostics[0].messageText, ' ')}`)
     }
     write(path, requiring(outputText, path, vendored))
-    const map = { ...JSON.parse(sourceMapText), sources: [relative(dirname(path), source)] }
-    write(`${path}.map`, JSON.stringify(map))
     const types = source.replace(/\.ts$/, '.d.ts')
     copyFileSync(join(ROOT, 'dist', types), join(ROOT, path.replace(/\.js$/, '.d.ts')))
   }

@@ -1,26 +1,40 @@
 /**
- * What npm runs around `npm pack` and `npm publish`: puts the build's prebuilt binaries where they are in the
- * package, and takes them away again, so that a clone goes on with the addon that was built in it.
- * A binary that is missing is named; with MARKETPLACE_RELEASE set, it is an error.
+ * What npm runs around `npm pack` and `npm publish`: puts the prebuilt binaries where they are in the package,
+ * and takes them away again (`undo`), so that a clone goes on with the addon that was built in it.
+ *
+ * MARKETPLACE_PREBUILT=release makes a missing binary an error; =local takes the addon that was built here for
+ * this machine's, for trying out. Otherwise what is missing is named.
  */
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { TARGETS, prebuiltPath } from './prebuild.mjs'
 import { ROOT, StepFailed, main } from './steps.mjs'
 
+const mode = process.env.MARKETPLACE_PREBUILT
+
+/** Where the binary is that is packed under a name; undefined without one. */
+function binary(name) {
+  const local = 'build/Release/marketplace.node'
+  if (mode === 'local') {
+    const here = `${process.platform}-${process.arch}-glibc`
+    return name === here && existsSync(join(ROOT, local)) ? local : undefined
+  }
+  return existsSync(join(ROOT, prebuiltPath(name))) ? prebuiltPath(name) : undefined
+}
+
 await main(async () => {
-  const undo = process.argv[2] === 'undo'
   rmSync(join(ROOT, 'prebuilds'), { recursive: true, force: true })
-  if (undo) return
+  if (process.argv[2] === 'undo') return
   for (const name of Object.keys(TARGETS)) {
+    const from = binary(name)
     const to = join(ROOT, 'prebuilds', name, 'marketplace.node')
-    if (existsSync(join(ROOT, prebuiltPath(name)))) {
+    if (from !== undefined) {
       mkdirSync(dirname(to), { recursive: true })
-      cpSync(join(ROOT, prebuiltPath(name)), to)
+      cpSync(join(ROOT, from), to)
       continue
     }
     const missing = `pack: there is no binary for ${name}; npm run prebuilds makes it`
-    if (process.env.MARKETPLACE_RELEASE) throw new StepFailed(missing)
-    process.stderr.write(`${missing}\n`)
+    if (mode === 'release') throw new StepFailed(missing)
+    if (mode !== 'local') process.stderr.write(`${missing}\n`)
   }
 })

@@ -57,7 +57,8 @@ struct UdpCounters {
 
 class UdpEngine {
  public:
-  using SendCall = int (*)(int, mmsghdr*, unsigned, int);
+  // glibc's flags are an int, musl's unsigned.
+  using SendCall = decltype(&::sendmmsg);
 
   struct Options {
     // A turn stops receiving when there are so many records.

@@ -9,6 +9,11 @@ import { nativeNet } from './engine.js'
 import { Server as NativeServer } from './server.js'
 import { Socket as NativeSocket } from './socket.js'
 
+export type {
+  AddressInfo, IpcNetConnectOpts, ListenOptions, NetConnectOpts, OnReadOpts, ServerOpts, SocketConnectOpts,
+  SocketConstructorOpts, TcpNetConnectOpts,
+} from 'node:net'
+
 const native = nativeNet()
 
 /** The class as a function that can be called without `new`, as Node's can. */
@@ -27,8 +32,10 @@ function callable(Class: new (...args: never[]) => object, name: string): unknow
 
 /** As `net.Socket`. */
 export const Socket = (native ? callable(NativeSocket, 'Socket') : nodeNet.Socket) as typeof nodeNet.Socket
+export type Socket = nodeNet.Socket
 /** As `net.Server`. */
 export const Server = (native ? callable(NativeServer, 'Server') : nodeNet.Server) as typeof nodeNet.Server
+export type Server = nodeNet.Server
 
 const connects = channel('net.client.socket')
 

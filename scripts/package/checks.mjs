@@ -1,0 +1,103 @@
+/** What must hold of the package: how it is loaded, what it says, and its budgets. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT, StepFailed, filesBelow, say } from '../steps.mjs'
+import { run, serve } from './tarball.mjs'
+
+/** 2 MiB is the aim; what keeps it from that stands in docs/dependencies.md. It must not grow. */
+const UNPACKED_MAX = 4 * 1024 * 1024
+const IMPORT_MAX = 50
+const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
+/** Nodes that load the ESM build, whether it is imported or required. */
+const requiresEsm = ([major, minor]) => major > 22 || (major === 22 && minor >= 12) || (major === 20 && minor >= 19)
+
+export function expect(what, condition, detail) {
+  if (condition) return
+  throw new StepFailed(`package: ${what}: no${detail === undefined ? '' : `\n${detail}`}`)
+}
+
+export const versionOf = (node) => run(node, ['--version']).trim().slice(1).split('.').map(Number)
+
+/** ESM, CommonJS and the command line, each with a real client. */
+export async function checkForms(project, { transport = 'native' } = {}) {
+  const one = requiresEsm(versionOf(project.node))
+  for (const program of ['esm.mjs', 'cjs.cjs']) {
+    const said = await serve(project, [program])
+    expect(`${program}: runs on ${transport}`, said.transport === transport, `${said.transport}\n${said.errors}`)
+    expect(`${program}: one instance`, said.same === String(one), said.errors)
+    const silent = one ? said.errors === '' : /^[^]*loaded twice, by import and by require[^]*$/.test(said.errors)
+    expect(`${program}: says what it must`, silent || transport !== 'native', said.errors)
+  }
+  const cli = join('node_modules/marketplace-native/dist/src/cli/main.js')
+  await serve(project, [cli, 'echo', '--port', '0'])
+  say(`esm, commonjs, command line: on ${transport}${one ? '' : ', loaded twice and said so'}`)
+}
+
+/** Strict TypeScript, resolved as Node does and as bundlers do. */
+export async function checkTypes(project) {
+  const common = {
+    strict: true, target: 'es2023', lib: ['es2023'], types: ['node'], skipLibCheck: false,
+    typeRoots: [join(ROOT, 'node_modules/@types')], exactOptionalPropertyTypes: true,
+  }
+  const kinds = [
+    ['nodenext', { module: 'nodenext', moduleResolution: 'nodenext', outDir: 'out-nodenext' }, 'commonjs'],
+    ['nodenext', { module: 'nodenext', moduleResolution: 'nodenext', outDir: 'out-esm' }, 'module'],
+    ['bundler', { module: 'esnext', moduleResolution: 'bundler', outDir: 'out-bundler' }, 'module'],
+  ]
+  for (const [name, options, type] of kinds) {
+    writeFileSync(join(project.directory, 'package.json'), `{"name": "empty", "private": true, "type": "${type}"}\n`)
+    const config = { compilerOptions: { ...common, ...options }, files: ['typed.ts'] }
+    writeFileSync(join(project.directory, 'tsconfig.json'), JSON.stringify(config))
+    run(process.execPath, [TSC, '-p', '.'], { cwd: project.directory })
+    const said = await serve(project, [`${options.outDir}/typed.js`])
+    expect(`typescript, ${name}, ${type}`, said.typed === 'true' && said.transport === 'native', said.errors)
+  }
+  say('typescript: strict, with nodenext (both kinds of module) and bundler')
+}
+
+/** `MARKETPLACE_NATIVE`, and what is said where there is no binary. */
+export async function checkLoader(project) {
+  const off = await serve(project, ['esm.mjs'], { MARKETPLACE_NATIVE: 'off' })
+  expect('off: node:net without a warning', off.transport === 'node' && !/not available/.test(off.errors), off.errors)
+  const refused = async (wanted, pattern) => {
+    const error = await serve(project, ['esm.mjs'], { MARKETPLACE_NATIVE: wanted }).catch(({ message }) => message)
+    expect(`MARKETPLACE_NATIVE=${wanted}: refused`, typeof error === 'string' && pattern.test(error), String(error))
+  }
+  await refused('/nowhere/marketplace.node', /can't be used: there is no such file/)
+  await refused('perhaps', /must be 'off', 'require' or the absolute path of an addon; got 'perhaps'/)
+  await refused(join(project.directory, 'package.json'), /it is not an ELF file/)
+  say('loader: off, and three ways of naming the wrong thing')
+}
+
+export function checkBudgets(about, directory) {
+  expect(`unpacked ${about.unpackedSize} bytes <= ${UNPACKED_MAX}`, about.unpackedSize <= UNPACKED_MAX)
+  const root = join(directory, 'node_modules/marketplace-native')
+  const { scripts, gypfile } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const onInstall = ['preinstall', 'install', 'postinstall', 'prepare'].filter((name) => scripts[name])
+  expect('no install script', onInstall.length === 0 && gypfile === false, onInstall.join())
+  const code = ['dist/src', 'dist/cjs', 'dist/examples'].flatMap(filesBelow).filter((file) => file.endsWith('.js'))
+  const evil = code.filter((file) => /\beval\(|new Function\(|node:vm/.test(readFileSync(join(ROOT, file), 'utf8')))
+  expect('no eval', evil.length === 0, evil.join())
+  // A module that awaits can't be required; the command line never is.
+  const awaits = code.filter((file) => !/cli|examples/.test(file)
+    && /^(await |(const|let|export const) .*= await )/m.test(readFileSync(join(ROOT, file), 'utf8')))
+  expect('no top-level await', awaits.length === 0, awaits.join())
+  say(`size: ${(about.size / 1024).toFixed(0)} KiB packed, ${(about.unpackedSize / 1024).toFixed(0)} KiB unpacked, `
+    + `${about.entryCount} files; no install script, no eval`)
+}
+
+const TIMED = `
+const start = performance.now()
+await import(process.argv[1])
+console.log(performance.now() - start)
+`
+
+/** Milliseconds to import the main module and node:net; the least of several runs, as other programs run, too. */
+export function checkImport({ directory, env, node }) {
+  const least = (name) => Math.min(...Array.from({ length: 9 }, () =>
+    Number(run(node, ['--input-type=module', '-e', TIMED, name], { cwd: directory, env }))))
+  const main = least('marketplace-native')
+  const net = least('node:net')
+  say(`import: ${main.toFixed(1)} ms, ${(main / net).toFixed(1)} times node:net (${net.toFixed(1)} ms)`)
+  expect(`import of ${main.toFixed(1)} ms <= ${IMPORT_MAX} ms`, main <= IMPORT_MAX)
+}
