@@ -47,23 +47,29 @@ export async function buildCommonJs() {
     fileName,
     reportDiagnostics: true,
     compilerOptions: {
-      module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2023, removeComments: true, esModuleInterop: true,
+      module: ts.ModuleKind.CommonJS,
+      target: ts.ScriptTarget.ES2023,
+      removeComments: true,
+      esModuleInterop: true,
     },
   })
   rmSync(join(ROOT, OUT), { recursive: true, force: true })
   const vendored = new Set()
   for (const { name, entry } of esmOnly(Object.keys(manifestOf('.').dependencies))) {
     vendored.add(name)
-    write(`${OUT}/vendor/${name}.js`, compile(entry, readFileSync(join(ROOT, entry), 'utf8')).outputText)
+    const { outputText } = compile(entry, readFileSync(join(ROOT, entry), 'utf8'))
+    write(`${OUT}/vendor/${name}.js`, outputText)
     const license = `node_modules/${name}/LICENSE`
-    if (existsSync(join(ROOT, license))) copyFileSync(join(ROOT, license), join(ROOT, `${OUT}/vendor/${name}.LICENSE`))
+    if (!existsSync(join(ROOT, license))) continue
+    copyFileSync(join(ROOT, license), join(ROOT, `${OUT}/vendor/${name}.LICENSE`))
   }
   for (const source of sources) {
     const path = source.replace(/^src/, OUT).replace(/\.ts$/, '.js')
     const text = readFileSync(join(ROOT, source), 'utf8').replaceAll('import.meta.url', HERE)
     const { outputText, diagnostics } = compile(source, text)
     if (diagnostics.length > 0) {
-      throw new StepFailed(`cjs: ${source}: ${ts.flattenDiagnosticMessageText(diagnostics[0].messageText, ' ')}`)
+      const why = ts.flattenDiagnosticMessageText(diagnostics[0].messageText, ' ')
+      throw new StepFailed(`cjs: ${source}: ${why}`)
     }
     write(path, requiring(outputText, path, vendored))
     const types = source.replace(/\.ts$/, '.d.ts')

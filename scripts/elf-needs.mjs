@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { ROOT, StepFailed } from './steps.mjs'
 
 function objdump(flag, path) {
-  const { status, stdout, stderr, error } = spawnSync('objdump', [flag, path], { cwd: ROOT, encoding: 'utf8' })
+  const options = { cwd: ROOT, encoding: 'utf8' }
+  const { status, stdout, stderr, error } = spawnSync('objdump', [flag, path], options)
   if (status !== 0) throw new StepFailed(`objdump ${flag} ${path}: ${error?.message ?? stderr.trim()}`)
   return stdout
 }
@@ -22,6 +23,7 @@ export function newer(a, b) {
 export function needsOf(path) {
   const libraries = [...objdump('-p', path).matchAll(/^ +NEEDED +(\S+)/gm)].map(([, name]) => name)
   const versions = [...objdump('-T', path).matchAll(/GLIBC_(\d+\.\d+)/g)].map(([, version]) => version)
-  const glibc = versions.reduce((most, version) => (newer(most ?? '0.0', version) ? most : version), undefined)
+  const later = (most, version) => (newer(most ?? '0.0', version) ? most : version)
+  const glibc = versions.reduce(later, undefined)
   return { libraries, glibc }
 }

@@ -1,10 +1,10 @@
 /**
- * `npm run test:package`: packs, installs the tarball into an empty project with scripts disabled and nothing but
- * node on the PATH, and runs it as ESM, as CommonJS, from TypeScript and as a command, each with a real client.
+ * `npm run test:package`: packs, installs the tarball into an empty project with scripts disabled and nothing
+ * but node on the PATH, and runs it as ESM, CommonJS, TypeScript and a command, each with a real client.
  * Checks the exports (publint, Are the types wrong?) and the budgets.
  *
- * `-- quick` is what `.ci/run` does: the addon that was built here stands in for the prebuilt binary. Otherwise
- * the binary for this machine is built as for a release.
+ * `-- quick` is what `.ci/run` does: the addon that was built here stands in for the prebuilt binary.
+ * Otherwise the binaries are built as for a release.
  */
 import { join } from 'node:path'
 import { build } from './build.mjs'
@@ -19,13 +19,16 @@ const ATTW = ['--profile', 'node16', '--no-emoji', '--format', 'table-flipped']
 
 await main(async () => {
   const [mode] = process.argv.slice(2)
-  if (mode !== undefined && mode !== 'quick') throw new StepFailed(`test:package: can't do '${mode}', only 'quick'`)
+  if (mode !== undefined && mode !== 'quick') {
+    throw new StepFailed(`test:package: can't do '${mode}', only 'quick'`)
+  }
   const start = performance.now()
   await install()
   await build()
   if (mode !== 'quick') await prebuild(Object.keys(TARGETS))
   const { tarball, about } = pack({ MARKETPLACE_PREBUILT: mode === 'quick' ? 'local' : 'release' })
-  await step('publint', process.execPath, [join(ROOT, 'node_modules/publint/src/cli.js'), '--strict', tarball])
+  const publint = join(ROOT, 'node_modules/publint/src/cli.js')
+  await step('publint', process.execPath, [publint, '--strict', tarball])
   await step('types', process.execPath, [
     join(ROOT, 'node_modules/@arethetypeswrong/cli/dist/index.js'), tarball, ...ATTW,
   ])

@@ -1,9 +1,9 @@
 /**
- * What npm runs around `npm pack` and `npm publish`: puts the prebuilt binaries where they are in the package,
- * and takes them away again (`undo`), so that a clone goes on with the addon that was built in it.
+ * What npm runs around `npm pack` and `npm publish`: puts the prebuilt binaries where they are in the
+ * package, and takes them away again (`undo`), so that a clone goes on with the addon that was built in it.
  *
- * MARKETPLACE_PREBUILT=release makes a missing binary an error; =local takes the addon that was built here for
- * this machine's, for trying out. Otherwise what is missing is named.
+ * MARKETPLACE_PREBUILT=release makes a missing binary an error; =local takes the addon that was built here
+ * for this machine's, for trying out. Otherwise what is missing is named.
  */
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'

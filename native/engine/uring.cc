@@ -252,7 +252,8 @@ void UringBackend::queue_send(Socket& socket, const iovec* pieces, int count) {
               message.pieces.begin());
   message.header = msghdr{};
   message.header.msg_iov = message.pieces.data();
-  message.header.msg_iovlen = std::min(static_cast<size_t>(count), message.pieces.size());
+  const size_t used = std::min(static_cast<size_t>(count), message.pieces.size());
+  message.header.msg_iovlen = static_cast<decltype(message.header.msg_iovlen)>(used);
   sqe->opcode = uring::op_sendmsg;
   sqe->addr = reinterpret_cast<uintptr_t>(&message.header);
   sqe->len = 1;

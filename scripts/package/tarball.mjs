@@ -73,7 +73,8 @@ async function echoed(port) {
     length += chunk.length
     if (length >= sent.length) break
   }
-  if (!Buffer.concat(received).equals(sent)) throw new StepFailed(`package: ${length} bytes came back, not the same`)
+  if (Buffer.concat(received).equals(sent)) return
+  throw new StepFailed(`package: ${length} bytes came back, not the same`)
 }
 
 /**
@@ -81,7 +82,8 @@ async function echoed(port) {
  * Resolves to what it printed as `{ transport, port, same, ... }`, and `errors`, all of its stderr.
  */
 export async function serve({ directory, env, node }, args, more = {}) {
-  const child = spawn(node, args, { cwd: directory, env: { ...env, ...more }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const stdio = ['ignore', 'pipe', 'pipe']
+  const child = spawn(node, args, { cwd: directory, env: { ...env, ...more }, stdio })
   const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT)
   const said = { errors: '' }
   child.stderr.on('data', (chunk) => { said.errors += chunk })

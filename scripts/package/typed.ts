@@ -30,6 +30,6 @@ const program = groundVm(() => [
     }),
   ]),
 ])
-// @ts-expect-error: there is no default export, and no such option.
-tcpBare({ hosts: '127.0.0.1' })
+// @ts-expect-error: there is no such option.
+export const wrong = () => tcpBare({ hosts: '127.0.0.1' })
 program.then(undefined, (error: unknown) => { throw error })
