@@ -12,6 +12,8 @@ const LIMITS = {
 export default tseslint.config(
   {
     ignores: [
+      'scripts/package/typed.ts', 'scripts/package/cjs.cjs',
+      
       'dist/', 'build/', 'node_modules/', '.tap/', 'bench/**/*.js', 'bench/**/*.mjs',
       // Compiled by their test, as a project of their own.
       'templates/typescript/',
