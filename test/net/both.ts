@@ -84,7 +84,8 @@ class Environment implements Behaviour {
 
   readonly connect = (server: Server, options: object = {}): Socket => {
     const address = server.address()
-    const where = typeof address === 'string' ? { path: address } : { port: portOf(server), host: '127.0.0.1' }
+    const tcp = { port: portOf(server), host: '127.0.0.1' }
+    const where = typeof address === 'string' ? { path: address } : tcp
     return this.own(this.net.connect({ ...where, ...options } as nodeNet.NetConnectOpts))
   }
 
@@ -126,16 +127,20 @@ export async function text(socket: Socket): Promise<string> {
   return all
 }
 
+export type Failure = NodeJS.ErrnoException & Record<string, unknown>
+
 /** The error that a socket or server reports. */
-export async function failure(emitter: Socket | Server): Promise<NodeJS.ErrnoException & Record<string, unknown>> {
+export async function failure(emitter: Socket | Server): Promise<Failure> {
   return new Promise((resolve) => {
-    emitter.once('error', (error) => { resolve(error as NodeJS.ErrnoException & Record<string, unknown>) })
+    emitter.once('error', (error) => { resolve(error as Failure) })
   })
 }
 
 /** Waits for 'close', also if it comes with an error; a test that cares for the error listens itself. */
 export async function closed(emitter: Socket | Server): Promise<boolean> {
-  return new Promise((resolve) => { emitter.once('close', (hadError?: boolean) => { resolve(hadError === true) }) })
+  return new Promise((resolve) => {
+    emitter.once('close', (hadError?: boolean) => { resolve(hadError === true) })
+  })
 }
 
 /** The events of these names, in the order in which they come. */

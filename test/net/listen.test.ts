@@ -4,7 +4,9 @@ import { both, closed, failure, portOf, text, type Socket } from './both.js'
 
 both('listen-invalid-port', 'a port that is none is refused at once', (t, { net }) => {
   for (const port of [-1, 65_536, 1e10, 'x', NaN, Infinity]) {
-    t.throws(() => net.createServer().listen({ port } as object), { code: 'ERR_SOCKET_BAD_PORT' }, String(port))
+    t.throws(() => net.createServer().listen({ port } as object), {
+      code: 'ERR_SOCKET_BAD_PORT',
+    }, String(port))
   }
   t.throws(() => net.createServer().listen(-1), { code: 'ERR_SOCKET_BAD_PORT' })
 })
@@ -32,32 +34,36 @@ both('server-listen-options', 'every form of listen takes a callback', async (t,
   }
 })
 
-both('server-listen-remove-callback', 'the callback of listen is called once in a lifetime', async (t, { net, own }) => {
-  const server = own(net.createServer())
-  let calls = 0
-  for (let round = 1; round <= 2; round++) {
-    server.listen(0, () => { calls++ })
-    await once(server, 'listening')
-    t.equal(server.listenerCount('listening'), 0)
-    server.close()
-    await closed(server)
-  }
-  t.equal(calls, 2, 'one call for each listen')
-})
+both('server-listen-remove-callback', 'the callback of listen is called once in a lifetime',
+  async (t, { net, own }) => {
+    const server = own(net.createServer())
+    let calls = 0
+    for (let round = 1; round <= 2; round++) {
+      server.listen(0, () => { calls++ })
+      await once(server, 'listening')
+      t.equal(server.listenerCount('listening'), 0)
+      server.close()
+      await closed(server)
+    }
+    t.equal(calls, 2, 'one call for each listen')
+  })
 
-both('server-call-listen-multiple-times listen-twice', 'who listens does not listen again', async (t, { net, own }) => {
-  const twice = own(net.createServer())
-  twice.listen(0)
-  t.throws(() => twice.listen(0), { code: 'ERR_SERVER_ALREADY_LISTEN' }, 'before it is told that it listens')
-  await once(twice, 'listening')
-  t.throws(() => twice.listen({ port: 0 }), { code: 'ERR_SERVER_ALREADY_LISTEN' })
-  t.throws(() => twice.listen('x'), { code: 'ERR_SERVER_ALREADY_LISTEN' })
-  twice.close()
-  await closed(twice)
-  twice.listen(0)
-  await once(twice, 'listening')
-  t.pass('but after its close it does')
-})
+both('server-call-listen-multiple-times listen-twice', 'who listens does not listen again',
+  async (t, { net, own }) => {
+    const twice = own(net.createServer())
+    twice.listen(0)
+    t.throws(() => twice.listen(0), {
+      code: 'ERR_SERVER_ALREADY_LISTEN',
+    }, 'before it is told that it listens')
+    await once(twice, 'listening')
+    t.throws(() => twice.listen({ port: 0 }), { code: 'ERR_SERVER_ALREADY_LISTEN' })
+    t.throws(() => twice.listen('x'), { code: 'ERR_SERVER_ALREADY_LISTEN' })
+    twice.close()
+    await closed(twice)
+    twice.listen(0)
+    await once(twice, 'listening')
+    t.pass('but after its close it does')
+  })
 
 both('listening', 'listening says whether it does', async (t, { net, own }) => {
   const server = own(net.createServer())
@@ -70,27 +76,29 @@ both('listening', 'listening says whether it does', async (t, { net, own }) => {
   t.equal(server.listening, false, 'as soon as it is closed')
 })
 
-both('eaddrinuse bind-twice better-error-messages-listen', 'a port that is taken is told by an error', async (t, env) => {
-  const first = await env.listen()
-  const second = env.own(env.net.createServer())
-  const failed = failure(second)
-  second.listen(portOf(first), '127.0.0.1', () => t.fail('it does not listen'))
-  const error = await failed
-  const port = portOf(first)
-  t.match(error, { code: 'EADDRINUSE', syscall: 'listen', address: '127.0.0.1', port })
-  t.equal(error.message, `listen EADDRINUSE: address already in use 127.0.0.1:${port}`)
-  t.equal(typeof error.errno, 'number')
-  t.equal(second.listening, false)
-  t.equal(second.address(), null)
-})
+both('eaddrinuse bind-twice better-error-messages-listen', 'a port that is taken is told by an error',
+  async (t, env) => {
+    const first = await env.listen()
+    const second = env.own(env.net.createServer())
+    const failed = failure(second)
+    second.listen(portOf(first), '127.0.0.1', () => t.fail('it does not listen'))
+    const error = await failed
+    const port = portOf(first)
+    t.match(error, { code: 'EADDRINUSE', syscall: 'listen', address: '127.0.0.1', port })
+    t.equal(error.message, `listen EADDRINUSE: address already in use 127.0.0.1:${port}`)
+    t.equal(typeof error.errno, 'number')
+    t.equal(second.listening, false)
+    t.equal(second.address(), null)
+  })
 
-both('listen-error better-error-messages-listen', 'an address of another machine is told by an error', async (t, env) => {
-  const server = env.own(env.net.createServer())
-  server.listen(0, '192.0.2.1')
-  const error = await failure(server)
-  t.match(error, { code: 'EADDRNOTAVAIL', syscall: 'listen', address: '192.0.2.1' })
-  t.match(error.message, /^listen EADDRNOTAVAIL: .*192\.0\.2\.1/)
-})
+both('listen-error better-error-messages-listen', 'an address of another machine is told by an error',
+  async (t, env) => {
+    const server = env.own(env.net.createServer())
+    server.listen(0, '192.0.2.1')
+    const error = await failure(server)
+    t.match(error, { code: 'EADDRNOTAVAIL', syscall: 'listen', address: '192.0.2.1' })
+    t.match(error.message, /^listen EADDRNOTAVAIL: .*192\.0\.2\.1/)
+  })
 
 both('server-try-ports', 'after a port that was taken, another one does', async (t, env) => {
   const first = await env.listen()
@@ -111,22 +119,24 @@ both('listen-close-server', 'closed before it listens, it never does', async (t,
   t.equal(server.listening, false)
 })
 
-both('listen-close-server-callback-is-not-function', 'what is no function is no callback', async (t, { net, own }) => {
-  const server = own(net.createServer())
-  server.listen(0)
-  server.close('bad argument' as unknown as () => void)
-  await closed(server)
-  t.pass('it closes')
-})
+both('listen-close-server-callback-is-not-function', 'what is no function is no callback',
+  async (t, { net, own }) => {
+    const server = own(net.createServer())
+    server.listen(0)
+    server.close('bad argument' as unknown as () => void)
+    await closed(server)
+    t.pass('it closes')
+  })
 
-both('server-close-before-calling-lookup-callback', 'closed while its host is looked up', async (t, { net, own }) => {
-  const server = own(net.createServer())
-  server.on('listening', () => t.fail('listening'))
-  server.listen({ port: 0, host: 'localhost' })
-  server.close()
-  await new Promise((resolve) => setTimeout(resolve, 30))
-  t.equal(server.listening, false)
-})
+both('server-close-before-calling-lookup-callback', 'closed while its host is looked up',
+  async (t, { net, own }) => {
+    const server = own(net.createServer())
+    server.on('listening', () => t.fail('listening'))
+    server.listen({ port: 0, host: 'localhost' })
+    server.close()
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    t.equal(server.listening, false)
+  })
 
 both('listen-ipv6only', 'ipv6Only leaves the port to IPv4', async (t, env) => {
   const six = await env.listen(undefined, { host: '::', ipv6Only: true })
@@ -162,7 +172,9 @@ both('server-listen-options-signal', 'a signal closes the server', async (t, { n
 both('server-options', 'createServer checks its arguments', (t, { net }) => {
   t.throws(() => net.createServer('path' as unknown as object), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => net.createServer(0 as unknown as object), { code: 'ERR_INVALID_ARG_TYPE' })
-  t.throws(() => new (net.Server as unknown as new (x: unknown) => object)(1), { code: 'ERR_INVALID_ARG_TYPE' })
+  t.throws(() => new (net.Server as unknown as new (x: unknown) => object)(1), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  })
   t.doesNotThrow(() => { net.createServer(undefined as unknown as object) })
   t.ok((net.Server as unknown as () => object)() instanceof net.Server, 'Server can be called without new')
 })
@@ -184,12 +196,13 @@ both('server-listen-options', 'address tells address, family and port', async (t
   t.strictSame(six.address(), { address: '::1', family: 'IPv6', port: portOf(six) })
 })
 
-both('listen-fd0 server-listen-handle', 'a descriptor that is no socket is told by an error', async (t, { net, own }) => {
-  const server = own(net.createServer())
-  server.listen({ fd: 2_000_000 })
-  const error = await failure(server)
-  t.match(error.code, /^(EINVAL|ENOTSOCK|EBADF)$/)
-})
+both('listen-fd0 server-listen-handle', 'a descriptor that is no socket is told by an error',
+  async (t, { net, own }) => {
+    const server = own(net.createServer())
+    server.listen({ fd: 2_000_000 })
+    const error = await failure(server)
+    t.match(error.code, /^(EINVAL|ENOTSOCK|EBADF)$/)
+  })
 
 both('server-listen-handle', 'a server takes over what another listens on', async (t, env) => {
   // As Node's own handle: the sockets are Node's then, in both modules.

@@ -2,6 +2,7 @@
 import { ADDRCONFIG } from 'node:dns'
 import { once } from 'node:events'
 import { setDefaultAutoSelectFamily, type LookupFunction } from 'node:net'
+import { inspect } from 'node:util'
 import { both, closed, failure, portOf, text, trace, type Behaviour } from './both.js'
 
 type Address = readonly [address: string, family: number]
@@ -23,10 +24,11 @@ async function greeter(env: Behaviour, host = '127.0.0.1'): ReturnType<Behaviour
 
 both('isip isipv4 isipv6', 'isIP, isIPv4, isIPv6', (t, { net }) => {
   for (const [text, version] of [
-    ['127.0.0.1', 4], ['0.0.0.0', 4], ['::1', 6], ['fe80::1%lo', 6], ['::ffff:1.2.3.4', 6], ['1.2.3', 0], ['', 0],
+    ['127.0.0.1', 4], ['0.0.0.0', 4], ['::1', 6], ['fe80::1%lo', 6], ['::ffff:1.2.3.4', 6], 
+    ['1.2.3', 0], ['', 0],
     ['01.2.3.4', 0], ['256.1.1.1', 0], [':::1', 0], ['x', 0], [undefined, 0], [null, 0], [1, 0],
   ] as [string, number][]) {
-    t.equal(net.isIP(text), version, String(text))
+    t.equal(net.isIP(text), version, inspect(text))
     t.equal(net.isIPv4(text), version === 4)
     t.equal(net.isIPv6(text), version === 6)
   }
@@ -49,7 +51,8 @@ both('dns-lookup-skip', 'an address is not looked up', async (t, env) => {
 
 both('dns-error', 'a name that is none is an error', async (t, env) => {
   const lookup: LookupFunction = (host, _options, done) => {
-    const error = Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), { code: 'ENOTFOUND', syscall: 'getaddrinfo' })
+    const about = { code: 'ENOTFOUND', syscall: 'getaddrinfo' }
+    const error = Object.assign(new Error(`getaddrinfo ENOTFOUND ${host}`), about)
     process.nextTick(done, error, undefined, undefined)
   }
   for (const autoSelectFamily of [false, true]) {
@@ -81,15 +84,16 @@ both('dns-custom-lookup options-lookup', 'a lookup of the program', async (t, en
   })
 })
 
-both('connect-custom-lookup-non-string-address dns-custom-lookup', 'a lookup that finds nonsense', async (t, env) => {
-  for (const autoSelectFamily of [false, true]) {
-    const options = { port: 1, host: 'x.example', autoSelectFamily }
-    const number = env.own(env.net.connect({ ...options, lookup: finds([1 as unknown as string, 4]) }))
-    t.match(await failure(number), { code: 'ERR_INVALID_IP_ADDRESS' })
-    const family = env.own(env.net.connect({ ...options, lookup: finds(['127.0.0.1', 100]) }))
-    t.match(await failure(family), { code: 'ERR_INVALID_ADDRESS_FAMILY', host: 'x.example', port: 1 })
-  }
-})
+both('connect-custom-lookup-non-string-address dns-custom-lookup', 'a lookup that finds nonsense',
+  async (t, env) => {
+    for (const autoSelectFamily of [false, true]) {
+      const options = { port: 1, host: 'x.example', autoSelectFamily }
+      const number = env.own(env.net.connect({ ...options, lookup: finds([1 as unknown as string, 4]) }))
+      t.match(await failure(number), { code: 'ERR_INVALID_IP_ADDRESS' })
+      const family = env.own(env.net.connect({ ...options, lookup: finds(['127.0.0.1', 100]) }))
+      t.match(await failure(family), { code: 'ERR_INVALID_ADDRESS_FAMILY', host: 'x.example', port: 1 })
+    }
+  })
 
 both('autoselectfamily', 'the first address does not answer, the second does', async (t, env) => {
   const server = await greeter(env)
@@ -99,7 +103,9 @@ both('autoselectfamily', 'the first address does not answer, the second does', a
   }))
   const events = trace(socket, 'connectionAttempt', 'connectionAttemptFailed', 'connect', 'ready')
   t.equal(await text(socket), 'hello')
-  t.strictSame(events, ['connectionAttempt', 'connectionAttemptFailed', 'connectionAttempt', 'connect', 'ready'])
+  t.strictSame(events, [
+    'connectionAttempt', 'connectionAttemptFailed', 'connectionAttempt', 'connect', 'ready',
+  ])
   t.strictSame((socket as unknown as { autoSelectFamilyAttemptedAddresses: string[] })
     .autoSelectFamilyAttemptedAddresses, [`::1:${port}`, `127.0.0.1:${port}`])
 })
@@ -115,14 +121,17 @@ both('autoselectfamily', 'no address answers', async (t, env) => {
   const error = await failure(socket) as unknown as AggregateError & { code: string }
   t.ok(error instanceof AggregateError)
   t.equal(error.code, 'ECONNREFUSED')
-  t.match(error.errors, [{ code: 'ECONNREFUSED', address: '::1' }, { code: 'ECONNREFUSED', address: '127.0.0.1' }])
+  t.match(error.errors, [
+    { code: 'ECONNREFUSED', address: '::1' }, { code: 'ECONNREFUSED', address: '127.0.0.1' },
+  ])
   t.equal(error.errors.length, 2)
 })
 
 both('autoselectfamily', 'switched off, only the first is tried', async (t, env) => {
   const server = await greeter(env)
   const socket = env.own(env.net.connect({
-    port: portOf(server), host: 'both.example', autoSelectFamily: false, lookup: finds(['::1', 6], ['127.0.0.1', 4]),
+    port: portOf(server), host: 'both.example', autoSelectFamily: false,
+    lookup: finds(['::1', 6], ['127.0.0.1', 4]),
   }))
   t.match(await failure(socket), { code: 'ECONNREFUSED', address: '::1' })
 })
@@ -169,10 +178,13 @@ both('autoselectfamily-attempt-timeout-default-value', 'time of an attempt', (t,
 both('socket-connect-invalid-autoselectfamily socket-connect-invalid-autoselectfamilyattempttimeout',
   'wrong options of families', (t, { net }) => {
     for (const wrong of ['x', 1, {}]) {
-      t.throws(() => net.connect({ port: 1, autoSelectFamily: wrong as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+      t.throws(() => net.connect({ port: 1, autoSelectFamily: wrong as never }), {
+        code: 'ERR_INVALID_ARG_TYPE',
+      })
     }
     for (const wrong of [-10, 0]) {
-      t.throws(() => net.connect({ port: 1, autoSelectFamily: true, autoSelectFamilyAttemptTimeout: wrong }), {
+      const options = { port: 1, autoSelectFamily: true, autoSelectFamilyAttemptTimeout: wrong }
+      t.throws(() => net.connect(options), {
         code: 'ERR_OUT_OF_RANGE',
       })
     }

@@ -52,7 +52,8 @@ both('onread-static-buffer', 'false pauses until resume', async (t, env) => {
   const server = await sender(env, bytes)
   let paused = false
   const chunks: Buffer[] = []
-  const client = env.connect(server, { onread: { buffer: Buffer.alloc(1000), callback(length: number, given: Buffer) {
+  const buffer = Buffer.alloc(1000)
+  const client = env.connect(server, { onread: { buffer, callback(length: number, given: Buffer) {
     if (paused) t.fail('it was called while paused')
     chunks.push(Buffer.from(given.subarray(0, length)))
     if (chunks.length % 5 !== 0) return true

@@ -61,16 +61,17 @@ both('persistent-ref-unref', 'ref again: it does, until it is closed', async (t,
   t.match(outcome, { code: 0, out: 'closing\nexit' })
 })
 
-both('socket-timeout-unref connect-paused-connection', 'a timeout does not keep the process', async (t, env) => {
-  const outcome = await run(env, `${PAIR}
-    for (const one of [server, client, peer]) { one.unref(); }
-    client.setTimeout(20_000)
-    peer.setTimeout(20_000)
-    client.pause()
-    new net.Socket().setTimeout(20_000)`)
-  t.match(outcome, { code: 0, out: '' })
-  t.equal(outcome.errors.includes('Error'), false)
-})
+both('socket-timeout-unref connect-paused-connection', 'a timeout does not keep the process',
+  async (t, env) => {
+    const outcome = await run(env, `${PAIR}
+      for (const one of [server, client, peer]) { one.unref(); }
+      client.setTimeout(20_000)
+      peer.setTimeout(20_000)
+      client.pause()
+      new net.Socket().setTimeout(20_000)`)
+    t.match(outcome, { code: 0, out: '' })
+    t.equal(outcome.errors.includes('Error'), false)
+  })
 
 both('server-close end-close', 'when all is closed the process ends', async (t, env) => {
   const outcome = await run(env, `${PAIR}
@@ -86,15 +87,18 @@ both('listen-after-destroying-stdin', 'listen after stdin was destroyed', async 
     process.stdin.destroy()
     await once(process.stdin, 'close')
     const server = net.createServer((socket) => { socket.end('x'); server.close() })
-    server.listen(0, '127.0.0.1', () => net.connect(server.address().port).on('data', (d) => console.log(String(d))))`)
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    net.connect(server.address().port, '127.0.0.1').on('data', (data) => console.log(String(data)))`)
   t.match(outcome, { code: 0, out: 'x' })
 })
 
-both('connect-econnrefused connect-handle-econnrefused', 'an error that nobody listens to ends the process', async (t, env) => {
-  const outcome = await run(env, 'net.connect(1, "127.0.0.1")')
-  t.equal(outcome.code, 1)
-  t.match(outcome.errors, /ECONNREFUSED 127\.0\.0\.1:1/)
-})
+both('connect-econnrefused connect-handle-econnrefused', 'an error that nobody listens to ends the process',
+  async (t, env) => {
+    const outcome = await run(env, 'net.connect(1, "127.0.0.1")')
+    t.equal(outcome.code, 1)
+    t.match(outcome.errors, /ECONNREFUSED 127\.0\.0\.1:1/)
+  })
 
 both('connect-memleak', 'sockets that connected are collected', async (t, env) => {
   const outcome = await run(env, `
@@ -118,21 +122,23 @@ both('connect-memleak', 'sockets that connected are collected', async (t, env) =
   t.match(outcome, { code: 0, out: 'true' })
 })
 
-both('autoselectfamily-commandline-option autoselectfamily-attempt-timeout-cli-option', 'options of the command line',
-  async (t, env) => {
-    const code = `console.log(net.getDefaultAutoSelectFamily(), net.getDefaultAutoSelectFamilyAttemptTimeout())`
+both('autoselectfamily-commandline-option autoselectfamily-attempt-timeout-cli-option',
+  'options of the command line', async (t, env) => {
+    const code = `console.log(
+      net.getDefaultAutoSelectFamily(), net.getDefaultAutoSelectFamilyAttemptTimeout())`
     t.match(await run(env, code, ['--no-network-family-autoselection']), { code: 0, out: /^false / })
     const timed = await run(env, code, ['--network-family-autoselection-attempt-timeout=123'])
     t.match(timed, { code: 0, out: /^true 1230?$/ })
   })
 
-both('child-process-connect-reset', 'a process that dies resets nothing that it has ended', async (t, env) => {
-  const gone = await run(env, `${PAIR}
-    client.on('error', (error) => console.log(error.code))
-    peer.resetAndDestroy()
-    server.close()`)
-  t.match(gone, { code: 0, out: 'ECONNRESET' })
-})
+both('child-process-connect-reset', 'a process that dies resets nothing that it has ended',
+  async (t, env) => {
+    const gone = await run(env, `${PAIR}
+      client.on('error', (error) => console.log(error.code))
+      peer.resetAndDestroy()
+      server.close()`)
+    t.match(gone, { code: 0, out: 'ECONNRESET' })
+  })
 
 both('perf_hooks', 'performance entries of type net', async (t, env) => {
   const outcome = await run(env, `

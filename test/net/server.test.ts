@@ -45,27 +45,28 @@ both('server-async-dispose', 'await using closes it', async (t, { net, own }) =>
   t.pass('a second time, too')
 })
 
-both('server-max-connections server-drop-connections', 'maxConnections: what is too many is dropped', async (t, env) => {
-  const server = await env.listen()
-  server.maxConnections = 2
-  const drops: object[] = []
-  server.on('drop', (data) => drops.push(data as object))
-  const kept = [env.connect(server), env.connect(server)]
-  await Promise.all(kept.map((socket) => once(socket, 'connect')))
-  await until(() => (server as unknown as { _connections: number })._connections === 2)
-  const extra = env.connect(server)
-  await once(extra, 'connect')
-  const { localPort } = extra
-  const over = closed(extra.resume())
-  extra.on('error', () => undefined)
-  await over
-  await until(() => drops.length === 1)
-  t.match(drops[0], {
-    localAddress: '127.0.0.1', localPort: portOf(server), localFamily: 'IPv4',
-    remoteAddress: '127.0.0.1', remotePort: localPort, remoteFamily: 'IPv4',
+both('server-max-connections server-drop-connections', 'maxConnections: what is too many is dropped',
+  async (t, env) => {
+    const server = await env.listen()
+    server.maxConnections = 2
+    const drops: object[] = []
+    server.on('drop', (data) => drops.push(data as object))
+    const kept = [env.connect(server), env.connect(server)]
+    await Promise.all(kept.map((socket) => once(socket, 'connect')))
+    await until(() => (server as unknown as { _connections: number })._connections === 2)
+    const extra = env.connect(server)
+    await once(extra, 'connect')
+    const { localPort } = extra
+    const over = closed(extra.resume())
+    extra.on('error', () => undefined)
+    await over
+    await until(() => drops.length === 1)
+    t.match(drops[0], {
+      localAddress: '127.0.0.1', localPort: portOf(server), localFamily: 'IPv4',
+      remoteAddress: '127.0.0.1', remotePort: localPort, remoteFamily: 'IPv4',
+    })
+    t.equal(await connections(server), 2)
   })
-  t.equal(await connections(server), 2)
-})
 
 both('server-max-connections-close-makes-more-available', 'who leaves makes room', async (t, env) => {
   const server = await env.listen((socket) => socket.resume())
@@ -80,17 +81,18 @@ both('server-max-connections-close-makes-more-available', 'who leaves makes room
   t.equal(await connections(server), 0)
 })
 
-both('server-max-connections', 'maxConnections of 0 refuses all, and null or none refuses nobody', async (t, env) => {
-  const server = await env.listen((socket) => socket.end('in'))
-  server.maxConnections = 0
-  const client = env.connect(server)
-  client.on('error', () => undefined)
-  await closed(client.resume())
-  // Node 20 took 0 for no limit.
-  if (env.ours || Number(process.versions.node.split('.')[0]) > 20) t.equal(client.bytesRead, 0)
-  server.maxConnections = undefined as unknown as number
-  t.equal(await text(env.connect(server)), 'in')
-})
+both('server-max-connections', 'maxConnections of 0 refuses all, and null or none refuses nobody',
+  async (t, env) => {
+    const server = await env.listen((socket) => socket.end('in'))
+    server.maxConnections = 0
+    const client = env.connect(server)
+    client.on('error', () => undefined)
+    await closed(client.resume())
+    // Node 20 took 0 for no limit.
+    if (env.ours || Number(process.versions.node.split('.')[0]) > 20) t.equal(client.bytesRead, 0)
+    server.maxConnections = undefined as unknown as number
+    t.equal(await text(env.connect(server)), 'in')
+  })
 
 both('server-blocklist', 'blockList of a server', async (t, env) => {
   if (Number(process.versions.node.split('.')[0]) < 22) {
@@ -125,22 +127,27 @@ both('blocklist other:blocklist other:socketaddress', 'BlockList and SocketAddre
   list.addRange('192.0.2.1', '192.0.2.9')
   t.equal(list.check('10.1.2.3'), true)
   t.equal(list.check('192.0.2.10'), false)
-  t.match(new net.SocketAddress({ address: '1.2.3.4', port: 5 }), { address: '1.2.3.4', port: 5, family: 'ipv4' })
+  t.match(new net.SocketAddress({ address: '1.2.3.4', port: 5 }), {
+    address: '1.2.3.4', port: 5, family: 'ipv4',
+  })
 })
 
-both('server-keepalive server-nodelay server-options', 'sockets get the options of their server', async (t, env) => {
-  const server = await env.listen(undefined, {
-    allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 1000, highWaterMark: 1234,
+both('server-keepalive server-nodelay server-options', 'sockets get the options of their server',
+  async (t, env) => {
+    const server = await env.listen(undefined, {
+      allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 1000, highWaterMark: 1234,
+    })
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    env.connect(server)
+    const [peer] = await accepted
+    t.equal(peer.allowHalfOpen, true)
+    t.equal(peer.readableHighWaterMark, 1234)
+    t.equal(peer.writableHighWaterMark, 1234)
+    t.equal((peer as unknown as { server: unknown }).server, server)
+    t.throws(() => env.net.createServer({ keepAliveInitialDelay: 'x' as never }), {
+      code: 'ERR_INVALID_ARG_TYPE',
+    })
   })
-  const accepted = once(server, 'connection') as Promise<[Socket]>
-  env.connect(server)
-  const [peer] = await accepted
-  t.equal(peer.allowHalfOpen, true)
-  t.equal(peer.readableHighWaterMark, 1234)
-  t.equal(peer.writableHighWaterMark, 1234)
-  t.equal((peer as unknown as { server: unknown }).server, server)
-  t.throws(() => env.net.createServer({ keepAliveInitialDelay: 'x' as never }), { code: 'ERR_INVALID_ARG_TYPE' })
-})
 
 both('server-options', 'the connection listener and what `this` is', async (t, env) => {
   const server = env.own(env.net.createServer(function listener(this: unknown, socket: Socket) {

@@ -55,16 +55,17 @@ both('settimeout', 'setTimeout(0) and its callback', async (t, env) => {
   t.equal(client.timeout, 0)
 })
 
-both('timeout-no-handle socket-timeout', 'a timeout of a socket that does not connect', async (t, { net, own }) => {
-  const socket = own(new net.Socket())
-  socket.setTimeout(20)
-  socket.ref()
-  const keeper = setInterval(() => undefined, 1000)
-  await once(socket, 'timeout')
-  clearInterval(keeper)
-  socket.destroy()
-  t.equal(socket.connecting, false)
-})
+both('timeout-no-handle socket-timeout', 'a timeout of a socket that does not connect',
+  async (t, { net, own }) => {
+    const socket = own(new net.Socket())
+    socket.setTimeout(20)
+    socket.ref()
+    const keeper = setInterval(() => undefined, 1000)
+    await once(socket, 'timeout')
+    clearInterval(keeper)
+    socket.destroy()
+    t.equal(socket.connecting, false)
+  })
 
 both('socket-timeout', 'timeout as an option of connect', async (t, env) => {
   const server = await env.listen()
@@ -91,7 +92,9 @@ both('connect-abort-controller', 'a signal ends the attempt, or the connection',
   t.equal(await closed(third), true)
   t.strictSame(events, ['error', 'close'])
   t.equal(third.destroyed, true)
-  t.throws(() => env.net.connect({ port: portOf(server), signal: 'x' as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+  t.throws(() => env.net.connect({ port: portOf(server), signal: 'x' as never }), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  })
 })
 
 both('socket-setnodelay connect-nodelay persistent-nodelay', 'setNoDelay', async (t, env) => {
@@ -109,7 +112,8 @@ both('socket-setnodelay connect-nodelay persistent-nodelay', 'setNoDelay', async
 /** Whether the kernel has a keep-alive timer for the socket with this port of its own. */
 function keepsAlive(localPort: number): boolean {
   const hex = localPort.toString(16).toUpperCase().padStart(4, '0')
-  const line = readFileSync('/proc/net/tcp', 'utf8').split('\n').find((text) => text.includes(`0100007F:${hex} 0100007F`))
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
+  const line = lines.find((text) => text.includes(`0100007F:${hex} 0100007F`))
   return line !== undefined && / 02:[0-9A-F]+ /.test(line)
 }
 
@@ -133,6 +137,7 @@ both('keepalive connect-keepalive persistent-keepalive server-keepalive', 'setKe
   t.ok(peer.readable)
   const line = readFileSync('/proc/net/tcp', 'utf8').split('\n')
   const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0')
-  const own = line.find((text) => text.includes(`:${hex(portOf(server))} 0100007F:${hex(client.localPort as number)}`))
+  const ends = `:${hex(portOf(server))} 0100007F:${hex(client.localPort as number)}`
+  const own = line.find((text) => text.includes(ends))
   t.match(own, / 02:[0-9A-F]+ /, 'the server\'s own side')
 }, { skip: linux })
