@@ -1,4 +1,4 @@
-// An echo server as CommonJS, on marketplace-native/net: prints its transport and its port.
+/** An echo server as CommonJS, on marketplace-native/net: prints its transport and its port. */
 const { _ } = require('marketplace-native')
 const net = require('marketplace-native/net')
 

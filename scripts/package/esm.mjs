@@ -1,4 +1,4 @@
-// An echo server as ESM, on what was installed: prints its transport and its port.
+/** An echo server as ESM, on what was installed: prints its transport and its port. */
 import {
   _, endpoint, groundVm, quit, sendMessage, spawn, tcpBare, tcpChannel, tcpListener, tcpListening,
 } from 'marketplace-native'

@@ -1,4 +1,4 @@
-// An echo server in TypeScript, on what was installed: prints its transport and its port.
+/** An echo server in TypeScript, on what was installed: prints its transport and its port. */
 import {
   _, defineRecord, endpoint, groundVm, quit, sendMessage, spawn, tcpBare, tcpChannel, tcpListener, tcpListening,
   type SocketAddress, type TcpEnd, type Transport,
