@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Server } from 'node:net'
 import t, { type Test } from 'tap'
 import { loadNative } from '../../src/transport/native.js'
 import { Cli } from '../support/cli.js'
-import { client, readAll, sleep, until } from '../support/util.js'
+import { client, freePort, readAll, sleep, until } from '../support/util.js'
 
 const TIMEOUT = 30_000
 const native = loadNative()
@@ -120,9 +120,10 @@ for (const transport of TRANSPORTS) {
 
   void t.test(`${transport}: connect`, { timeout: TIMEOUT }, async (t) => {
     const [server, port] = await listen(t)
-    const refused = start(t, 'connect', '127.0.0.1', '1', '--transport', transport)
+    const nobodys = await freePort()
+    const refused = start(t, 'connect', '127.0.0.1', String(nobodys), '--transport', transport)
     t.equal(await refused.ended(), 1)
-    t.match(refused.stderr, /^marketplace: 127\.0\.0\.1:1 refused the connection[^\n]*ECONNREFUSED[^\n]*\n$/)
+    t.match(refused.stderr, /^marketplace: 127\.0\.0\.1:\d+ refused the connection[^\n]*ECONNREFUSED[^\n]*\n$/)
 
     server.once('connection', (socket) => socket.pipe(socket))
     const piped = start(t, 'connect', '127.0.0.1', String(port), '--transport', transport)
