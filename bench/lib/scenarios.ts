@@ -109,7 +109,7 @@ function storm(warmup: number, arms: readonly string[]): Scenario {
     load: ['--mode', 'storm', '--count', '10000', ...connections(50)],
     arms,
     roundsMax: warmup > 0 ? 3 : 2,
-    seconds: 1.5 + warmup,
+    seconds: 1.2 + warmup,
     warmup,
   }
 }
@@ -139,7 +139,7 @@ export const scenarios: readonly Scenario[] = [
     seconds: 1.5,
   },
   storm(1, near),
-  storm(0, ['epoll', 'node-net', 'c-epoll']),
+  storm(0, ['epoll', 'c-epoll']),
   idle(10_000, '10,000', 3, [...ours, 'node', 'node-net', 'bun', 'deno', 'erlang', 'c-epoll']),
   idle(50_000, '50,000', 10, ['epoll', 'node-net']),
   {

@@ -100,14 +100,23 @@ export async function server(t: Test, accepted: (socket: Socket) => void): Promi
 
 const loopCount = (): number => performance.nodeTiming.uvMetricsInfo.loopCount
 
-/** How often the event loop turned in so many milliseconds. One that waits turns a few times only. */
+/**
+ * How often the event loop turned in so many milliseconds: the least of a few tries, as what earlier tests
+ * left behind turns it, too. One that waits turns a few times only, one that spins often in each try.
+ */
 export async function turnsIn(milliseconds: number): Promise<number> {
-  // What was on its way when this was called is not counted.
-  await sleep(20)
-  const before = loopCount()
-  await sleep(milliseconds)
-  return loopCount() - before
+  let least = Infinity
+  for (let i = 0; i < TRIES && least >= QUIET_TURNS; i += 1) {
+    // What was on its way when this was called is not counted.
+    await sleep(20)
+    const before = loopCount()
+    await sleep(milliseconds)
+    least = Math.min(least, loopCount() - before)
+  }
+  return least
 }
+
+const TRIES = 5
 
 /** More turns than a quiet loop makes in 300 ms, and by far fewer than one that spins. */
 export const QUIET_TURNS = 60

@@ -1,4 +1,4 @@
-/** The HTTP server, the balancer and the Redis server as their users run them. */
+/** The servers of the examples as their users run them. */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
@@ -70,7 +70,7 @@ t.test('http and balancer together, ended by signals', { timeout }, async (t) =>
   t.equal(http.errors + front.errors, '')
 })
 
-for (const name of ['http', 'balancer', 'redis']) {
+for (const name of ['http', 'balancer', 'redis', 'mqtt']) {
   t.test(`${name}: what can't be`, { timeout }, async (t) => {
     const port = await occupied(t)
     const busy = new Running(t, name, '--port', String(port))

@@ -43,7 +43,7 @@ function compare(a: IndexEntry, b: IndexEntry): number {
 }
 
 const index = RoutingIndex.prototype as RoutingIndex<IndexEntry>
-const { add, receivers, peers } = index
+const { add, receivers, peers, peersOf } = index
 
 index.add = function (this: RoutingIndex<IndexEntry>, entry) {
   serials.set(entry, count++)
@@ -61,5 +61,11 @@ index.receivers = function (this: RoutingIndex<IndexEntry>, body, found) {
 index.peers = function (this: RoutingIndex<IndexEntry>, topic, found) {
   const start = found.length
   peers.call(this, topic, found)
+  found.push(...found.splice(start).sort(compare))
+}
+
+index.peersOf = function (this: RoutingIndex<IndexEntry>, entry, found) {
+  const start = found.length
+  peersOf.call(this, entry, found)
   found.push(...found.splice(start).sort(compare))
 }

@@ -1,0 +1,190 @@
+/** One client: what its packets mean. Connected it is a presence, and each of its filters is an endpoint. */
+import { generate, parser, type IConnectPacket, type Packet } from 'mqtt-packet'
+import {
+  addEndpoint, deleteEndpoint, endpoint, meet, NO_MEETING, quit, role, sendMessage, spawn, yieldTurn, _,
+  type ActionTree,
+} from 'marketplace-native'
+import {
+  filterOf, mqttClient, mqttMessage, mqttRetained, placeOf, type Message, type Place,
+} from './topics.js'
+
+/** Bytes of a packet. */
+const PACKET_MAX = 1024 * 1024
+/** Messages that a client may leave unacknowledged. */
+const IN_FLIGHT_MAX = 10_000
+/** Milliseconds until a connection has to say who it is. */
+const CONNECT_WITHIN = 10_000
+
+/** CONNACK's return codes. */
+const REFUSED = { version: 1, identifier: 2 }
+
+type Handlers = {
+  readonly [C in Packet['cmd']]?: (packet: Extract<Packet, { cmd: C }>) => ActionTree
+}
+type QoS = 0 | 1 | 2
+
+export class Session {
+  /** When something came last, and how long nothing may come. */
+  lastHeard = Date.now()
+  silenceMax = CONNECT_WITHIN
+  readonly #client: number
+  readonly #send: (bytes: Buffer) => ActionTree
+  readonly #parser = parser({ protocolVersion: 4 })
+  readonly #filters = new Map<string, { readonly place: Place, readonly qos: QoS }>()
+  /** Identifiers of what was sent and not acknowledged, and of what came with QoS 2 and is not released. */
+  readonly #sent = new Set<number>()
+  readonly #received = new Set<number>()
+  #nextId = 1
+  #connected = false
+  /** It said that it goes: then nobody publishes its will. */
+  #disconnected = false
+  #actions: ActionTree[] = []
+  #latest: Message | undefined
+
+  /** @param client a number of its own, higher than those before */
+  constructor(client: number, send: (bytes: Buffer) => ActionTree) {
+    this.#client = client
+    this.#send = send
+    this.#parser.on('packet', (packet) => { this.#actions.push(this.#perform(packet)) })
+    this.#parser.on('error', (error) => { this.#actions.push(quit(error)) })
+  }
+
+  /** Performs the packets that bytes complete. */
+  receive(bytes: Buffer): ActionTree {
+    this.lastHeard = Date.now()
+    const waiting = this.#parser.parse(bytes)
+    const actions = this.#actions
+    this.#actions = []
+    return waiting <= PACKET_MAX ? actions : [actions, quit(new RangeError('the packet is too long'))]
+  }
+
+  #reply(packet: Packet): ActionTree {
+    return this.#send(generate(packet))
+  }
+
+  #perform(packet: Packet): ActionTree {
+    if (this.#connected === (packet.cmd === 'connect')) return quit(new Error(`unexpected ${packet.cmd}`))
+    const handler = this.#handlers[packet.cmd] as ((packet: Packet) => ActionTree) | undefined
+    return handler === undefined ? quit(new Error(`unexpected ${packet.cmd}`)) : handler(packet)
+  }
+
+  readonly #handlers: Handlers = {
+    connect: (packet) => this.#connect(packet),
+    publish: ({ topic, payload, qos, retain, messageId = 0 }) => {
+      // A copy, as retained messages stay: the bytes lie in memory together with what others sent.
+      const action = published({ topic, payload: Buffer.from(payload), qos, retain })
+      if (action === undefined) return quit(new Error('a topic has no wildcards'))
+      if (qos < 2) return [action, qos === 1 && this.#reply({ cmd: 'puback', messageId })]
+      const again = this.#received.has(messageId)
+      this.#received.add(messageId)
+      return [!again && action, this.#reply({ cmd: 'pubrec', messageId })]
+    },
+    pubrel: ({ messageId = 0 }) => {
+      this.#received.delete(messageId)
+      return this.#reply({ cmd: 'pubcomp', messageId })
+    },
+    puback: ({ messageId = 0 }) => void this.#sent.delete(messageId),
+    pubrec: ({ messageId = 0 }) => this.#reply({ cmd: 'pubrel', messageId, qos: 1 } as Packet),
+    pubcomp: ({ messageId = 0 }) => void this.#sent.delete(messageId),
+    subscribe: ({ subscriptions, messageId = 0 }) => {
+      const actions = subscriptions.map(({ topic, qos }) => this.#subscribe(topic, qos))
+      const granted = actions.map((action, i) => (action === undefined ? 0x80 : subscriptions[i].qos))
+      return [this.#reply({ cmd: 'suback', messageId, granted }), actions]
+    },
+    unsubscribe: ({ unsubscriptions, messageId = 0 }) => {
+      for (const filter of unsubscriptions) this.#filters.delete(filter)
+      const gone = unsubscriptions.map((filter) => [deleteEndpoint(filter), deleteEndpoint(['old', filter])])
+      return [gone, this.#reply({ cmd: 'unsuback', messageId } as Packet)]
+    },
+    pingreq: () => this.#reply({ cmd: 'pingresp' }),
+    disconnect: () => {
+      this.#disconnected = true
+      return quit()
+    },
+  }
+
+  #connect({ clientId, protocolVersion, clean, keepalive = 0, will }: IConnectPacket): ActionTree {
+    const refuse = (returnCode: number): ActionTree =>
+      [this.#reply({ cmd: 'connack', returnCode, sessionPresent: false }), quit('refused')]
+    if (protocolVersion !== 4) return refuse(REFUSED.version)
+    if (clientId === '' && clean !== true) return refuse(REFUSED.identifier)
+    this.#connected = true
+    this.silenceMax = keepalive === 0 ? Infinity : keepalive * 1500
+    const id = clientId === '' ? `unnamed ${this.#client}` : clientId
+    return [
+      // Whoever comes later under this name takes its place.
+      endpoint.subscriber(mqttClient(id, _), {
+        onPresence: ({ client }) => client > this.#client && quit(`${id} connected again`),
+      }),
+      will !== undefined && spawn(() => executor(id, this.#client, willOf(will), () => this.#disconnected)),
+      endpoint.publisher(mqttClient(id, this.#client)),
+      this.#reply({ cmd: 'connack', returnCode: 0, sessionPresent: false }),
+    ]
+  }
+
+  #subscribe(filter: string, qos: QoS): ActionTree {
+    const place = filterOf(filter)
+    if (place === undefined) return undefined
+    this.#filters.set(filter, { place, qos })
+    const { root, levels } = place
+    const retained = mqttRetained(this.#client, root, levels, _)
+    return [
+      // Anew each time: to appear is to be sent what was retained.
+      deleteEndpoint(['old', filter]),
+      endpoint.subscriber(mqttMessage(root, levels, _), {
+        name: filter, onMessage: ({ message }) => this.#deliver(message, false),
+      }),
+      addEndpoint(['old', filter], role('subscriber', retained), {
+        onMessage: ({ message }: typeof retained) => this.#deliver(message, true),
+      }),
+    ]
+  }
+
+  /** Once, though several filters may find it; with the best quality that one of them was granted. */
+  #deliver(message: Message, retain: boolean): ActionTree {
+    if (message === this.#latest && !retain) return undefined
+    this.#latest = message
+    const { topic, payload } = message
+    const levels = placeOf(topic)?.levels
+    let granted: QoS = 0
+    for (const { place, qos } of this.#filters.values()) {
+      if (qos > granted && meet(place.levels, levels) !== NO_MEETING) granted = qos
+    }
+    const qos = Math.min(message.qos, granted) as QoS
+    if (qos === 0) return this.#reply({ cmd: 'publish', topic, payload, qos, retain, dup: false })
+    if (this.#sent.size >= IN_FLIGHT_MAX) return quit(new RangeError('too much is not acknowledged'))
+    const messageId = this.#newId()
+    return this.#reply({ cmd: 'publish', topic, payload, qos, retain, dup: false, messageId })
+  }
+
+  #newId(): number {
+    while (this.#sent.has(this.#nextId)) this.#nextId = (this.#nextId % 65_535) + 1
+    this.#sent.add(this.#nextId)
+    return this.#nextId
+  }
+}
+
+function willOf({ topic, payload, qos = 0, retain = false }: NonNullable<IConnectPacket['will']>): Message {
+  return { topic, payload: Buffer.from(payload), qos, retain }
+}
+
+/** What sends a message to all who subscribe; undefined if its topic is none. */
+export function published(message: Message): ActionTree {
+  const place = placeOf(message.topic)
+  return place && sendMessage(mqttMessage(place.root, place.levels, message))
+}
+
+/** Publishes a client's last will when it goes without a word. */
+const executor = (id: string, client: number, will: Message, disconnected: () => boolean): ActionTree => {
+  let present = false
+  const execute = (): ActionTree => [!disconnected() && published(will), quit()]
+  return [
+    endpoint.subscriber(mqttClient(id, client), {
+      interest: 'observer',
+      onPresence: () => { present = true },
+      onAbsence: execute,
+    }),
+    // It may have come and gone in one turn.
+    yieldTurn(() => (present ? undefined : execute())),
+  ]
+}
