@@ -21,7 +21,9 @@ export function onMqtt(
 
 type Fields = Readonly<Record<string, unknown>>
 
-export const HELLO = { cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0 } as const
+export const HELLO = {
+  cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: 0,
+} as const
 
 export class MqttClient {
   readonly heard: Packet[] = []
