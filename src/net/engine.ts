@@ -146,8 +146,6 @@ export function netEngine(): NetEngine {
 
 /** Whether sockets can be native here; if not, and that was not asked for, it is said once. */
 export function nativeNet(): boolean {
-  const wanted = process.env.MARKETPLACE_NET
-  if (wanted === 'node') return false
   const loaded = loadNative()
   if (!loaded.ok) goOnWithout('node:net')
   return loaded.ok

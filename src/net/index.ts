@@ -1,6 +1,6 @@
 /**
  * `marketplace-native/net`: the shape of `node:net` over the native engine. Where the engine can't be loaded
- * (or with MARKETPLACE_NET=node in the environment) it is `node:net` itself, and says so once.
+ * it is `node:net` itself, and says so once; with MARKETPLACE_NATIVE=off it is, and says nothing.
  *
  * Owns nothing: the names of exports.ts, the promises, and the default export, as `node:net` has one.
  */

@@ -115,7 +115,7 @@ void t.test('without the engine it is node:net', async (t) => {
   const { out } = await run(`
     const node = await import('node:net')
     console.log(net.Socket === node.Socket, net.connect === node.connect, typeof net.promises.listen)
-  `, { MARKETPLACE_NET: 'node' })
+  `, { MARKETPLACE_NATIVE: 'off' })
   t.equal(out, 'true true function')
 })
 
