@@ -1,9 +1,9 @@
 /** `shutdown` of the ground VM and of an engine: what may end ends, what doesn't is aborted. */
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import t from 'tap'
 import {
   _, endpoint, groundVm, quit, sendMessage, spawn, tcpBare, tcpChannel, tcpEngine, tcpHandle, tcpAddress,
-  tcpListener, type TcpEnd,
+  tcpListener, tcpListening, type TcpEnd,
 } from 'marketplace-native'
 import { host, onBoth, server } from '../drivers/tcp-program.js'
 import { client, pattern, readAll, until } from '../support/util.js'
@@ -126,9 +126,26 @@ void t.test('without sockets, before the first turn, after the end', { timeout: 
 })
 
 void t.test('await using', { timeout: 20_000 }, async (t) => {
-  const vm = groundVm(() => [tcpBare({ host }), spawn(() => server(echo))])
-  await vm[Symbol.asyncDispose]()
-  await vm
+  let gone: Promise<unknown>
+  {
+    const engine = tcpEngine()
+    const listening = new EventEmitter()
+    const port = once(listening, 'port')
+    await using vm = groundVm(() => [
+      tcpBare({ host, engine }),
+      spawn(() => server(echo)),
+      endpoint.subscriber(tcpListening(_, _), {
+        onPresence: ({ address }) => { listening.emit('port', address.port) },
+      }),
+    ])
+    const [number] = await port as [number]
+    const socket = await client(number)
+    gone = once(socket.resume(), 'close')
+    socket.on('end', () => socket.end())
+    t.equal(typeof vm.stop, 'function')
+  }
+  // The block has ended: so has the server, and its client hears of it.
+  await gone
   t.pass('it is stopped')
 })
 
