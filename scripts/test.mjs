@@ -29,8 +29,12 @@ await main(async () => {
   await install()
   await build()
   const native = filters.length === 0 || filters.includes('native')
-  if (native && existsSync(join(ROOT, NATIVE_TESTS))) await tapStep('engine tests', [NATIVE_TESTS], false)
   const files = testFiles(filters)
-  if (files.length > 0) await tapStep('package tests', [TAP, 'run', JOBS, '--reporter=tap', ...files], true)
+  const packageTests = [TAP, 'run', JOBS, '--reporter=tap', ...files]
+  // Side by side: the engine's wait most of their time.
+  await Promise.all([
+    native && existsSync(join(ROOT, NATIVE_TESTS)) && tapStep('engine tests', [NATIVE_TESTS], false),
+    files.length > 0 && tapStep('package tests', packageTests, true),
+  ])
   concludeTests()
 })
