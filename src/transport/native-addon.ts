@@ -84,10 +84,19 @@ function find(): Loaded {
   return { ok: false, reason: `${missing}; to build it here: cd ${root} && npx node-gyp rebuild` }
 }
 
+/** Bun and Deno load addons, but have no libuv loop for them: at its first use they end the process. */
+function otherRuntime(): string | undefined {
+  return ['bun', 'deno'].find((name) => name in process.versions)
+}
+
 function load(): Loaded {
   const wanted = process.env['MARKETPLACE_NATIVE'] ?? ''
-  if (wanted === '') return find()
   if (wanted === 'off') return { ok: false, off: true, reason: 'MARKETPLACE_NATIVE=off' }
+  const other = otherRuntime()
+  if (other !== undefined) {
+    return { ok: false, required: wanted !== '', reason: `the addon is for Node; this is ${other}` }
+  }
+  if (wanted === '') return find()
   if (wanted === 'require') return { ...find(), required: true }
   if (!isAbsolute(wanted)) {
     const reason = "MARKETPLACE_NATIVE must be 'off', 'require' or the absolute path of an addon; "

@@ -18,9 +18,9 @@ const linux = process.platform === 'linux'
 const directory = mkdtempSync(join(tmpdir(), 'marketplace-addon-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
 
-async function opened(wanted: string): Promise<{ stdout: string, warnings: number }> {
+async function opened(wanted: string, before = ''): Promise<{ stdout: string, warnings: number }> {
   const env = { ...process.env, MARKETPLACE_NATIVE: wanted }
-  const args = ['--input-type=module', '-e', PROGRAM]
+  const args = ['--input-type=module', '-e', before + PROGRAM]
   const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { env })
   return { stdout: stdout.trim(), warnings: stderr.match(/MarketplaceWarning/g)?.length ?? 0 }
 }
@@ -39,6 +39,12 @@ void t.test('MARKETPLACE_NATIVE', { skip }, async (t) => {
   const { stdout, warnings } = await opened('require')
   t.match(stdout, native ? /^native native$/ : /^the native transport can't be loaded: /)
   t.equal(warnings, 0)
+})
+
+void t.test('another runtime, which would end at the first use of the addon', { skip }, async (t) => {
+  const bun = "Object.defineProperty(process.versions, 'bun', { value: '1' })\n"
+  t.same(await opened('', bun), { stdout: 'node node', warnings: 1 })
+  t.match((await opened('require', bun)).stdout, /the addon is for Node; this is bun$/)
 })
 
 void t.test('why a binary cannot be loaded', { skip }, (t) => {
