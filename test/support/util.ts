@@ -75,6 +75,18 @@ export async function readAll(socket: Socket): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
+/**
+ * Reads until the peer cuts the connection off. @returns the error, nothing where it was an end.
+ * libuv tells of a reset that comes together with data as an end; only a write then shows what it was.
+ */
+export function cutOff(socket: Socket): Promise<NodeJS.ErrnoException | undefined> {
+  return new Promise((resolve) => {
+    socket.once('error', resolve)
+    socket.once('end', () => socket.write('?', (error) => { resolve(error ?? undefined) }))
+    socket.resume()
+  })
+}
+
 /** Why a program can't be used here, or `false` when it can. */
 export function missing(command: string): string | false {
   return spawnSync('sh', ['-c', `command -v ${command}`]).status === 0 ? false : `${command} is not installed`
