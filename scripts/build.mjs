@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { buildCommonJs } from './cjs.mjs'
+import { buildLibrary } from './bundle.mjs'
 import {
   CI, ROOT, StepFailed, changedAt, filesBelow, main, run, say, seconds, step, upToDate,
 } from './steps.mjs'
@@ -74,7 +74,7 @@ export async function buildTypeScript() {
 export async function build() {
   await buildAddon()
   await buildTypeScript()
-  await buildCommonJs()
+  await buildLibrary()
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {

@@ -19,6 +19,8 @@ export const TARGETS = {
   'linux-x64-musl': 'x86_64-linux-musl',
 }
 const TOOLS = 'build/zig'
+/** Besides the addon's own sources. */
+const EXTRA = ['scripts/zig/no_demangler.cc']
 const CACHE = join(ROOT, 'build/zig-cache')
 const FLAGS = [
   '-shared', '-s', '-fPIC', '-O2', '-fno-rtti', '-DBUILDING_NODE_EXTENSION', '-DNDEBUG', '-Wl,-Bsymbolic',
@@ -63,7 +65,7 @@ async function zig() {
 function recipe() {
   const text = readFileSync(join(ROOT, 'binding.gyp'), 'utf8')
   const linux = JSON.parse(text).targets[0].conditions[1][1]
-  return [...linux.cflags_cc, ...linux.defines.map((name) => `-D${name}`), ...linux.sources]
+  return [...linux.cflags_cc, ...linux.defines.map((name) => `-D${name}`), ...linux.sources, ...EXTRA]
 }
 
 /** Throws unless a binary needs the C library only, and none newer than the floor. */
@@ -80,7 +82,7 @@ export function checkNeeds(name, path) {
 }
 
 export async function prebuild(names) {
-  const sources = ['binding.gyp', 'scripts/prebuild.mjs', ...filesBelow('native/engine'),
+  const sources = ['binding.gyp', 'scripts/prebuild.mjs', ...EXTRA, ...filesBelow('native/engine'),
     ...filesBelow('native/binding')]
   for (const name of names) {
     const target = TARGETS[name]

@@ -1,12 +1,15 @@
 /**
- * What npm runs around `npm pack` and `npm publish`: puts the prebuilt binaries where they are in the
- * package, and takes them away again (`undo`), so that a clone goes on with the addon that was built in it.
+ * What npm runs around `npm pack` and `npm publish`: builds, puts the bundles and the prebuilt binaries
+ * where they are in the package, and takes them away again (`undo`): a clone works with neither.
  *
  * MARKETPLACE_PREBUILT=release makes a missing binary an error; =local takes the addon that was built here
  * for this machine's, for trying out. Otherwise what is missing is named.
  */
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { build } from './build.mjs'
+import { buildLibrary } from './bundle.mjs'
+import { install } from './install.mjs'
 import { TARGETS, prebuiltPath } from './prebuild.mjs'
 import { ROOT, StepFailed, main } from './steps.mjs'
 
@@ -24,7 +27,13 @@ function binary(name) {
 
 await main(async () => {
   rmSync(join(ROOT, 'prebuilds'), { recursive: true, force: true })
-  if (process.argv[2] === 'undo') return
+  if (process.argv[2] === 'undo') {
+    await buildLibrary()
+    return
+  }
+  await install()
+  await build()
+  await buildLibrary({ whole: true })
   for (const name of Object.keys(TARGETS)) {
     const from = binary(name)
     const to = join(ROOT, 'prebuilds', name, 'marketplace.node')

@@ -8,7 +8,7 @@ import { build } from './build.mjs'
 import { install } from './install.mjs'
 import { ROOT, main } from './steps.mjs'
 
-const CLI = join(ROOT, 'dist/src/cli/main.js')
+const CLI = join(ROOT, 'dist/lib/cli.js')
 
 await main(async () => {
   await install()

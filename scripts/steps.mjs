@@ -24,11 +24,13 @@ export const seconds = (since) => `${((performance.now() - since) / 1000).toFixe
 
 /**
  * Runs a program to its end and resolves to `{ code, output }`; `onLine` hears the lines of stdout.
+ * One that runs longer than `patience` seconds is killed.
  * A signal that ends this script ends the program too.
  */
-export function run(command, args, { env, onLine, cwd = ROOT } = {}) {
+export function run(command, args, { env, onLine, patience, cwd = ROOT } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env: env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const timer = patience && setTimeout(() => child.kill('SIGKILL'), patience * 1000)
     const output = []
     let rest = ''
     const forward = (signal) => {
@@ -46,6 +48,7 @@ export function run(command, args, { env, onLine, cwd = ROOT } = {}) {
     child.stderr.on('data', (chunk) => output.push(chunk))
     child.on('error', reject)
     child.on('close', (code, signal) => {
+      clearTimeout(timer)
       process.off('SIGINT', forward).off('SIGTERM', forward)
       if (rest !== '') onLine?.(rest)
       resolve({ code: code ?? `signal ${signal}`, output: Buffer.concat(output).toString() })

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { build } from './build.mjs'
 import { install } from './install.mjs'
 import { ROOT, filesBelow, main } from './steps.mjs'
-import { TAP, concludeTests, tapStep } from './tap-step.mjs'
+import { concludeTests, runTestFiles } from './test-files.mjs'
 
 const FOLDER = 'dist/test/clients'
 
@@ -23,7 +23,6 @@ await main(async () => {
   const suites = filesBelow(FOLDER).filter((file) => /\.(test|suite)\.js$/.test(file)).sort()
   const chosen = suites.filter((file) => names.length === 0 || names.some((name) => file.includes(name)))
   // One at a time: most of them start a server, and some look at the time.
-  const args = [TAP, 'run', '--jobs=1', '--timeout=300', '--reporter=tap', ...chosen]
-  await tapStep('tests of clients', args, true)
+  await runTestFiles('tests of clients', chosen, { jobs: 1, timeout: 300 })
   concludeTests()
 })

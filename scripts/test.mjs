@@ -8,20 +8,27 @@ import { join } from 'node:path'
 import { build } from './build.mjs'
 import { install } from './install.mjs'
 import { ROOT, filesBelow, main } from './steps.mjs'
-import { TAP, concludeTests, tapStep } from './tap-step.mjs'
+import { concludeTests, runTestFiles, runTestProgram } from './test-files.mjs'
 
-/** More than there are CPUs here: many tests wait most of the time. */
-const JOBS = '--jobs=4'
+/** Files at a time. More than there are CPUs here: many tests wait most of the time. */
+const JOBS = 4
+/** These take longest: they are begun first, so that nothing waits for them in the end. */
+const LONG = ['docs/code-blocks', 'lifecycle/endings', 'cli/', 'examples/', 'bench/', 'transport/']
 const NATIVE_TESTS = 'test/native/run.mjs'
 
 /** `test/cli/usage.test.ts` and `dist/test/cli/usage.test.js` are `cli/usage`. */
 const bare = (path) => path.replace(/^(dist\/)?(test\/)?/, '').replace(/\.(test\.)?[tj]s$/, '')
 
-/** The compiled test files, or those whose name contains one of the arguments. */
+/** The compiled test files, or those whose name contains one of the arguments; the longest first. */
 function testFiles(filters) {
-  const files = filesBelow('dist/test').filter((file) => file.endsWith('.test.js')).sort()
-  if (filters.length === 0) return files
-  return files.filter((file) => filters.some((filter) => file.includes(bare(filter))))
+  const place = (file) => {
+    const found = LONG.findIndex((start) => file.startsWith(`dist/test/${start}`))
+    return found < 0 ? LONG.length : found
+  }
+  return filesBelow('dist/test')
+    .filter((file) => file.endsWith('.test.js'))
+    .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(bare(filter))))
+    .sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1))
 }
 
 await main(async () => {
@@ -30,11 +37,10 @@ await main(async () => {
   await build()
   const native = filters.length === 0 || filters.includes('native')
   const files = testFiles(filters)
-  const packageTests = [TAP, 'run', JOBS, '--reporter=tap', ...files]
   // Side by side: the engine's wait most of their time.
   await Promise.all([
-    native && existsSync(join(ROOT, NATIVE_TESTS)) && tapStep('engine tests', [NATIVE_TESTS], false),
-    files.length > 0 && tapStep('package tests', packageTests, true),
+    native && existsSync(join(ROOT, NATIVE_TESTS)) && runTestProgram('engine tests', NATIVE_TESTS),
+    files.length > 0 && runTestFiles('package tests', files, { jobs: JOBS }),
   ])
   concludeTests()
 })

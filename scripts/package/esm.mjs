@@ -10,6 +10,13 @@ const required = createRequire(import.meta.url)('marketplace-native')
 console.log(`same: ${required._ === _}`)
 console.log(`net: ${net.createServer === createServer && typeof net.connect === 'function'}`)
 
+// The bundle's own frames are taken from the stack: it begins with this file.
+try {
+  spawn(5)
+} catch ({ stack }) {
+  console.log(`blamed: ${/^ +at .*$/m.exec(stack)[0].includes('esm.mjs')}`)
+}
+
 const echoer = (them, us) => endpoint.subscriber(tcpChannel(them, us, _), {
   onAbsence: () => quit(),
   onMessage: ({ subpacket }) => sendMessage(tcpChannel(us, them, subpacket)),

@@ -5,6 +5,8 @@
  */
 import { Command, CommanderError } from 'commander'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { PACKAGE_ROOT } from '../support/package-root.js'
 import { addChat } from './chat.js'
 import { addConnect } from './connect.js'
 import { addEcho } from './echo.js'
@@ -14,7 +16,7 @@ import { addNew } from './new.js'
 const USAGE_ERROR = 2
 
 function version(): string {
-  const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
+  const manifest = readFileSync(join(PACKAGE_ROOT ?? '', 'package.json'), 'utf8')
   return (JSON.parse(manifest) as { version: string }).version
 }
 

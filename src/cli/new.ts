@@ -2,15 +2,14 @@
 import type { Command } from 'commander'
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { PACKAGE_ROOT } from '../support/package-root.js'
 import { CommandError, firstLine } from './messages.js'
 
 interface NewOptions {
   readonly typescript: boolean
 }
 
-/** From dist/src/cli. */
-const TEMPLATES = fileURLToPath(new URL('../../../templates', import.meta.url))
+const TEMPLATES = join(PACKAGE_ROOT ?? '', 'templates')
 
 /** npm leaves out files of this name when it packs. */
 const RENAMED: Readonly<Partial<Record<string, string>>> = { gitignore: '.gitignore' }

@@ -3,8 +3,10 @@
  * and argument errors that say which argument, what was expected and what came.
  */
 import { constants } from 'node:os'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { getSystemErrorMap, inspect, type InspectOptions } from 'node:util'
+import { PACKAGE_ROOT } from './package-root.js'
 import type { SocketAddress, SocketError } from './socket-error.js'
 
 /**
@@ -82,9 +84,10 @@ export function asError(reason: unknown, what: string): Error {
 }
 
 /** Where this package's compiled files are, and its sources, which source maps lead to. */
-const OURS = ['../', '../../../src/'].flatMap((path) => {
-  const url = new URL(path, import.meta.url)
-  return [url.href, fileURLToPath(url)]
+const OURS = ['dist/src/', 'dist/lib/', 'src/'].flatMap((path) => {
+  if (PACKAGE_ROOT === undefined) return []
+  const directory = join(PACKAGE_ROOT, path)
+  return [directory, pathToFileURL(directory).href]
 })
 
 /** Lets an error's stack begin where the program called us: the mistake is there. */

@@ -7,8 +7,8 @@
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, isAbsolute, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { isAbsolute, join } from 'node:path'
+import { PACKAGE_ROOT } from '../support/package-root.js'
 import { loadProblem, nodeApiProblem, platformName, PREBUILT } from './native-binary.js'
 import type { Addon } from './native-link.js'
 
@@ -24,16 +24,6 @@ type Loaded = Found & {
 }
 
 let loaded: Loaded | undefined
-
-/** The package's directory: this file is run from somewhere below it, unless it is part of a bundle. */
-function packageRoot(): string | undefined {
-  let directory = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(directory, 'binding.gyp'))) {
-    if (dirname(directory) === directory) return undefined
-    directory = dirname(directory)
-  }
-  return directory
-}
 
 function fits(addon: Partial<Addon> | undefined): addon is Addon {
   return typeof addon?.create === 'function' && typeof addon.socketOptions === 'function'
@@ -58,8 +48,7 @@ function find(): Loaded {
   if (platform !== 'linux') {
     return { ok: false, reason: `the engine is for Linux; this is ${platform}-${arch}` }
   }
-  const root = packageRoot()
-  if (root === undefined) {
+  if (PACKAGE_ROOT === undefined) {
     const reason = "the package's files are not where its code is (is it part of a bundle?); "
       + 'set MARKETPLACE_NATIVE to the path of its marketplace.node'
     return { ok: false, reason }
@@ -67,8 +56,8 @@ function find(): Loaded {
   const reasons: string[] = []
   const name = platformName()
   const places = [
-    ['the prebuilt binary', join(root, 'prebuilds', name, 'marketplace.node')],
-    ['the addon built here', join(root, 'build', 'Release', 'marketplace.node')],
+    ['the prebuilt binary', join(PACKAGE_ROOT, 'prebuilds', name, 'marketplace.node')],
+    ['the addon built here', join(PACKAGE_ROOT, 'build', 'Release', 'marketplace.node')],
   ] as const
   for (const [what, path] of places) {
     if (!existsSync(path)) continue
@@ -79,9 +68,9 @@ function find(): Loaded {
   if (reasons.length > 0) return { ok: false, reason: reasons.join('; ') }
   const known = (PREBUILT as readonly string[]).includes(name)
   const missing = known
-    ? `the binary for ${name} is missing in ${root}`
+    ? `the binary for ${name} is missing in ${PACKAGE_ROOT}`
     : `there is no prebuilt binary for ${name}, only for ${PREBUILT.join(', ')}`
-  return { ok: false, reason: `${missing}; to build it here: cd ${root} && npx node-gyp rebuild` }
+  return { ok: false, reason: `${missing}; to build it here: cd ${PACKAGE_ROOT} && npx node-gyp rebuild` }
 }
 
 /** Bun and Deno load addons, but have no libuv loop for them: at its first use they end the process. */

@@ -46,7 +46,7 @@ async function check(t: Test, block: Block): Promise<void> {
   if (block.output !== undefined) t.equal(stdout, block.output, 'prints what the page says')
 }
 
-t.test('programs of the pages', { timeout: 100_000 }, async (t) => {
+t.test('programs of the pages', { timeout: 300_000 }, async (t) => {
   t.ok(blocks.length > 0)
   t.jobs = JOBS
   for (const block of blocks) {

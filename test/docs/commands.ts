@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from './blocks.js'
 
-const CLI = join(ROOT, 'dist/src/cli/main.js')
+const CLI = join(ROOT, 'dist/lib/cli.js')
 /** Programs of the reader's machine. */
 const OTHERS = ['telnet', 'nc', 'git', 'cd', 'ls', 'cat']
 /** What npm does by itself. */

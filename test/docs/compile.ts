@@ -13,6 +13,8 @@ const config = {
   extends: '../../tsconfig.json',
   compilerOptions: {
     rootDir: '.', outDir: 'out', declaration: false, sourceMap: false, incremental: false,
+    // As a user's program finds them: by the exports of the package.
+    paths: {},
   },
   include: ['*.ts'],
 }

@@ -161,7 +161,7 @@ t.test('a stream that fails does not end the program', { timeout: 10_000 }, asyn
     const source = lineSource(createReadStream('/no/such/file'))
     await groundVm(() => endpoint.subscriber([source, _], { onMessage: () => quit() }))
     console.log('ended')
-  `], { env, encoding: 'utf8', timeout: 3000 })
+  `], { env, encoding: 'utf8', timeout: 30_000 })
   t.strictSame([status, stdout], [0, 'ended\n'])
 })
 

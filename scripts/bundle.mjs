@@ -1,0 +1,155 @@
+/**
+ * dist/lib, what the exports of package.json name: few files, as each takes half a millisecond to import.
+ *
+ * - ESM: one file per entry point and what they share. In a clone these only lead on to dist/src, so that
+ *   tests which reach inside have the same instance; `npm pack` puts the bundles in their place.
+ * - CommonJS, for Nodes that can't require ESM (before 20.19 and 22.12): everything in one file.
+ * - Types, once: CommonJS's, which the ESM entry points export again, as TypeScript allows it in this
+ *   direction only.
+ */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { ROOT, filesBelow, say, seconds, upToDate } from './steps.mjs'
+
+const OUT = 'dist/lib'
+const STAMP = `${OUT}/.built`
+/** Entry points by name; the command line is none of CommonJS's. */
+const ENTRIES = { index: 'src/index.ts', net: 'src/net/index.ts', cli: 'src/cli/main.ts' }
+const LIBRARY = ['index', 'net']
+
+/** Names are kept, and lines stay lines: stack traces and profiles can be read without source maps. */
+const OPTIONS = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  platform: 'node',
+  target: 'node20.3',
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 120,
+  legalComments: 'none',
+  logLevel: 'warning',
+  // sideEffects is for those who bundle this package.
+  ignoreAnnotations: true,
+}
+
+const manifestOf = (path) => JSON.parse(readFileSync(join(ROOT, path, 'package.json'), 'utf8'))
+
+function write(path, text) {
+  mkdirSync(dirname(join(ROOT, path)), { recursive: true })
+  writeFileSync(join(ROOT, path), text)
+}
+
+/** Dependencies that can be required everywhere; one that is ESM only is compiled along, with its license. */
+function sortedDependencies() {
+  const names = Object.keys(manifestOf('.').dependencies)
+  const esmOnly = names.filter((name) => {
+    const { type, exports } = manifestOf(`node_modules/${name}`)
+    const dual = typeof exports === 'object' && JSON.stringify(exports).includes('"require"')
+    return type === 'module' && !dual
+  })
+  return { external: names.filter((name) => !esmOnly.includes(name)), esmOnly }
+}
+
+function licenses(names) {
+  const texts = names.map((name) => {
+    const path = `node_modules/${name}`
+    const file = join(ROOT, path, 'LICENSE')
+    const text = existsSync(file) ? readFileSync(file, 'utf8').trim() : manifestOf(path).license
+    return `${name}:\n${text}`
+  })
+  return `/*\nPart of this file are:\n\n${texts.join('\n\n')}\n*/\n`
+}
+
+async function bundleCommonJs(esbuild) {
+  const { external, esmOnly } = sortedDependencies()
+  const entries = LIBRARY.map((name) => `export * as ${name} from './${ENTRIES[name]}'`)
+  const moduleUrl = "const moduleUrl = require('node:url').pathToFileURL(__filename).href"
+  await esbuild.build({
+    ...OPTIONS,
+    stdin: { contents: entries.join('\n'), resolveDir: ROOT, sourcefile: 'all.ts', loader: 'ts' },
+    outfile: `${OUT}/all.cjs`,
+    format: 'cjs',
+    external,
+    define: { 'import.meta.url': 'moduleUrl' },
+    banner: { js: `${licenses(esmOnly)}${moduleUrl}` },
+  })
+  const all = createRequire(import.meta.url)(join(ROOT, OUT, 'all.cjs'))
+  for (const name of LIBRARY) {
+    // One by one: that is how Node, and TypeScript's checks, see names.
+    const lines = Object.keys(all[name]).map((key) => `exports.${key} = all.${key}`)
+    write(`${OUT}/${name}.cjs`, [
+      "Object.defineProperty(exports, '__esModule', { value: true })",
+      `const all = require('./all.cjs').${name}`, ...lines, '',
+    ].join('\n'))
+  }
+}
+
+/** The declarations that an entry point's lead to, as those of CommonJS. */
+function writeTypes() {
+  const todo = LIBRARY.map((name) => ENTRIES[name].replace(/\.ts$/, '.d.ts'))
+  const seen = new Set(todo)
+  const typesOf = (path) => path.replace(/^src/, `${OUT}/types`).replace(/\.d\.ts$/, '.d.cts')
+  for (const path of todo) {
+    // Without the imports that are for what they do, and without the name of a map that isn't packed.
+    const text = readFileSync(join(ROOT, 'dist', path), 'utf8')
+      .replace(/^import '.*';\n/gm, '').replace(/\n\/\/# sourceMappingURL=.*/, '')
+    const relativeImport = /(from |import\()(['"])(\.[^'"]+)\.js\2/g
+    write(typesOf(path), text.replace(relativeImport, (_all, before, quote, to) => {
+      const found = join(dirname(path), `${to}.d.ts`)
+      if (!seen.has(found)) todo.push(found)
+      seen.add(found)
+      return `${before}${quote}${to}.cjs${quote}`
+    }))
+  }
+  for (const name of LIBRARY) {
+    const from = `./types/${ENTRIES[name].replace(/^src\//, '').replace(/\.ts$/, '.cjs')}`
+    write(`${OUT}/${name}.d.ts`, reexport(name, from))
+  }
+}
+
+const hasDefault = (name) => /^export default/m.test(readFileSync(join(ROOT, ENTRIES[name]), 'utf8'))
+
+function reexport(name, from) {
+  return `export * from '${from}'\n${hasDefault(name) ? `export { default } from '${from}'\n` : ''}`
+}
+
+/** What stands in a clone in the place of the bundles. */
+function writeForwards() {
+  for (const [name, entry] of Object.entries(ENTRIES)) {
+    const compiled = `../${entry.replace(/\.ts$/, '.js')}`
+    const text = name === 'cli' ? `#!/usr/bin/env node\nimport '${compiled}'\n` : reexport(name, compiled)
+    write(`${OUT}/${name}.js`, text)
+  }
+}
+
+async function bundleEsm(esbuild) {
+  await esbuild.build({
+    ...OPTIONS,
+    entryPoints: ENTRIES,
+    outdir: OUT,
+    format: 'esm',
+    splitting: true,
+    chunkNames: 'shared-[hash]',
+    packages: 'external',
+    sourcemap: true,
+    sourcesContent: false,
+  })
+}
+
+/** @param whole for the package: with the bundles of ESM */
+export async function buildLibrary({ whole = false } = {}) {
+  const sources = filesBelow('src').filter((file) => file.endsWith('.ts'))
+  const inputs = ['package.json', 'scripts/bundle.mjs', 'dist/.built', ...sources]
+  if (!whole && upToDate(STAMP, inputs)) return
+  const start = performance.now()
+  const esbuild = await import('esbuild')
+  rmSync(join(ROOT, OUT), { recursive: true, force: true })
+  writeTypes()
+  await bundleCommonJs(esbuild)
+  if (whole) await bundleEsm(esbuild)
+  else writeForwards()
+  // The bundles of the package are not what a clone works with.
+  if (!whole) write(STAMP, '')
+  say(`library: ${whole ? 'bundled' : 'done'} in ${seconds(start)}`)
+}
