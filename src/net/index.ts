@@ -10,4 +10,5 @@ import * as promises from './promises.js'
 
 export * from './exports.js'
 export { promises }
+/** All of it in one object, as `node:net` has it. @hidden */
 export default { ...names, promises }

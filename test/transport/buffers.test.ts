@@ -309,7 +309,18 @@ onNative('at maxSlabBytes reading waits; it goes on when views are let go, nothi
 })
 
 setFlagsFromString('--allow-natives-syntax')
-const detach = runInThisContext('(buffer) => %ArrayBufferDetach(buffer)') as (buffer: ArrayBufferLike) => void
+type Detach = (buffer: ArrayBufferLike) => void
+const detaching: Detach[] = [runInThisContext('(buffer) => %ArrayBufferDetach(buffer)') as Detach]
+// Node 21 and newer: the memory lives on in another buffer, which is kept for a while.
+if ('transfer' in ArrayBuffer.prototype) {
+  const taken: unknown[] = []
+  detaching.push((buffer) => {
+    taken.push((buffer as unknown as { transfer(): unknown }).transfer())
+    if (taken.length > 20) taken.shift()
+  })
+}
+let detachments = 0
+const detach: Detach = (buffer) => { detaching[detachments++ % detaching.length](buffer) }
 
 onNative('a slab cannot be transferred: a copy of it is', async (t, open) => {
   const listener = await open().listen({

@@ -166,6 +166,10 @@ const takers: readonly [string, (buffer: ArrayBuffer) => unknown][] = [
     port1.close()
     return port2
   }],
+  // Node 21 and newer.
+  ...'transfer' in ArrayBuffer.prototype
+    ? [['transfer', (buffer: ArrayBuffer) => (buffer as unknown as { transfer(): unknown }).transfer()] as const]
+    : [],
 ]
 
 for (const [name, take] of takers) {
