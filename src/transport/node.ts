@@ -3,7 +3,8 @@
  *
  * Owns the batches; node-connection.ts translates from streams to events. Errors are Node's own, passed
  * on untouched.
- * One limit comes from libuv: a reset that arrives together with data is reported as an end.
+ * Two limits come from libuv: a reset that arrives together with data is reported as an end, and from
+ * Node 24 on a reset ends a paused connection at once, with what was sent to it and not read.
  */
 import type { Socket } from 'node:net'
 import { AsyncResource } from 'node:async_hooks'

@@ -18,7 +18,8 @@ type AnyFunction = (...args: any[]) => unknown
 /**
  * Keeps the async context: handlers, boots and continuations in these actions are called in the context in
  * which `withAsyncContext` is called, and so are those that they return in their turn, for as long as the
- * processes live. What `enterWith` sets in one of them, the others of them see, and nobody else.
+ * processes live. What `enterWith` sets in one of them, the others of them see, and nobody else; from
+ * Node 24 on it ends with the handler, as in all callbacks there.
  *
  * @param actions typically `spawn(...)` of the process for one connection, within `storage.run(...)`
  * @throws TypeError when it is not an action, nor a tree of them

@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { onEveryTransport, portOf } from '../support/transports.js'
-import { client, pattern, until } from '../support/util.js'
+import { client, nodeMajor, pattern, until } from '../support/util.js'
 import { NO_PYTHON, QUIET_TURNS, python, turnsIn } from './peers.js'
 import { recorder } from './recorder.js'
 
@@ -87,6 +87,11 @@ reset(peer)
   peer.go()
   t.equal(await peer.ended(), 0)
   t.ok(await quiet())
+  if (station.variant === 'node' && nodeMajor >= 24) {
+    // These Nodes end a paused connection at its reset, whatever it was sent.
+    t.strictSame(seen.events, ['accepted', 'closed ECONNRESET'])
+    return
+  }
   t.strictSame(seen.events, ['accepted'], 'what was sent is still there')
   connection.resume()
   if (station.variant === 'node') {

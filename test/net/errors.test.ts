@@ -1,6 +1,7 @@
 /** The end of a socket, by choice or not: `end`, `destroy`, resets, errors, and the order of their events. */
 import { once } from 'node:events'
 import { both, closed, failure, portOf, text, trace } from './both.js'
+import { nodeMajor } from '../support/util.js'
 
 both('end-close after-close', 'end on both sides: end, finish, close', async (t, env) => {
   const { client, peer } = await env.pair()
@@ -38,6 +39,10 @@ both('end-destroyed', 'destroyed before its end comes', async (t, env) => {
 })
 
 both('end-without-connect', 'ended before any connect, it ends when it has connected', async (t, env) => {
+  if (!env.ours && nodeMajor >= 22) {
+    t.comment('this Node\'s sockets finish before they connect, and send no end')
+    return
+  }
   const server = await env.listen((socket) => socket.resume())
   const socket = env.own(new env.net.Socket())
   const events = trace(socket, 'connect', 'finish', 'close')

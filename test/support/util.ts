@@ -8,6 +8,9 @@ import { setFlagsFromString } from 'node:v8'
 
 export { sleep }
 
+/** Some things differ between Nodes. */
+export const nodeMajor = Number(process.versions.node.split('.')[0])
+
 /** A repeatable random source (mulberry32): integers in [0, below). */
 export function randomSource(seed: number): (below: number) => number {
   let state = seed

@@ -328,7 +328,8 @@ const detach: Detach = (buffer) => {
   try {
     detaching[detachments++ % detaching.length](buffer)
   } catch (error) {
-    if (!(error instanceof TypeError && /ArrayBufferDetachKey|not detachable/.test(error.message))) throw error
+    const refused = error instanceof TypeError && /ArrayBufferDetachKey|not detachable/.test(error.message)
+    if (!refused) throw error
     refusals++
   }
 }

@@ -19,7 +19,8 @@ const directory = mkdtempSync(join(tmpdir(), 'marketplace-addon-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
 
 async function opened(wanted: string, before = ''): Promise<{ stdout: string, warnings: number }> {
-  const env = { ...process.env, MARKETPLACE_NATIVE: wanted }
+  // tap asks children not to warn, on some Nodes.
+  const env = { ...process.env, NODE_OPTIONS: '', MARKETPLACE_NATIVE: wanted }
   const args = ['--input-type=module', '-e', before + PROGRAM]
   const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { env })
   return { stdout: stdout.trim(), warnings: stderr.match(/MarketplaceWarning/g)?.length ?? 0 }

@@ -8,7 +8,7 @@ import {
   _, atMetaLevel, endpoint, groundVm, nestedVm, quit, sendMessage, spawn, tcpChannel, transition,
   withAsyncContext, yieldTurn, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
-import { until } from '../support/util.js'
+import { nodeMajor, until } from '../support/util.js'
 import { host, onBoth, server } from '../drivers/tcp-program.js'
 
 const storage = new AsyncLocalStorage<string>()
@@ -59,7 +59,7 @@ void t.test('everything that a process does is in its context', async (t) => {
   ])
 })
 
-onBoth('a store per connection; enterWith stays in its own', async (t, start) => {
+onBoth('a store per connection; enterWith reaches no other', async (t, start) => {
   const answer = (them: TcpEnd, us: TcpEnd): ActionTree => {
     return endpoint.subscriber(tcpChannel(them, us, _), {
       onMessage: ({ subpacket }) => {
@@ -82,7 +82,11 @@ onBoth('a store per connection; enterWith stays in its own', async (t, start) =>
       heard[i].push(String((await once(socket, 'data') as [Buffer])[0]))
     }
   }
-  t.strictSame(heard, [['connection 1', 'x0', 'y0'], ['connection 2', 'x1', 'y1']])
+  // From Node 24 on, what is entered ends with the callback, there as here.
+  const entered = nodeMajor < 24
+  t.strictSame(heard, entered
+    ? [['connection 1', 'x0', 'y0'], ['connection 2', 'x1', 'y1']]
+    : [Array(3).fill('connection 1'), Array(3).fill('connection 2')])
   for (const socket of sockets) socket.destroy()
 })
 
