@@ -11,13 +11,13 @@ import {
 } from './steps.mjs'
 
 const ADDON = 'build/Release/marketplace.node'
-const NODE_GYP = 'node_modules/node-gyp/bin/node-gyp.js'
+export const NODE_GYP = join(ROOT, 'node_modules/node-gyp/bin/node-gyp.js')
 const TSC = 'node_modules/typescript/bin/tsc'
 const STAMP = 'dist/.built'
 const SOURCES = ['src', 'examples', 'test', 'bench']
 
 /** Node's own headers, if they were installed with it: then node-gyp needn't download any. */
-function nodeDirectory() {
+export function nodeDirectory() {
   const prefix = dirname(dirname(realpathSync(process.execPath)))
   return existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : []
 }

@@ -87,7 +87,8 @@ async function bundleCommonJs(esbuild) {
 
 /** The declarations that an entry point's lead to, as those of CommonJS. */
 function writeTypes() {
-  const todo = LIBRARY.map((name) => ENTRIES[name].replace(/\.ts$/, '.d.ts'))
+  const entries = LIBRARY.map((name) => ENTRIES[name].replace(/\.ts$/, '.d.ts'))
+  const todo = [...entries]
   const seen = new Set(todo)
   const typesOf = (path) => path.replace(/^src/, `${OUT}/types`).replace(/\.d\.ts$/, '.d.cts')
   for (const path of todo) {
@@ -95,7 +96,9 @@ function writeTypes() {
     const text = readFileSync(join(ROOT, 'dist', path), 'utf8')
       .replace(/^import '.*';\n/gm, '').replace(/\n\/\/# sourceMappingURL=.*/, '')
     const relativeImport = /(from |import\()(['"])(\.[^'"]+)\.js\2/g
-    write(typesOf(path), text.replace(relativeImport, (_all, before, quote, to) => {
+    // TypeScript 6 looks for no types of its own accord.
+    const node = entries.includes(path) ? '/// <reference types="node" />\n' : ''
+    write(typesOf(path), node + text.replace(relativeImport, (_all, before, quote, to) => {
       const found = join(dirname(path), `${to}.d.ts`)
       if (!seen.has(found)) todo.push(found)
       seen.add(found)

@@ -9,7 +9,9 @@
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { install } from './install.mjs'
-import { checkBudgets, checkForms, checkImport, checkLoader, checkTypes } from './package/checks.mjs'
+import {
+  checkBudgets, checkBuild, checkForms, checkImport, checkLoader, checkTypes,
+} from './package/checks.mjs'
 import { installed, pack } from './package/tarball.mjs'
 import { TARGETS, prebuild } from './prebuild.mjs'
 import { ROOT, StepFailed, main, say, seconds, step } from './steps.mjs'
@@ -38,5 +40,6 @@ await main(async () => {
   await checkTypes(project)
   await checkLoader(project)
   checkImport(project)
+  if (mode !== 'quick') await checkBuild(project)
   say(`test:package: passed in ${seconds(start)}`)
 })

@@ -5,7 +5,7 @@
  * MARKETPLACE_PREBUILT=release makes a missing binary an error; =local takes the addon that was built here
  * for this machine's, for trying out. Otherwise what is missing is named.
  */
-import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { build } from './build.mjs'
 import { buildLibrary } from './bundle.mjs'
@@ -13,6 +13,8 @@ import { install } from './install.mjs'
 import { TARGETS, prebuiltPath } from './prebuild.mjs'
 import { ROOT, StepFailed, main } from './steps.mjs'
 
+/** node-gyp's project in the package: at its root, npm would run node-gyp on install. */
+const PROJECT = 'native/binding.gyp'
 const mode = process.env.MARKETPLACE_PREBUILT
 
 /** Where the binary is that is packed under a name; undefined without one. */
@@ -27,6 +29,7 @@ function binary(name) {
 
 await main(async () => {
   rmSync(join(ROOT, 'prebuilds'), { recursive: true, force: true })
+  rmSync(join(ROOT, PROJECT), { force: true })
   if (process.argv[2] === 'undo') {
     await buildLibrary()
     return
@@ -34,6 +37,8 @@ await main(async () => {
   await install()
   await build()
   await buildLibrary({ whole: true })
+  const project = readFileSync(join(ROOT, 'binding.gyp'), 'utf8')
+  writeFileSync(join(ROOT, PROJECT), project.replaceAll('"native/', '"'))
   for (const name of Object.keys(TARGETS)) {
     const from = binary(name)
     const to = join(ROOT, 'prebuilds', name, 'marketplace.node')

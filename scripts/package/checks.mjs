@@ -1,7 +1,8 @@
 /** What must hold of the package: how it is loaded, what it says, and its budgets. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { ROOT, StepFailed, filesBelow, say } from '../steps.mjs'
+import { NODE_GYP, nodeDirectory } from '../build.mjs'
 import { TARGETS } from '../prebuild.mjs'
 import { run, serve } from './tarball.mjs'
 
@@ -31,7 +32,8 @@ export async function checkForms(project, { transport = 'native' } = {}) {
     const found = `${said.transport}\n${said.errors}`
     expect(`${program}: runs on ${transport}`, said.transport === transport, found)
     expect(`${program}: one instance`, said.same === String(one), said.errors)
-    if (program === 'esm.mjs') expect('a mistake is shown where it is', said.blamed === 'true', said.errors)
+    const blamed = program !== 'esm.mjs' || said.blamed === 'true'
+    expect('a mistake is shown where it is', blamed, said.errors)
     const silent = one ? said.errors === '' : /loaded twice, by import and by require/.test(said.errors)
     expect(`${program}: says what it must`, silent || transport !== 'native', said.errors)
   }
@@ -43,7 +45,7 @@ export async function checkForms(project, { transport = 'native' } = {}) {
 /** Strict TypeScript, resolved as Node does and as bundlers do. */
 export async function checkTypes(project) {
   const common = {
-    strict: true, target: 'es2023', lib: ['es2023'], types: ['node'], skipLibCheck: false,
+    strict: true, target: 'es2023', lib: ['es2023'], skipLibCheck: false,
     typeRoots: [join(ROOT, 'node_modules/@types')], exactOptionalPropertyTypes: true,
   }
   const kinds = [
@@ -80,6 +82,19 @@ export async function checkLoader(project) {
   say('loader: off, and three ways of naming the wrong thing')
 }
 
+/** Where there is no binary, the sources that are packed can be built: as the warning says. */
+export async function checkBuild({ directory, env, node }) {
+  const root = join(directory, 'node_modules/marketplace-native')
+  rmSync(join(root, 'prebuilds'), { recursive: true })
+  const { errors, transport } = await serve({ directory, env, node }, ['esm.mjs'])
+  const said = /is missing in (.*); to build it here: cd \1\/native && npx node-gyp rebuild/.test(errors)
+  expect('without a binary: says how to build it', transport === 'node' && said, errors)
+  run(process.execPath, [NODE_GYP, 'rebuild', ...nodeDirectory()], { cwd: join(root, 'native') })
+  const built = await serve({ directory, env, node }, ['esm.mjs'])
+  expect('without a binary: built, it is used', built.transport === 'native', built.errors)
+  say('sources: built where there is no binary, as the warning says')
+}
+
 export function checkBudgets(about, directory) {
   const root = join(directory, 'node_modules/marketplace-native')
   const packed = filesBelow(relative(ROOT, root))
@@ -87,6 +102,7 @@ export function checkBudgets(about, directory) {
   const unpacked = about.unpackedSize + missing * BINARY
   expect(`unpacked ${unpacked} bytes <= ${UNPACKED_MAX}`, unpacked <= UNPACKED_MAX)
   const { scripts, gypfile } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  expect('no binding.gyp at its root', !existsSync(join(root, 'binding.gyp')))
   const onInstall = ['preinstall', 'install', 'postinstall', 'prepare'].filter((name) => scripts[name])
   expect('no install script', onInstall.length === 0 && gypfile === false, onInstall.join())
   const evil = packed.filter((file) => /\.[cm]?js$/.test(file)

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 
 function find(): string | undefined {
   let directory = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(directory, 'binding.gyp'))) {
+  while (!existsSync(join(directory, 'native', 'engine'))) {
     if (dirname(directory) === directory) return undefined
     directory = dirname(directory)
   }

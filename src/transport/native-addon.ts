@@ -42,6 +42,14 @@ function loadFile(path: string): Loaded {
   }
 }
 
+/**
+ * Where node-gyp is run. In the package it isn't the root: npm would take a binding.gyp there for a wish to
+ * build on install, and warn about it.
+ */
+function projectIn(root: string): string {
+  return existsSync(join(root, 'binding.gyp')) ? root : join(root, 'native')
+}
+
 /** The prebuilt binary, then the one that was built here. */
 function find(): Loaded {
   const { platform, arch } = process
@@ -55,9 +63,10 @@ function find(): Loaded {
   }
   const reasons: string[] = []
   const name = platformName()
+  const project = projectIn(PACKAGE_ROOT)
   const places = [
     ['the prebuilt binary', join(PACKAGE_ROOT, 'prebuilds', name, 'marketplace.node')],
-    ['the addon built here', join(PACKAGE_ROOT, 'build', 'Release', 'marketplace.node')],
+    ['the addon built here', join(project, 'build', 'Release', 'marketplace.node')],
   ] as const
   for (const [what, path] of places) {
     if (!existsSync(path)) continue
@@ -70,7 +79,7 @@ function find(): Loaded {
   const missing = known
     ? `the binary for ${name} is missing in ${PACKAGE_ROOT}`
     : `there is no prebuilt binary for ${name}, only for ${PREBUILT.join(', ')}`
-  return { ok: false, reason: `${missing}; to build it here: cd ${PACKAGE_ROOT} && npx node-gyp rebuild` }
+  return { ok: false, reason: `${missing}; to build it here: cd ${project} && npx node-gyp rebuild` }
 }
 
 /** Bun and Deno load addons, but have no libuv loop for them: at its first use they end the process. */
