@@ -12,11 +12,12 @@
 namespace marketplace::engine {
 
 struct Address {
+  // The largest comes first: {} zeroes the first member, and only GCC the rest, too.
   union {
+    sockaddr_un un;
     sockaddr base;
     sockaddr_in v4;
     sockaddr_in6 v6;
-    sockaddr_un un;
   } storage{};
   socklen_t length = sizeof(storage);
 

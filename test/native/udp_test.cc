@@ -25,7 +25,9 @@ int take_before_refusal = 0;
 int refusal = 0;
 int send_calls = 0;
 
-int send_as_told(int socket, mmsghdr* messages, unsigned count, int flags) {
+// The flags are unsigned in musl.
+template <typename Flags>
+int send_as_told(int socket, mmsghdr* messages, unsigned count, Flags flags) {
   send_calls++;
   if (refusal == 0) return ::sendmmsg(socket, messages, count, flags);
   if (take_before_refusal == 0) {
