@@ -14,6 +14,7 @@ import {
 } from './package/checks.mjs'
 import { installed, pack } from './package/tarball.mjs'
 import { TARGETS, prebuild } from './prebuild.mjs'
+import { testPrebuiltEngine } from './prebuild-test.mjs'
 import { ROOT, StepFailed, main, say, seconds, step } from './steps.mjs'
 
 /** Entry points of old resolvers, which know no exports, are not for this package. */
@@ -27,7 +28,10 @@ await main(async () => {
   const start = performance.now()
   await install()
   await build()
-  if (mode !== 'quick') await prebuild(Object.keys(TARGETS))
+  if (mode !== 'quick') {
+    await prebuild(Object.keys(TARGETS))
+    await testPrebuiltEngine()
+  }
   const { tarball, about } = pack({ MARKETPLACE_PREBUILT: mode === 'quick' ? 'local' : 'release' })
   const publint = join(ROOT, 'node_modules/publint/src/cli.js')
   await step('publint', process.execPath, [publint, '--strict', tarball])

