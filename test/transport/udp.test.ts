@@ -305,6 +305,7 @@ void t.test('auto is native where it can be', async (t) => {
 })
 
 const FALLBACK = `
+process.env.MARKETPLACE_NATIVE = ''
 Object.defineProperty(process, 'platform', { value: 'sunos' })
 const { openUdpTransport } = await import(process.argv[1])
 process.on('warning', ({ name, message }) => { console.log(name + ': ' + message) })
