@@ -1,8 +1,9 @@
 /** Runs an example from the command line: its options, where it listens, what went wrong, and Ctrl-C. */
+import { subscribe } from 'node:diagnostics_channel'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import {
-  _, defineRecord, deleteEndpoint, endpoint, groundVm, signalSource, spawn, tcpError, tcpListening,
-  type ActionTree,
+  _, defineRecord, deleteEndpoint, endpoint, groundVm, LOG_CHANNEL, signalSource, spawn, tcpError,
+  tcpListening, type ActionTree, type LogRecord,
 } from 'marketplace-native'
 
 /** Published once the program is asked to end: whoever has nothing left to do goes. */
@@ -36,6 +37,16 @@ function fail(error: unknown, code: number): void {
   process.exitCode = code
 }
 
+/** The examples say themselves which listens and connects fail, as `tcpError` tells: the log needn't. */
+const SAID_ALREADY: readonly unknown[] = ['listen', 'bind', 'connect', 'getaddrinfo']
+
+/** Prints what the log has to say, which for a program that subscribes to it is the program's task. */
+function printLog(record: unknown): void {
+  const { level, message, fields } = record as LogRecord
+  const reason = fields['reason'] as NodeJS.ErrnoException | undefined
+  if (!SAID_ALREADY.includes(reason?.syscall)) console.error(`${level}: ${message}`, fields)
+}
+
 /** Says on the first signal that the program is to end; the next ones do what they do by default. */
 const onSignal = (): ActionTree => {
   const sources = (['SIGINT', 'SIGTERM'] as const).map((name) => signalSource(name))
@@ -65,6 +76,7 @@ export async function runExample({ usage, options, hint, boot }: Example): Promi
     fail(error, 2)
     return
   }
+  subscribe(LOG_CHANNEL, printLog)
   const reporter = (): ActionTree => [
     endpoint.subscriber(tcpListening(_, _), {
       onPresence: ({ address: { host, port } }) => {

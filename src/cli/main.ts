@@ -12,6 +12,7 @@ import { addConnect } from './connect.js'
 import { addEcho } from './echo.js'
 import { CommandError, firstLine } from './messages.js'
 import { addNew } from './new.js'
+import { mindStdout } from './output.js'
 
 const USAGE_ERROR = 2
 
@@ -68,6 +69,8 @@ function warnInOneLine(): void {
 
 async function main(): Promise<void> {
   warnInOneLine()
+  // Help goes there too, without an `Output`.
+  mindStdout(() => undefined)
   const program = createProgram()
   try {
     if (process.argv.length <= 2) program.error("error: missing command; see 'marketplace --help'")

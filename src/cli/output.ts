@@ -1,10 +1,23 @@
 /**
  * The terminal: lines, and below them a status line that is redrawn in place and cleared at the end.
- * Owns stdout's errors too: a reader that has gone away (EPIPE) mutes a command, it doesn't break it.
+ * Owns stdout's errors too: a reader that has gone away (EPIPE) mutes a command, it doesn't break it; any
+ * other error, as of a full disk, ends it.
  */
 import { subscribe } from 'node:diagnostics_channel'
 import { LOG_CHANNEL, logs, type LogRecord } from '../support/log.js'
 import { firstLine } from './messages.js'
+
+/** @param onBroken called when nobody reads stdout any more */
+export function mindStdout(onBroken: () => void): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') {
+      onBroken()
+      return
+    }
+    process.stderr.write(`marketplace: can't write to standard output: ${firstLine(error)}\n`)
+    process.exit(1)
+  })
+}
 
 const CLEAR = '\r\x1b[K'
 
@@ -17,9 +30,8 @@ export class Output {
 
   constructor() {
     this.isTerminal = process.stdout.isTTY
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    mindStdout(() => {
       if (this.#broken) return
-      if (error.code !== 'EPIPE') throw error
       this.#broken = true
       this.onBroken?.()
     })

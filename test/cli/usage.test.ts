@@ -1,8 +1,10 @@
 /** Command lines that make no sense, and those that ask for help: one clear line, the right exit code. */
+import { spawnSync } from 'node:child_process'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import t from 'tap'
 import { explain, formatAddress, formatBytes, formatStatus } from '../../src/cli/messages.js'
 import { metricsSum } from '../../src/transport/metrics.js'
-import { Cli } from '../support/cli.js'
+import { Cli, MAIN } from '../support/cli.js'
 
 const TIMEOUT = 20_000
 
@@ -55,6 +57,27 @@ void t.test('help and version', { timeout: TIMEOUT }, async (t) => {
   const version = await ended('--version')
   t.equal(version.result, 0)
   t.match(version.stdout, /^\d+\.\d+\.\d+\S*\n$/)
+})
+
+void t.test('nobody reads the help, or it can not be written', { timeout: TIMEOUT }, async (t) => {
+  for (const args of [['--help'], ['echo', '--help'], ['--version']]) {
+    const cli = new Cli(args)
+    cli.child.stdout.destroy()
+    t.equal(await cli.ended(), 0, args.join(' '))
+    t.equal(cli.stderr, '', args.join(' '))
+  }
+  if (!existsSync('/dev/full')) {
+    t.comment('skipped the full disk: there is no /dev/full')
+    return
+  }
+  for (const args of [['--help'], ['echo', '--port', '0']]) {
+    const full = openSync('/dev/full', 'w')
+    const stdio = ['ignore', full, 'pipe'] as const
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], { stdio: [...stdio] })
+    closeSync(full)
+    t.equal(status, 1, args.join(' '))
+    t.match(String(stderr), /^marketplace: can't write to standard output: ENOSPC[^\n]+\n$/, args.join(' '))
+  }
 })
 
 void t.test('how things are put', (t) => {

@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { cleanEnvironment } from '../support/cli.js'
-import { client, readAll, until } from '../support/util.js'
+import { client, freePort, readAll, until } from '../support/util.js'
 import { get, last, say } from './http-program.js'
 
 /** A program of the examples that runs. */
@@ -70,14 +70,40 @@ t.test('http and balancer together, ended by signals', { timeout }, async (t) =>
   t.equal(http.errors, '')
 })
 
-for (const name of ['http', 'balancer', 'redis', 'mqtt']) {
+t.test('a backend that is down is told of once, whoever finds it so', { timeout }, async (t) => {
+  const lost = await freePort()
+  const front = new Running(t, 'balancer', '--port', '0', '--backend', `127.0.0.1:${lost}`)
+  const port = await front.port()
+  await until(() => front.out.includes('is down'))
+  t.equal((await readAll(await client(port)).catch(() => Buffer.alloc(0))).length, 0)
+  await until(() => front.out.includes('there is no backend'))
+  // As often as the one that is checked meanwhile, it was found down, too.
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  let checks = 0
+  server.on('connection', (socket) => {
+    checks++
+    socket.destroy()
+  })
+  front.child.stdin.write(`add 127.0.0.1:${(server.address() as AddressInfo).port}\n`)
+  await until(() => checks >= 3)
+  front.child.kill('SIGTERM')
+  t.equal(await front.end(), 0)
+  t.equal(front.out.split('is down').length, 2)
+  t.equal(front.errors, '')
+})
+
+for (const name of ['http', 'balancer', 'redis', 'mqtt', 'net-echo']) {
   t.test(`${name}: what can't be`, { timeout }, async (t) => {
     const port = await occupied(t)
     const busy = new Running(t, name, '--port', String(port))
     t.equal(await busy.end(), 1)
-    t.match(busy.errors, `error: port ${port} is in use (EADDRINUSE)\n`)
+    const inUse = name === 'net-echo' ? 'listen EADDRINUSE: address already in use 127.0.0.1:' : 'port '
+    t.match(busy.errors, new RegExp(`^error: ${inUse}${port}[^\\n]*\\n$`))
     const cases: [string[], RegExp][] = [
-      [['--port', '70000'], /^error: --port takes a whole number from 0 to 65535, not "70000"\n$/],
+      [['--port', '70000'], name === 'net-echo' ? /^error: options.port should be >= 0 and < 65536/
+        : /^error: --port takes a whole number from 0 to 65535, not "70000"\n$/],
       [['--prot', '1'], /^error: Unknown option '--prot'/],
       ...name !== 'balancer' ? [] : [
         [['--backend', 'x'], /^error: a backend is HOST:PORT, not "x"\n$/],
