@@ -8,6 +8,7 @@
  */
 import { channel } from 'node:diagnostics_channel'
 import { debuglog } from 'node:util'
+import { isNativeError } from 'node:util/types'
 import { safeInspect } from './errors.js'
 
 /** How bad it is. */
@@ -58,6 +59,17 @@ export function logs(level: LogLevel): boolean {
   return ranks[level] >= lowest
 }
 
+/**
+ * A field as it is printed. What the world did (a peer, the kernel) a warning tells in one line: where this
+ * package noticed it helps nobody. An exception that ended something keeps its stack.
+ */
+function shown(level: LogLevel, value: unknown): string {
+  const inOneLine = ranks[level] < ranks.error && isNativeError(value) && Object.hasOwn(value, 'syscall')
+  // Not `value.message`, which may be a getter that throws.
+  const text: unknown = inOneLine ? Object.getOwnPropertyDescriptor(value, 'message')?.value : undefined
+  return safeInspect(text ?? value, { breakLength: Infinity, compact: true, depth: 3 })
+}
+
 export function log(
   level: LogLevel,
   message: string,
@@ -70,10 +82,7 @@ export function log(
   }
   const details = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(
-      ([name, value]) =>
-        ` ${name}=${safeInspect(value, { breakLength: Infinity, compact: true, depth: 3 })}`,
-    )
+    .map(([name, value]) => ` ${name}=${shown(level, value)}`)
     .join('')
   if (debug.enabled) debug('%s: %s%s', level, message, details)
   else process.stderr.write(`marketplace ${level}: ${message}${details}\n`)

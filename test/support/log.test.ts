@@ -65,6 +65,20 @@ t.test('a deep field stays on one line', async (t) => {
   t.equal(stderr.split('\n').length, 2, 'one line')
 })
 
+t.test('what the world did is told in a line; what ended a process, with its stack', async (t) => {
+  const program = (level: string) => `
+    import { connect } from 'node:net'
+    connect(1, '127.0.0.1').on('error', (reason) => log('${level}', 'text', { reason, port: 1 }))`
+  t.equal(
+    withLog(undefined, program('warning')).stderr,
+    "marketplace warning: text reason='connect ECONNREFUSED 127.0.0.1:1' port=1\n",
+  )
+  const loud = withLog(undefined, program('error')).stderr
+  t.match(loud, /Error: connect ECONNREFUSED[^]+\n +at .+afterConnect/)
+  const { stderr } = withLog(undefined, "log('warning', 'text', { reason: new Error('no syscall') })")
+  t.match(stderr, /reason=Error: no syscall\n +at /)
+})
+
 t.test('values that cannot be inspected do no harm', async (t) => {
   const { code, stderr } = withLog('info', `
     import { inspect } from 'node:util'
@@ -72,10 +86,14 @@ t.test('values that cannot be inspected do no harm', async (t) => {
     const { proxy, revoke } = Proxy.revocable({}, {})
     revoke()
     log('error', 'text', { evil, inner: { evil }, proxy, f: Object.assign(() => 1, evil) })
+    const failed = Object.assign(new Error('fine'), { syscall: 'read' })
+    Object.defineProperty(failed, 'message', { get() { throw new Error('no') } })
+    log('warning', 'proxy', { proxy, failed })
   `)
   t.equal(code, 0)
   t.match(stderr, /^marketplace error: text evil=<uninspectable object> inner=<uninspectable object>/)
-  t.match(stderr, /f=<uninspectable function>\n$/)
+  t.match(stderr, /f=<uninspectable function>\n/)
+  t.match(stderr, /\nmarketplace warning: proxy proxy=<Revoked Proxy> failed=<uninspectable object>\n$/)
 })
 
 t.test('with a subscriber on the channel nothing is printed; it gets the record', async (t) => {
