@@ -7,8 +7,9 @@
  * measure the noise. Figures are medians. A missed target or a failed arm is reported and does not
  * change the exit code; only a run that measured nothing exits with 1.
  */
-import { accessSync, closeSync, constants, mkdirSync, openSync, writeFileSync } from 'node:fs'
+import { accessSync, closeSync, constants, openSync, writeFileSync } from 'node:fs'
 import { microReportText, type MicroReport } from './micro/harness.js'
+import { makeDirectories } from './lib/directories.js'
 import { describeEnvironment } from './lib/machine.js'
 import { runMicroProcess } from './lib/micro-process.js'
 import { parseOptions } from './lib/options.js'
@@ -37,7 +38,7 @@ function checkWritable(file: string): void {
 
 function makeDirectory(path: string): void {
   orExit('--report', () => {
-    mkdirSync(path, { recursive: true })
+    makeDirectories(path)
     accessSync(path, constants.W_OK)
   })
 }

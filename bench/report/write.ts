@@ -2,8 +2,9 @@
  * Reads results and writes the report: `report.html`, and each of the README's charts for light and for
  * dark surroundings.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeDirectories } from '../lib/directories.js'
 import { FORMAT, type BenchReport } from '../lib/result.js'
 import { readmeCharts } from './charts.js'
 import { renderPage } from './page.js'
@@ -33,7 +34,7 @@ export function readResults(file: string): BenchReport {
 
 /** Writes all files and returns their paths. The directory is made where it isn't there. */
 export async function writeReport(report: BenchReport, directory: string): Promise<string[]> {
-  mkdirSync(directory, { recursive: true })
+  makeDirectories(directory)
   const written: string[] = []
   const write = (name: string, text: string): void => {
     const path = join(directory, name)

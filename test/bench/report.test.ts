@@ -15,6 +15,7 @@ import { ROOT } from '../docs/blocks.js'
 import { fixture } from './fixture.js'
 
 const MAIN = join(ROOT, 'dist/bench/report/main.js')
+const BENCH = join(ROOT, 'dist/bench/run.js')
 const report = (...args: string[]) => spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' })
 
 function directory(t: Test): string {
@@ -169,6 +170,13 @@ t.test('the command line', async (t) => {
   t.equal(good.status, 0)
   t.equal(readdirSync(join(out, 'new', 'folder')).length, 7)
   t.equal(good.stdout.trim().split('\n').length, 7, 'prints what it wrote')
+
+  const nowhere = report(file, '--out', '/proc/nothing/at/all')
+  t.match(nowhere.stderr, /\/proc\/nothing/, 'a directory that can\'t be made')
+  t.equal(nowhere.status, 1)
+  const bench = spawnSync(process.execPath, [BENCH, '--report', '/proc/nothing'], { encoding: 'utf8' })
+  t.match(bench.stderr, /^bench: --report: ENOENT.*\/proc\/nothing/, 'is told before anything is measured')
+  t.strictSame([bench.status, bench.stdout], [1, ''])
 
   const none = report()
   t.match(none.stderr, /missing required argument 'file'/)
