@@ -12,6 +12,7 @@ import * as nodeNet from 'node:net'
 import type {
   ListenOptions, SocketError, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/transport.js'
+import { fromCaller } from '../support/errors.js'
 import { netEngine, type Acceptor } from './engine.js'
 import { checkBlockList } from './errors.js'
 import type { SocketOptions } from './socket-base.js'
@@ -102,7 +103,8 @@ export class Server extends nodeNet.Server implements SocketOwner {
   /** Whose connections are closed at once. */
   readonly blockList?: nodeNet.BlockList
   #acceptor: ServerAcceptor | undefined = undefined
-  #reusePort = false
+  /** Those of `listen`, if it has any: subscribers of its tracing channel may change them. */
+  #listenOptions: { reusePort?: unknown } | undefined = undefined
 
   constructor(options?: object | OnConnection, onConnection?: OnConnection) {
     super(options as nodeNet.ServerOpts, onConnection)
@@ -114,8 +116,7 @@ export class Server extends nodeNet.Server implements SocketOwner {
 
   override listen(...args: never[]): this {
     const [options] = args as unknown[]
-    this.#reusePort = typeof options === 'object' && options !== null
-      && (options as { reusePort?: unknown }).reusePort === true
+    this.#listenOptions = typeof options === 'object' && options !== null ? options : undefined
     return super.listen(...args)
   }
 
@@ -129,7 +130,7 @@ export class Server extends nodeNet.Server implements SocketOwner {
       nodeServer._listen2.call(this, address, port, kind, backlog, fd, flags)
       return
     }
-    const allFlags = flags | (this.#reusePort ? REUSE_PORT : 0)
+    const allFlags = flags | (this.#listenOptions?.reusePort === true ? REUSE_PORT : 0)
     this.#bind({ address, port, kind, backlog, flags: allFlags }, internals)
   }
 
@@ -147,15 +148,18 @@ export class Server extends nodeNet.Server implements SocketOwner {
     try {
       handle = new ListenHandle(netEngine().listen(options, this.#acceptor), path)
     } catch (error) {
+      publishFailure(this, error as Error)
       process.nextTick(() => { this.emit('error', error) })
       return
     }
     if (handle.listener.address === undefined) {
-      // It failed, which is told in a moment.
+      // It failed, which is told in a moment; who called is only known now.
+      this.#acceptor.failedAt = fromCaller(new Error()).stack
       handle.unref()
       return
     }
     internals._handle = handle
+    if (listenEnds.hasSubscribers) listenEnds.publish({ server: this })
     internals._connectionKey = `${to.kind}:${to.address}:${to.port}`
     if (internals._unref) handle.unref()
   }
@@ -191,10 +195,26 @@ function listenOptions(to: Binding, server: ServerSettings): { path?: string, op
 
 const accepts = channel('net.server.socket')
 
+/** Of the tracing channel `net.server.listen`; Node's own `listen` publishes its start. */
+const listenEnds = channel('tracing:net.server.listen:asyncEnd')
+const listenFailures = channel('tracing:net.server.listen:error')
+
+function publishFailure(server: Server, error: Error): void {
+  if (listenFailures.hasSubscribers) listenFailures.publish({ server, error })
+}
+
+/** Lets the error's stack be that of the call that failed. */
+function leadTo(error: Error, stack: string | undefined): void {
+  const frames = stack?.split('\n').filter((line) => /^ +at /.test(line)) ?? []
+  if (frames.length > 0) error.stack = [`${error.name}: ${error.message}`, ...frames].join('\n')
+}
+
 /** What the engine reports of a server's listener. */
 class ServerAcceptor implements Acceptor {
   /** That of `listen`. */
   readonly _nativeResource = new AsyncResource('TCPSERVERWRAP', { requireManualDestroy: true })
+  /** The stack of a `listen` that failed. */
+  failedAt: string | undefined = undefined
   readonly #server: Server
 
   constructor(server: Server) {
@@ -206,7 +226,10 @@ class ServerAcceptor implements Acceptor {
     if (kind === 'listening') {
       if (server.listening) server.emit('listening')
     } else if (kind === 'listen-failed') {
-      server.emit('error', error)
+      const failure = error as SocketError
+      leadTo(failure, this.failedAt)
+      publishFailure(server, failure)
+      server.emit('error', failure)
     } else if (kind === 'accept-failed') {
       // As Node's accept: the server goes on, the program is told.
       server.emit('error', error)
