@@ -1,11 +1,13 @@
 /**
- * `npm run build`: the addon with node-gyp, the TypeScript with tsc, both only where something changed.
+ * `npm run build`: what it needs, the addon with node-gyp, the TypeScript with tsc, each only where something
+ * changed.
  * Without a usable compiler the addon is left out with one line: the node transport works without it.
  */
 import { existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { buildLibrary } from './bundle.mjs'
+import { install } from './install.mjs'
 import {
   CI, ROOT, StepFailed, changedAt, filesBelow, main, run, say, seconds, step, upToDate,
 } from './steps.mjs'
@@ -30,9 +32,11 @@ export async function buildAddon() {
   // What a failed build has configured may be the reason why it failed: then from the start.
   const configured = changedAt(ADDON) > 0 && upToDate('build/config.gypi', ['binding.gyp'])
   const args = configured ? ['build'] : ['rebuild']
-  const { code, output } = await run(process.execPath, [
-    NODE_GYP, ...args, '--release', '--jobs=max', ...nodeDirectory(),
-  ])
+  const gyp = (...how) =>
+    run(process.execPath, [NODE_GYP, ...how, '--release', '--jobs=max', ...nodeDirectory()])
+  let { code, output } = await gyp(...args)
+  // What was configured has relative paths: they lead nowhere in a folder, or to a Node, that was moved.
+  if (code !== 0 && output.includes('No rule to make target')) ({ code, output } = await gyp('rebuild'))
   if (code === 0) {
     say(`addon: built in ${seconds(start)}`)
     return
@@ -78,5 +82,8 @@ export async function build() {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
-  await main(build)
+  await main(async () => {
+    await install()
+    await build()
+  })
 }

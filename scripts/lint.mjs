@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { install } from './install.mjs'
 import { ROOT, filesBelow, main, say, step } from './steps.mjs'
 
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wpedantic']
@@ -68,6 +69,7 @@ async function lintCpp() {
 
 await main(async () => {
   const [only] = process.argv.slice(2)
+  await install()
   if (only !== 'cpp') await lintTypeScript()
   if (only !== 'ts') await lintCpp()
 })

@@ -1,0 +1,47 @@
+/** Nothing is installed: each command of package.json begins with that, instead of failing for want of it. */
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+/** Those for who releases, which begin with a tree that was tested. */
+const LATER = ['prebuild', 'release', 'prepack']
+
+t.test('every command installs what it needs', { timeout: 120_000 }, async (t) => {
+  const clone = mkdtempSync(join(tmpdir(), 'fresh-'))
+  t.teardown(() => { rmSync(clone, { recursive: true }) })
+  for (const name of ['package.json', 'package-lock.json', 'scripts']) {
+    cpSync(join(ROOT, name), join(clone, name), { recursive: true })
+  }
+  const asked = join(clone, 'asked')
+  const npm = join(clone, 'npm.js')
+  // It need not install anything to show that it is asked; after it, the command ends.
+  writeFileSync(npm, `
+    import { writeFileSync } from 'node:fs'
+    writeFileSync(${JSON.stringify(asked)}, process.argv[2])
+    process.exit(1)
+  `)
+
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
+    { scripts: Record<string, string> }
+  let count = 0
+  for (const [name, command] of Object.entries(scripts)) {
+    const [, script = '', args = ''] = /node scripts\/([\w-]+)\.mjs ?(.*)$/.exec(command) ?? []
+    t.not(script, '', `${name} is a script of ours`)
+    if (LATER.includes(script)) continue
+    rmSync(asked, { force: true })
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath, [`scripts/${script}.mjs`, ...args.split(' ').filter(Boolean)],
+      { cwd: clone, encoding: 'utf8', env: { ...process.env, npm_execpath: npm } },
+    )
+    if (stderr.includes('is for Linux on x64')) continue
+    t.equal(existsSync(asked) && readFileSync(asked, 'utf8'), 'ci', name)
+    t.equal(status, 1, name)
+    t.match(stdout + stderr, 'install: failed', name)
+    count++
+  }
+  t.ok(count > 10, `${count} commands`)
+})
