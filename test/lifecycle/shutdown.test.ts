@@ -48,7 +48,7 @@ onBoth('what is left is aborted', async (t, start) => {
   await readAll(ends)
   t.match(await failed, [{ code: 'ECONNRESET' }])
   t.match(await report, { ended: 1, aborted: 1 })
-  t.ok((await report).elapsed >= 199)
+  t.ok((await report).elapsed >= 180)
   t.match(program.all('observer', 'absence'), [{ reason: undefined }, { reason: { code: 'ECONNABORTED' } }])
 })
 

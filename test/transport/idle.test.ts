@@ -40,7 +40,8 @@ for (const [kind, where] of Object.entries(KINDS)) {
       const socket = to(listener.address?.family === 'unix' ? listener.address.address : portOf(listener))
       const error = await closed.promise
       t.match(error, { code: 'ETIMEDOUT', syscall: 'idle', errno: Number, message: /idleTimeout/ }, state)
-      t.ok(performance.now() - since >= 99, 'not early')
+      // node:net's time begins a little before it is told.
+      t.ok(performance.now() - since >= 80, 'not early')
       socket.destroy()
       listener.close()
     }
