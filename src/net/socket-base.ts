@@ -89,13 +89,16 @@ export abstract class SocketBase extends Duplex implements Expiring {
     return this.connecting
   }
 
-  /** As long as Node's socket would have its handle, which a destroyed one has given up. */
-  get #attached(): boolean {
-    return this._nativeLink !== undefined && !this.destroyed
+  /**
+   * As long as Node's socket would have its handle, which a destroyed one has given up.
+   * Members that ask for it work on the prototype, too, which tools look at: so it is no private getter.
+   */
+  static #isAttached(socket: SocketBase): boolean {
+    return socket._nativeLink !== undefined && !socket.destroyed
   }
 
   get pending(): boolean {
-    return !this.#attached || this.connecting
+    return !SocketBase.#isAttached(this) || this.connecting
   }
 
   get readyState(): nodeNet.SocketReadyState {
@@ -105,7 +108,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   get bufferSize(): number | undefined {
-    return this.#attached ? this.writableLength : undefined
+    return SocketBase.#isAttached(this) ? this.writableLength : undefined
   }
 
   get bytesRead(): number {
@@ -117,12 +120,13 @@ export abstract class SocketBase extends Duplex implements Expiring {
   }
 
   _getpeername(): Partial<nodeNet.AddressInfo> {
-    if (this.#attached && !this.connecting) this.#remote ??= this._nativeLink?.remote
+    if (!(#remote in this)) return {}
+    if (SocketBase.#isAttached(this) && !this.connecting) this.#remote ??= this._nativeLink?.remote
     return addressObject(this.#remote)
   }
 
   _getsockname(): Partial<nodeNet.AddressInfo> {
-    return addressObject(this.#attached ? this._nativeLink?.local : undefined)
+    return addressObject(SocketBase.#isAttached(this) ? this._nativeLink?.local : undefined)
   }
 
   get remoteAddress(): string | undefined {

@@ -137,6 +137,8 @@ export abstract class SocketOutput extends SocketBase {
   }
 
   get bytesWritten(): number {
+    // Of the prototype, which tools look at, too.
+    if (!(#pendingBytes in this)) return undefined as unknown as number
     let bytes = this._nativeBytesSent + this.#pendingBytes
     const queued = (this as unknown as { writableBuffer?: readonly Chunk[] }).writableBuffer ?? []
     for (const { chunk, encoding } of queued) {

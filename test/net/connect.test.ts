@@ -1,6 +1,6 @@
 /** How a socket connects: the forms of `connect`, their checks, and the order of what happens. */
 import { once } from 'node:events'
-import { both, closed, failure, portOf, socketPath, text, trace } from './both.js'
+import { both, closed, failure, portOf, socketPath, text, trace, type Socket } from './both.js'
 
 both('connect-options-port', 'a port that is none is refused at once', (t, { net }) => {
   for (const port of [-1, 65_536, 'x', ' ', '0x1_0000', NaN, Infinity]) {
@@ -248,22 +248,34 @@ both('connect-paused-connection', 'an accepted socket that nobody reads does not
     client.unref()
   })
 
-both('local-address-port remote-address-port remote-address socket-local-address', 'addresses',
+both('local-address-port socket-local-address', 'local addresses: both ends agree, until the close',
   async (t, env) => {
-    const { server, client, peer } = await env.pair()
-    t.match(client, { remoteAddress: '127.0.0.1', remotePort: portOf(server), remoteFamily: 'IPv4' })
+    const { server, client, peer } = await env.pair({}, { localAddress: '127.0.0.2' })
     t.match(peer, { localAddress: '127.0.0.1', localPort: portOf(server), localFamily: 'IPv4' })
-    t.equal(peer.remotePort, client.localPort)
-    t.strictSame(client.address(), { address: '127.0.0.1', family: 'IPv4', port: client.localPort })
+    t.match(client, { localAddress: '127.0.0.2', localPort: peer.remotePort, localFamily: 'IPv4' })
+    t.strictSame(client.address(), { address: '127.0.0.2', family: 'IPv4', port: client.localPort })
     client.destroy()
-    t.match(client, { remoteAddress: '127.0.0.1' }, 'the address that was asked for stays')
     t.equal(client.localAddress, undefined)
     t.strictSame(client.address(), {})
     const idle = new env.net.Socket()
     t.strictSame(idle.address(), {})
-    t.match(idle, {
-      remoteAddress: undefined, remotePort: undefined, localAddress: undefined, localPort: undefined,
-    })
+    t.match(idle, { localAddress: undefined, localPort: undefined, localFamily: undefined })
+  })
+
+both('remote-address-port remote-address', 'remote addresses: none before, the other end after',
+  async (t, env) => {
+    const nothing = { remoteAddress: undefined, remotePort: undefined, remoteFamily: undefined }
+    t.match(new env.net.Socket(), nothing)
+    const server = await env.listen()
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    const client = env.connect(server)
+    t.match(client, nothing, 'while it connects')
+    await once(client, 'connect')
+    const [peer] = await accepted
+    t.match(client, { remoteAddress: '127.0.0.1', remotePort: portOf(server), remoteFamily: 'IPv4' })
+    t.match(peer, { remoteAddress: '127.0.0.1', remotePort: client.localPort, remoteFamily: 'IPv4' })
+    client.destroy()
+    t.match(client, { remoteAddress: '127.0.0.1' }, 'the address that was asked for stays')
   })
 
 both('client-bind-twice localerror', 'localAddress and localPort', async (t, env) => {

@@ -87,7 +87,7 @@ both('large-string bytes-written-large', 'much text at once', async (t, env) => 
   t.equal(peer.bytesRead, 2 * much.length)
 })
 
-both('bytes-stats bytes-read socket-byteswritten access-byteswritten', 'counts', async (t, env) => {
+both('socket-byteswritten bytes-stats', 'bytesWritten and bytesRead, also after close', async (t, env) => {
   const idle = new env.net.Socket()
   t.equal(idle.bytesWritten === 0 || idle.bytesWritten === undefined, true)
   t.equal(idle.bytesRead, 0)
@@ -107,6 +107,39 @@ both('bytes-stats bytes-read socket-byteswritten access-byteswritten', 'counts',
   await closed(client.resume())
   t.equal(client.bytesWritten, 8, 'also after close')
   t.equal(peer.bytesRead, 8)
+})
+
+both('bytes-read', 'bytesRead of what is sent a byte at a time, and of nothing', async (t, env) => {
+  const { client, peer } = await env.pair()
+  t.equal(peer.bytesRead, 0)
+  let length = 0
+  peer.on('data', (chunk: Buffer) => {
+    length += chunk.length
+    t.equal(peer.bytesRead >= length, true, 'what is delivered has been counted')
+  })
+  for (let sent = 1; sent <= 50; sent++) {
+    await new Promise((resolve) => client.write('x', resolve))
+    t.equal(client.bytesWritten, sent)
+  }
+  client.end()
+  await once(peer, 'end')
+  t.equal(length, 50)
+  t.equal(peer.bytesRead, 50)
+  t.equal(client.bytesRead, 0)
+})
+
+both('access-byteswritten', 'members of the prototype can be looked at', (t, { net }) => {
+  const prototype = net.Socket.prototype as unknown as Record<string, unknown>
+  t.match(prototype, {
+    bytesWritten: undefined, bytesRead: undefined, pending: true, bufferSize: undefined,
+    remoteAddress: undefined, remoteFamily: undefined, remotePort: undefined,
+    localAddress: undefined, localFamily: undefined, localPort: undefined,
+  })
+  const idle = new net.Socket()
+  t.equal(idle.bytesRead, 0)
+  t.notOk(idle.bytesWritten)
+  idle.destroy()
+  t.notOk(idle.bytesWritten)
 })
 
 /* eslint-disable @typescript-eslint/no-deprecated -- programs still use bufferSize */

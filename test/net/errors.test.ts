@@ -1,6 +1,8 @@
 /** The end of a socket, by choice or not: `end`, `destroy`, resets, errors, and the order of their events. */
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { both, closed, failure, portOf, text, trace } from './both.js'
+import type { Test } from 'tap'
+import { both, closed, failure, portOf, text, trace, type Socket } from './both.js'
 import { nodeMajor } from '../support/util.js'
 
 both('end-close after-close', 'end on both sides: end, finish, close', async (t, env) => {
@@ -115,19 +117,37 @@ both('write-cb-on-destroy-before-connect', 'what waits to be written is told of 
     t.match(await told, { code: 'ERR_SOCKET_CLOSED_BEFORE_CONNECTION' })
   })
 
-both('other:socket-write-after-fin-error other:socket-write-after-fin', 'write after the other side ended',
+both('other:socket-write-after-fin-error', 'write after the other side ended: EPIPE, and it is closed',
   async (t, env) => {
     const { client, peer } = await env.pair()
-    client.on('error', (error) => { t.match(error, { code: 'EPIPE' }) })
+    const events = trace(client, 'end', 'error', 'close')
     const ended = once(client, 'end')
     client.resume()
     peer.end()
     await ended
-    const error = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) => {
-      if (client.writable) client.write('late', resolve)
-      else resolve(Object.assign(new Error('ended'), { code: 'EPIPE' }))
+    t.equal(client.writable, false)
+    const [error, over] = [failure(client), closed(client)]
+    const told = await new Promise((resolve) => {
+      t.equal(client.write('late', resolve), false)
     })
-    t.match(error, { code: 'EPIPE' })
+    t.match(told, { code: 'EPIPE', message: 'This socket has been ended by the other party' })
+    t.equal(await error, told)
+    t.equal(await over, true)
+    t.strictSame(events, ['end', 'error', 'close'])
+  })
+
+both('other:socket-write-after-fin', 'who allows half-open goes on writing after the other side ended',
+  async (t, env) => {
+    const server = await env.listen((socket) => { socket.end('bye') }, { allowHalfOpen: true })
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    const client = env.connect(server, { allowHalfOpen: true })
+    const [peer] = await accepted
+    const came = text(peer)
+    t.equal(await text(client), 'bye')
+    t.equal(client.readyState, 'writeOnly')
+    await new Promise((resolve) => client.write('late', resolve))
+    client.end('r'.repeat(200_000))
+    t.equal(await came, `late${'r'.repeat(200_000)}`)
   })
 
 both('socket-no-halfopen-enforcer', 'nothing of the stream enforces what the socket does itself',
@@ -243,9 +263,33 @@ both('connect-destroy', 'destroySoon sends what was written', async (t, env) => 
   t.equal(client.destroyed, true)
 })
 
-both('socket-destroy-send socket-reset-send', 'sockets that are closed can not be sent', async (t, env) => {
+/** What another process gets that the closed socket is sent to: nothing, with a message, or an error here. */
+async function send(t: Test, socket: Socket): Promise<string> {
+  const echo = 'process.on("message", (text, handle) => process.send(text + String(handle)))'
+  const child = fork('-', [], { execArgv: ['-e', echo], stdio: 'ignore' })
+  t.teardown(() => { child.kill() })
+  const answer = once(child, 'message') as Promise<[string]>
+  try {
+    child.send('came with ', socket, { keepOpen: true })
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? ''
+  }
+  return (await answer)[0]
+}
+
+both('socket-destroy-send', 'a socket that is destroyed is not sent', async (t, env) => {
   const { client } = await env.pair()
   client.destroy()
   await closed(client)
   t.equal((client as unknown as { _handle: unknown })._handle, null)
+  t.equal(await send(t, client), env.ours ? 'ERR_INVALID_HANDLE_TYPE' : 'came with undefined')
+})
+
+both('socket-reset-send', 'a socket that is reset is not sent', async (t, env) => {
+  const { client, peer } = await env.pair()
+  peer.on('error', () => undefined)
+  client.resetAndDestroy()
+  await closed(client)
+  t.equal((client as unknown as { _handle: unknown })._handle, null)
+  t.equal(await send(t, client), env.ours ? 'ERR_INVALID_HANDLE_TYPE' : 'came with undefined')
 })

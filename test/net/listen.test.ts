@@ -187,6 +187,18 @@ both('reuseport', 'two servers share a port with reusePort', async (t, env) => {
   const first = await env.listen(undefined, { reusePort: true })
   const second = await env.listen(undefined, { reusePort: true, port: portOf(first) })
   t.equal(portOf(second), portOf(first))
+
+  const came = [0, 0]
+  for (const [index, server] of [first, second].entries()) {
+    server.on('connection', (socket: Socket) => { came[index]++; socket.end() })
+  }
+  // The kernel chooses by a hash of the ports: that it would never choose one of two is beyond chance.
+  for (let round = 0; round < 100 && came.includes(0); round++) await closed(env.connect(first).resume())
+  t.ok(!came.includes(0), `connections: ${came.join(', ')}`)
+
+  const third = env.own(env.net.createServer())
+  third.listen(portOf(first), '127.0.0.1')
+  t.match(await failure(third), { code: 'EADDRINUSE' }, 'who does not ask for it does not share')
 })
 
 both('server-listen-options', 'address tells address, family and port', async (t, env) => {

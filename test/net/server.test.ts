@@ -101,11 +101,27 @@ both('server-blocklist', 'blockList of a server', async (t, env) => {
   }
   const blockList = new BlockList()
   blockList.addAddress('127.0.0.1')
-  const server = await env.listen(() => t.fail('accepted'), { blockList })
-  const client = env.connect(server)
-  client.on('error', () => undefined)
-  await closed(client.resume())
-  t.equal(client.bytesRead, 0)
+  const accepted: (string | undefined)[] = []
+  const server = await env.listen((socket) => {
+    accepted.push(socket.remoteAddress)
+    socket.end('welcome')
+  }, { blockList })
+  server.on('drop', () => t.fail('blocked is not dropped: that is for maxConnections'))
+  const blocked = env.connect(server)
+  blocked.on('error', () => undefined)
+  await closed(blocked.resume())
+  t.equal(blocked.bytesRead, 0)
+  t.equal(await connections(server), 0)
+
+  // Who connects from elsewhere is let in, and the list may change while the server runs.
+  t.equal(await text(env.connect(server, { localAddress: '127.0.0.2' })), 'welcome')
+  blockList.addRange('127.0.0.2', '127.0.0.3')
+  const late = env.connect(server, { localAddress: '127.0.0.2' })
+  late.on('error', () => undefined)
+  await closed(late.resume())
+  t.equal(late.bytesRead, 0)
+  t.strictSame(accepted, ['127.0.0.2'])
+  t.throws(() => env.net.createServer({ blockList: {} } as object), { code: 'ERR_INVALID_ARG_TYPE' })
 })
 
 both('blocklist', 'blockList of connect', async (t, env) => {
