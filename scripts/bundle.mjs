@@ -8,7 +8,6 @@
  *   direction only.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { ROOT, filesBelow, say, seconds, upToDate } from './steps.mjs'
 
@@ -61,6 +60,15 @@ function licenses(names) {
   return `/*\nPart of this file are:\n\n${texts.join('\n\n')}\n*/\n`
 }
 
+/** Names that a module exports; it is not loaded for this, as the program that builds may load it itself. */
+async function exportsOf(esbuild, entry) {
+  const { metafile } = await esbuild.build({
+    ...OPTIONS, entryPoints: [entry], format: 'esm', packages: 'external', write: false, metafile: true,
+    outdir: OUT,
+  })
+  return Object.values(metafile.outputs).flatMap(({ exports }) => exports).sort()
+}
+
 async function bundleCommonJs(esbuild) {
   const { external, esmOnly } = sortedDependencies()
   const entries = LIBRARY.map((name) => `export * as ${name} from './${ENTRIES[name]}'`)
@@ -74,10 +82,10 @@ async function bundleCommonJs(esbuild) {
     define: { 'import.meta.url': 'moduleUrl' },
     banner: { js: `${licenses(esmOnly)}${moduleUrl}` },
   })
-  const all = createRequire(import.meta.url)(join(ROOT, OUT, 'all.cjs'))
   for (const name of LIBRARY) {
     // One by one: that is how Node, and TypeScript's checks, see names.
-    const lines = Object.keys(all[name]).map((key) => `exports.${key} = all.${key}`)
+    const names = await exportsOf(esbuild, ENTRIES[name])
+    const lines = names.map((key) => `exports.${key} = all.${key}`)
     write(`${OUT}/${name}.cjs`, [
       "Object.defineProperty(exports, '__esModule', { value: true })",
       `const all = require('./all.cjs').${name}`, ...lines, '',

@@ -1,6 +1,6 @@
 /** Nothing is installed: each command of package.json begins with that, instead of failing for want of it. */
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -44,4 +44,20 @@ t.test('every command installs what it needs', { timeout: 120_000 }, async (t) =
     count++
   }
   t.ok(count > 10, `${count} commands`)
+})
+
+t.test('building loads nothing of the package: npm start loads it afterwards, and once', async (t) => {
+  const clone = mkdtempSync(join(tmpdir(), 'fresh-'))
+  t.teardown(() => { rmSync(clone, { recursive: true }) })
+  for (const name of ['package.json', 'scripts', 'src', 'dist/src', 'dist/.built']) {
+    cpSync(join(ROOT, name), join(clone, name), { recursive: true })
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'))
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', `
+    const { buildLibrary } = await import('./scripts/bundle.mjs')
+    await buildLibrary()
+    console.log(globalThis[Symbol.for('marketplace-native.loaded')])
+  `], { cwd: clone, encoding: 'utf8' })
+  t.match(stdout, /^library: done in .*\nundefined\n$/, stderr)
+  t.ok(existsSync(join(clone, 'dist/lib/index.cjs')))
 })
