@@ -1,11 +1,9 @@
-/** Lint rules: type-checked strict rules, and limits on what one has to read at once. */
+/** Lint rules: type-checked strict rules, and a limit on the length of a line. */
 import eslint from '@eslint/js'
 import globals from './scripts/globals.mjs'
 import tseslint from 'typescript-eslint'
 
 const LIMITS = {
-  'max-lines': ['error', 400],
-  'max-lines-per-function': ['error', { max: 70, skipComments: true }],
   'max-len': ['error', { code: 110, ignoreUrls: true }],
 }
 
@@ -13,7 +11,6 @@ export default tseslint.config(
   {
     ignores: [
       'scripts/package/typed.ts', 'scripts/package/cjs.cjs',
-      
       'dist/', 'build/', 'node_modules/', '.tap/', 'bench/**/*.js', 'bench/**/*.mjs',
       // Compiled by their test, as a project of their own.
       'templates/typescript/',
@@ -74,5 +71,4 @@ export default tseslint.config(
       quotes: ['error', 'single', { avoidEscape: true }],
     },
   },
-  { files: ['test/**/*.ts'], rules: { 'max-lines-per-function': 'off' } },
 )

@@ -1,4 +1,4 @@
-/** What the layout promises: dependencies point one way, the engine stands alone, rooms are small. */
+/** What the layout promises: dependencies point one way, the engine stands alone, files say what they own. */
 import t from 'tap'
 import { filesBelow, folderImports, folderOf, importsOf, ROOT, textOf } from './sources.js'
 import { existsSync } from 'node:fs'
@@ -50,35 +50,10 @@ t.test('the engine knows nothing of Node', async (t) => {
   }
 })
 
-const LINES_MAX = 400
-const FUNCTION_MAX = 70
-
-const FUNCTION_HEAD =
-  /^(?!namespace|class|struct|enum|union|extern)[A-Za-z].*\) (const |noexcept |override )*\{$/
-
-/** The longest function of a C++ file: our style ends one with a brace in the column where it began. */
-function longestFunction(text: string): number {
-  let longest = 0
-  let begin = -1
-  text.split('\n').forEach((line, i) => {
-    if (FUNCTION_HEAD.test(line)) begin = i
-    if (line !== '}' || begin < 0) return
-    longest = Math.max(longest, i - begin + 1)
-    begin = -1
-  })
-  return longest
-}
-
-// What is TypeScript or a script, eslint looks after.
-t.test('C and C++ come in small rooms', async (t) => {
-  t.equal(longestFunction('int f(int x) {\n  return x;\n}\n'), 3, 'this can fail')
+t.test('every C and C++ file says at its top what it owns', async (t) => {
   const files = [...filesBelow('native', '.h', '.cc'), ...filesBelow('bench', '.h', '.c')]
-  for (const path of files) {
-    const text = textOf(path)
-    t.ok(text.split('\n').length - 1 <= LINES_MAX, `${path}: lines`)
-    t.ok(longestFunction(text) <= FUNCTION_MAX, `${path}: functions`)
-    t.match(text, /^(\/\/|\/\*)/, `${path} begins with what it owns`)
-  }
+  t.ok(files.length > 0)
+  for (const path of files) t.match(textOf(path), /^(\/\/|\/\*)/, path)
 })
 
 t.test('every file says at its top what it owns', async (t) => {
