@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url'
 import { buildLibrary } from './bundle.mjs'
 import { install } from './install.mjs'
 import {
-  CI, ROOT, StepFailed, changedAt, filesBelow, main, run, say, seconds, step, upToDate,
+  CI, ROOT, StepFailed, announce, changedAt, filesBelow, main, run, say, seconds, step, upToDate,
 } from './steps.mjs'
 
 const ADDON = 'build/Release/marketplace.node'
@@ -24,7 +24,12 @@ export function nodeDirectory() {
   return existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : []
 }
 
-export async function buildAddon() {
+/** Seconds that these take on two cores. */
+const ADDON_USUALLY = 20
+const TYPESCRIPT_USUALLY = 15
+
+/** @param nodeGyp path of its program; the installed one, if not given */
+export async function buildAddon(nodeGyp = NODE_GYP) {
   if (!existsSync(join(ROOT, 'binding.gyp'))) return
   const sources = ['binding.gyp', ...filesBelow('native/engine'), ...filesBelow('native/binding')]
   if (upToDate(ADDON, sources)) return
@@ -32,11 +37,16 @@ export async function buildAddon() {
   // What a failed build has configured may be the reason why it failed: then from the start.
   const configured = changedAt(ADDON) > 0 && upToDate('build/config.gypi', ['binding.gyp'])
   const args = configured ? ['build'] : ['rebuild']
+  const files = sources.filter((file) => file.endsWith('.cc')).length
+  let compiled = 0
+  const over = announce('addon', ADDON_USUALLY, () => compiled > 0 ? `file ${compiled} of ${files}` : '')
+  const onLine = (line) => { if (line.includes('CXX(target)')) compiled++ }
   const gyp = (...how) =>
-    run(process.execPath, [NODE_GYP, ...how, '--release', '--jobs=max', ...nodeDirectory()])
+    run(process.execPath, [nodeGyp, ...how, '--release', '--jobs=max', ...nodeDirectory()], { onLine })
   let { code, output } = await gyp(...args)
   // What was configured has relative paths: they lead nowhere in a folder, or to a Node, that was moved.
   if (code !== 0 && output.includes('No rule to make target')) ({ code, output } = await gyp('rebuild'))
+  over()
   if (code === 0) {
     say(`addon: built in ${seconds(start)}`)
     return
@@ -71,7 +81,7 @@ export async function buildTypeScript() {
   const inputs = ['tsconfig.json', 'node_modules/.package-lock.json', ...sources]
   if (complete && upToDate(STAMP, inputs)) return
   const began = Date.now()
-  await step('typescript', process.execPath, [TSC, '-p', '.'])
+  await step('typescript', process.execPath, [TSC, '-p', '.'], { usually: TYPESCRIPT_USUALLY })
   writeFileSync(join(ROOT, STAMP), `${began}\n`)
 }
 

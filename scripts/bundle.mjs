@@ -148,6 +148,16 @@ async function bundleEsm(esbuild) {
   })
 }
 
+/** The command line alone, of the sources as they are, for `npm start`. Returns its path. */
+export async function bundleCommand() {
+  const outfile = 'dist/start/cli.js'
+  const { build } = await import('esbuild')
+  await build({
+    ...OPTIONS, entryPoints: [ENTRIES.cli], outfile, format: 'esm', packages: 'external', sourcemap: true,
+  })
+  return outfile
+}
+
 /** @param whole for the package: with the bundles of ESM */
 export async function buildLibrary({ whole = false } = {}) {
   const sources = filesBelow('src').filter((file) => file.endsWith('.ts'))

@@ -56,10 +56,47 @@ export function run(command, args, { env, onLine, patience, cwd = ROOT } = {}) {
   })
 }
 
-/** One step: a line that says what was done and how long it took, or all of its output and an error. */
-export async function step(name, command, args, options) {
+/** How often a step that takes long says that it is still at work: a terminal's line, or a line of a log. */
+const TERMINAL_TICK = 1000
+const LOG_TICK = 15_000
+
+/**
+ * Tells of a step while it runs. On a terminal it is one line that is drawn again, elsewhere a line at the
+ * begin and one now and then.
+ *
+ * @param usually seconds that it takes on two cores; without it nothing is said before the end
+ * @param progress how far it is, as text; empty while that isn't known
+ */
+export function announce(name, usually, progress = () => '') {
+  if (usually === undefined) return () => undefined
   const start = performance.now()
-  const { code, output } = await run(command, args, options)
+  const terminal = process.stdout.isTTY
+  const line = () => {
+    const far = progress()
+    const taken = Math.round((performance.now() - start) / 1000)
+    return `${name}: ${far === '' ? '' : `${far}, `}${taken} s of about ${usually} s`
+  }
+  const draw = () => {
+    if (terminal) process.stdout.write(`\r\x1b[K${line().slice(0, (process.stdout.columns || 80) - 1)}`)
+    else say(line())
+  }
+  if (terminal) draw()
+  else say(`${name}: takes about ${usually} s`)
+  const timer = setInterval(draw, terminal ? TERMINAL_TICK : LOG_TICK)
+  return () => {
+    clearInterval(timer)
+    if (terminal) process.stdout.write('\r\x1b[K')
+  }
+}
+
+/**
+ * One step: a line that says what was done and how long it took, or all of its output and an error.
+ * With `usually`, seconds, it says so when it begins.
+ */
+export async function step(name, command, args, { usually, ...options } = {}) {
+  const start = performance.now()
+  const over = announce(name, usually)
+  const { code, output } = await run(command, args, options).finally(over)
   if (code !== 0) {
     process.stderr.write(`${output.trimEnd()}\n`)
     throw new StepFailed(`${name}: failed (${code})`)

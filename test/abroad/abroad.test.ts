@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { VARIANTS } from '../support/variants.js'
 import type { Program } from './program.js'
+import { patient } from '../support/patience.js'
 
 /** Processes at a time. */
 const JOBS = 4
@@ -110,7 +111,7 @@ const themes = readdirSync(new URL('programs/', import.meta.url))
 t.setTimeout(300_000)
 t.jobs = themes.length
 for (const theme of themes) {
-  void t.test(theme, { timeout: 240_000 }, async (t) => {
+  void t.test(theme, { timeout: patient(240_000) }, async (t) => {
     const { default: programs } = await import(`./programs/${theme}.js`) as { default: Map<string, Program> }
     const isWanted = (name: string): boolean => wanted === undefined || `${theme} ${name}`.includes(wanted)
     const chosen = [...programs].filter(([name]) => isWanted(name))

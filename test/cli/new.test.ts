@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Cli } from '../support/cli.js'
+import { patient } from '../support/patience.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
@@ -31,11 +32,11 @@ function install(project: string): void {
 }
 
 function node(project: string, ...args: string[]): SpawnSyncReturns<string> {
-  return spawnSync(process.execPath, args, { cwd: project, encoding: 'utf8', timeout: 60_000 })
+  return spawnSync(process.execPath, args, { cwd: project, encoding: 'utf8', timeout: patient(60_000) })
 }
 
 for (const language of ['javascript', 'typescript']) {
-  t.test(`a project in ${language}`, { timeout: 120_000 }, async (t) => {
+  t.test(`a project in ${language}`, { timeout: patient(120_000) }, async (t) => {
     const project = join(room, `my-${language}`)
     const typescript = language === 'typescript'
     const cli = await make(project, ...(typescript ? ['--typescript'] : []))

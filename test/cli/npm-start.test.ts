@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { missing, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
@@ -27,7 +28,7 @@ async function startAndStop(t: Test, stop: (pid: number) => void): Promise<void>
   t.equal(code, 0, output)
 }
 
-const options = { timeout: 90_000, skip: process.platform === 'win32' ? 'no signals here' : missing('npm') }
+const options = { timeout: patient(90_000), skip: process.platform === 'win32' ? 'no signals here' : missing('npm') }
 
 void t.test('Ctrl-C on a terminal goes to npm and to all that it started', options, (t) =>
   startAndStop(t, (pid) => process.kill(-pid, 'SIGINT')))

@@ -5,6 +5,7 @@ import { commandProblem, commandsOf } from './commands.js'
 import { compile, programOf } from './compile.js'
 import { runToEnd, serve, type Ran } from './run.js'
 import { missing } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 /** Programs at a time. */
 const JOBS = 2
@@ -46,7 +47,7 @@ async function check(t: Test, block: Block): Promise<void> {
   if (block.output !== undefined) t.equal(stdout, block.output, 'prints what the page says')
 }
 
-t.test('programs of the pages', { timeout: 300_000 }, async (t) => {
+t.test('programs of the pages', { timeout: patient(300_000) }, async (t) => {
   t.ok(blocks.length > 0)
   t.jobs = JOBS
   for (const block of blocks) {

@@ -9,6 +9,7 @@ import {
   _, deleteEndpoint, emitterSource, endpoint, eof, eventRelay, iterableSource, lineSource, nestedVm, quit,
   signalSource, spawn, type Action, type ActionTree, type EventSource,
 } from 'marketplace-native'
+import { patient } from '../support/patience.js'
 
 /** Prints what a source fires, until it fires `last`. */
 const listener = (print: Print, source: EventSource<unknown>, last: unknown): Action =>
@@ -32,7 +33,7 @@ async function atEveryDepth(
   }
 }
 
-t.test('lines end with LF, CRLF or CR; the stream\'s end is eof', { timeout: 10_000 }, async (t) => {
+t.test('lines end with LF, CRLF or CR; the stream\'s end is eof', { timeout: patient(10_000) }, async (t) => {
   let stream = new PassThrough()
   await atEveryDepth((print) => {
     stream = new PassThrough()
@@ -50,7 +51,7 @@ t.test('lines end with LF, CRLF or CR; the stream\'s end is eof', { timeout: 10_
   })
 })
 
-t.test('nothing is read before somebody listens, and no more afterwards', { timeout: 10_000 }, async (t) => {
+t.test('nothing is read before somebody listens, and no more afterwards', { timeout: patient(10_000) }, async (t) => {
   const stream = new PassThrough()
   const source = lineSource(stream)
   stream.write('one\n')
@@ -65,7 +66,7 @@ t.test('nothing is read before somebody listens, and no more afterwards', { time
   t.strictSame(again.lines, ['two'])
 })
 
-t.test('an emitter\'s events', { timeout: 10_000 }, async (t) => {
+t.test('an emitter\'s events', { timeout: patient(10_000) }, async (t) => {
   const emitter = new EventEmitter()
   const plain = emitterSource(emitter, 'news')
   const mapped = emitterSource(emitter, 'news', (a: number, b: number) => a + b)
@@ -94,7 +95,7 @@ async function* counting(to: number, onEnd: () => void, failure?: unknown): Asyn
   }
 }
 
-t.test('an iterable: its values, eof; early release closes it', { timeout: 10_000 }, async (t) => {
+t.test('an iterable: its values, eof; early release closes it', { timeout: patient(10_000) }, async (t) => {
   let closed = 0
   const end = (): void => { closed++ }
   await atEveryDepth((print) => listener(print, iterableSource(counting(3, end)), eof), (lines, ended) => {
@@ -110,7 +111,7 @@ t.test('an iterable: its values, eof; early release closes it', { timeout: 10_00
   t.equal(closed, 6, 'its finally ran')
 })
 
-t.test('an iterable is iterated once', { timeout: 10_000 }, async (t) => {
+t.test('an iterable is iterated once', { timeout: patient(10_000) }, async (t) => {
   let iterated = 0
   const source = iterableSource({
     [Symbol.asyncIterator]: () => {
@@ -124,7 +125,7 @@ t.test('an iterable is iterated once', { timeout: 10_000 }, async (t) => {
   t.equal(iterated, 1)
 })
 
-t.test('an iterable\'s error is fired like a value', { timeout: 10_000 }, async (t) => {
+t.test('an iterable\'s error is fired like a value', { timeout: patient(10_000) }, async (t) => {
   for (const [failure, text] of [[new TypeError('broken'), /^TypeError: broken/], ['text', /^Error: text/]]) {
     const source = iterableSource(counting(1, () => undefined, failure))
     const { lines, ended } = await run((print) => spawn(() => endpoint.subscriber([source, _], {
@@ -141,7 +142,7 @@ t.test('an iterable\'s error is fired like a value', { timeout: 10_000 }, async 
 const PACKAGE = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
 const env = { ...process.env, NODE_OPTIONS: '', MARKETPLACE_LOG: 'off' }
 
-t.test('an iterable that fails when it is closed does no harm', { timeout: 10_000 }, async (t) => {
+t.test('an iterable that fails when it is closed does no harm', { timeout: patient(10_000) }, async (t) => {
   const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', `
     import { _, endpoint, groundVm, iterableSource, quit } from ${PACKAGE}
     async function* failing() {
@@ -154,18 +155,18 @@ t.test('an iterable that fails when it is closed does no harm', { timeout: 10_00
   t.strictSame([status, stdout], [0, 'alive\n'])
 })
 
-t.test('a stream that fails does not end the program', { timeout: 10_000 }, async (t) => {
+t.test('a stream that fails does not end the program', { timeout: patient(10_000) }, async (t) => {
   const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', `
     import { createReadStream } from 'node:fs'
     import { _, endpoint, groundVm, lineSource, quit } from ${PACKAGE}
     const source = lineSource(createReadStream('/no/such/file'))
     await groundVm(() => endpoint.subscriber([source, _], { onMessage: () => quit() }))
     console.log('ended')
-  `], { env, encoding: 'utf8', timeout: 30_000 })
+  `], { env, encoding: 'utf8', timeout: patient(30_000) })
   t.strictSame([status, stdout], [0, 'ended\n'])
 })
 
-t.test('signals: taken while somebody listens, and only then', { timeout: 10_000 }, async (t) => {
+t.test('signals: taken while somebody listens, and only then', { timeout: patient(10_000) }, async (t) => {
   const child = spawnChild(process.execPath, ['--input-type=module', '-e', `
     import { _, endpoint, groundVm, quit, signalSource, transition } from ${PACKAGE}
     const program = () => transition(0, endpoint.subscriber([signalSource('SIGTERM'), _], {

@@ -9,10 +9,11 @@ import {
 } from 'marketplace-native'
 import { echoServer } from '../../examples/echo.js'
 import { client, readAll, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const news = defineRecord('news', ['of', 'text']).of<[of: string, text: string]>()
 
-t.test('presences, absences with reasons and messages of publishers', { timeout: 10_000 }, async (t) => {
+t.test('presences, absences with reasons and messages of publishers', { timeout: patient(10_000) }, async (t) => {
   const heard: string[] = []
   const { lines, ended } = await run((print) => [
     spy('SPY 1', { print: (line) => { print(line) } }),
@@ -40,7 +41,7 @@ t.test('presences, absences with reasons and messages of publishers', { timeout:
   t.match(lines[2], /^SPY 1: absence of publisher participant .*news.* because .*Error: why/)
 })
 
-t.test('each event is one line, whatever it is about', { timeout: 10_000 }, async (t) => {
+t.test('each event is one line, whatever it is about', { timeout: patient(10_000) }, async (t) => {
   const deep = new Map([['k', { deep: { er: [1, 2, 3] } }]])
   const wild: unknown[] = ['two\nlines', Buffer.alloc(200), null, 'x'.repeat(300), deep]
   const { lines, log } = await run((print) => [
@@ -54,7 +55,7 @@ t.test('each event is one line, whatever it is about', { timeout: 10_000 }, asyn
   t.strictSame(logged(log, 'error'), [])
 })
 
-t.test('a printer that throws ends the spy, not the program', { timeout: 10_000 }, async (t) => {
+t.test('a printer that throws ends the spy, not the program', { timeout: patient(10_000) }, async (t) => {
   const { lines, ended } = await run((print) => [
     spy('S', { print: () => { throw new Error('printer') } }),
     spawn(() => [
@@ -111,7 +112,7 @@ t.test('hexDump', async (t) => {
   t.equal(hexDump(new Uint8Array(0x12345)).at(-1)?.slice(0, 8), '00012340')
 })
 
-t.test('without the option they print to standard error', { timeout: 10_000 }, async (t) => {
+t.test('without the option they print to standard error', { timeout: patient(10_000) }, async (t) => {
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', `
     import { groundVm, sendMessage, spawn, spy, yieldTurn } from
       ${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)}

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { eof, tcpCredit, tcpMode } from 'marketplace-native'
 import { pattern, randomSource, readAll, sleep, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 onBothWithCredit('line ends are LF, CRLF and CR, also when packets cut them', async (t, open) => {
   const { session, socket } = await open()
@@ -180,9 +181,9 @@ const FRACTION = `
   setTimeout(() => { console.log('alive'); process.exit() }, 500)
 `
 
-t.test('a credit that is no integer does not hang the driver', { timeout: 20_000 }, async (t) => {
+t.test('a credit that is no integer does not hang the driver', { timeout: patient(20_000) }, async (t) => {
   const { status, stdout } = spawnSync(process.execPath, [
     '--max-old-space-size=128', '--input-type=module', '-e', FRACTION,
-  ], { timeout: 30_000, encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '', MARKETPLACE_LOG: 'off' } })
+  ], { timeout: patient(30_000), encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '', MARKETPLACE_LOG: 'off' } })
   t.equal(status, 0, `ended by itself; it said ${JSON.stringify(stdout)}`)
 })

@@ -6,6 +6,7 @@ import {
   _, cancelTimer, defineRecord, endpoint, eventRelay, nestedVm, sendMessage, setTimer, spawn, timerDriver,
   timerExpired, timerRelay, type Action, type ActionTree,
 } from 'marketplace-native'
+import { patient } from '../support/patience.js'
 
 const relative = (label: unknown, msecs: number): Action => sendMessage(setTimer(label, msecs, 'relative'))
 const absolute = (label: unknown, msecs: number): Action => sendMessage(setTimer(label, msecs, 'absolute'))
@@ -20,7 +21,7 @@ const prints = (print: Print, who = ''): Action =>
     onMessage: ({ label }) => { print(who === '' ? label : [who, label]) },
   }))
 
-t.test('in the order of deadlines, never early, past ones at once', { timeout: 10_000 }, async (t) => {
+t.test('in the order of deadlines, never early, past ones at once', { timeout: patient(10_000) }, async (t) => {
   const early: unknown[] = []
   const due = new Map<unknown, number>()
   const { lines, ended } = await run((print) => [
@@ -46,7 +47,7 @@ t.test('in the order of deadlines, never early, past ones at once', { timeout: 1
   t.ok(ended, 'the ground VM ends after the last one')
 })
 
-t.test('a timer may be set when another expires; labels are no names', { timeout: 10_000 }, async (t) => {
+t.test('a timer may be set when another expires; labels are no names', { timeout: patient(10_000) }, async (t) => {
   let left = 5
   const { lines, ended } = await run((print) => [
     timerDriver(),
@@ -63,7 +64,7 @@ t.test('a timer may be set when another expires; labels are no names', { timeout
 
 const named = defineRecord('named', ['name', 'parts'])
 
-t.test('cancel takes all with an equal label, and no other', { timeout: 10_000 }, async (t) => {
+t.test('cancel takes all with an equal label, and no other', { timeout: patient(10_000) }, async (t) => {
   const gone = ['text', 7, ['list', [1, 2]], named('n', [1]), Buffer.from('bytes'), undefined, NaN]
   const again = ['text', 7, ['list', [1, 2]], named('n', [1]), Buffer.from('bytes'), undefined, NaN]
   const kept = ['texts', '7', ['list', [1, 3]], named('n', [2]), Buffer.from('byteS'), null, 0]
@@ -82,7 +83,7 @@ t.test('cancel takes all with an equal label, and no other', { timeout: 10_000 }
   t.ok(ended, 'cancelled timers keep nothing alive')
 })
 
-t.test('a label is free again after cancelling and after expiring', { timeout: 10_000 }, async (t) => {
+t.test('a label is free again after cancelling and after expiring', { timeout: patient(10_000) }, async (t) => {
   const { lines } = await run((print) => [
     timerDriver(),
     prints(print),
@@ -100,7 +101,7 @@ t.test('a label is free again after cancelling and after expiring', { timeout: 1
 
 const timeouts = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
 
-t.test('100,000 timers, half of them cancelled: one Node timer', { timeout: 20_000 }, async (t) => {
+t.test('100,000 timers, half of them cancelled: one Node timer', { timeout: patient(20_000) }, async (t) => {
   const COUNT = 100_000
   const seen = new Uint8Array(COUNT)
   let expired = 0
@@ -124,9 +125,9 @@ t.test('100,000 timers, half of them cancelled: one Node timer', { timeout: 20_0
       await new Promise(setImmediate)
       await sleep(1)
       const msecs = performance.now() - begin
-      t.ok(msecs < 5000, `set and cancelled in ${msecs} ms`)
+      t.ok(msecs < patient(5000), `set and cancelled in ${msecs} ms`)
       let most = 0
-      while (expired < COUNT / 4 && performance.now() - begin < 8000) {
+      while (expired < COUNT / 4 && performance.now() - begin < patient(8000)) {
         await sleep(20)
         most = Math.max(most, timeouts() - before)
       }
@@ -139,7 +140,7 @@ t.test('100,000 timers, half of them cancelled: one Node timer', { timeout: 20_0
   t.ok(seen.every((times, i) => times === i % 2), 'each once')
 })
 
-t.test('no timer outlives its use: far ones wait, and go when cancelled', { timeout: 10_000 }, async (t) => {
+t.test('no timer outlives its use: far ones wait, and go when cancelled', { timeout: patient(10_000) }, async (t) => {
   const before = timeouts()
   const { lines, ended } = await run((print) => [
     timerDriver(),
@@ -157,7 +158,7 @@ t.test('no timer outlives its use: far ones wait, and go when cancelled', { time
   t.equal(timeouts(), before)
 })
 
-t.test('what is no timer is ignored, with a warning', { timeout: 10_000 }, async (t) => {
+t.test('what is no timer is ignored, with a warning', { timeout: patient(10_000) }, async (t) => {
   const { lines, log, ended } = await run((print) => [
     timerDriver(),
     prints(print),
@@ -175,7 +176,7 @@ t.test('what is no timer is ignored, with a warning', { timeout: 10_000 }, async
 
 const inside = (boot: () => ActionTree): Action => nestedVm(boot)
 
-t.test('relays give each VM its own timers, at any depth', { timeout: 10_000 }, async (t) => {
+t.test('relays give each VM its own timers, at any depth', { timeout: patient(10_000) }, async (t) => {
   const user = (print: Print, who: string, msecs: number): ActionTree => [
     prints(print, who),
     withTimers(() => [

@@ -15,6 +15,7 @@ import {
 import { _, type RecordBase } from '../../src/topic/index.js'
 import { loadNativeUdp } from '../../src/transport/udp-native.js'
 import { groundVm, sendMessage, type ActionTree, type GroundVm } from '../../src/vm/index.js'
+import { patient } from '../support/patience.js'
 
 export const host = '127.0.0.1'
 
@@ -104,7 +105,7 @@ export function onBoth(name: string, body: Suite, skip: string | false = false):
   for (const transport of transports) {
     const native = loadNativeUdp()
     const reason = transport === 'native' && !native.ok ? native.reason : skip
-    void t.test(`${transport}: ${name}`, { skip: reason, timeout: 30_000 }, async (t) => {
+    void t.test(`${transport}: ${name}`, { skip: reason, timeout: patient(30_000) }, async (t) => {
       const programs: Program[] = []
       await body(t, (boot, options, wrap) => {
         const program = new Program({ transport, ...options }, boot, wrap)

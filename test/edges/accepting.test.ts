@@ -6,6 +6,7 @@ import t from 'tap'
 import { ECHO, onEveryTransport, portOf, VARIANTS } from '../support/transports.js'
 import { client, readAll, until } from '../support/util.js'
 import { NO_PYTHON, fate, python } from './peers.js'
+import { patient } from '../support/patience.js'
 
 onEveryTransport('a storm of connections', async (t, open) => {
   const station = open()
@@ -57,7 +58,7 @@ interface Shortage {
 }
 
 for (const { name, skip } of VARIANTS) {
-  void t.test(`${name}: out of descriptors`, { skip, timeout: 30_000 }, async (t) => {
+  void t.test(`${name}: out of descriptors`, { skip, timeout: patient(30_000) }, async (t) => {
     const limited = ['-c', `ulimit -n ${DESCRIPTORS} && exec "$0" "$@"`]
     const child = spawn('sh', [...limited, process.execPath, SERVER, name], {
       stdio: ['pipe', 'pipe', 'inherit'],

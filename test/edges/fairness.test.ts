@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import { onEveryTransport, portOf } from '../support/transports.js'
 import { client, until } from '../support/util.js'
 import type { TransportConnection } from '../../src/transport/transport.js'
+import { patient } from '../support/patience.js'
 
 const FIREHOSE = `
 const { connect } = require('node:net')
@@ -63,4 +64,4 @@ onEveryTransport('a firehose starves nobody', async (t, open) => {
   t.pass('timers fired')
   t.ok(hose.most <= BATCH_BYTES_MAX, `at most ${hose.most} bytes of one connection in a batch`)
   flood?.abort()
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })

@@ -8,6 +8,7 @@ import t from 'tap'
 import { VARIANTS } from '../support/transports.js'
 import type { SocketError } from '../../src/transport/transport.js'
 import { NO_PYTHON } from './peers.js'
+import { patient } from '../support/patience.js'
 
 const PROGRAM = fileURLToPath(new URL('./connect-and-tell.js', import.meta.url))
 
@@ -23,7 +24,7 @@ fi
 `
 
 const inNamespace = (script: string, ...args: string[]): SpawnSyncReturns<string> =>
-  spawnSync('unshare', ['-rn', 'sh', '-c', script, 'sh', ...args], { encoding: 'utf8', timeout: 30_000 })
+  spawnSync('unshare', ['-rn', 'sh', '-c', script, 'sh', ...args], { encoding: 'utf8', timeout: patient(30_000) })
 
 function whyNot(): string | false {
   const { status, stderr, error } = inNamespace(SETUP)
@@ -34,7 +35,7 @@ function whyNot(): string | false {
 const skipped = whyNot()
 
 for (const { name, skip } of VARIANTS) {
-  void t.test(`${name}: unreachable, prohibited, late`, { skip: skip || skipped, timeout: 60_000 }, (t) => {
+  void t.test(`${name}: unreachable, prohibited, late`, { skip: skip || skipped, timeout: patient(60_000) }, (t) => {
     const run = inNamespace(`${SETUP} exec "$@"`, process.execPath, PROGRAM, name)
     t.equal(run.status, 0, run.stderr)
     const errors = JSON.parse(run.stdout) as Record<string, SocketError & { turns: number }>

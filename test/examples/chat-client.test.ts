@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { loadNative } from '../../src/transport/native.js'
 import { Cli } from '../support/cli.js'
 import { readAll, sleep, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 interface Talk {
   readonly cli: Cli
@@ -31,7 +32,7 @@ const native = loadNative()
 for (const transport of TRANSPORTS) {
   const skip = transport === 'native' && !native.ok ? native.reason : false
   const test = (name: string, body: (t: Test, talk: Talk) => Promise<void>): void => {
-    void t.test(`${transport}: ${name}`, { skip, timeout: 20_000 }, async (t) =>
+    void t.test(`${transport}: ${name}`, { skip, timeout: patient(20_000) }, async (t) =>
       body(t, await connected(t, transport)))
   }
 

@@ -7,6 +7,7 @@ import {
 } from 'marketplace-native'
 import { host, onBoth, server } from '../drivers/tcp-program.js'
 import { client, pattern, readAll, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const echo = (them: TcpEnd, us: TcpEnd) => endpoint.subscriber(tcpChannel(them, us, _), {
   onMessage: ({ subpacket }) => sendMessage(tcpChannel(us, them, subpacket)),
@@ -28,7 +29,7 @@ onBoth('conversations may end; nothing new is accepted', async (t, start) => {
     t.ok((await back).equals(data), 'what was begun is done to its end')
   }
   t.match(await report, { ended: 3, aborted: 0 })
-  t.ok((await report).elapsed < 15_000)
+  t.ok((await report).elapsed < patient(15_000))
   t.ok(program.ended)
 })
 
@@ -116,7 +117,7 @@ onBoth('an engine is shut down, its VM goes on', async (t, start) => {
   await engine[Symbol.asyncDispose]()
 })
 
-void t.test('without sockets, before the first turn, after the end', { timeout: 20_000 }, async (t) => {
+void t.test('without sockets, before the first turn, after the end', { timeout: patient(20_000) }, async (t) => {
   const idle = groundVm(() => [tcpBare(), spawn(() => endpoint.subscriber('x'))])
   t.match(await idle.shutdown(), { ended: 0, aborted: 0 })
   const running = groundVm(() => [tcpBare({ host }), spawn(() => server(echo))])
@@ -125,7 +126,7 @@ void t.test('without sockets, before the first turn, after the end', { timeout: 
   t.match(await tcpEngine().shutdown(), { ended: 0, aborted: 0, elapsed: Number })
 })
 
-void t.test('await using', { timeout: 20_000 }, async (t) => {
+void t.test('await using', { timeout: patient(20_000) }, async (t) => {
   let gone: Promise<unknown>
   {
     const engine = tcpEngine()
@@ -149,7 +150,7 @@ void t.test('await using', { timeout: 20_000 }, async (t) => {
   t.pass('it is stopped')
 })
 
-void t.test('wrong arguments', { timeout: 20_000 }, async (t) => {
+void t.test('wrong arguments', { timeout: patient(20_000) }, async (t) => {
   const vm = groundVm(() => undefined)
   t.throws(() => vm.shutdown({ drainMs: -1 }), {
     code: 'ERR_OUT_OF_RANGE',

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { both, type Behaviour } from './both.js'
+import { patient } from '../support/patience.js'
 
 const OURS = new URL('../../src/net/index.js', import.meta.url).href
 
@@ -18,7 +19,7 @@ async function run({ ours }: Behaviour, code: string, args: string[] = []): Prom
     import { once } from 'node:events'
     ${code}`
   const child = spawn(process.execPath, [...args, '--input-type=module', '-e', source], {
-    cwd: fileURLToPath(new URL('.', import.meta.url)), stdio: ['ignore', 'pipe', 'pipe'], timeout: 25_000,
+    cwd: fileURLToPath(new URL('.', import.meta.url)), stdio: ['ignore', 'pipe', 'pipe'], timeout: patient(25_000),
   })
   let out = ''
   let errors = ''

@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { patient } from '../support/patience.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 /** Those for who releases, which begin with a tree that was tested. */
 const LATER = ['prebuild', 'release', 'prepack']
 
-t.test('every command installs what it needs', { timeout: 120_000 }, async (t) => {
+t.test('every command installs what it needs', { timeout: patient(120_000) }, async (t) => {
   const clone = mkdtempSync(join(tmpdir(), 'fresh-'))
   t.teardown(() => { rmSync(clone, { recursive: true }) })
   for (const name of ['package.json', 'package-lock.json', 'scripts']) {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { patient } from '../support/patience.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
@@ -16,7 +17,7 @@ const release = (...args: string[]): SpawnSyncReturns<string> =>
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }
 const skip = run('git', 'rev-parse', 'HEAD').status === 0 ? false : 'this is no git repository'
 
-t.test('a dry run', { skip, timeout: 60_000 }, async (t) => {
+t.test('a dry run', { skip, timeout: patient(60_000) }, async (t) => {
   const before = run('git', 'status', '--porcelain').stdout
   const { status, stdout, stderr } = release('99.1.2', '--dry-run')
   t.equal(status, 0, stderr)

@@ -13,6 +13,7 @@ import {
 } from 'marketplace-native'
 import { client, deferred, freePort, pattern, readAll, until } from '../support/util.js'
 import { host, onBoth, server, type ProgramOptions, type Start } from '../drivers/tcp-program.js'
+import { patient } from '../support/patience.js'
 
 const DRIVERS = ['tcp', 'bare'] as const
 
@@ -300,7 +301,7 @@ onBoth('listeners are called in the async context in which the stream was made',
   t.strictSame(seen, [1, 1, 1, 2, 2, 2, 3, 3, 3])
 })
 
-void t.test('a conversation that is not there', { timeout: 20_000 }, async (t) => {
+void t.test('a conversation that is not there', { timeout: patient(20_000) }, async (t) => {
   const { groundVm, tcpBare } = await import('marketplace-native')
   const { stream, actions } = fromChannel(tcpAddress(host, 1), tcpListener(2))
   const vm = groundVm(() => [tcpBare(), spawn(() => actions)])

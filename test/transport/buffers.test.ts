@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { client, collectGarbage, pattern, sleep, until } from '../support/util.js'
 import { ECHO, onEveryTransport, portOf, Station, VARIANTS } from '../support/transports.js'
 import type { TransportOptions } from '../../src/transport/transport.js'
+import { patient } from '../support/patience.js'
 
 const KIBIBYTE = 1024
 const MEBIBYTE = 1024 * 1024
@@ -16,7 +17,7 @@ type Body = (t: Test, open: (options?: TransportOptions) => Station) => Promise<
 function onNative(name: string, body: Body): void {
   for (const { name: variant, make, skip } of VARIANTS) {
     if (variant === 'node') continue
-    void t.test(`${variant}: ${name}`, { skip, timeout: 30_000 }, async (t) => {
+    void t.test(`${variant}: ${name}`, { skip, timeout: patient(30_000) }, async (t) => {
       await body(t, (options) => {
         const station = new Station(make(options), variant)
         t.teardown(() => station.transport.close())

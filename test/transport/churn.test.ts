@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { ECHO, onEveryTransport, portOf } from '../support/transports.js'
 import { collectGarbage, sleep, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const MEBIBYTE = 1024 * 1024
 const WARM_UP = 3_000
@@ -88,4 +89,4 @@ onEveryTransport('10,000 connects and disconnects', async (t, open) => {
   t.ok(least('heapUsed') < MEBIBYTE / 4, `the heap grew by at least ${least('heapUsed')} bytes a round`)
   t.ok(least('rss') < 4 * MEBIBYTE, `resident memory grew by at least ${least('rss')} bytes a round`)
   t.equal(station.transport.metrics.connections, 0)
-}, { timeout: 90_000 })
+}, { timeout: patient(90_000) })

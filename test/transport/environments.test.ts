@@ -5,9 +5,10 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { loadNative, nativeTransport } from '../../src/transport/native.js'
+import { patient } from '../support/patience.js'
 
 const native = loadNative()
-const options = { skip: native.ok ? false : native.reason, timeout: 30_000 }
+const options = { skip: native.ok ? false : native.reason, timeout: patient(30_000) }
 const { href } = new URL('../../src/index.js', import.meta.url)
 const { href: transportHref } = new URL('../../src/transport/native.js', import.meta.url)
 
@@ -80,7 +81,7 @@ t.test('a process that exits in the middle of it all', options, async (t) => {
   `
   for (let i = 0; i < 3; i++) {
     const { status, signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', exit], {
-      env, encoding: 'utf8', timeout: 10_000,
+      env, encoding: 'utf8', timeout: patient(10_000),
     })
     t.strictSame([status, signal, stderr], [7, null, ''])
   }

@@ -8,6 +8,7 @@ import { metricsSum } from '../../src/transport/metrics.js'
 import { freePort } from '../conformance/sockets.js'
 import { ECHO, onEveryTransport, portOf } from '../support/transports.js'
 import { client, pattern, readAll, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
 
@@ -109,7 +110,7 @@ t.test('a sum of metrics is plain data', async (t) => {
   t.strictSame(two.batchSizes.slice(0, 3), [2, 4, 0])
 })
 
-t.test('an engine handle outlives the transports of its driver', { timeout: 20_000 }, async (t) => {
+t.test('an engine handle outlives the transports of its driver', { timeout: patient(20_000) }, async (t) => {
   for (const transport of ['auto', 'node'] as const) {
     const engine = tcpEngine()
     t.equal(engine.metrics().accepts, 0)

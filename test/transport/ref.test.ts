@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { VARIANTS } from '../support/transports.js'
+import { patient } from '../support/patience.js'
 
 const { href } = new URL('../../src/index.js', import.meta.url)
 
@@ -46,7 +47,7 @@ const ONCE: readonly Case[] = [
 ]
 
 for (const { name: variant, skip } of VARIANTS) {
-  t.test(`${variant}: what keeps a process alive`, { skip, timeout: 60_000 }, async (t) => {
+  t.test(`${variant}: what keeps a process alive`, { skip, timeout: patient(60_000) }, async (t) => {
     const cases = variant === 'native io_uring' ? EVERYWHERE : [...EVERYWHERE, ...ONCE]
     await Promise.all(cases.map(async ([name, options, rest, code]) => {
       const [transport, backend = ''] = variant.split(' ')

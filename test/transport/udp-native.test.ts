@@ -6,9 +6,10 @@ import type { UdpEngine, UdpEngineConstructor } from '../../src/transport/udp-na
 import { loadNativeUdp, nativeUdpTransport } from '../../src/transport/udp-native.js'
 import { collectGarbage, pattern, until } from '../support/util.js'
 import { Station } from './udp-station.js'
+import { patient } from '../support/patience.js'
 
 const loaded = loadNativeUdp()
-const options = { skip: loaded.ok ? false : loaded.reason, timeout: 30_000 }
+const options = { skip: loaded.ok ? false : loaded.reason, timeout: patient(30_000) }
 
 /** Takes the memory of a datagram away from everyone. */
 function movedAway(data: Buffer): Buffer {

@@ -10,6 +10,7 @@ import type {
   UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport,
 } from '../../src/transport/udp-transport.js'
 import { until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 export interface Received {
   readonly data: Buffer
@@ -117,6 +118,6 @@ export function onEveryUdpTransport(name: string, body: Suite, skip: string | fa
     })
     for (const station of stations) t.strictSame(station.violations, [], 'the rules of the seam were kept')
   }
-  void t.test(`native: ${name}`, { skip: reason, timeout: 30_000 }, (t) => run(t, nativeUdpTransport))
-  void t.test(`node: ${name}`, { skip, timeout: 30_000 }, (t) => run(t, nodeUdpTransport))
+  void t.test(`native: ${name}`, { skip: reason, timeout: patient(30_000) }, (t) => run(t, nativeUdpTransport))
+  void t.test(`node: ${name}`, { skip, timeout: patient(30_000) }, (t) => run(t, nodeUdpTransport))
 }

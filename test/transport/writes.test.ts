@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { onEveryTransport, portOf, type Handlers, type Station } from '../support/transports.js'
 import { client, deferred, pattern, readAll, until } from '../support/util.js'
 import type { ListenOptions, SocketError, TransportConnection } from '../../src/transport/transport.js'
+import { patient } from '../support/patience.js'
 
 const MEBIBYTE = 1024 * 1024
 const BYTES = pattern(3 * MEBIBYTE)
@@ -98,7 +99,7 @@ onEveryTransport('random writes to a slow reader: all arrive, in order', async (
   }), { numRuns: 12, endOnFailure: true })
   const { metrics } = station.transport
   t.equal(metrics.queuedBytes, 0)
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })
 
 onEveryTransport('many small writes in a row, in one turn and in many', async (t, open) => {
   const { connection, socket } = await pair(open())
