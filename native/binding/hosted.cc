@@ -97,21 +97,39 @@ void Hosted::keep_alive(bool on) {
   }
 }
 
+void Hosted::call_batch(uint32_t count) {
+  bool more = true;
+  for (; more && running(); count = 0) {
+    // Of its own for each entry: a batch may take thousands of them.
+    napi_handle_scope scope = nullptr;
+    if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+    napi_value argument = nullptr;
+    more = napi_create_uint32(env_, count, &argument) == napi_ok && call(on_batch_, 1, &argument);
+    static_cast<void>(napi_close_handle_scope(env_, scope));
+  }
+}
+
 // An exception goes where one from any callback of Node's goes: to 'uncaughtException'.
-void Hosted::call(napi_ref function, size_t count, const napi_value* arguments) {
+bool Hosted::call(napi_ref function, size_t count, const napi_value* arguments) {
   napi_value receiver = nullptr;
   napi_value callee = nullptr;
-  if (napi_get_reference_value(env_, receiver_, &receiver) != napi_ok) return;
-  if (napi_get_reference_value(env_, function, &callee) != napi_ok) return;
+  napi_value result = nullptr;
+  if (napi_get_reference_value(env_, receiver_, &receiver) != napi_ok) return false;
+  if (napi_get_reference_value(env_, function, &callee) != napi_ok) return false;
   const napi_status status =
-      napi_make_callback(env_, context_, receiver, callee, count, arguments, nullptr);
-  if (status == napi_ok) return;
+      napi_make_callback(env_, context_, receiver, callee, count, arguments, &result);
+  if (status == napi_ok) {
+    bool more = false;
+    // What is no boolean is no wish to be called again.
+    return napi_get_value_bool(env_, result, &more) == napi_ok && more;
+  }
   // Any other failure means that the environment is about to end and cannot run JavaScript.
   bool pending = false;
-  if (napi_is_exception_pending(env_, &pending) != napi_ok || !pending) return;
+  if (napi_is_exception_pending(env_, &pending) != napi_ok || !pending) return false;
   napi_value exception = nullptr;
-  if (napi_get_and_clear_last_exception(env_, &exception) != napi_ok) return;
+  if (napi_get_and_clear_last_exception(env_, &exception) != napi_ok) return false;
   static_cast<void>(napi_fatal_exception(env_, exception));
+  return true;
 }
 
 void Hosted::fail(int error) {

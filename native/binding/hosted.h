@@ -53,8 +53,10 @@ class Hosted {
   napi_env env() const { return env_; }
   uv_loop_t* event_loop() const { return poll_.loop; }
   void throw_errno(const char* what, int error) const;
-  // Hands the first `count` records to JavaScript.
-  void call_batch(napi_value count) { call(on_batch_, 1, &count); }
+  // Hands the first `count` records to JavaScript. As long as it says (by `true`, or by an
+  // exception) that it kept some of them back, it is entered again, with a count of 0: Node runs
+  // ticks and promises after each entry, and never within one.
+  void call_batch(uint32_t count);
   // Whether there is to be another turn before the loop sleeps. Costs no system call.
   void again(bool on);
   // The engine itself is broken, which no argument can bring about: loudly, and without spinning.
@@ -68,7 +70,8 @@ class Hosted {
   static void on_handle_closed(uv_handle_t* handle);
   static void on_teardown(napi_async_cleanup_hook_handle handle, void* data);
 
-  void call(napi_ref function, size_t count, const napi_value* arguments);
+  // Whether there is something left to do: it returned `true`, or threw.
+  bool call(napi_ref function, size_t count, const napi_value* arguments);
   void closed();
   void release_references();
 

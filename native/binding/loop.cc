@@ -121,10 +121,9 @@ void Loop::on_turn(bool ready) {
 void Loop::deliver(int result, uint64_t start) {
   if (result < 0) return fail(result);
   const uint32_t count = shared_.publish(engine_->records());
-  napi_value argument = nullptr;
-  if (count > 0 && napi_create_uint32(env(), count, &argument) == napi_ok) {
+  if (count > 0) {
     lively_ = true;
-    run_batch(argument);
+    run_batch(count);
   }
   // The callback may have closed us.
   if (running()) execute();
@@ -132,7 +131,7 @@ void Loop::deliver(int result, uint64_t start) {
 }
 
 // The clock is read four times per turn, which costs a hundredth of the smallest one.
-void Loop::run_batch(napi_value count) {
+void Loop::run_batch(uint32_t count) {
   flush_time_ = 0;
   const uint64_t start = uv_hrtime();
   call_batch(count);

@@ -41,7 +41,7 @@ class Loop final : public Hosted {
   void deliver(int result, uint64_t start);
   void spin();
   uint64_t spin_end(uint64_t latest);
-  void run_batch(napi_value count);
+  void run_batch(uint32_t count);
   void execute();
 
   // How long to wait for the next event awake, in nanoseconds, and whether one is likely to come.

@@ -99,10 +99,7 @@ void UdpLoop::on_turn(bool) {
     fail(result);
   } else {
     const uint32_t count = publish();
-    napi_value argument = nullptr;
-    if (count > 0 && napi_create_uint32(env(), count, &argument) == napi_ok) {
-      call_batch(argument);
-    }
+    if (count > 0) call_batch(count);
     // The callback may have closed us.
     if (running()) flush();
   }

@@ -1,7 +1,12 @@
 /**
  * The one native transport that all sockets of this thread share, and the way of its events to them.
  *
- * Owns the transport, and the count of what keeps the process alive.
+ * Owns the transport, the order of what is delivered, and the count of what keeps the process alive.
+ *
+ * What happened in a turn comes at once, but is delivered in rounds, between which Node runs ticks and
+ * promises: a round is data of different sockets, one piece for each, or one other event. So whoever waits
+ * with a promise for an event is there for the next one, as with `node:net`; and a turn with a piece for each
+ * of many sockets still is one entry into JavaScript.
  *
  * Invariants: events reach their sockets in the order in which they happened, also when a handler throws;
  * each is delivered in the async context of its socket.
@@ -23,7 +28,11 @@ export interface Receiver {
 
 /** A receiver that has data. */
 export interface DataReceiver extends Receiver {
+  /** The last round in which it was given some. */
+  _nativeRound: number
   _nativeReceived(data: Buffer): void
+  /** It asked to be called in a round of its own. */
+  _nativeContinue(): void
 }
 
 /** A listener's receiver. */
@@ -35,6 +44,10 @@ function receive(receiver: DataReceiver, data: Buffer): void {
   receiver._nativeReceived(data)
 }
 
+function goOn(receiver: DataReceiver): void {
+  receiver._nativeContinue()
+}
+
 function happen(receiver: Receiver, event: TransportEvent): void {
   receiver._nativeHappened(event)
 }
@@ -43,6 +56,7 @@ function accept(acceptor: Acceptor, connection: TransportConnection): void {
   acceptor._nativeAccepted(connection)
 }
 
+/** Anything but data. */
 function deliver(event: TransportEvent): void {
   const { connection } = event
   if (connection === undefined) {
@@ -56,14 +70,12 @@ function deliver(event: TransportEvent): void {
     else acceptor._nativeResource.runInAsyncScope(accept, undefined, acceptor, connection)
     return
   }
-  const receiver = connection.context as DataReceiver | undefined
-  if (receiver === undefined) return
-  if (event.kind === 'data') {
-    receiver._nativeResource.runInAsyncScope(receive, undefined, receiver, event.data)
-  } else {
-    receiver._nativeResource.runInAsyncScope(happen, undefined, receiver, event)
-  }
+  const receiver = connection.context as Receiver | undefined
+  receiver?._nativeResource.runInAsyncScope(happen, undefined, receiver, event)
 }
+
+/** Rounds are numbered by small integers. */
+const ROUND_MASK = 0x3fffffff
 
 /** The sockets' transport; see the file's comment. */
 export class NetEngine {
@@ -75,6 +87,10 @@ export class NetEngine {
   /** Batches that are not delivered yet, the first from `#next` on. */
   readonly #batches: (readonly TransportEvent[])[] = []
   #next = 0
+  /** Those that asked to go on, before anything else is delivered. */
+  readonly #continuing: DataReceiver[] = []
+  #round = 0
+  #inRound = false
 
   constructor() {
     this.#transport = openTransport('native', {
@@ -85,11 +101,7 @@ export class NetEngine {
       maxQueuedBytesTotal: Infinity,
     })
     this.#transport.unref()
-    this.#transport.open((events) => {
-      this.now = performance.now()
-      this.#batches.push(events)
-      this.#deliverAll()
-    })
+    this.#transport.open((events) => this.#take(events) ? 'again' : undefined)
   }
 
   listen(options: ListenOptions, receiver: Acceptor): TransportListener {
@@ -119,19 +131,73 @@ export class NetEngine {
     this.#transport.flush()
   }
 
-  #deliverAll(): void {
-    let over = false
+  /** Has a receiver called in a round of its own, before anything else that waits. */
+  continue(receiver: DataReceiver): void {
+    this.#continuing.push(receiver)
+    // A round is followed by others; who is not called from one needs one.
+    if (!this.#inRound) setImmediate(() => { this.#continueLater() })
+  }
+
+  /** Returns whether there is to be another round, after ticks and promises. */
+  #take(events: readonly TransportEvent[]): boolean {
+    if (events.length > 0) {
+      this.now = performance.now()
+      // Between two rounds something else was reported; it may be from within a tick.
+      if (this.#batches.push(events) > 1) return true
+    }
+    return this.#deliverRound()
+  }
+
+  #deliverRound(): boolean {
+    this.#inRound = true
     try {
-      while (this.#batches.length > 0) {
-        const events = this.#batches[0]
-        while (this.#next < events.length) deliver(events[this.#next++])
-        this.#batches.shift()
-        this.#next = 0
-      }
-      over = true
+      const receiver = this.#continuing.shift()
+      if (receiver === undefined) this.#deliverNext()
+      else receiver._nativeResource.runInAsyncScope(goOn, undefined, receiver)
     } finally {
-      // A handler threw, which Node tells the program; the rest comes after that.
-      if (!over) setImmediate(() => { this.#deliverAll() })
+      this.#inRound = false
+    }
+    return this.#batches.length > 0 || this.#continuing.length > 0
+  }
+
+  /** Delivers one round's events. If a handler throws, Node tells the program; the rest comes after that. */
+  #deliverNext(): void {
+    this.#round = (this.#round + 1) & ROUND_MASK
+    let isFirst = true
+    while (this.#batches.length > 0) {
+      const events = this.#batches[0]
+      const event = events[this.#next]
+      if (event.kind !== 'data') {
+        if (!isFirst) return
+        this.#advance(events)
+        deliver(event)
+        return
+      }
+      const receiver = event.connection?.context as DataReceiver | undefined
+      if (receiver?._nativeRound === this.#round) return
+      this.#advance(events)
+      if (receiver === undefined) continue
+      isFirst = false
+      receiver._nativeRound = this.#round
+      receiver._nativeResource.runInAsyncScope(receive, undefined, receiver, event.data)
+    }
+  }
+
+  /** The next event is about to be delivered. */
+  #advance(events: readonly TransportEvent[]): void {
+    if (++this.#next < events.length) return
+    this.#batches.shift()
+    this.#next = 0
+  }
+
+  #continueLater(): void {
+    // Also if it throws.
+    let more = true
+    try {
+      if (this.#continuing.length === 0) more = false
+      else more = this.#deliverRound()
+    } finally {
+      if (more) setImmediate(() => { this.#continueLater() })
     }
   }
 }

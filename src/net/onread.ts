@@ -18,10 +18,13 @@ export function onReadOptions(value: unknown): OnReadOptions | undefined {
 }
 
 export class OnRead {
+  /** The program wants no more at present. */
+  stopped = false
+  /** For the socket's use: whether it is to go on in a moment. */
+  waits = false
   readonly #options: OnReadOptions
   #buffer: Uint8Array
-  #held: Uint8Array[] = []
-  #stopped = false
+  readonly #held: Uint8Array[] = []
 
   constructor(options: OnReadOptions) {
     this.#options = options
@@ -33,37 +36,21 @@ export class OnRead {
     return this.#held.length > 0
   }
 
-  get stopped(): boolean {
-    return this.#stopped
-  }
-
-  stop(): void {
-    this.#stopped = true
-  }
-
-  /** Takes what was received; false if no more is wanted. */
-  take(data: Uint8Array): boolean {
+  /** Takes what was received. */
+  hold(data: Uint8Array): void {
     this.#held.push(data)
-    return this.#drain()
   }
 
-  /** Goes on; false if no more is wanted, again. */
-  resume(): boolean {
-    this.#stopped = false
-    return this.#drain()
-  }
-
-  #drain(): boolean {
-    while (!this.#stopped && this.#held.length > 0) {
-      const data = this.#held[0]
-      const length = Math.min(data.length, this.#buffer.length)
-      this.#buffer.set(data.subarray(0, length))
-      if (length === data.length) this.#held.shift()
-      else this.#held[0] = data.subarray(length)
-      const full = this.#buffer
-      if (this.#options.callback(length, full) === false) this.#stopped = true
-      if (typeof this.#options.buffer === 'function') this.#buffer = this.#options.buffer()
-    }
-    return !this.#stopped
+  /** Calls the program with as much as its buffer takes. Returns how many bytes that were. */
+  next(): number {
+    const [data] = this.#held
+    const buffer = this.#buffer
+    const length = Math.min(data.length, buffer.length)
+    buffer.set(data.subarray(0, length))
+    if (length === data.length) this.#held.shift()
+    else this.#held[0] = data.subarray(length)
+    if (this.#options.callback(length, buffer) === false) this.stopped = true
+    if (typeof this.#options.buffer === 'function') this.#buffer = this.#options.buffer()
+    return length
   }
 }

@@ -53,6 +53,9 @@ export abstract class SocketBase extends Duplex implements Expiring {
   /** Its handlers' async context. */
   readonly _nativeResource = new AsyncResource('TCPWRAP', { requireManualDestroy: true })
 
+  /** For the engine's use. */
+  _nativeRound = 0
+
   // Of Expiring.
   _nativeLimit = 0
   _nativeActive = 0

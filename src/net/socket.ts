@@ -152,21 +152,51 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   _nativeReceived(data: Buffer): void {
     if (!this._nativeOpen) return
-    this._nativeBytesRead += data.length
     if (this._nativeLimit > 0) this._nativeTouched(this._nativeEngine.now)
+    if (this.#onRead !== undefined) {
+      this.#onRead.hold(data)
+      if (!this.#onRead.waits) this.#handToOnRead(this.#onRead)
+      return
+    }
+    this._nativeBytesRead += data.length
     const state = (this as unknown as { _readableState: ReadableState })._readableState
     if (
       state.flowing === true && state.length === 0 && state.decoder === null
-      && state.awaitDrainWriters === null && this.#onRead === undefined
+      && state.awaitDrainWriters === null && this.listenerCount('data') > 0
     ) {
       // What `push` comes to in this case, without its bookkeeping for the others.
       if (!state.dataEmitted) state.dataEmitted = true
       this.emit('data', data)
-    } else if (this.#onRead !== undefined) {
-      if (!this.#onRead.take(data)) this.#pauseInput()
     } else if (!this.push(data)) {
       this.#pauseInput()
     }
+  }
+
+  _nativeContinue(): void {
+    const onRead = this.#onRead as OnRead
+    onRead.waits = false
+    if (this._nativeOpen) this.#handToOnRead(onRead)
+  }
+
+  /** One buffer of what it holds: between two calls of the program's function, ticks and promises run. */
+  #handToOnRead(onRead: OnRead): void {
+    if (!onRead.stopped && onRead.holds) this._nativeBytesRead += onRead.next()
+    // It may have destroyed the socket.
+    if (!this._nativeOpen) return
+    if (onRead.stopped) {
+      this.#pauseInput()
+    } else if (onRead.holds) {
+      this.#continueOnRead(onRead)
+    } else {
+      this.#resumeInput()
+      if (this.#ended) this.#inputEnded()
+    }
+  }
+
+  #continueOnRead(onRead: OnRead): void {
+    if (onRead.waits) return
+    onRead.waits = true
+    this._nativeEngine.continue(this)
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
@@ -182,7 +212,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   #inputEnded(): void {
     this.#ended = true
-    if (!this._nativeOpen || this.#onRead?.holds === true) return
+    if (!this._nativeOpen || this.#onRead?.holds === true || this.#onRead?.stopped === true) return
     this.push(null)
     this.read(0)
   }
@@ -226,7 +256,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   override pause(): this {
     if (this.#onRead !== undefined && this._nativeOpen) {
-      this.#onRead.stop()
+      this.#onRead.stopped = true
       this.#pauseInput()
     }
     return super.pause()
@@ -244,9 +274,9 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   #resumeOnRead(): void {
     if (this.#onRead === undefined || !this._nativeOpen || !this.#onRead.stopped) return
-    if (!this.#onRead.resume()) return
-    this.#resumeInput()
-    if (this.#ended) this.#inputEnded()
+    this.#onRead.stopped = false
+    if (this.#onRead.holds || this.#ended) this.#continueOnRead(this.#onRead)
+    else this.#resumeInput()
   }
 
   // The end.

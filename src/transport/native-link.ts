@@ -15,7 +15,7 @@ export interface Addon {
     commands: Int32Array
     stats: Float64Array
     large: Uint8Array[]
-    onBatch: (count: number) => void
+    onBatch: (count: number) => unknown
     onClosed: () => void
   }): object
   addSlab(handle: object, buffer: ArrayBufferLike, purpose: number): number
@@ -124,12 +124,13 @@ export class Link {
 
   /**
    * @param stats where the addon counts; see metrics.ts
-   * @param onBatch called once per loop turn with the number of records
+   * @param onBatch called once per loop turn with the number of records; again, with 0, after ticks and
+   * promises have run, if it returned true or threw
    * @param onClosed called when every descriptor is closed
    */
   constructor(
     addon: Addon, settings: EngineSettings, stats: Float64Array,
-    onBatch: (count: number) => void, onClosed: () => void,
+    onBatch: (count: number) => unknown, onClosed: () => void,
   ) {
     this.#addon = addon
     this.#handle = addon.create({
@@ -142,7 +143,7 @@ export class Link {
         this.#inBatch = true
         this.#commands[VIEWS_OVER] = 0
         try {
-          onBatch(count)
+          return onBatch(count)
         } finally {
           this.#releaseRetired()
           this.#inBatch = false

@@ -104,7 +104,7 @@ class NativeTransport implements Transport, Station, ListenStation {
       this.#addon,
       this.#settings,
       this.metrics.stats,
-      (count) => { this.#batch(count) },
+      (count) => (count === 0 ? this.#again() : this.#batch(count)),
       () => { this.#closed() },
     )
     this.metrics.slabs = this.#link.slabs
@@ -174,7 +174,7 @@ class NativeTransport implements Transport, Station, ListenStation {
   later(event: NativeEvent): void {
     if (this.#closing !== undefined) return
     if (event.error !== undefined) this.metrics.error(event.error)
-    if (this.#later.push(event) === 1) process.nextTick(() => { this.#report([]) })
+    if (this.#later.push(event) === 1) process.nextTick(() => { this.#untilDone(() => this.#report([])) })
   }
 
   get closing(): boolean {
@@ -248,16 +248,19 @@ class NativeTransport implements Transport, Station, ListenStation {
     return connection !== undefined && connection.id === id ? connection : undefined
   }
 
-  /** One loop turn's records. */
-  #batch(count: number): void {
+  /** One loop turn's records. Returns whether the sink wants to be called again. */
+  #batch(count: number): boolean {
     const { records } = this.link
     const events: NativeEvent[] = []
     for (let i = 0, at = 0; i < count; i++, at += RECORD_WORDS) {
       const event = records[at] === Record.data ? this.#data(records, at) : this.#other(records, at)
       if (event !== undefined) events.push(event)
     }
-    this.#report(events)
-    if (this.#closing !== undefined) this.#closeIfEmpty()
+    try {
+      return this.#report(events)
+    } finally {
+      if (this.#closing !== undefined) this.#closeIfEmpty()
+    }
   }
 
   #data(records: Int32Array, at: number): NativeEvent | undefined {
@@ -367,16 +370,41 @@ class NativeTransport implements Transport, Station, ListenStation {
     connection.dial?.attemptFailed(id, errno)
   }
 
-  /** Calls the sink with what waits to be reported, then with these. */
-  #report(events: NativeEvent[]): void {
+  /**
+   * Calls the sink with what waits to be reported, then with these. Returns whether it is to be called again.
+   */
+  #report(events: NativeEvent[]): boolean {
     if (this.#later.length > 0) {
       events = [...this.#laterEvents(), ...events]
       this.#later = []
     }
     publishEvents(this.name, events)
-    if (events.length === 0 || this.#sink === undefined || this.#closing !== undefined) return
+    if (events.length === 0 || this.#sink === undefined || this.#closing !== undefined) return false
     this.metrics.batch(events.length)
-    if (this.#sink(events) !== false) this.#link?.viewsOver()
+    return this.#call(events)
+  }
+
+  /** The sink has kept something back. */
+  #again(): boolean {
+    return this.#sink !== undefined && this.#closing === undefined && this.#call([])
+  }
+
+  #call(events: NativeEvent[]): boolean {
+    const result = this.#sink?.(events)
+    if (result === 'again') return true
+    if (result !== false) this.#link?.viewsOver()
+    return false
+  }
+
+  /** Calls the sink again where it is not the engine that has called. */
+  #untilDone(call: () => boolean): void {
+    // Also if it throws.
+    let again = true
+    try {
+      again = call()
+    } finally {
+      if (again) setImmediate(() => { this.#untilDone(() => this.#again()) })
+    }
   }
 
   #laterEvents(): NativeEvent[] {

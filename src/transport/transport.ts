@@ -278,7 +278,10 @@ export interface TransportEvent {
   readonly dropped?: Dropped
 }
 
-/** May return false with borrowed buffers: what it was given is still in use when it returns. */
+/**
+ * Is given what has happened. May return false with borrowed buffers: what it was given is still in use when
+ * it returns. May return 'again': it is called once more, with no events, after ticks and promises have run.
+ */
 export type TransportSink = (events: readonly TransportEvent[]) => unknown
 
 export interface TransportOptions {
