@@ -1,5 +1,5 @@
 /** The records that programs and the TCP drivers exchange. */
-import { defineRecord, type RecordFrom } from '../topic/index.js'
+import { defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
 import type { SocketError } from '../transport/transport.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */
@@ -24,7 +24,8 @@ export const abort: unique symbol = Symbol('abort')
 export type Abort = typeof abort
 
 /** A remote address: `host` as text, `port` as a number. */
-export const tcpAddress = defineRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
+export const tcpAddress = defineInstancedRecord('tcp-address', ['host', 'port'])
+  .of<[host: string, port: number]>()
 /** A record that `tcpAddress` makes. */
 export type TcpAddress = RecordFrom<typeof tcpAddress>
 

@@ -162,7 +162,7 @@ function remember(record: RecordBase, atom: Atom): void {
 }
 
 function isFixed(record: RecordBase): boolean {
-  for (let i = 0; i < record.$kind.arity; i++) {
+  for (let i = 0; i < record.$kind.slots; i++) {
     const value = slot(record, i)
     if (Array.isArray(value) || value instanceof Uint8Array) return false
     if (value instanceof RecordBase && !isFixed(value)) return false

@@ -19,7 +19,7 @@ import {
   size,
   type Compound,
 } from './value.js'
-import { _, wild, Wildcard } from './wildcard.js'
+import { isFresh, Numbering, Wildcard } from './wildcard.js'
 
 /** Marks topics that don't meet: `undefined` is an ordinary value. */
 export const NO_MEETING = Symbol('no meeting')
@@ -34,7 +34,7 @@ type Names = Set<string | number | symbol> | undefined
 /** The names of the wildcards, with those `seen` before; null when one stands twice. `_` has no name. */
 function namesOnce(topic: unknown, seen: Names): Names | null {
   if (topic instanceof Wildcard) {
-    if (topic === _) return seen
+    if (isFresh(topic)) return seen
     if (seen?.has(topic.name) === true) return null
     return (seen ?? new Set()).add(topic.name)
   }
@@ -94,16 +94,16 @@ function detached(value: unknown): unknown {
 }
 
 class Renumbering {
-  private count = 0
+  private readonly numbering = new Numbering()
   private names: Map<string | number | symbol, Wildcard> | undefined
 
   apply(topic: unknown): unknown {
     if (typeof topic !== 'object' || topic === null) return topic
     if (topic instanceof Wildcard) {
-      if (topic === _) return wild(this.count++)
+      if (isFresh(topic)) return this.numbering.next(topic)
       this.names ??= new Map()
       let renamed = this.names.get(topic.name)
-      if (renamed === undefined) this.names.set(topic.name, (renamed = wild(this.count++)))
+      if (renamed === undefined) this.names.set(topic.name, (renamed = this.numbering.next(topic)))
       return renamed
     }
     if (!isCompound(topic) || hasAtom(topic)) return topic
@@ -113,11 +113,11 @@ class Renumbering {
 
 /** Meeting of two topics in which no wildcard stands twice: every place can be decided by itself. */
 class LinearMeeting {
-  private count = 0
+  private readonly numbering = new Numbering()
 
   meet(a: unknown, b: unknown): unknown {
     if (a === b && (typeof a !== 'object' || a === null)) return a
-    if (a instanceof Wildcard) return b instanceof Wildcard ? wild(this.count++) : this.renumber(b)
+    if (a instanceof Wildcard) return this.renumber(b)
     if (b instanceof Wildcard) return this.renumber(a)
     if (!isCompound(a)) return equal(a, b) ? detached(a) : NO_MEETING
     if (!isCompound(b) || !sameConstructor(a, b)) return NO_MEETING
@@ -147,7 +147,7 @@ class LinearMeeting {
   }
 
   private renumber(topic: unknown): unknown {
-    if (topic instanceof Wildcard) return wild(this.count++)
+    if (topic instanceof Wildcard) return this.numbering.next(topic)
     if (!isCompound(topic)) return detached(topic)
     if (hasAtom(topic)) return topic
     return mapParts(topic, (inner) => this.renumber(inner))
@@ -156,14 +156,19 @@ class LinearMeeting {
 
 /** A wildcard of one of the sides, bound or not. Doubles as the canonical wildcard's holder at the end. */
 class Variable {
+  /** One of the wildcards that it stands for. */
+  readonly wildcard: Wildcard
   bound = false
   value: unknown = undefined
   renamed: Wildcard | undefined
-  visiting = false
+
+  constructor(wildcard: Wildcard) {
+    this.wildcard = wildcard
+  }
 }
 
 class Unifier {
-  private count = 0
+  private readonly numbering = new Numbering()
 
   meet(a: unknown, b: unknown): unknown {
     const left = this.open(a, new Map())
@@ -174,9 +179,9 @@ class Unifier {
   /** Replaces the wildcards of one side by variables of its own. */
   private open(topic: unknown, names: Map<string | number | symbol, Variable>): unknown {
     if (topic instanceof Wildcard) {
-      if (topic === _) return new Variable()
+      if (isFresh(topic)) return new Variable(topic)
       let variable = names.get(topic.name)
-      if (variable === undefined) names.set(topic.name, (variable = new Variable()))
+      if (variable === undefined) names.set(topic.name, (variable = new Variable(topic)))
       return variable
     }
     if (!isCompound(topic) || isGround(topic)) return topic
@@ -198,7 +203,7 @@ class Unifier {
   /** Puts bindings in place and numbers what is left. */
   private close(term: unknown): unknown {
     const value = resolve(term)
-    if (value instanceof Variable) return (value.renamed ??= wild(this.count++))
+    if (value instanceof Variable) return (value.renamed ??= this.numbering.next(value.wildcard))
     return isCompound(value) ? mapParts(value, (inner) => this.close(inner)) : detached(value)
   }
 }

@@ -7,15 +7,24 @@
  * slots and its atom a record is as long as a cache line; what has more fields pays for them.
  *
  * Two definitions with the same label and field count make records of one kind (as prefab structs do).
+ *
+ * The names of the world outside come back: a peer's address and port name one connection now and another one
+ * later, or even at the same time. Records of an *instanced* kind can tell such namesakes apart: behind their
+ * fields they have one more slot, which no program writes and all comparisons see. It is undefined in what a
+ * program makes (the plain value), a number in what `withInstance` makes, and a wildcard in a pattern; so a
+ * pattern fits every instance, and two ground values of equal fields and different instances are different.
  */
 import { inspect, type InspectOptions } from 'node:util'
 import { argumentError } from '../support/errors.js'
-import type { Wildcard } from './wildcard.js'
+import { ANY_INSTANCE, Wildcard } from './wildcard.js'
 
 /** Identity of a kind of records: one per label and field count. `id` counts from 0. */
 export interface RecordKind {
   readonly label: string
+  /** How many fields there are. */
   readonly arity: number
+  /** How many values are compared: the fields, and the instance if the kind has such. */
+  readonly slots: number
   readonly id: number
   /** Names of the fields, by the first definition. */
   readonly fields: readonly string[]
@@ -23,12 +32,20 @@ export interface RecordKind {
 
 const kinds = new Map<string, RecordKind>()
 
-function kindFor(label: string, fields: readonly string[]): RecordKind {
+function kindFor(label: string, fields: readonly string[], instances = 0): RecordKind {
   const arity = fields.length
   const key = `${arity}:${label}`
   let kind = kinds.get(key)
-  if (kind === undefined) kinds.set(key, (kind = { label, arity, id: kinds.size, fields }))
+  if (kind === undefined) {
+    kinds.set(key, (kind = { label, arity, slots: arity + instances, id: kinds.size, fields }))
+  }
   return kind
+}
+
+/** Which of its namesakes a record is; a wildcard in a pattern, undefined if it is the plain value. */
+function instanceOf(record: RecordBase): unknown {
+  const { arity, slots } = record.$kind
+  return slots > arity ? slot(record, arity) : undefined
 }
 
 /** Where a record remembers its atom (see `atom.ts`). Not enumerable: it takes no part in comparisons. */
@@ -56,6 +73,8 @@ export class RecordBase {
   toJSON(): Record<string, unknown> {
     const out: Record<string, unknown> = { record: this.$kind.label }
     this.$kind.fields.forEach((name, i) => (out[name] = slot(this, i)))
+    const instance = instanceOf(this)
+    if (typeof instance === 'number') out.instance = instance
     return out
   }
 
@@ -63,12 +82,14 @@ export class RecordBase {
     if (depth !== null && depth < 0) return `[${this.$kind.label}]`
     const inner = { ...options, depth: depth === null ? null : depth - 1 }
     const values = this.$kind.fields.map((_name, i) => inspect(slot(this, i), inner))
-    return `${this.$kind.label}(${values.join(', ')})`
+    const instance = instanceOf(this)
+    const suffix = typeof instance === 'number' ? `#${instance}` : ''
+    return `${this.$kind.label}(${values.join(', ')})${suffix}`
   }
 }
 
 /* V8 sizes objects by the properties that the first few have had: so there is room for the atom inside. */
-Object.defineProperty(new RecordBase({ label: '', arity: 0, id: -1, fields: [] }, 0, 0, 0), ATOM, {
+Object.defineProperty(new RecordBase({ label: '', arity: 0, slots: 0, id: -1, fields: [] }, 0, 0, 0), ATOM, {
   value: undefined,
   writable: true,
 })
@@ -76,7 +97,7 @@ Object.defineProperty(new RecordBase({ label: '', arity: 0, id: -1, fields: [] }
 /** Slots beyond the third. */
 type MoreSlots = Record<`$${number}`, unknown>
 
-/** The value of field number `i`. */
+/** The value of slot number `i`: a field's, or the instance behind the last one. */
 export function slot(record: RecordBase, i: number): unknown {
   switch (i) {
     case 0:
@@ -90,7 +111,7 @@ export function slot(record: RecordBase, i: number): unknown {
   }
 }
 
-/** Makes a record with as many values as its kind has fields. */
+/** Makes a record with as many values as its kind has slots. */
 export function makeRecord(kind: RecordKind, values: readonly unknown[]): RecordBase {
   const record = new RecordBase(kind, values[0], values[1], values[2])
   for (let i = 3; i < values.length; i++) (record as unknown as MoreSlots)[`$${i}`] = values[i]
@@ -154,6 +175,14 @@ export interface RecordType<
 /** The type of the records that a constructor makes. `type Says = RecordFrom<typeof says>` */
 export type RecordFrom<T> = T extends { is(value: unknown): value is infer R } ? R : never
 
+/**
+ * Whether a field leaves open which instance is meant. Wildcards further inside don't: what has an instance
+ * has no field with parts, so that nothing needs to be walked here.
+ */
+function isOpen(field: unknown): boolean {
+  return field instanceof Wildcard
+}
+
 function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
   const miscounted = (got: number): never => {
     const { label, arity } = kind
@@ -166,6 +195,12 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
         return new RecordBase(kind, a, undefined, undefined)
       }
     case 2:
+      if (kind.slots === 3) {
+        return function (a, b) {
+          if (arguments.length !== 2) miscounted(arguments.length)
+          return new RecordBase(kind, a, b, isOpen(a) || isOpen(b) ? ANY_INSTANCE : undefined)
+        }
+      }
       return function (a, b) {
         if (arguments.length !== 2) miscounted(arguments.length)
         return new RecordBase(kind, a, b, undefined)
@@ -227,7 +262,36 @@ export function defineRecord<const L extends string, const N extends readonly st
       throw argumentError('defineRecord', 'fields', 'names other than "$..." and those of methods', name)
     }
   }
-  const kind = kindFor(label, Object.freeze([...fields]))
+  return typeOf(kindFor(label, Object.freeze([...fields])), fields) as never
+}
+
+/**
+ * Defines a type of records of two fields that can have namesakes (see the top of this file).
+ *
+ * @internal
+ */
+export function defineInstancedRecord<const L extends string, const N extends readonly [string, string]>(
+  label: L,
+  fields: N,
+): RecordType<L, N, { readonly [K in keyof N]: unknown }> {
+  const kind = kindFor(label, Object.freeze([...fields]), 1)
+  if (kind.slots === kind.arity) throw new Error(`${label} is defined already, as a record without instances`)
+  return typeOf(kind, fields) as never
+}
+
+/**
+ * The record with the same fields that is another value: namesake number `instance`.
+ *
+ * @param record a message of an instanced kind, whose fields have no parts
+ * @param instance a positive integer
+ * @internal
+ */
+export function withInstance<R extends RecordBase>(record: R, instance: number): R {
+  return new RecordBase(record.$kind, record.$0, record.$1, instance) as R
+}
+
+function typeOf(kind: RecordKind, fields: readonly string[]): unknown {
+  const { label } = kind
   fields.forEach((name, i) => {
     defineField(name, kind, i)
   })
@@ -240,7 +304,7 @@ export function defineRecord<const L extends string, const N extends readonly st
     is: { value: (value: unknown) => value instanceof RecordBase && value.$kind === kind },
     of: { value: () => make },
   })
-  return make as unknown as RecordType<L, N, { readonly [K in keyof N]: unknown }>
+  return make
 }
 
 function isReserved(name: string): boolean {

@@ -14,9 +14,9 @@ export function isCompound(value: unknown): value is Compound {
   return Array.isArray(value) || value instanceof RecordBase
 }
 
-/** How many parts a compound has. */
+/** How many parts a compound has; the instance of a record is one. */
 export function size(value: Compound): number {
-  return value instanceof RecordBase ? value.$kind.arity : value.length
+  return value instanceof RecordBase ? value.$kind.slots : value.length
 }
 
 /** Part number `i` of a compound. */
@@ -130,11 +130,11 @@ export function snapshot(topic: unknown): unknown {
   if (topic instanceof Uint8Array) return Uint8Array.from(topic)
   if (Array.isArray(topic)) return Object.freeze(topic.map(snapshot)) // handlers get to see it
   if (!(topic instanceof RecordBase)) return topic
-  const { arity } = topic.$kind
-  for (let i = 0; i < arity; i++) {
+  const { slots } = topic.$kind
+  for (let i = 0; i < slots; i++) {
     // Nearly no topic has a part that can be written to.
     if (snapshot(slot(topic, i)) !== slot(topic, i)) {
-      return rebuild(topic, topic.$kind.fields.map((_name, j) => snapshot(slot(topic, j))))
+      return rebuild(topic, Array.from({ length: slots }, (_slot, j) => snapshot(slot(topic, j))))
     }
   }
   return topic

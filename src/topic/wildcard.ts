@@ -28,6 +28,42 @@ export class Wildcard {
 /** A fresh wildcard at each use. */
 export const _: Wildcard = new Wildcard(Symbol('_'))
 
+/** What stands in the instance of a record that is a pattern (see `record.ts`); nobody writes or sees it. */
+class InstanceWildcard extends Wildcard {}
+
+/** Any instance, at each use another one. */
+export const ANY_INSTANCE: Wildcard = new InstanceWildcard(Symbol('instance'))
+
+/** Whether a wildcard is another one at each place where it stands. */
+export function isFresh(wildcard: Wildcard): boolean {
+  return wildcard === _ || wildcard === ANY_INSTANCE
+}
+
+/**
+ * Gives the wildcards of a canonical topic their names, in reading order. Those of instances are counted
+ * apart: nobody has written them.
+ */
+export class Numbering {
+  private count = 0
+  private instances = 0
+
+  /** The next wildcard to take the place of `wildcard`. */
+  next(wildcard: Wildcard): Wildcard {
+    return wildcard instanceof InstanceWildcard ? instanceWild(this.instances++) : wild(this.count++)
+  }
+}
+
+const canonicalInstances: Wildcard[] = []
+
+function instanceWild(i: number): Wildcard {
+  const name = Symbol.for(`marketplace-native instance ${i}`)
+  if (i >= CANONICAL_MAX) return new InstanceWildcard(name)
+  return (canonicalInstances[i] ??= new InstanceWildcard(name))
+}
+
+/** So many wildcards of canonical topics are made only once. */
+const CANONICAL_MAX = 1024
+
 const canonical: Wildcard[] = []
 
 /**
@@ -40,7 +76,7 @@ export function wild(name: string | number | symbol = Symbol('wild')): Wildcard 
     if (!Number.isInteger(name) || name < 0) {
       throw argumentError('wild', 'name', 'a string, a symbol or a non-negative integer', name)
     }
-    if (name < 1024) return (canonical[name] ??= new Wildcard(name))
+    if (name < CANONICAL_MAX) return (canonical[name] ??= new Wildcard(name))
   } else if (typeof name !== 'string' && typeof name !== 'symbol') {
     throw argumentError('wild', 'name', 'a string, a symbol or a non-negative integer', name)
   }

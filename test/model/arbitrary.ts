@@ -1,7 +1,7 @@
 /** Random programs: weights chosen so that endpoints meet often and most processes live for a while. */
 import fc from 'fast-check'
 import {
-  ABSENT, NOTHING,
+  ABSENT, NAMED, NOTHING,
   type ActionSpec, type EndpointSpec, type Group, type HandlersSpec, type Program, type Reaction, type Script,
   type Style, type Term,
 } from './program.js'
@@ -39,6 +39,15 @@ function part(wildcards: number, depth: number): fc.Arbitrary<Term> {
   )
 }
 
+/** Records with and without an instance, and patterns over them. */
+function named(wildcards: number): fc.Arbitrary<Term> {
+  const simple = part(wildcards, 0)
+  return oneOf<Term>(
+    [2, fc.tuple(simple, simple).map((parts) => ({ record: NAMED, parts }))],
+    [1, fc.constantFrom(1, 2).map((instance) => ({ record: NAMED, parts: ['a', 1], instance }))],
+  )
+}
+
 function term(wildcards: number): fc.Arbitrary<Term> {
   const inner = part(wildcards, 1)
   return oneOf<Term>(
@@ -46,6 +55,8 @@ function term(wildcards: number): fc.Arbitrary<Term> {
     [5, fc.tuple(fc.constant('s'), inner).map((parts): Term => parts)],
     [5, fc.tuple(fc.constant('s'), inner, inner).map((parts): Term => parts)],
     [3, fc.tuple(inner, inner).map((parts): Term => ({ record: 'r', parts }))],
+    [3, named(wildcards)],
+    [3, fc.tuple(named(wildcards), inner).map((parts): Term => parts)],
     [1, part(wildcards, 1)],
     [1, fc.constant({ here: true } as const)],
     [1, fc.constant(['s', { here: true }] as const)],

@@ -2,7 +2,7 @@
  * Topics, naively: unification with an association list for a substitution, nothing precomputed.
  * Terms are the plain data of `program.ts`.
  */
-import { type Term } from './program.js'
+import { NAMED, type Term } from './program.js'
 
 type Compound = readonly Term[] | { readonly record: string; readonly parts: readonly Term[] }
 type Bindings = readonly (readonly [variable: string, value: Term])[]
@@ -30,9 +30,31 @@ function map(term: Term, change: (leaf: Term) => Term): Term {
   return isList(term) ? parts : { record: (term as { readonly record: string }).record, parts }
 }
 
-/** Puts the topic or body of the event at hand where `here` stands. */
+/** What the names of wildcards of instances begin with; no other's does. */
+const INSTANCE = 'instance of '
+/** So that each is another one, also beside those that came with an event. */
+let filled = 0
+
+/**
+ * Puts the topic or body of the event at hand where `here` stands, and writes out the instance of records
+ * that have one: as a third part, which is a wildcard beside a wildcard, and undefined in plain ones.
+ */
 export function fill(term: Term, here: Term): Term {
-  return map(term, (leaf) => (typeof leaf === 'object' && leaf !== null && 'here' in leaf ? here : leaf))
+  const walk = (inner: Term): Term => {
+    if (typeof inner === 'object' && inner !== null && 'here' in inner) return here
+    if (!isCompound(inner)) return inner
+    const parts = partsOf(inner).map(walk)
+    if (isList(inner)) return parts
+    const { record, instance } = inner as { readonly record: string; readonly instance?: number }
+    if (record !== NAMED) return { record, parts }
+    const open = parts.some((part) => typeof part === 'object' && part !== null && isWildcard(part))
+    return { record, parts: [...parts, open ? { wild: `${INSTANCE}new ${++filled}` } : instance] }
+  }
+  return walk(term)
+}
+
+function isWildcard(term: object): boolean {
+  return 'any' in term || 'wild' in term
 }
 
 /** The same topic with wildcards that no other topic has. */
@@ -41,7 +63,9 @@ function apart(term: Term, side: string): Term {
   return map(term, (leaf) => {
     if (typeof leaf === 'object' && leaf !== null && 'any' in leaf) return { wild: `${side}any${count++}` }
     const name = wildcard(leaf)
-    return name === undefined ? leaf : { wild: `${side}.${typeof (leaf as { wild: unknown }).wild}.${name}` }
+    if (name === undefined) return leaf
+    if (name.startsWith(INSTANCE)) return { wild: `${INSTANCE}${side}.${name}` }
+    return { wild: `${side}.${typeof (leaf as { wild: unknown }).wild}.${name}` }
   })
 }
 
@@ -74,14 +98,17 @@ function unify(a: Term, b: Term, bindings: Bindings): Bindings | undefined {
   )
 }
 
-/** Numbers the wildcards in reading order. */
+/** Numbers the wildcards in reading order, those of instances apart. */
 function number(term: Term): Term {
   const names: string[] = []
+  const instances: string[] = []
   return map(term, (leaf) => {
     const name = wildcard(leaf)
     if (name === undefined) return leaf
-    if (!names.includes(name)) names.push(name)
-    return { wild: names.indexOf(name) }
+    const isInstance = name.startsWith(INSTANCE)
+    const known = isInstance ? instances : names
+    if (!known.includes(name)) known.push(name)
+    return { wild: isInstance ? `${INSTANCE}${known.indexOf(name)}` : known.indexOf(name) }
   })
 }
 
@@ -101,15 +128,28 @@ export function meeting(a: Term, b: Term): readonly [Term] | undefined {
 
 /** Whether two topics are equal up to renaming of wildcards, sharing included. */
 export function sameTopic(a: Term, b: Term): boolean {
-  return showTerm(number(apart(a, ''))) === showTerm(number(apart(b, '')))
+  return spell(number(apart(a, ''))) === spell(number(apart(b, '')))
 }
 
-/** A term as traces show it; equal texts are equal terms. */
+/** A term as traces show it: of a record's instance only the number. */
 export function showTerm(term: Term): string {
+  return spell(hideInstances(term))
+}
+
+function hideInstances(term: Term): Term {
+  if (!isCompound(term)) return term
+  const parts = partsOf(term).map(hideInstances)
+  if (isList(term)) return parts
+  const { record } = term as { readonly record: string }
+  return { record, parts: record === NAMED && typeof parts[2] !== 'number' ? parts.slice(0, 2) : parts }
+}
+
+/** Equal texts are equal terms. */
+function spell(term: Term): string {
   if (typeof term === 'string') return JSON.stringify(term)
   if (typeof term !== 'object' || term === null) return String(term)
   if (isCompound(term)) {
-    const inner = partsOf(term).map(showTerm).join(' ')
+    const inner = partsOf(term).map(spell).join(' ')
     return isList(term) ? `(${inner})` : `${(term as { record: string }).record}{${inner}}`
   }
   if ('bytes' in term) return `#${term.bytes.join('.')}`

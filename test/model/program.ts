@@ -15,8 +15,12 @@ export type Term =
   | { readonly here: true }
   | { readonly wild: string | number }
   | { readonly bytes: readonly number[] }
-  | { readonly record: string; readonly parts: readonly Term[] }
+  /** With an instance, it is that one of the namesakes that records called NAMED may have. */
+  | { readonly record: string; readonly parts: readonly Term[]; readonly instance?: number }
   | readonly Term[]
+
+/** What records of the instanced kind are called; they have two parts. */
+export const NAMED = 'named'
 
 export type Orientation = 'publisher' | 'subscriber'
 export type Interest = 'participant' | 'observer' | 'everything'

@@ -4,12 +4,14 @@ import {
   sendMessage, spawn, transition, wild, Wildcard, yieldTurn,
   type Action, type EndpointEvent, type HandlerResult, type Handlers, type Role,
 } from '../../src/index.js'
+import { defineInstancedRecord, withInstance } from '../../src/topic/index.js'
 import { type Api, type Listener, Run } from './interpret.js'
 import { impose, living } from './imposed-order.js'
-import { type EventKind, type Program, type Term } from './program.js'
+import { type EventKind, NAMED, type Program, type Term } from './program.js'
 
 type Make = (...parts: readonly unknown[]) => object
 
+const named = defineInstancedRecord(NAMED, ['a', 'b'])
 const constructors = new Map<string, Make>()
 
 function constructorOf(label: string, arity: number): Make {
@@ -29,7 +31,12 @@ function value(term: Term, here: unknown): unknown {
   if ('here' in term) return here
   if ('wild' in term) return wild(term.wild)
   if ('bytes' in term) return Uint8Array.from(term.bytes)
-  const { record, parts } = term as { readonly record: string; readonly parts: readonly Term[] }
+  const { record, parts, instance } = term as Exclude<typeof term, readonly Term[]>
+  if (record === NAMED) {
+    const [a, b] = parts
+    const plain = named(value(a, here), value(b, here))
+    return instance === undefined ? plain : withInstance(plain, instance)
+  }
   return constructorOf(record, parts.length)(...parts.map((part) => value(part, here)))
 }
 

@@ -1,6 +1,8 @@
 /** Random topics and messages, from pools that are small enough for values to meet often. */
 import fc, { type Arbitrary } from 'fast-check'
-import { _, defineRecord, wild, type RecordType } from '../../src/topic/index.js'
+import {
+  _, defineInstancedRecord, defineRecord, wild, withInstance, type RecordType,
+} from '../../src/topic/index.js'
 
 const record = (label: string, arity: number): RecordType<string, string[], unknown[]> =>
   defineRecord(label, Array.from({ length: arity }, (_value, i) => `f${i}`))
@@ -13,6 +15,11 @@ const two = record('topic-test-p', 2)
 const twoAgain = record('topic-test-p', 2)
 const other = record('topic-test-q', 2)
 const five = record('topic-test-five', 5)
+/** Records that may have namesakes. */
+const named = defineInstancedRecord('topic-test-named', ['a', 'b'])
+const namesake = fc
+  .tuple(fc.constantFrom<unknown>('a', 0, null), fc.constantFrom<unknown>('a', 1), fc.constantFrom(1, 2))
+  .map(([a, b, instance]) => withInstance(named(a, b), instance))
 
 class Opaque {
   readonly x = 1
@@ -49,6 +56,8 @@ function terms(wildcards: boolean, depth: number): Arbitrary<unknown> {
     { weight: 1, arbitrary: fc.tuple(inner, inner).map(([a, b]) => two(a, b)) },
     { weight: 1, arbitrary: fc.tuple(inner, inner).map(([a, b]) => twoAgain(a, b)) },
     { weight: 1, arbitrary: fc.tuple(inner, inner).map(([a, b]) => other(a, b)) },
+    { weight: 2, arbitrary: fc.tuple(simple, inner).map(([a, b]) => named(a, b)) },
+    { weight: 1, arbitrary: namesake },
     { weight: 1, arbitrary: fc.tuple(inner, simple, simple, simple, inner).map((parts) => five(...parts)) },
   )
 }
@@ -75,5 +84,7 @@ export const crowded: Arbitrary<unknown> = fc.oneof(
   fc.tuple(small, small).map(([a, b]) => other([a, _], b)),
   fc.tuple(smallOrWild, wildcard).map(([a, b]) => two(a, b)),
   fc.tuple(small, wildcard).map(([a, w]) => [a, w, w]),
+  fc.tuple(smallOrWild, smallOrWild, small).map(([a, b, c]) => [named(a, b), c]),
+  fc.tuple(small, small, small).map(([a, b, c]) => [withInstance(named(a, b), 1), c]),
   fc.tuple(smallOrWild, wildcard).map(([a, w]) => [[w, a], w, _]),
 )

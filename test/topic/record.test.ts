@@ -3,7 +3,9 @@ import fc from 'fast-check'
 import { inspect } from 'node:util'
 import t from 'tap'
 import { _, defineRecord, meet, NO_MEETING, wild, Wildcard } from 'marketplace-native'
-import { equal, mapKey, snapshot } from '../../src/topic/index.js'
+import {
+  canonical, defineInstancedRecord, equal, isGround, mapKey, sameTopic, snapshot, withInstance,
+} from '../../src/topic/index.js'
 import { structuralKey } from '../../src/topic/value.js'
 import { defineRecord as uncheckedDefine } from '../vm/unchecked.js'
 import { message, topic } from './arbitraries.js'
@@ -150,4 +152,54 @@ t.test('a snapshot is equal, and shares nothing that can be written to', async (
   bytes[0] = 5
   t.ok(equal(taken, [[1, [2]], Uint8Array.of(1), fixed, box([1, [2]]), box(fixed)]))
   t.equal(taken[2], fixed, 'records without such parts are taken as they are')
+})
+
+t.test('records of an instanced kind: namesakes are different values, patterns fit them all', async (t) => {
+  const call = defineInstancedRecord('record-test-call', ['host', 'port']).of<[host: string, port: number]>()
+  const plain = call('h', 80)
+  const first = withInstance(plain, 1)
+  const second = withInstance(plain, 2)
+  const values = [plain, first, second]
+  for (const a of values) {
+    t.equal(a.host, 'h')
+    t.equal(a.port, 80)
+    t.ok(call.is(a))
+    t.ok(isGround(a))
+    for (const b of values) {
+      t.equal(equal(a, b), a === b)
+      t.equal(mapKey(a) === mapKey(b), a === b)
+      t.equal(meet(a, b) !== NO_MEETING, a === b)
+      t.equal(meet([a, wild('x')], [b, wild('x')]) !== NO_MEETING, a === b)
+    }
+    for (const pattern of [_, call(_, _), call('h', _), call(_, 80), call(wild('x'), wild('y'))]) {
+      t.equal(meet(pattern, a), a)
+      t.equal(meet(a, pattern), a)
+    }
+    for (const other of [call('g', _), call(_, 81), call('h', 81), call(wild('x'), wild('x'))]) {
+      t.equal(meet(other, a), NO_MEETING)
+    }
+    t.ok(equal(meet([a, wild('x'), wild('x')], [wild('y'), wild('y'), _]), [a, a, a]), 'also unified')
+    t.ok(equal(meet([wild('x'), wild('x')], [call('h', _), a]), [a, a]))
+  }
+  t.equal(meet([wild('x'), wild('x')], [first, second]), NO_MEETING)
+  const pattern = call('h', wild('p'))
+  t.equal(meet([pattern, pattern], [first, second]) !== NO_MEETING, true, 'two patterns are two')
+  t.equal(meet([wild('x'), wild('x'), wild('x')], [pattern, first, second]), NO_MEETING)
+
+  t.ok(equal(call('h', 80), plain))
+  t.equal(inspect(plain), "record-test-call('h', 80)")
+  t.equal(inspect(second), "record-test-call('h', 80)#2")
+  t.equal(inspect(call(_, 80)), 'record-test-call(_, 80)')
+  t.equal(JSON.stringify(plain), '{"record":"record-test-call","host":"h","port":80}')
+  t.equal(JSON.stringify(second), '{"record":"record-test-call","host":"h","port":80,"instance":2}')
+  t.equal(snapshot(second), second)
+
+  t.ok(equal(canonical([call(_, 80), _]), canonical([call(wild('x'), 80), wild('y')])))
+  t.equal(inspect(canonical([call(_, 80), _])), '[ record-test-call(?0, 80), ?1 ]', 'only what was written')
+  t.notOk(sameTopic(meet(call('h', _), call(_, 80)), plain), 'the meeting of patterns fits every instance')
+  t.equal(meet(meet(call('h', _), call(_, 80)), second), second)
+
+  t.ok(defineRecord('record-test-call', ['host', 'port']).is(second), 'defined again: the same kind')
+  t.throws(() => call('h', ...([80, 1] as unknown as [number])), { message: /expected 2 fields; got 3/ })
+  t.throws(() => defineInstancedRecord('record-test-point', ['x', 'y']), { message: /defined already/ })
 })

@@ -1,9 +1,11 @@
 /** Unification as in the textbook: slow, obvious, and independent of `meet.ts`. Judges the real one. */
-import { _, equal, isCompound, part, RecordBase, size, wild, Wildcard } from '../../src/topic/index.js'
+import { equal, isCompound, part, RecordBase, size, Wildcard } from '../../src/topic/index.js'
 import { makeRecord } from '../../src/topic/record.js'
+import { isFresh, Numbering } from '../../src/topic/wildcard.js'
 
 class Var {
   readonly kind = 'var'
+  constructor(readonly wildcard: Wildcard) {}
 }
 
 interface Node {
@@ -22,8 +24,8 @@ type Substitution = ReadonlyMap<Var, Term>
 
 function read(topic: unknown, names: Map<unknown, Var>): Term {
   if (topic instanceof Wildcard) {
-    const name = topic === _ ? Symbol('fresh') : topic.name
-    const known = names.get(name) ?? new Var()
+    const name = isFresh(topic) ? Symbol('fresh') : topic.name
+    const known = names.get(name) ?? new Var(topic)
     names.set(name, known)
     return known
   }
@@ -77,14 +79,14 @@ function solve(equations: (readonly [Term, Term])[]): Map<Var, Term> | undefined
   return solution
 }
 
-function write(term: Term, numbers: Map<Var, number>): unknown {
+function write(term: Term, names: Map<Var, Wildcard>, numbering: Numbering): unknown {
   if (term.kind === 'leaf') return term.value
   if (term.kind === 'var') {
-    const number = numbers.get(term) ?? numbers.size
-    numbers.set(term, number)
-    return wild(number)
+    const name = names.get(term) ?? numbering.next(term.wildcard)
+    names.set(term, name)
+    return name
   }
-  const parts = term.parts.map((inner) => write(inner, numbers))
+  const parts = term.parts.map((inner) => write(inner, names, numbering))
   if (!(term.like instanceof RecordBase)) return parts
   return makeRecord(term.like.$kind, parts)
 }
@@ -94,5 +96,5 @@ export function unified(a: unknown, b: unknown): readonly [unknown] | undefined 
   const left = read(a, new Map())
   const right = read(b, new Map())
   const solution = solve([[left, right]])
-  return solution === undefined ? undefined : [write(applied(left, solution), new Map())]
+  return solution === undefined ? undefined : [write(applied(left, solution), new Map(), new Numbering())]
 }
