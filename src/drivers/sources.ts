@@ -5,7 +5,7 @@
 import type { EventEmitter } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { argumentError } from '../support/errors.js'
+import { argumentError, asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { eventSource, type EventSource } from '../vm/index.js'
 import { eof, type Eof } from './tcp-records.js'
@@ -28,8 +28,12 @@ export function signalSource(name: NodeJS.Signals): EventSource<NodeJS.Signals> 
  * Nothing is read before somebody subscribes, and no more once nobody does.
  *
  * @param stream default: standard input
+ * @throws TypeError when it is not a readable stream
  */
-export function lineSource(stream: Readable = process.stdin): EventSource<string | Eof | Error> {
+export function lineSource(stream?: Readable): EventSource<string | Eof | Error>
+// What is given as `undefined` is a mistake, and not standard input.
+export function lineSource(...given: [stream?: Readable]): EventSource<string | Eof | Error> {
+  const stream = given.length === 0 ? process.stdin : given[0] as Readable
   if (typeof (stream as Partial<Readable> | null)?.on !== 'function') {
     throw argumentError('lineSource', 'stream', 'a readable stream', stream)
   }
@@ -72,9 +76,20 @@ export function emitterSource<T = unknown>(
   if (typeof (emitter as Partial<EventEmitter> | null)?.on !== 'function') {
     throw argumentError('emitterSource', 'emitter', 'an EventEmitter', emitter)
   }
+  if (typeof event !== 'string' && typeof event !== 'symbol') {
+    throw argumentError('emitterSource', 'event', "an event's name", event)
+  }
   return eventSource<T>(String(event), (sink) => {
     const listener = (...args: unknown[]): void => {
-      sink.fire((map as (...args: unknown[]) => T)(...args))
+      let value: T
+      try {
+        value = (map as (...args: unknown[]) => T)(...args)
+      } catch (error) {
+        // Whoever emits the event has no part in it.
+        log('error', `the map of an emitterSource for ${String(event)} failed`, { reason: error })
+        return
+      }
+      sink.fire(value)
     }
     emitter.on(event, listener)
     return () => {
@@ -109,13 +124,18 @@ export function iterableSource<T>(iterable: AsyncIterable<T>): EventSource<T | E
       }
     }
     pump().catch((error: unknown) => {
-      sink.fire(error instanceof Error ? error : new Error(String(error)))
+      sink.fire(asError(error, 'the iterable failed'))
     })
     return () => {
       released = true
-      iterator.return?.().catch((error: unknown) => {
-        log('warning', 'an async iterable failed when it was closed', { reason: error })
-      })
+      const close = async (): Promise<void> => {
+        try {
+          await iterator.return?.()
+        } catch (error) {
+          log('warning', 'an async iterable failed when it was closed', { reason: error })
+        }
+      }
+      void close()
     }
   })
 }

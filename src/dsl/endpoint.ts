@@ -1,6 +1,7 @@
 /** `endpoint.subscriber(topic, {...})` and `endpoint.publisher(topic, {...})`. */
 import { argumentError } from '../support/errors.js'
 import { checkHandlers } from '../vm/action.js'
+import { checkTopic } from '../vm/role.js'
 import {
   addEndpoint,
   role,
@@ -29,6 +30,7 @@ function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: Endpoin
   for (const key of Object.keys(options)) {
     if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
   }
+  checkTopic(call, topic)
   checkHandlers(call, 'options', options)
   const { name = Symbol(orientation), interest = 'participant' } = options
   return addEndpoint<S>(name, role(orientation, topic, interest), options)
@@ -41,7 +43,7 @@ export const endpoint = {
    *
    * @param topic a message with wildcards in it; its type gives the handlers theirs
    * @returns the action that adds the endpoint
-   * @throws TypeError when an option is unknown or of the wrong type
+   * @throws TypeError when the topic is `undefined`, or an option is unknown or of the wrong type
    */
   subscriber<const T, S = unknown>(topic: T, options: EndpointOptions<T, S> = {}): Action<S> {
     return makeEndpoint('subscriber', topic, options)

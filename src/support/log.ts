@@ -72,10 +72,12 @@ function shown(level: LogLevel, value: unknown): string {
 
 export function log(
   level: LogLevel,
-  message: string,
+  text: string,
   fields: Readonly<Record<string, unknown>> = {},
 ): void {
   if (!logs(level)) return
+  // What the message was taken from, such as an error of a program's own making, may have had anything there.
+  const message = typeof text === 'string' ? text : safeInspect(text, {})
   if (records.hasSubscribers) {
     records.publish({ level, message, time: Date.now(), fields } satisfies LogRecord)
     return

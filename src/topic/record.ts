@@ -6,7 +6,8 @@
  * of all kinds with the same few loads, which V8 would otherwise have to look up one by one. With three
  * slots and its atom a record is as long as a cache line; what has more fields pays for them.
  *
- * Two definitions with the same label and field count make records of one kind (as prefab structs do).
+ * Two definitions with the same label and the same fields make records of one kind. As records are compared
+ * by label and field count (as prefab structs are), two that differ in their fields' names only are an error.
  *
  * The names of the world outside come back: a peer's address and port name one connection now and another one
  * later, or even at the same time. Records of an *instanced* kind can tell such namesakes apart: behind their
@@ -15,7 +16,7 @@
  * pattern fits every instance, and two ground values of equal fields and different instances are different.
  */
 import { inspect, type InspectOptions } from 'node:util'
-import { argumentError } from '../support/errors.js'
+import { argumentError, fromCaller } from '../support/errors.js'
 import { ANY_INSTANCE, Wildcard } from './wildcard.js'
 
 /** Identity of a kind of records: one per label and field count. `id` counts from 0. */
@@ -26,19 +27,52 @@ export interface RecordKind {
   /** How many values are compared: the fields, and the instance if the kind has such. */
   readonly slots: number
   readonly id: number
-  /** Names of the fields, by the first definition. */
+  /** Names of the fields, the same in all definitions. */
   readonly fields: readonly string[]
+  /** What its records are made by. */
+  readonly Maker: typeof RecordBase
 }
 
-const kinds = new Map<string, RecordKind>()
+/**
+ * Kinds with a smaller id have their fields on the one prototype that all their records share; later ones,
+ * which only programs have that define records without end, each a prototype of their own. So the tables
+ * that find fields by kind are small, and a kind that nobody uses any more takes no memory.
+ */
+const SHARED_MAX = 512
 
+/** Strongly held by the constructors and the records of each kind. */
+const kinds = new Map<string, WeakRef<RecordKind>>()
+const shared: RecordKind[] = []
+let kindCount = 0
+
+const forgotten = new FinalizationRegistry<string>((key) => {
+  if (kinds.get(key)?.deref() === undefined) kinds.delete(key)
+})
+
+/** @throws TypeError when the same records have been defined with other fields */
 function kindFor(label: string, fields: readonly string[], instances = 0): RecordKind {
   const arity = fields.length
   const key = `${arity}:${label}`
-  let kind = kinds.get(key)
-  if (kind === undefined) {
-    kinds.set(key, (kind = { label, arity, slots: arity + instances, id: kinds.size, fields }))
+  const known = kinds.get(key)?.deref()
+  if (known !== undefined) {
+    if (known.fields.every((name, i) => name === fields[i])) return known
+    const list = (names: readonly string[]): string => `${label}(${names.join(', ')})`
+    throw fromCaller(Object.assign(new TypeError(
+      'defineRecord: fields must be those of the other definition of these records, '
+        + `${list(known.fields)}; got ${list(fields)}. Records are compared by label and number of fields: `
+        + 'others need another label',
+    ), { code: 'ERR_INVALID_ARG_VALUE' }))
   }
+  const id = kindCount++
+  const Maker = id < SHARED_MAX ? RecordBase : class extends RecordBase {}
+  const kind = { label, arity, slots: arity + instances, id, fields, Maker }
+  kinds.set(key, new WeakRef(kind))
+  if (id < SHARED_MAX) shared.push(kind)
+  else forgotten.register(kind, key)
+  fields.forEach((name, i) => {
+    if (id < SHARED_MAX) defineSharedField(name, kind, i)
+    else defineField(Maker.prototype, name, i)
+  })
   return kind
 }
 
@@ -89,10 +123,8 @@ export class RecordBase {
 }
 
 /* V8 sizes objects by the properties that the first few have had: so there is room for the atom inside. */
-Object.defineProperty(new RecordBase({ label: '', arity: 0, slots: 0, id: -1, fields: [] }, 0, 0, 0), ATOM, {
-  value: undefined,
-  writable: true,
-})
+const none: RecordKind = { label: '', arity: 0, slots: 0, id: -1, fields: [], Maker: RecordBase }
+Object.defineProperty(new RecordBase(none, 0, 0, 0), ATOM, { value: undefined, writable: true })
 
 /** Slots beyond the third. */
 type MoreSlots = Record<`$${number}`, unknown>
@@ -113,7 +145,7 @@ export function slot(record: RecordBase, i: number): unknown {
 
 /** Makes a record with as many values as its kind has slots. */
 export function makeRecord(kind: RecordKind, values: readonly unknown[]): RecordBase {
-  const record = new RecordBase(kind, values[0], values[1], values[2])
+  const record = new kind.Maker(kind, values[0], values[1], values[2])
   for (let i = 3; i < values.length; i++) (record as unknown as MoreSlots)[`$${i}`] = values[i]
   return record
 }
@@ -188,11 +220,12 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
     const { label, arity } = kind
     throw new TypeError(`${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`)
   }
+  const { Maker } = kind
   switch (kind.arity) {
     case 1:
       return function (a) {
         if (arguments.length !== 1) miscounted(arguments.length)
-        return new RecordBase(kind, a, undefined, undefined)
+        return new Maker(kind, a, undefined, undefined)
       }
     case 2:
       if (kind.slots === 3) {
@@ -203,12 +236,12 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
       }
       return function (a, b) {
         if (arguments.length !== 2) miscounted(arguments.length)
-        return new RecordBase(kind, a, b, undefined)
+        return new Maker(kind, a, b, undefined)
       }
     case 3:
       return function (a, b, c) {
         if (arguments.length !== 3) miscounted(arguments.length)
-        return new RecordBase(kind, a, b, c)
+        return new Maker(kind, a, b, c)
       }
     default:
       return (...values) => {
@@ -218,11 +251,11 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
   }
 }
 
-/** For each field name, the number of its slot by kind id. */
+/** For each field name, the number of its slot by kind id; of the kinds that share a prototype. */
 const slotsByName = new Map<string, number[]>()
 
-/** Makes a name readable on the records of a kind. */
-function defineField(name: string, kind: RecordKind, i: number): void {
+/** Makes a name readable on the records of a kind, by the prototype that they share with others. */
+function defineSharedField(name: string, kind: RecordKind, i: number): void {
   let slots = slotsByName.get(name)
   if (slots === undefined) {
     const slotOf: number[] = []
@@ -239,13 +272,23 @@ function defineField(name: string, kind: RecordKind, i: number): void {
   slots[kind.id] = i
 }
 
+/** The same by a prototype of the kind's own. */
+function defineField(prototype: RecordBase, name: string, i: number): void {
+  Object.defineProperty(prototype, name, {
+    get(this: RecordBase): unknown {
+      return slot(this, i)
+    },
+  })
+}
+
 /**
  * Defines a type of records.
  *
  * @param label the name that records are compared by
  * @param fields names of the fields, in order; each becomes a read-only property
  * @returns the constructor; `.of<[string, number]>()` gives the fields their types
- * @throws TypeError when the label or a field name is unusable
+ * @throws TypeError when the label or a field name is unusable, or when records with this label and number of
+ *   fields have been defined with other fields, or in another order
  */
 export function defineRecord<const L extends string, const N extends readonly string[]>(
   label: L,
@@ -262,7 +305,7 @@ export function defineRecord<const L extends string, const N extends readonly st
       throw argumentError('defineRecord', 'fields', 'names other than "$..." and those of methods', name)
     }
   }
-  return typeOf(kindFor(label, Object.freeze([...fields])), fields) as never
+  return typeOf(kindFor(label, Object.freeze([...fields]))) as never
 }
 
 /**
@@ -276,7 +319,7 @@ export function defineInstancedRecord<const L extends string, const N extends re
 ): RecordType<L, N, { readonly [K in keyof N]: unknown }> {
   const kind = kindFor(label, Object.freeze([...fields]), 1)
   if (kind.slots === kind.arity) throw new Error(`${label} is defined already, as a record without instances`)
-  return typeOf(kind, fields) as never
+  return typeOf(kind) as never
 }
 
 /**
@@ -290,16 +333,13 @@ export function withInstance<R extends RecordBase>(record: R, instance: number):
   return new RecordBase(record.$kind, record.$0, record.$1, instance) as R
 }
 
-function typeOf(kind: RecordKind, fields: readonly string[]): unknown {
+function typeOf(kind: RecordKind): unknown {
   const { label } = kind
-  fields.forEach((name, i) => {
-    defineField(name, kind, i)
-  })
   const make = makerOf(kind)
   Object.defineProperties(make, {
     name: { value: label },
     label: { value: label },
-    fields: { value: Object.freeze([...fields]) },
+    fields: { value: kind.fields },
     kind: { value: kind },
     is: { value: (value: unknown) => value instanceof RecordBase && value.$kind === kind },
     of: { value: () => make },

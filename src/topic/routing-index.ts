@@ -6,7 +6,7 @@
  * topics, never on the number of entries that don't match.
  */
 import { AtomTable } from './atom.js'
-import { meet, NO_MEETING } from './meet.js'
+import { meet, NO_MEETING, sameTopic } from './meet.js'
 import { RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
 import { skeletonOf, type Skeleton } from './skeleton.js'
@@ -31,6 +31,8 @@ export class RoutingIndex<E extends IndexEntry> {
   private readonly open: Shape<E>
   private readonly table: AtomTable
   private count = 0
+  /** How many entries a message was too general for, since this was set to 0. */
+  refused = 0
 
   /** @param table shared with the indexes that are looked up with the same values */
   constructor(table = new AtomTable()) {
@@ -42,17 +44,19 @@ export class RoutingIndex<E extends IndexEntry> {
     return this.count
   }
 
+  /** @throws when the topic can't be put into it; then it is as it was */
   add(entry: E): void {
-    this.count++
     const skeleton = skeletonOf(entry.topic)
     if (skeleton === 'wild') {
       this.open.add(entry)
+      this.count++
       return
     }
     const group = this.groupFor(entry.topic)
-    let shape = group.shapes.get(skeleton)
-    if (shape === undefined) group.shapes.set(skeleton, (shape = new Shape<E>(skeleton, this.table)))
+    const shape = group.shapes.get(skeleton) ?? new Shape<E>(skeleton, this.table)
     shape.add(entry)
+    group.shapes.set(skeleton, shape)
+    this.count++
     if (entry.receives && shape.receivers === 1) group.receiving.push(shape)
   }
 
@@ -122,8 +126,13 @@ export class RoutingIndex<E extends IndexEntry> {
     let n = 0
     const all: E[] = []
     this.peers(body, all)
-    for (const entry of all)
-      if (entry.receives && meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
+    for (const entry of all) {
+      if (!entry.receives) continue
+      const meeting = meet(body, entry.topic)
+      if (meeting === NO_MEETING) continue
+      if (entry.exact !== true || sameTopic(meeting, body)) found[n++] = entry
+      else this.refused++
+    }
     return n
   }
 

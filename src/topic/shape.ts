@@ -29,6 +29,8 @@ export interface IndexEntry {
   readonly linear: boolean
   /** Whether messages are to find it. Changes only through the index. */
   receives: boolean
+  /** Whether only messages that are instances of the topic are to find it. */
+  readonly exact?: boolean
   /** @internal */
   shape: Shape<IndexEntry> | undefined
   /** Position in its shape's list, and in its bucket of the message table. @internal */
@@ -98,13 +100,24 @@ export class Shape<E extends IndexEntry> {
     this.second = this.simple && keys.length > 1 ? keys[1][0] : -1
   }
 
+  /** All or nothing: a topic that can't be put into one of the tables is in none of them. */
   add(entry: E): void {
+    this.holdAtoms(entry)
+    const joined: Join<E>[] = []
+    try {
+      for (const join of this.joins.values()) {
+        addToJoin(this.atoms, join, entry)
+        joined.push(join)
+      }
+    } catch (error) {
+      for (const join of joined) removeFromJoin(this.atoms, join, entry)
+      this.releaseAtoms(entry)
+      throw error
+    }
     entry.shape = this
     entry.place = this.entries.length
     this.entries.push(entry)
-    this.holdAtoms(entry)
     if (entry.receives) this.addReceiver(entry)
-    for (const join of this.joins.values()) addToJoin(this.atoms, join, entry)
   }
 
   remove(entry: E): void {
@@ -123,12 +136,18 @@ export class Shape<E extends IndexEntry> {
   private holdAtoms(entry: E): void {
     const { keys, atoms } = this
     if (keys.length > 2) {
-      entry.moreAtoms = keys.map((path) => atoms.acquire(at(entry.topic, path)))
+      entry.moreAtoms = acquireAll(atoms, entry.topic, keys)
       return
     }
     if (keys.length === 0 || (this.single !== undefined && isOwnKey(at(entry.topic, keys[0])))) return
-    entry.atom0 = atoms.acquire(at(entry.topic, keys[0]))
-    if (keys.length === 2) entry.atom1 = atoms.acquire(at(entry.topic, keys[1]))
+    const first = atoms.acquire(at(entry.topic, keys[0]))
+    try {
+      if (keys.length === 2) entry.atom1 = atoms.acquire(at(entry.topic, keys[1]))
+    } catch (error) {
+      atoms.release(first)
+      throw error
+    }
+    entry.atom0 = first
   }
 
   private releaseAtoms(entry: E): void {
@@ -284,6 +303,18 @@ export class Shape<E extends IndexEntry> {
   }
 }
 
+/** The atoms of values of a topic; or none of them, and an error. */
+function acquireAll(atoms: AtomTable, topic: unknown, paths: readonly Path[]): Atom[] {
+  const acquired: Atom[] = []
+  try {
+    for (const path of paths) acquired.push(atoms.acquire(at(topic, path)))
+    return acquired
+  } catch (error) {
+    for (const atom of acquired) atoms.release(atom)
+    throw error
+  }
+}
+
 function idsOf(entry: IndexEntry): number[] {
   const { atom0, atom1, moreAtoms } = entry
   if (moreAtoms !== undefined) return moreAtoms.map((atom) => atom.id)
@@ -323,7 +354,7 @@ function addToJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry:
     join.all.add(entry)
     return
   }
-  const ids = join.keys.map((path) => table.acquire(at(entry.topic, path)).id)
+  const ids = acquireAll(table, entry.topic, join.keys).map(({ id }) => id)
   const index = join.table.find(ids)
   if (index < 0) {
     join.table.add(ids, entry)

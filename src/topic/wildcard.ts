@@ -71,7 +71,10 @@ const canonical: Wildcard[] = []
  *
  * @param name identifies it within a topic; without a name it is unlike any other
  */
-export function wild(name: string | number | symbol = Symbol('wild')): Wildcard {
+export function wild(name?: string | number | symbol): Wildcard
+// What is given as `undefined` is a mistake: a fresh wildcard would meet more than was meant.
+export function wild(...given: [name?: string | number | symbol]): Wildcard {
+  const name = given.length === 0 ? Symbol('wild') : given[0]
   if (typeof name === 'number') {
     if (!Number.isInteger(name) || name < 0) {
       throw argumentError('wild', 'name', 'a string, a symbol or a non-negative integer', name)

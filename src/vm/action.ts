@@ -5,7 +5,9 @@
  * Every constructor checks its arguments here, so that a mistake is reported where it was made.
  */
 import { argumentError, show } from '../support/errors.js'
-import type { ActionTree, Handler, HandlerResult, Handlers } from './handler.js'
+import {
+  adoptPromises, flatten, type ActionTree, type Handler, type HandlerResult, type Handlers,
+} from './handler.js'
 import { checkOrientation, Role, type Orientation } from './role.js'
 
 /** Identifies a process in its VM. Counts from 0; not used again while the VM lives. */
@@ -40,6 +42,8 @@ export class AddEndpoint<in S> extends Action<S> {
     readonly name: unknown,
     readonly role: Role,
     readonly handlers: AnyHandlers,
+    /** Whether messages that are more general than the topic are not for it. */
+    readonly exact = false,
   ) {
     super()
   }
@@ -65,6 +69,15 @@ export interface SpawnOptions<S> {
   readonly parent?: ((pid: Pid, state: S) => HandlerResult<S>) | undefined
 }
 
+/**
+ * What a process does about a failure instead of quitting: what a handler of its own threw, or an action
+ * of its own that could not be performed. What it returns is performed; what fails of that is only logged.
+ *
+ * @param name of the endpoint whose handler it was, or that was to be added or deleted; or undefined
+ * @param subject what it was about: the message, or the topic of the meeting or of the endpoint
+ */
+export type Guard = (error: unknown, name: unknown, subject: unknown) => ActionTree
+
 export class Spawn<in S> extends Action<S> {
   constructor(
     readonly boot: () => AnyResult,
@@ -72,6 +85,7 @@ export class Spawn<in S> extends Action<S> {
     readonly parent: ((pid: Pid, state: never) => AnyResult) | undefined,
     /** Whether the child is a VM, whose first process boots with `boot`. */
     readonly nested: boolean,
+    readonly guard?: Guard,
   ) {
     super()
   }
@@ -103,6 +117,13 @@ export class AtMetaLevel<in S> extends Action<S> {
     this.action = action
     this.innermost = action instanceof AtMetaLevel ? action.innermost : action
     this.levels = action instanceof AtMetaLevel ? action.levels + 1 : 1
+  }
+}
+
+/** An action whose failure is logged, and ends nothing. */
+export class Attempt extends Action {
+  constructor(readonly action: Action) {
+    super()
   }
 }
 
@@ -190,6 +211,23 @@ export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = 
 }
 
 /**
+ * Starts a process that works for others: a failure in what it does for one of them doesn't end it, but
+ * goes to `guard`, which tells that one. Its endpoints hear only messages that are instances of their
+ * topics: one with wildcards in it, such as `sendMessage(_)`, which meets everybody's, is for none of them.
+ *
+ * @param name for logs
+ */
+export function spawnDriver(name: string, boot: Boot<undefined>, guard: Guard): Action {
+  return new Spawn(boot, name, undefined, false, guard)
+}
+
+/** The same endpoints, which hear only messages that are instances of their topics. */
+export function exactly(action: Action): Action {
+  if (!(action instanceof AddEndpoint)) return action
+  return new AddEndpoint(action.name, action.role, action.handlers, true)
+}
+
+/**
  * Starts a VM as a process beside this one. Its processes see only each other, but for `atMetaLevel`.
  *
  * @param boot makes the first transition of the first process inside
@@ -224,25 +262,40 @@ export function atMetaLevel<S>(...actions: readonly ActionTree<S>[]): readonly A
 // Nearly always there is one, and an array of the arguments would cost as much as the rest.
 export function atMetaLevel(first?: ActionTree): Action | readonly Action[] {
   if (first instanceof Action && arguments.length === 1) return new AtMetaLevel(first)
-  const actions: Action[] = []
   // eslint-disable-next-line prefer-rest-params
-  collectActions('atMetaLevel', Array.from(arguments) as ActionTree[], actions)
+  const trees = Array.from(arguments) as ActionTree[]
+  const actions: Action[] = []
+  try {
+    flatten(trees, actions, notAnAction)
+  } catch (error) {
+    // The error says what is wrong; that a promise in there fails as well is no news.
+    adoptPromises(trees, () => undefined)
+    throw error
+  }
   return actions.map((action) => new AtMetaLevel(action))
 }
 
-function collectActions(call: string, tree: ActionTree, out: Action[]): void {
-  if (tree instanceof Action) out.push(tree)
-  else if (Array.isArray(tree)) for (const branch of tree as ActionTree[]) collectActions(call, branch, out)
-  else if (tree !== undefined && tree !== null && tree !== false) {
-    throw argumentError(call, 'action', 'an action, or arrays of them', tree)
-  }
-}
+const notAnAction = (value: unknown): TypeError =>
+  argumentError('atMetaLevel', 'action', 'an action, or arrays of them', value)
 
 /** An action in a few words, for errors. */
 export function describeAction(action: Action): string {
-  if (action instanceof AtMetaLevel) return `atMetaLevel(${describeAction(action.action)})`
+  if (action instanceof AtMetaLevel) {
+    const { levels, innermost } = action
+    const inner = describeAction(innermost)
+    if (levels > 8) return `${levels} times atMetaLevel around ${inner}`
+    return 'atMetaLevel('.repeat(levels) + inner + ')'.repeat(levels)
+  }
   if (action instanceof SendMessage) return `sendMessage(${show(action.body)})`
   if (action instanceof AddEndpoint || action instanceof DeleteEndpoint)
     return `${action.constructor.name}(${show(action.name)})`
   return action.constructor.name
+}
+
+/** What an action is about, as a guard is told: an endpoint's name, and a topic or a message. */
+export function aboutAction(action: Action): { name: unknown; subject: unknown } {
+  const what = action instanceof AtMetaLevel ? action.innermost : action
+  if (what instanceof SendMessage) return { name: undefined, subject: what.body }
+  if (what instanceof AddEndpoint) return { name: what.name, subject: what.role.topic }
+  return { name: what instanceof DeleteEndpoint ? what.name : undefined, subject: undefined }
 }

@@ -6,11 +6,12 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import {
-  Action, addEndpoint, AddEndpoint, AtMetaLevel, atMetaLevel, nestedVm, Spawn, spawn, Yield, yieldTurn,
-  type AnyHandlers, type Boot,
+  Action, AddEndpoint, AtMetaLevel, atMetaLevel, Spawn, Yield, yieldTurn, type AnyHandlers,
 } from './action.js'
 import { argumentError } from '../support/errors.js'
-import { Transition, transition, type ActionTree, type Handlers } from './handler.js'
+import {
+  adoptPromises, flatten, Transition, transition, type ActionTree, type Handlers,
+} from './handler.js'
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- functions of whatever kind, kept as they are
 type AnyFunction = (...args: any[]) => unknown
@@ -30,28 +31,43 @@ export function withAsyncContext<S>(actions: ActionTree<S>): ActionTree<S> {
 
 /** A tree, a transition or a promise with every function in it called in the context. */
 function kept(context: AsyncResource, result: unknown): unknown {
-  if (Array.isArray(result)) return result.map((branch) => kept(context, branch))
+  if (Array.isArray(result)) return keptTree(context, result)
   if (result instanceof Transition) {
     return transition(result.state, kept(context, result.actions) as ActionTree)
   }
   if (result instanceof Promise) return result.then((actions) => kept(context, actions))
   if (result instanceof Action) return keptAction(context, result)
   if (result === undefined || result === null || result === false) return result
-  throw argumentError('withAsyncContext', 'actions', 'actions, or arrays of them', result)
+  throw notActions(result)
 }
+
+function keptTree(context: AsyncResource, tree: readonly unknown[]): ActionTree {
+  const actions: Action[] = []
+  try {
+    flatten(tree, actions, notActions)
+  } catch (error) {
+    // The error says what is wrong; that a promise in there fails as well is no news.
+    adoptPromises(tree, () => undefined)
+    throw error
+  }
+  return actions.map((action) => keptAction(context, action))
+}
+
+const notActions = (value: unknown): TypeError =>
+  argumentError('withAsyncContext', 'actions', 'actions, or arrays of them', value)
 
 function keptAction(context: AsyncResource, action: Action): ActionTree {
   const inside = (run: AnyFunction): AnyFunction => (...args: unknown[]) =>
     kept(context, context.runInAsyncScope(run, undefined, ...args))
   if (action instanceof AddEndpoint) {
-    return addEndpoint(action.name, action.role, handlers(action.handlers, inside))
+    return new AddEndpoint(action.name, action.role, handlers(action.handlers, inside), action.exact)
   }
   if (action instanceof AtMetaLevel) return atMetaLevel(keptAction(context, action.action))
   if (action instanceof Yield) return yieldTurn(inside(action.continuation as AnyFunction) as never)
   if (!(action instanceof Spawn)) return action
   const parent = action.parent && inside(action.parent as AnyFunction)
-  const start = action.nested ? nestedVm : spawn
-  return start(inside(action.boot) as Boot<unknown>, { name: action.name, parent: parent as never })
+  const guard = action.guard && inside(action.guard as AnyFunction)
+  return new Spawn(inside(action.boot) as never, action.name, parent as never, action.nested, guard as never)
 }
 
 function handlers(all: AnyHandlers, inside: (run: AnyFunction) => AnyFunction): Handlers {

@@ -1,6 +1,6 @@
 /** Endpoints: a role that a process plays under a name, with the handlers of its events. */
 import { isLinear, sameTopic, snapshot, type IndexEntry } from '../topic/index.js'
-import type { AnyHandlers } from './action.js'
+import type { AddEndpoint, AnyHandlers } from './action.js'
 import type { HandlerResult } from './handler.js'
 import type { Process } from './process.js'
 import { Role, type Interest, type Orientation } from './role.js'
@@ -22,6 +22,7 @@ const INSTALLED = 4
 const PUBLISHER = 8
 const OBSERVER = 16
 const EVERYTHING = 32
+const EXACT = 64
 
 const INTEREST_BITS: Record<Interest, number> = { participant: 0, observer: OBSERVER, everything: EVERYTHING }
 
@@ -48,13 +49,14 @@ export class Endpoint implements IndexEntry {
   atom1: IndexEntry['atom1'] = undefined
   moreAtoms: IndexEntry['moreAtoms'] = undefined
 
-  constructor(name: unknown, role: Role, handlers: AnyHandlers, owner: Process, target: Process) {
+  constructor({ name, role, handlers, exact }: AddEndpoint<unknown>, owner: Process, target: Process) {
     this.name = snapshot(name)
     this.topic = snapshot(role.topic)
     this.bits =
       INTEREST_BITS[role.interest] |
       (role.orientation === 'publisher' ? PUBLISHER : 0) |
-      (isLinear(role.topic) ? LINEAR : 0)
+      (exact || target.guard !== undefined ? EXACT : 0) |
+      (isLinear(this.topic) ? LINEAR : 0)
     this.owner = owner
     this.target = target
     this.setHandlers(handlers)
@@ -72,6 +74,10 @@ export class Endpoint implements IndexEntry {
 
   get linear(): boolean {
     return (this.bits & LINEAR) !== 0
+  }
+
+  get exact(): boolean {
+    return (this.bits & EXACT) !== 0
   }
 
   get receives(): boolean {

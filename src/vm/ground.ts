@@ -5,11 +5,13 @@
  * in slices: after a bounded amount of work the event loop gets its turn, so that processes that
  * message each other for ever starve neither sockets nor timers.
  */
+import { isPromise } from 'node:util/types'
 import { log } from '../support/log.js'
 import { AtomTable } from '../topic/index.js'
 import { checkBoot, Spawn, type Boot } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { EventSource, type Release } from './event-source.js'
+import { adoptPromises } from './handler.js'
 import {
   checkShutdownOptions, ShuttingDown, type Shutdown, type ShutdownOptions, type ShutdownReport,
 } from './shutdown.js'
@@ -99,7 +101,10 @@ class GroundLoop implements Ground {
   private shuttingDown: ShuttingDown | undefined
   /** Stops what is left, once all that has to come to its end has. */
   private drained: (() => void) | undefined
+  /** Somebody wants the end, which comes with the next turn of the loop. */
   private stopping: { readonly reason: unknown } | undefined
+  /** What could not be, and ends everything. */
+  private failure: { readonly error: unknown } | undefined
   private running = false
   private resuming = false
   private busySlices = 0
@@ -121,7 +126,7 @@ class GroundLoop implements Ground {
   }
 
   stop(reason: unknown): void {
-    this.stopping = { reason }
+    this.stopping ??= { reason }
     this.wake()
   }
 
@@ -172,8 +177,8 @@ class GroundLoop implements Ground {
     this.holders.delete(activation)
     this.holdLoop()
     try {
-      const released = activation.release?.()
-      if (released instanceof Promise) this.awaitRelease(activation, released)
+      const released: unknown = activation.release?.()
+      if (isPromise(released)) this.awaitRelease(activation, released)
     } catch (error) {
       this.releaseFailed(activation, error)
     }
@@ -187,13 +192,14 @@ class GroundLoop implements Ground {
     this.holders.add(activation)
     const isActive = (): boolean => this.activations.get(source) === activation
     try {
-      const release = source.activate({
+      const release: unknown = source.activate({
         fire: (value: unknown) => {
           if (!isActive()) return
           this.firings.push({ activation, value })
           this.wake()
         },
         whenIdle: (callback) => {
+          if (!isActive()) return
           this.idleCallbacks.push(() => {
             if (isActive()) callback()
           })
@@ -212,7 +218,8 @@ class GroundLoop implements Ground {
         },
         isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle(),
       })
-      if (typeof release === 'function') activation.release = release
+      if (typeof release === 'function') activation.release = release as Release
+      else if (isPromise(release)) adoptPromises(release, (error) => { this.activationFailed(source, error) })
     } catch (error) {
       this.activations.delete(source)
       this.holders.delete(activation)
@@ -223,15 +230,22 @@ class GroundLoop implements Ground {
   }
 
   private awaitRelease(activation: Activation, released: Promise<unknown>): void {
-    const settled = released
-      .catch((error: unknown) => {
+    const wait = async (): Promise<void> => {
+      try {
+        await released
+      } catch (error) {
         this.releaseFailed(activation, error)
-      })
-      .then(() => {
-        this.releases.delete(settled)
-        this.endIfDone()
-      })
-    this.releases.add(settled)
+      }
+      this.releases.delete(released)
+      this.endIfDone()
+    }
+    this.releases.add(released)
+    void wait()
+  }
+
+  /** One that was made to be awaited, which nobody does. */
+  private activationFailed({ name }: EventSource<unknown>, error: unknown): void {
+    log('error', `event source ${name} failed after it was activated`, { reason: error })
   }
 
   private releaseFailed({ source }: Activation, error: unknown): void {
@@ -259,17 +273,32 @@ class GroundLoop implements Ground {
         }
       }
     } catch (error) {
-      this.ended = true
-      this.reject(error)
+      this.fail(error)
     } finally {
       this.running = false
     }
     this.endIfDone()
   }
 
+  /** What can't be, has been: everything is ended and released, and whoever waits for the end hears why. */
+  private fail(error: unknown): void {
+    log('fatal', 'the ground VM failed', { reason: error })
+    this.failure ??= { error }
+    this.quitAll(error)
+    this.firings = []
+    this.idleCallbacks = []
+  }
+
   private quitAll(reason: unknown): void {
     this.stopping = undefined
-    for (const process of [...this.vm.processes.values()]) this.vm.quit(process, reason)
+    for (const process of [...this.vm.processes.values()]) {
+      try {
+        this.vm.quit(process, reason)
+      } catch (error) {
+        log('fatal', 'a process failed when it was ended', { reason: error })
+        this.failure ??= { error }
+      }
+    }
   }
 
   private deliverFirings(): void {
@@ -278,7 +307,15 @@ class GroundLoop implements Ground {
     this.work += firings.length
     for (const { activation, value } of firings) {
       const [owner] = activation.subscribers
-      if (owner !== undefined) this.vm.deliver(owner.owner, [activation.source, value], 'publisher')
+      if (owner === undefined) continue
+      try {
+        this.vm.deliver(owner.owner, [activation.source, value], 'publisher')
+      } catch (error) {
+        // No process has sent it, so none has failed.
+        const { name } = activation.source
+        const what = `event source ${name} fired what can't be compared with topics`
+        log('error', what, { value, reason: error })
+      }
     }
   }
 
@@ -309,8 +346,11 @@ class GroundLoop implements Ground {
   private endIfDone(): void {
     if (this.ended || this.running || !this.vm.isIdle() || this.firings.length > 0) return
     if (this.activations.size > 0 || this.pending > 0 || this.releases.size > 0) return
+    // Who is to end with a reason is told it, also when the slice was over before.
+    if (this.stopping !== undefined || this.idleCallbacks.length > 0) return
     this.ended = true
-    this.resolve()
+    if (this.failure === undefined) this.resolve()
+    else this.reject(this.failure.error)
   }
 
   /**

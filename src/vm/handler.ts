@@ -2,6 +2,7 @@
  * What handlers are and what they may return: transitions and action trees; and the flattening of
  * action trees into the list of their actions.
  */
+import { isPromise } from 'node:util/types'
 import { show } from '../support/errors.js'
 import { Action, SendMessage } from './action.js'
 import type { EndpointEvent, Role } from './role.js'
@@ -61,29 +62,107 @@ export interface Handlers<M = unknown, S = any> {
   readonly onMessage?: ((body: M, state: S, name: unknown) => HandlerResult<S>) | undefined
 }
 
+/** Nested deeper than this, an array may be inside of itself: then it is looked at. */
+const DEPTH_UNCHECKED = 256
+
+/** An array of a tree, and where in it the walk goes on. */
+interface Open {
+  readonly branches: readonly unknown[]
+  next: number
+}
+
 /**
- * Appends the actions of a tree to `out`, depth-first, left to right.
+ * Appends the actions of a tree to `out`, depth-first, left to right. Trees may be of any depth.
  *
- * @throws TypeError for anything in the tree that is not an action
+ * @param refusal the error for what is no action
+ * @throws TypeError for anything in the tree that is not an action, and for an array inside of itself
  */
-export function flatten(tree: unknown, out: Action[]): void {
-  if (Array.isArray(tree)) {
-    for (let i = 0; i < tree.length; i++) {
-      const branch: unknown = tree[i]
-      if (branch instanceof SendMessage) out.push(branch)
-      else flatten(branch, out)
+export function flatten(tree: unknown, out: Action[], refusal = notAResult): void {
+  if (!Array.isArray(tree)) {
+    leaf(tree, out, refusal)
+    return
+  }
+  let branches: readonly unknown[] = tree
+  let next = 0
+  // Most trees are one array: what is open around it is kept only when there is something.
+  let around: Open[] | undefined
+  for (;;) {
+    if (next < branches.length) {
+      const branch = branches[next++]
+      if (branch instanceof SendMessage) {
+        out.push(branch)
+      } else if (Array.isArray(branch)) {
+        around ??= []
+        around.push({ branches, next })
+        if (around.length > DEPTH_UNCHECKED) checkNoCycle(around, branch)
+        branches = branch
+        next = 0
+      } else {
+        leaf(branch, out, refusal)
+      }
+    } else {
+      const outer = around?.pop()
+      if (outer === undefined) return
+      branches = outer.branches
+      next = outer.next
     }
-  } else if (tree instanceof Action) {
-    out.push(tree)
-  } else if (tree !== undefined && tree !== null && tree !== false) {
-    throw new TypeError(
-      `a handler must return actions, nested arrays of them or a transition; got ${strayValue(tree)}`,
-    )
+  }
+}
+
+function leaf(value: unknown, out: Action[], refusal: (value: unknown) => Error): void {
+  if (value instanceof Action) out.push(value)
+  else if (value !== undefined && value !== null && value !== false) throw refusal(value)
+}
+
+function notAResult(value: unknown): TypeError {
+  return new TypeError(
+    `a handler must return actions, nested arrays of them or a transition; got ${strayValue(value)}`,
+  )
+}
+
+/** Looks now and then only, so that the cost stays linear: whoever is inside of itself gets deep enough. */
+function checkNoCycle(around: readonly Open[], branch: unknown): void {
+  const depth = around.length
+  if ((depth & (depth - 1)) !== 0) return
+  const seen = new Set<unknown>([branch])
+  for (const { branches } of around) {
+    if (seen.has(branches)) throw new TypeError('an action tree has an array inside of itself')
+    seen.add(branches)
   }
 }
 
 function strayValue(value: unknown): string {
   if (value instanceof Transition) return 'a transition inside an action tree'
-  if (value instanceof Promise) return 'a promise inside an action tree'
+  if (isPromise(value)) return 'a promise inside an action tree'
   return show(value)
+}
+
+/**
+ * Hears of the failures of all promises in a result that is of no use to anybody, so that none of them is
+ * an unhandled rejection, which would end the whole Node process.
+ */
+export function adoptPromises(result: unknown, rejected: (reason: unknown) => void): void {
+  const seen = new Set<unknown>()
+  const open: unknown[] = [result]
+  while (open.length > 0) {
+    const value = open.pop()
+    if (typeof value !== 'object' || value === null || seen.has(value)) continue
+    try {
+      if (isPromise(value)) void settled(value, rejected)
+      else if (value instanceof Transition) open.push(value.actions)
+      else if (Array.isArray(value)) for (const inner of value as unknown[]) open.push(inner)
+      else continue
+    } catch {
+      continue // something with a trap that throws: it has no promises that anybody could reach
+    }
+    seen.add(value)
+  }
+}
+
+async function settled(promise: Promise<unknown>, rejected: (reason: unknown) => void): Promise<void> {
+  try {
+    await promise
+  } catch (error) {
+    rejected(error)
+  }
 }

@@ -8,6 +8,7 @@
  */
 import { mapKey } from '../topic/index.js'
 import {
+  aboutAction,
   Action,
   AddEndpoint,
   type AtMetaLevel,
@@ -46,8 +47,7 @@ export class Relayed extends Action {
     try {
       performFor(vm, actor, origin, this.action)
     } catch (error) {
-      origin.crash(error) // its fault, not that of the VM it lives in
-      vm.climb(origin, actor)
+      failFor(vm, actor, origin, error, aboutRelayed(this.action))
     }
     origin.release()
     // The VMs inside have no round in which to collect what became idle by that.
@@ -63,6 +63,43 @@ export class Relayed extends Action {
       for (const endpoint of action.endpoints) table.delete(endpoint)
     container.enqueue(new Relayed(action, this.origin, levels - 1))
   }
+}
+
+/** A message on behalf of a process further in, as `Relayed`. */
+export class RelayedMessage extends Action {
+  constructor(
+    readonly message: SendMessage,
+    readonly origin: Process,
+    readonly levels: number,
+  ) {
+    super()
+  }
+
+  perform(vm: Vm, actor: Process): void {
+    const { message, origin, levels } = this
+    if (levels > 1) {
+      ;(vm.container as Process).enqueue(new RelayedMessage(message, origin, levels - 1))
+      return
+    }
+    try {
+      vm.deliver(actor, message.body, message.orientation)
+    } catch (error) {
+      failFor(vm, actor, origin, error, aboutAction(message))
+    }
+  }
+}
+
+/** What could not be done is the fault of the process that asked, not of the VM that it lives in. */
+function failFor(
+  vm: Vm, actor: Process, origin: Process, error: unknown, { name, subject }: ReturnType<typeof aboutAction>,
+): void {
+  origin.fail(error, name, subject)
+  vm.climb(origin, actor)
+}
+
+function aboutRelayed(action: Action | Endpoint | DeleteMetaEndpoints): ReturnType<typeof aboutAction> {
+  if (action instanceof Endpoint) return { name: action.name, subject: action.topic }
+  return action instanceof Action ? aboutAction(action) : { name: undefined, subject: undefined }
 }
 
 /** Endpoints that their process has forgotten, to be taken out of the VM outside. */
@@ -84,8 +121,8 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
     throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
   }
   if (innermost instanceof SendMessage) {
-    // Nobody waits for it: the next level out performs what is left of the action.
-    ;(vm.container as Process).enqueue(outermost.action)
+    // Nobody waits for it: it neither holds the process nor is held up by its end.
+    ;(vm.container as Process).enqueue(new RelayedMessage(innermost, process, levels))
     return
   }
   let actor = process
@@ -114,7 +151,7 @@ function register(
       target.replaceHandlers(existing, action.role, action.handlers)
       return undefined
     }
-    const endpoint = new Endpoint(action.name, action.role, action.handlers, actor, process)
+    const endpoint = new Endpoint(action, actor, process)
     table.set(key, endpoint)
     return endpoint
   }
@@ -130,6 +167,25 @@ function register(
   return action
 }
 
+/** All or nothing: what can't be installed is not known of inside either. */
+function installFor(vm: Vm, actor: Process, origin: Process, endpoint: Endpoint): void {
+  const installed = (actor.installed ??= new Set())
+  installed.add(endpoint)
+  try {
+    installEndpoint(vm, endpoint)
+  } catch (error) {
+    installed.delete(endpoint)
+    const table = origin.metaTable(origin.vm.depth - vm.depth)
+    const key = mapKey(endpoint.name)
+    if (table.get(key) === endpoint) table.delete(key)
+    for (let between = origin.vm.container as Process; between !== actor;) {
+      between.metaTable(between.vm.depth - vm.depth).delete(endpoint)
+      between = between.vm.container as Process
+    }
+    throw error
+  }
+}
+
 function performFor(
   vm: Vm,
   actor: Process,
@@ -137,8 +193,7 @@ function performFor(
   action: Action | Endpoint | DeleteMetaEndpoints,
 ): void {
   if (action instanceof Endpoint) {
-    ;(actor.installed ??= new Set()).add(action)
-    installEndpoint(vm, action)
+    installFor(vm, actor, origin, action)
   } else if (action instanceof DeleteMetaEndpoints) {
     for (const endpoint of action.endpoints) {
       actor.installed?.delete(endpoint)

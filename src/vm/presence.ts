@@ -4,6 +4,7 @@
  * For every peer, first the peer's handler runs (if it is to be told), then at once the handler of the
  * endpoint that came or went. Peers of the endpoint's own process come first.
  */
+import { log } from '../support/log.js'
 import { meet, NO_MEETING } from '../topic/index.js'
 import type { Endpoint } from './endpoint.js'
 import type { Vm } from './vm.js'
@@ -11,13 +12,20 @@ import type { Vm } from './vm.js'
 /**
  * Puts an endpoint into its VM, and tells it and its peers of each other.
  *
- * @throws when it asks for an event source that can't be activated; then nothing has happened
+ * @throws when its topic can't be put into the index, or it asks for an event source that can't be activated;
+ *   then nothing has happened
  */
 export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
-  if (vm.container === undefined) vm.ground.installed(endpoint)
-  endpoint.installed = true
   vm.indexOf(endpoint).add(endpoint)
-  const peers = peersOf(vm, endpoint)
+  let peers: Endpoint[]
+  try {
+    peers = peersOf(vm, endpoint)
+    if (vm.container === undefined) vm.ground.installed(endpoint)
+  } catch (error) {
+    vm.indexOf(endpoint).remove(endpoint)
+    throw error
+  }
+  endpoint.installed = true
   for (let i = 0; i < peers.length; i++) {
     const peer = peers[i]
     // What they have in common is worked out only if one of them wants to know.
@@ -33,12 +41,19 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
   }
 }
 
-/** Takes an endpoint out of its VM, and tells it and its peers of each other's absence. */
+/**
+ * Takes an endpoint out of its VM, and tells it and its peers of each other's absence. Never fails: processes
+ * end by it, and what they hold is released by it.
+ */
 export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): void {
   if (!endpoint.installed) return
   endpoint.installed = false
-  const peers = peersOf(vm, endpoint)
-  vm.indexOf(endpoint).remove(endpoint)
+  const peers = peersLeft(vm, endpoint)
+  try {
+    vm.indexOf(endpoint).remove(endpoint)
+  } catch (error) {
+    log('error', 'the routing index failed when an endpoint went', { endpoint: endpoint.name, reason: error })
+  }
   if (vm.container === undefined) vm.ground.uninstalled(endpoint)
   for (let i = 0; i < peers.length; i++) {
     const peer = peers[i]
@@ -68,6 +83,22 @@ function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
   return peers
 }
 
+/** The same for one that goes, whatever happens: of peers that can't be found, nobody can be told. */
+function peersLeft(vm: Vm, endpoint: Endpoint): Endpoint[] {
+  try {
+    return peersOf(vm, endpoint)
+  } catch (error) {
+    log('error', 'peers of an endpoint that went were not found', { endpoint: endpoint.name, reason: error })
+    return []
+  }
+}
+
+/** Both topics are in the index; should they not be comparable all the same, it is nobody's end. */
 function meetingOf(endpoint: Endpoint, peer: Endpoint): unknown {
-  return meet(endpoint.topic, peer.topic, endpoint.linear && peer.linear)
+  try {
+    return meet(endpoint.topic, peer.topic, endpoint.linear && peer.linear)
+  } catch (error) {
+    log('error', 'two topics could not be compared', { topics: [endpoint.topic, peer.topic], reason: error })
+    return NO_MEETING
+  }
 }

@@ -3,15 +3,24 @@
  *
  * Owns what a handler's result does to its process. Who gets a turn when is the VM's business.
  */
+import { isPromise } from 'node:util/types'
 import { log } from '../support/log.js'
-import { Action, Quit, SendMessage, type Pid } from './action.js'
+import { Action, Attempt, Quit, SendMessage, type Guard, type Pid } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
-import { flatten, Transition } from './handler.js'
+import { adoptPromises, flatten, Transition } from './handler.js'
 import type { Vm } from './vm.js'
 
 /** Endpoints of a process at an outer level, by name. */
 export type MetaEndpointTable = Map<unknown, Endpoint>
+
+/**
+ * What a failure is told as. `undefined` as a reason means an orderly end, so an `undefined` that was thrown
+ * becomes an error that says so.
+ */
+export function failureOf(error: unknown, who: Process): unknown {
+  return error === undefined ? new Error(`${who.describe()} failed: what was thrown is undefined`) : error
+}
 
 /** Whether a tree is one action or nothing, as most are. */
 function isSimple(tree: unknown): boolean {
@@ -29,6 +38,8 @@ export class Process {
 
   readonly pid: Pid
   readonly name: string | undefined
+  /** What becomes of failures, if they don't end it. */
+  readonly guard: Guard | undefined
 
   /** Endpoints at its own level. */
   endpoints: EndpointTable = undefined
@@ -43,10 +54,11 @@ export class Process {
   inner: Vm | undefined = undefined
   installed: Set<Endpoint> | undefined = undefined
 
-  constructor(vm: Vm, pid: Pid, name: string | undefined) {
+  constructor(vm: Vm, pid: Pid, name: string | undefined, guard?: Guard) {
     this.vm = vm
     this.pid = pid
     this.name = name
+    this.guard = guard
   }
 
   enqueue(action: Action): void {
@@ -72,16 +84,24 @@ export class Process {
     }
   }
 
-  /** Takes what a handler returned. Anything but a valid result counts as a crash of the handler. */
-  accept(result: unknown): void {
+  /**
+   * Takes what a handler returned. Anything but a valid result counts as a crash of the handler.
+   *
+   * @param endpoint whose handler it was, if it was an endpoint's
+   * @param subject the message, or the topic of the meeting, that it was told of
+   */
+  accept(result: unknown, endpoint?: Endpoint, subject?: unknown): void {
     if (result === undefined) return
     if (result instanceof SendMessage) this.enqueue(result)
     else if (result instanceof Transition && result.actions === undefined) this.state = result.state
-    else this.acceptAny(result)
+    else this.acceptAny(result, endpoint, subject)
   }
 
-  private acceptAny(result: unknown): void {
-    if (!this.alive) return
+  private acceptAny(result: unknown, endpoint: Endpoint | undefined, subject: unknown): void {
+    if (!this.alive) {
+      this.adopt(result, endpoint)
+      return
+    }
     if (result instanceof Action) {
       this.enqueue(result)
       return
@@ -92,53 +112,68 @@ export class Process {
       return
     }
     try {
-      this.take(result)
+      this.take(result, endpoint, subject)
     } catch (error) {
-      this.crash(error)
+      this.crash(error, endpoint, subject)
     }
   }
 
   /** Takes a result, or throws if it isn't valid: then nothing has changed. */
-  take(result: unknown): void {
-    if (result instanceof Promise) {
-      this.awaitActions(result)
+  take(result: unknown, endpoint?: Endpoint, subject?: unknown): void {
+    if (isPromise(result)) {
+      void this.awaitActions(result, endpoint, subject)
       return
     }
     const actions: Action[] = []
-    flatten(result instanceof Transition ? result.actions : result, actions)
+    try {
+      flatten(result instanceof Transition ? result.actions : result, actions)
+    } catch (error) {
+      this.adopt(result, endpoint)
+      throw error
+    }
     if (result instanceof Transition) this.state = result.state
     this.enqueueAll(actions)
   }
 
   /** Keeps the process, and the VMs around it, alive until the promise settles. */
-  private awaitActions(promise: Promise<unknown>): void {
+  private async awaitActions(
+    promise: Promise<unknown>, endpoint: Endpoint | undefined, subject: unknown,
+  ): Promise<void> {
     this.hold()
-    const settle = (take: () => void): void => {
-      if (!this.release()) return
-      take()
-      this.vm.wake()
+    let take: () => void
+    try {
+      const value = await promise
+      take = () => { this.takeSettled(value, endpoint, subject) }
+    } catch (error) {
+      take = () => { this.crash(error, endpoint, subject) }
     }
-    const wait = async (): Promise<void> => {
-      try {
-        const value = await promise
-        settle(() => {
-          this.takeSettled(value)
-        })
-      } catch (error) {
-        settle(() => {
-          this.crash(error)
-        })
-      }
-    }
-    void wait()
+    const lives = this.release()
+    take()
+    if (lives) this.vm.wake()
   }
 
-  private takeSettled(value: unknown): void {
-    if (value instanceof Transition) {
-      this.crash(new TypeError('an async handler must resolve to actions, not to a transition'))
-    } else {
-      this.accept(value)
+  private takeSettled(value: unknown, endpoint: Endpoint | undefined, subject: unknown): void {
+    if (!(value instanceof Transition)) {
+      this.accept(value, endpoint, subject)
+      return
     }
+    this.adopt(value, endpoint)
+    const error = new TypeError('an async handler must resolve to actions, not to a transition')
+    this.crash(error, endpoint, subject)
+  }
+
+  /** What nobody waits for may still reject: that is logged, and ends nothing. */
+  private adopt(result: unknown, endpoint: Endpoint | undefined): void {
+    adoptPromises(result, (reason) => { this.lost(reason, endpoint) })
+  }
+
+  /** A failure that ends nothing, as the process has ended before or nobody can wait for the promise. */
+  private lost(reason: unknown, endpoint: Endpoint | undefined): void {
+    const what = this.alive
+      ? 'returned a promise inside an action tree, which was rejected'
+      : 'has ended; then a handler failed'
+    const fields = { endpoint: endpoint?.name, reason: failureOf(reason, this) }
+    log('warning', `${this.describe()} ${what}`, fields)
   }
 
   /** Something is still to come back to this process: neither it nor a VM around it is idle. */
@@ -156,26 +191,60 @@ export class Process {
   }
 
   private changePending(by: number): void {
-    this.pending += by
-    if (by < 0 && this.alive && this.isIdle()) this.vm.collectLater(this)
-    if (this.vm.container === undefined) this.vm.ground.pending += by
-    else this.vm.container.changePending(by)
+    // eslint-disable-next-line @typescript-eslint/no-this-alias -- a loop over the VMs around
+    let process: Process = this
+    for (;;) {
+      process.pending += by
+      if (by < 0 && process.alive && process.isIdle()) process.vm.collectLater(process)
+      const { container } = process.vm
+      if (container === undefined) break
+      process = container
+    }
+    process.vm.ground.pending += by
   }
 
   /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */
   end(): void {
-    this.alive = false
-    this.queue = undefined
-    if (this.held > 0) this.changePending(-this.held)
-    this.held = 0
-    this.inner?.abandon()
+    const ending: Process[] = [this]
+    for (let process = ending.pop(); process !== undefined; process = ending.pop()) {
+      process.alive = false
+      process.queue = undefined
+      if (process.held > 0) process.changePending(-process.held)
+      process.held = 0
+      if (process.inner !== undefined) for (const inside of process.inner.abandon()) ending.push(inside)
+    }
   }
 
-  /** A handler failed: its process is to quit with the error, after what is queued already. */
-  crash(error: unknown): void {
-    if (!this.alive) return
-    this.enqueue(new Quit(undefined, error))
-    log('error', `${this.describe()} failed`, { reason: error })
+  /**
+   * A handler failed: its process is to quit with the error, after what is queued already; or its guard says
+   * what else.
+   */
+  crash(error: unknown, endpoint?: Endpoint, subject?: unknown): void {
+    if (this.alive) this.fail(error, endpoint?.name, subject)
+    else this.lost(error, endpoint)
+  }
+
+  /** The same for whatever it did, also under the name of an endpoint that it doesn't have. */
+  fail(error: unknown, name: unknown, subject: unknown): void {
+    const reason = failureOf(error, this)
+    if (this.guard !== undefined && this.alive) {
+      this.survive(this.guard, reason, name, subject)
+      return
+    }
+    this.enqueue(new Quit(undefined, reason))
+    log('error', `${this.describe()} failed`, { endpoint: name, reason })
+  }
+
+  /** Goes on after a failure. What its guard asks for can't fail it again. */
+  survive(guard: Guard, reason: unknown, name: unknown, subject: unknown): void {
+    const actions: Action[] = []
+    try {
+      flatten(guard(reason, name, subject), actions)
+    } catch (error) {
+      log('error', `${this.describe()} failed to tell of a failure`, { endpoint: name, reason, error })
+      return
+    }
+    this.enqueueAll(actions.map((action) => new Attempt(action)))
   }
 
   /** Whether nothing can happen to it any more. */

@@ -35,17 +35,22 @@ export class Role {
 /**
  * Makes a role.
  *
+ * @param topic default `_`; `undefined` itself is none
  * @param interest default `participant`
- * @throws TypeError when an argument is not one of the words above
+ * @throws TypeError when an argument is not one of the words above, or the topic is `undefined`
  */
-export function role(
-  orientation: Orientation,
-  topic: unknown = _,
-  interest: Interest = 'participant',
-): Role {
+export function role(orientation: Orientation, topic?: unknown, interest?: Interest): Role
+export function role(...given: [orientation: Orientation, topic?: unknown, interest?: Interest]): Role {
+  const [orientation, topic = _, interest = 'participant'] = given
   checkOrientation('role', orientation)
+  if (given.length > 1) checkTopic('role', given[1])
   checkInterest('role', interest)
   return new Role(orientation, topic, interest)
+}
+
+/** What isn't there is rarely meant to be a topic, and must not become the topic that meets everything. */
+export function checkTopic(call: string, topic: unknown): void {
+  if (topic === undefined) throw argumentError(call, 'topic', 'a topic (`_` meets everything)', topic)
 }
 
 export function checkOrientation(call: string, orientation: unknown): void {

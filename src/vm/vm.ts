@@ -9,9 +9,12 @@
 import { log, logs } from '../support/log.js'
 import { RoutingIndex, type AtomTable } from '../topic/index.js'
 import {
+  aboutAction,
   AddEndpoint,
   AtMetaLevel,
+  Attempt,
   DeleteEndpoint,
+  describeAction,
   Quit,
   SendMessage,
   Spawn,
@@ -22,9 +25,9 @@ import {
 } from './action.js'
 import { Endpoint } from './endpoint.js'
 import { endpointsIn, findEndpoint, withEndpoint, withoutEndpoint } from './endpoint-table.js'
-import { DeleteMetaEndpoints, relay, Relayed } from './meta.js'
+import { DeleteMetaEndpoints, relay, Relayed, RelayedMessage } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
-import { Process } from './process.js'
+import { failureOf, Process } from './process.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
@@ -113,23 +116,54 @@ export class Vm {
   private takeTurn(process: Process): void {
     const { queue } = process
     process.queue = undefined
-    try {
-      if (process.inner?.needsRound() === true) process.inner.runRound()
-      if (Array.isArray(queue)) {
-        this.ground.work += queue.length
-        for (let i = 0; i < queue.length && process.alive; i++) this.perform(process, queue[i])
-      } else if (queue !== undefined) {
-        this.ground.work++
+    if (process.inner?.needsRound() === true) process.inner.runRound()
+    if (Array.isArray(queue)) {
+      this.ground.work += queue.length
+      for (let i = 0; i < queue.length && process.alive;) i = this.performFrom(process, queue, i)
+    } else if (queue !== undefined) {
+      this.ground.work++
+      try {
         this.perform(process, queue)
+      } catch (error) {
+        this.fail(process, queue, error)
       }
-    } catch (error) {
-      // An action that can't be performed: the acting process quits at once, the VM lives.
-      log('error', `${process.describe()} failed`, { reason: error })
-      this.quit(process, error)
     }
     if (!process.alive) return
     if (process.inner !== undefined && !process.inner.isIdle() && !process.scheduled) this.schedule(process)
     if (process.isIdle()) this.collectable.push(process)
+  }
+
+  /** @returns how far it came: to the end, to where the process has ended, or past an action that failed */
+  private performFrom(process: Process, queue: readonly Action[], from: number): number {
+    let i = from
+    try {
+      for (; i < queue.length && process.alive; i++) this.perform(process, queue[i])
+      return i
+    } catch (error) {
+      this.fail(process, queue[i], error)
+      return i + 1
+    }
+  }
+
+  /** An action can't be performed: the acting process quits at once, unless its guard says what else. */
+  private fail(process: Process, action: Action, error: unknown): void {
+    const reason = failureOf(error, process)
+    if (process.guard !== undefined && process.alive) {
+      const { name, subject } = aboutAction(action)
+      process.survive(process.guard, reason, name, subject)
+      return
+    }
+    log('error', `${process.describe()} failed`, { reason })
+    this.quit(process, reason)
+  }
+
+  private attempt(process: Process, action: Action): void {
+    try {
+      this.perform(process, action)
+    } catch (error) {
+      const fields = { action: describeAction(action), reason: error }
+      log('error', `${process.describe()} could not tell of a failure`, fields)
+    }
   }
 
   /** Performs one action of a process of this VM. @throws when the action is not possible */
@@ -138,7 +172,7 @@ export class Vm {
       this.deliver(process, action.body, action.orientation)
     } else if (action instanceof AtMetaLevel) {
       relay(this, process, action)
-    } else if (action instanceof Relayed) {
+    } else if (action instanceof RelayedMessage || action instanceof Relayed) {
       action.perform(this, process)
     } else if (action instanceof AddEndpoint) {
       this.addEndpoint(process, action)
@@ -150,6 +184,8 @@ export class Vm {
       this.quit(action.pid === undefined ? process : this.processes.get(action.pid), action.reason)
     } else if (action instanceof Yield) {
       this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
+    } else if (action instanceof Attempt) {
+      this.attempt(process, action.action)
     }
   }
 
@@ -164,6 +200,7 @@ export class Vm {
     }
     const found = this.found
     const count = index.receivers(body, found as Endpoint[])
+    if (index.refused > 0) this.tellRefused(sender, body, index)
     this.ground.work += count
     let others = 0
     for (let i = 0; i < count; i++) {
@@ -175,6 +212,14 @@ export class Vm {
     for (let i = 0; i < count; i++) found[i] = undefined
   }
 
+  /** A message more general than topics of drivers: in the log, as no record could name the sender. */
+  private tellRefused(sender: Process, body: unknown, index: RoutingIndex<Endpoint>): void {
+    const endpoints = index.refused
+    index.refused = 0
+    const what = `${sender.describe()} sent drivers a message with wildcards, which is for none of them`
+    log('warning', what, { message: body, endpoints })
+  }
+
   private hear(endpoint: Endpoint, body: unknown): void {
     const target = endpoint.target
     const handler = endpoint.onMessage
@@ -183,9 +228,9 @@ export class Vm {
     try {
       result = handler(body, target.state, endpoint.name)
     } catch (error) {
-      target.crash(error)
+      target.crash(error, endpoint, body)
     }
-    if (result !== undefined) target.accept(result)
+    if (result !== undefined) target.accept(result, endpoint, body)
     if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
 
@@ -194,9 +239,9 @@ export class Vm {
     const { onPresence: handler, target } = endpoint
     if (handler === undefined) return
     try {
-      target.accept(handler(topic, target.state, peer, endpoint.name))
+      target.accept(handler(topic, target.state, peer, endpoint.name), endpoint, topic)
     } catch (error) {
-      target.crash(error)
+      target.crash(error, endpoint, topic)
     }
     if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
@@ -206,9 +251,9 @@ export class Vm {
     const { onAbsence: handler, target } = endpoint
     if (handler === undefined) return
     try {
-      target.accept(handler(topic, target.state, reason, peer, endpoint.name))
+      target.accept(handler(topic, target.state, reason, peer, endpoint.name), endpoint, topic)
     } catch (error) {
-      target.crash(error)
+      target.crash(error, endpoint, topic)
     }
     if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
@@ -233,15 +278,20 @@ export class Vm {
     }
   }
 
-  private addEndpoint(process: Process, { name, role, handlers }: AddEndpoint<unknown>): void {
-    const existing = findEndpoint(process.endpoints, name)
+  private addEndpoint(process: Process, action: AddEndpoint<unknown>): void {
+    const existing = findEndpoint(process.endpoints, action.name)
     if (existing !== undefined) {
-      this.replaceHandlers(existing, role, handlers)
+      this.replaceHandlers(existing, action.role, action.handlers)
       return
     }
-    const endpoint = new Endpoint(name, role, handlers, process, process)
+    const endpoint = new Endpoint(action, process, process)
     process.endpoints = withEndpoint(process.endpoints, endpoint)
-    installEndpoint(this, endpoint)
+    try {
+      installEndpoint(this, endpoint)
+    } catch (error) {
+      process.endpoints = withoutEndpoint(process.endpoints, endpoint)
+      throw error
+    }
   }
 
   /** @throws when the role is another than the endpoint has */
@@ -278,7 +328,7 @@ export class Vm {
    */
   spawn(action: Spawn<unknown>, parent?: Process, owner = parent): void {
     const pid = this.nextPid++
-    const child = new Process(this, pid, action.name)
+    const child = new Process(this, pid, action.name, action.guard)
     if (action.nested) child.inner = new Vm(this.ground, child)
     this.boot(child, action)
     const continuation = action.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
@@ -298,7 +348,7 @@ export class Vm {
     try {
       child.take(action.boot())
     } catch (error) {
-      log('error', `${child.describe()} did not boot`, { reason: error })
+      log('error', `${child.describe()} did not boot`, { reason: failureOf(error, child) })
       return
     }
     this.processes.set(child.pid, child)
@@ -324,10 +374,11 @@ export class Vm {
     })
   }
 
-  /** The process that this VM was is no more. */
-  abandon(): void {
-    for (const process of this.processes.values()) process.end()
+  /** The process that this VM was is no more. @returns those that were in it, which end too */
+  abandon(): Process[] {
+    const processes = [...this.processes.values()]
     this.processes.clear()
+    return processes
   }
 
   /** For VM processes that became idle otherwise than in their turn. */
@@ -350,9 +401,10 @@ export class Vm {
   /** Pids from the outside in: `2.0`. */
   path(): string {
     if (this.container === undefined) return 'ground'
-    const outer = this.container.vm
-    return outer.container === undefined
-      ? String(this.container.pid)
-      : `${outer.path()}.${this.container.pid}`
+    const pids: Pid[] = []
+    for (let { container } = this as Vm; container !== undefined; { container } = container.vm) {
+      pids.push(container.pid)
+    }
+    return pids.reverse().join('.')
   }
 }

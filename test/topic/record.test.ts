@@ -8,6 +8,7 @@ import {
 } from '../../src/topic/index.js'
 import { structuralKey } from '../../src/topic/value.js'
 import { defineRecord as uncheckedDefine } from '../vm/unchecked.js'
+import { collectGarbage } from '../support/util.js'
 import { message, topic } from './arbitraries.js'
 
 const point = defineRecord('record-test-point', ['x', 'y']).of<[x: number, y: number]>()
@@ -53,8 +54,8 @@ t.test('records of every arity', async (t) => {
   }
 })
 
-t.test('records are equal by label and values, whatever the field names', async (t) => {
-  const again = defineRecord('record-test-point', ['east', 'north'])
+t.test('the same definition again makes the same records; one with other fields is an error', async (t) => {
+  const again = defineRecord('record-test-point', ['x', 'y'])
   t.ok(equal(point(1, 2), again(1, 2)))
   t.ok(again.is(point(1, 2)))
   t.not(meet(point(1, _), again(_, 2)), NO_MEETING)
@@ -63,6 +64,50 @@ t.test('records are equal by label and values, whatever the field names', async 
   const longer = defineRecord('record-test-point', ['x', 'y', 'z'])
   t.notOk(point.is(longer(1, 2, 3)))
   t.equal(meet(longer(_, _, _), point(1, 2)), NO_MEETING)
+  for (const fields of [['y', 'x'], ['east', 'north'], ['x', 'z']]) {
+    t.throws(() => defineRecord('record-test-point', fields), {
+      name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE',
+      message: 'defineRecord: fields must be those of the other definition of these records, '
+        + `record-test-point(x, y); got record-test-point(${fields.join(', ')}). Records are compared by `
+        + 'label and number of fields: others need another label',
+    })
+  }
+  t.equal(point(1, 2).x, 1, 'and what there was is as it was')
+  t.throws(() => defineRecord('tcp-address', ['port', 'host']), /tcp-address\(host, port\); got/, 'our own')
+})
+
+t.test('records without end: each costs the same, and those that nobody uses are let go', async (t) => {
+  const define = (from: number, count: number): number => {
+    const start = performance.now()
+    for (let i = from; i < from + count; i++) {
+      const make: AnyMaker = uncheckedDefine(`record-test-many-${i}`, [`a${i}`, 'common', `b${i}`, `c${i}`])
+      const record = make(i, i + 1, i + 2, i + 3) as Record<string, unknown>
+      if (record[`a${i}`] !== i || record['common'] !== i + 1 || record[`c${i}`] !== i + 3) t.fail(String(i))
+    }
+    return performance.now() - start
+  }
+  define(0, 2000)
+  const first = Math.min(define(10_000, 1000), define(11_000, 1000))
+  define(20_000, 20_000)
+  const last = Math.min(define(50_000, 1000), define(51_000, 1000), define(52_000, 1000))
+  t.ok(last < 8 * first, `${last} ms for the last thousand, ${first} ms for the first`)
+  await new Promise(setImmediate)
+  collectGarbage()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 4; i++) {
+    define(100_000 + i * 10_000, 10_000)
+    await new Promise(setImmediate)
+    collectGarbage()
+    await new Promise(setImmediate)
+  }
+  collectGarbage()
+  const grown = process.memoryUsage().heapUsed - before
+  t.ok(grown < 8e6, `${grown} bytes for 40,000 that are gone`)
+  const one = uncheckedDefine('record-test-late', ['late-x', 'common']) as AnyMaker
+  const other = uncheckedDefine('record-test-late', ['late-x', 'common']) as AnyMaker
+  t.ok(one.is(other(1, 2)), 'late definitions are shared as well')
+  t.equal(inspect(one(1, _)), 'record-test-late(1, _)')
+  t.equal((one(1, 2) as { y?: unknown }).y, undefined)
 })
 
 t.test('of() types the fields only: it is the same constructor', async (t) => {
