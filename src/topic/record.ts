@@ -231,7 +231,7 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
       if (kind.slots === 3) {
         return function (a, b) {
           if (arguments.length !== 2) miscounted(arguments.length)
-          return new RecordBase(kind, a, b, isOpen(a) || isOpen(b) ? ANY_INSTANCE : undefined)
+          return new Maker(kind, a, b, isOpen(a) || isOpen(b) ? ANY_INSTANCE : undefined)
         }
       }
       return function (a, b) {
@@ -330,7 +330,7 @@ export function defineInstancedRecord<const L extends string, const N extends re
  * @internal
  */
 export function withInstance<R extends RecordBase>(record: R, instance: number): R {
-  return new RecordBase(record.$kind, record.$0, record.$1, instance) as R
+  return new record.$kind.Maker(record.$kind, record.$0, record.$1, instance) as R
 }
 
 function typeOf(kind: RecordKind): unknown {
