@@ -158,11 +158,13 @@ await main(async () => {
   }
   const results = new Map()
   try {
-    for (const variant of variants) results.set(variant, await runVariant(variant, how))
+    for (const variant of variants) {
+      results.set(variant, await runVariant(variant, how))
+      if (values.write !== undefined) writeFileSync(values.write, JSON.stringify(toJson(results), null, 1))
+    }
   } finally {
     rmSync(temporary, { recursive: true, force: true })
   }
-  if (values.write !== undefined) writeFileSync(values.write, JSON.stringify(toJson(results), null, 1))
   if (!results.has('node:net')) return
   const comparison = compare(results)
   sayFailures(comparison, results, values.verbose)

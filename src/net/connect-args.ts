@@ -2,8 +2,8 @@
 import * as net from 'node:net'
 import type { TcpNetConnectOpts } from 'node:net'
 import {
-  checkBlockList, checkBoolean, checkedPort, checkFunction, checkInt32, checkNumber, invalidIp, invalidType,
-  nodeError,
+  checkBlockList, checkBoolean, checkedPort, checkFunction, checkInt32, checkNumber, checkString, invalidIp,
+  invalidType, nodeError,
 } from './errors.js'
 
 type Lookup = NonNullable<TcpNetConnectOpts['lookup']>
@@ -75,6 +75,7 @@ export function destination(options: ConnectArgs): Destination {
     ?? net.getDefaultAutoSelectFamilyAttemptTimeout()
   checkInt32(attemptTimeout, 'options.autoSelectFamilyAttemptTimeout', 1)
   const host = options.host || 'localhost'
+  checkString(host, 'options.host')
   if (net.isIP(host) === 0 && lookup !== undefined && lookup !== null) {
     checkFunction(lookup, 'options.lookup')
   }

@@ -37,6 +37,9 @@ interface Target {
   readonly family: 4 | 6
 }
 
+/** Whether a lookup has found what it may find. */
+const isAddress = (found: unknown): found is string => typeof found === 'string' && isIP(found) !== 0
+
 export class Dialer implements Receiver {
   readonly #owner: DialOwner
   #to: Destination | undefined
@@ -119,9 +122,9 @@ export class Dialer implements Receiver {
     this.#owner.emit('lookup', error, address, family, to.host)
     if (this.#over) return
     if (error) this.#failLater(error)
-    else if (isIP(address as string) === 0) this.#failLater(invalidIp(address))
+    else if (!isAddress(address)) this.#failLater(invalidIp(address))
     else if (family !== 4 && family !== 6) this.#failLater(invalidFamily(family, to.host, to.port))
-    else this.#try([{ address: address as string, family }], false)
+    else this.#try([{ address, family }], false)
   }
 
   #foundAll(error: Error | null, found: unknown, to: Destination): void {
@@ -136,14 +139,14 @@ export class Dialer implements Receiver {
     for (const { address, family } of list) {
       this.#owner.emit('lookup', error, address, family, to.host)
       if (this.#over) return
-      if (isIP(address) === 0 || (family !== 4 && family !== 6)) continue
+      if (!isAddress(address) || (family !== 4 && family !== 6)) continue
       first ??= family
       const targets = lists[family === first ? 0 : 1]
       if (!targets.some((target) => target.address === address)) targets.push({ address, family })
     }
     if (lists[0].length === 0) {
       const [one] = list
-      if (isIP(one?.address ?? '') === 0) this.#failLater(invalidIp(one?.address))
+      if (!isAddress(one?.address)) this.#failLater(invalidIp(one?.address))
       else this.#failLater(invalidFamily(one.family, to.host, to.port))
       return
     }

@@ -22,11 +22,14 @@ export class OnRead {
   stopped = false
   /** For the socket's use: whether it is to go on in a moment. */
   waits = false
+  readonly #socket: object
   readonly #options: OnReadOptions
   #buffer: Uint8Array
   readonly #held: Uint8Array[] = []
 
-  constructor(options: OnReadOptions) {
+  /** @param socket what `this` is in the program's callback */
+  constructor(socket: object, options: OnReadOptions) {
+    this.#socket = socket
     this.#options = options
     this.#buffer = typeof options.buffer === 'function' ? options.buffer() : options.buffer
   }
@@ -49,7 +52,7 @@ export class OnRead {
     buffer.set(data.subarray(0, length))
     if (length === data.length) this.#held.shift()
     else this.#held[0] = data.subarray(length)
-    if (this.#options.callback(length, buffer) === false) this.stopped = true
+    if (this.#options.callback.call(this.#socket, length, buffer) === false) this.stopped = true
     if (typeof this.#options.buffer === 'function') this.#buffer = this.#options.buffer()
     return length
   }

@@ -10,7 +10,7 @@ import { channel } from 'node:diagnostics_channel'
 import { chmodSync, statSync } from 'node:fs'
 import * as nodeNet from 'node:net'
 import type {
-  ListenOptions, SocketError, TransportConnection, TransportEvent, TransportListener,
+  ListenOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/transport.js'
 import { fromCaller } from '../support/errors.js'
 import { netEngine, type Acceptor } from './engine.js'
@@ -160,7 +160,7 @@ export class Server extends nodeNet.Server implements SocketOwner {
     }
     internals._handle = handle
     if (listenEnds.hasSubscribers) listenEnds.publish({ server: this })
-    internals._connectionKey = `${to.kind}:${to.address}:${to.port}`
+    internals._connectionKey = connectionKey(to, handle.listener.address)
     if (internals._unref) handle.unref()
   }
 }
@@ -178,6 +178,12 @@ interface ServerSettings {
   readonly highWaterMark: number
   readonly maxConnections?: number | null
   readonly blockList?: nodeNet.BlockList
+}
+
+/** As Node's: of the address that was asked for, or of the one that stands for all of them. */
+function connectionKey({ kind, address, port }: Binding, bound: SocketAddress): string {
+  if (address !== null || bound.family === 'unix') return `${kind}:${address}:${port}`
+  return bound.family === 'IPv6' ? `6::::${port}` : `4:0.0.0.0:${port}`
 }
 
 function listenOptions(to: Binding, server: ServerSettings): { path?: string, options: ListenOptions } {

@@ -97,7 +97,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
    * Members that ask for it work on the prototype, too, which tools look at: so it is no private getter.
    */
   static #isAttached(socket: SocketBase): boolean {
-    return socket._nativeLink !== undefined && !socket.destroyed
+    return (socket._nativeLink !== undefined || socket.connecting) && !socket.destroyed
   }
 
   get pending(): boolean {

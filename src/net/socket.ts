@@ -73,7 +73,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     }
     super(options ?? {})
     const onread = onReadOptions((options as { onread?: unknown } | undefined)?.onread)
-    this.#onRead = onread === undefined ? undefined : new OnRead(onread)
+    this.#onRead = onread === undefined ? undefined : new OnRead(this, onread)
     this.on('end', onEnd)
     if (options?.signal) addAbortSignal(options.signal, this)
   }
@@ -117,6 +117,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._nativeAttach(connection)
     this._nativeApplyOptions(noDelay)
     this._unrefTimer()
+    // Ended before it was to connect, it has finished long ago, and sends the end now.
+    if (this.writableFinished) connection.shutdown()
     this.emit('connect')
     this.emit('ready')
     if (this._nativeOpen && !this.isPaused()) this.read(0)
@@ -298,12 +300,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
       this.#destroyWithReset()
     }
     return this
-  }
-
-  override _final(callback: (error?: Error | null) => void): void {
-    // As Node's: what is ended before any connect ends when it has connected.
-    if (this.connecting || this.#connected) super._final(callback)
-    else this.once('connect', () => { super._final(callback) })
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {

@@ -1,6 +1,7 @@
 /** How a socket connects: the forms of `connect`, their checks, and the order of what happens. */
 import { once } from 'node:events'
 import { both, closed, failure, portOf, socketPath, text, trace, type Socket } from './both.js'
+import { nodeMajor } from '../support/util.js'
 
 both('connect-options-port', 'a port that is none is refused at once', (t, { net }) => {
   for (const port of [-1, 65_536, 'x', ' ', '0x1_0000', NaN, Infinity]) {
@@ -45,6 +46,17 @@ both('connect-no-arg', 'connect wants to know where to', (t, { net }) => {
 both('connect-options-invalid', 'object mode is refused', (t, { net }) => {
   for (const option of ['objectMode', 'readableObjectMode', 'writableObjectMode']) {
     t.throws(() => net.connect({ port: 8080, [option]: true }), { code: 'ERR_INVALID_ARG_VALUE' }, option)
+  }
+})
+
+both('connect-options-invalid', 'a host that is no text is refused', (t, env) => {
+  if (!env.ours && nodeMajor < 24) {
+    t.comment('this Node takes lists, and uses their first element')
+    return
+  }
+  for (const host of [['127.0.0.1'], { a: 1 }, 7, true]) {
+    const options = { port: 1, host: host as unknown as string }
+    t.throws(() => env.own(env.net.connect(options)), { code: 'ERR_INVALID_ARG_TYPE', message: /host/ })
   }
 })
 

@@ -155,6 +155,24 @@ both('buffersize', 'bufferSize is what is queued', async (t, env) => {
   await once(client, 'drain')
   t.equal(client.bufferSize, 0)
 })
+
+both('buffersize', 'while it connects, bufferSize is what waits', async (t, env) => {
+  const server = await env.listen((socket) => socket.resume())
+  const client = env.connect(server)
+  for (const length of [1, 2, 3]) {
+    client.write('a')
+    t.equal(client.bufferSize, length)
+  }
+  t.ok(client.pending)
+  const finished = new Promise<void>((resolve) => {
+    client.once('finish', () => {
+      t.equal(client.bufferSize, 0)
+      resolve()
+    })
+  })
+  client.end()
+  await finished
+})
 /* eslint-enable @typescript-eslint/no-deprecated */
 
 both('stream write-slow', 'write says false, and drain comes when all went', async (t, env) => {

@@ -1,6 +1,6 @@
 /** What a server listens on: the forms of `listen`, their checks, and where they fail. */
 import { once } from 'node:events'
-import { both, closed, failure, portOf, text, type Socket } from './both.js'
+import { both, closed, failure, portOf, socketPath, text, type Socket } from './both.js'
 
 both('listen-invalid-port', 'a port that is none is refused at once', (t, { net }) => {
   for (const port of [-1, 65_536, 1e10, 'x', NaN, Infinity]) {
@@ -99,6 +99,16 @@ both('listen-error better-error-messages-listen', 'an address of another machine
     t.match(error, { code: 'EADDRNOTAVAIL', syscall: 'listen', address: '192.0.2.1' })
     t.match(error.message, /^listen EADDRNOTAVAIL: .*192\.0\.2\.1/)
   })
+
+both('listen-invalid-port server-listen-options', 'what a cluster knows it by', async (t, env) => {
+  const key = (server: unknown): string => (server as { _connectionKey: string })._connectionKey
+  const any = await env.listen(undefined, { host: undefined })
+  const v6 = (any.address() as { family: string }).family === 'IPv6'
+  t.equal(key(any), v6 ? '6::::0' : '4:0.0.0.0:0')
+  t.equal(key(await env.listen()), '4:127.0.0.1:0')
+  const path = socketPath(t)
+  t.match(key(await env.listen(undefined, { path })), `-1:${path}:`)
+})
 
 both('server-try-ports', 'after a port that was taken, another one does', async (t, env) => {
   const first = await env.listen()

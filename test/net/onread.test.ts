@@ -47,6 +47,21 @@ both('onread-static-buffer', 'a function gives the buffers', async (t, env) => {
   t.ok(Buffer.concat(chunks).equals(bytes))
 })
 
+both('onread-static-buffer', 'in the callback, this is the socket', async (t, env) => {
+  const server = await sender(env, pattern(5000))
+  let received = 0
+  const client = env.connect(server, { onread: {
+    buffer: Buffer.alloc(1000),
+    callback(this: unknown, length: number) {
+      t.equal(this, client)
+      received += length
+      return true
+    },
+  } })
+  await once(client.resume(), 'end')
+  t.equal(received, 5000)
+})
+
 both('onread-static-buffer', 'false pauses until resume', async (t, env) => {
   const bytes = pattern(20_000)
   const server = await sender(env, bytes)
