@@ -80,7 +80,7 @@ async function runTests(tests, { jobs, common, firstSlot = 0 }) {
   await Promise.all(Array.from({ length: jobs }, async (_, job) => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [name, file] = next
-      results.set(name, await runOne({ ...common, file, slot: firstSlot + job }))
+      results.set(name, await runOne({ ...common, file, slot: firstSlot + job, parallel: jobs > 1 }))
     }
   }))
   return results

@@ -11,11 +11,16 @@ const HOOK = fileURLToPath(new URL('hook.cjs', import.meta.url))
 /** Of a test's output, as much as tells what went wrong. */
 const OUTPUT_MAX = 64 * 1024
 
+/** Without the engine it would be node:net once more: an error. */
+const ours = (backend) => (
+  { MARKETPLACE_HOOK: 'ours', MARKETPLACE_NATIVE: 'require', MARKETPLACE_BACKEND: backend }
+)
+
 /** How the module is put in the place of `net`, or isn't. */
 export const VARIANTS = {
   'node:net': { MARKETPLACE_HOOK: 'node' },
-  epoll: { MARKETPLACE_HOOK: 'ours', MARKETPLACE_BACKEND: 'epoll' },
-  io_uring: { MARKETPLACE_HOOK: 'ours', MARKETPLACE_BACKEND: 'io_uring' },
+  epoll: ours('epoll'),
+  io_uring: ours('io_uring'),
 }
 
 /** `// Flags: --a --b` and `// Env: A=1 B=2`. */
@@ -36,11 +41,12 @@ function killGroup(pid) {
 }
 
 /**
- * @param test `{ file, variant, slot, node, cwd, temporary, patience }`: `slot` is a number that no other
- *   test has at the same time, from which Node's tests take ports and folders; `patience` is in seconds
+ * @param test `{ file, variant, slot, parallel, node, cwd, temporary, patience }`: `slot` is a number that
+ *   no other test has at the same time, from which Node's tests take ports and folders; `parallel`: others
+ *   run at the same time; `patience` is in seconds
  * @returns `{ outcome: 'passed' | 'skipped' | 'failed' | 'timeout', output, seconds }`
  */
-export function runOne({ file, variant, slot, node, cwd, temporary, patience }) {
+export function runOne({ file, variant, slot, parallel, node, cwd, temporary, patience }) {
   const { flags, env } = header(file)
   const start = performance.now()
   const options = [process.env.NODE_OPTIONS, `--require=${HOOK}`].filter(Boolean).join(' ')
@@ -50,7 +56,9 @@ export function runOne({ file, variant, slot, node, cwd, temporary, patience }) 
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env, ...VARIANTS[variant], NODE_OPTIONS: options, NODE_TEST_DIR: temporary,
-      TEST_THREAD_ID: String(slot), TEST_SERIAL_ID: String(slot), TEST_PARALLEL: '1', ...env,
+      // With it, Node's helpers refuse fixed ports.
+      ...parallel ? { TEST_PARALLEL: '1' } : {},
+      TEST_THREAD_ID: String(slot), TEST_SERIAL_ID: String(slot), ...env,
     },
   })
   return new Promise((resolve, reject) => {

@@ -1,5 +1,5 @@
 /** `onread`: what comes is put into the program's own buffer. */
-import { both, closed, type Behaviour } from './both.js'
+import { both, closed, type Behaviour, type Socket } from './both.js'
 import { pattern } from '../support/util.js'
 import { once } from 'node:events'
 
@@ -47,14 +47,22 @@ both('onread-static-buffer', 'a function gives the buffers', async (t, env) => {
   t.ok(Buffer.concat(chunks).equals(bytes))
 })
 
-both('onread-static-buffer', 'in the callback, this is the socket', async (t, env) => {
+both('onread-static-buffer', 'in the callback, this is the socket, which it may pause', async (t, env) => {
   const server = await sender(env, pattern(5000))
   let received = 0
+  let paused = false
   const client = env.connect(server, { onread: {
     buffer: Buffer.alloc(1000),
-    callback(this: unknown, length: number) {
+    callback(this: Socket, length: number) {
       t.equal(this, client)
+      if (paused) t.fail('it was called while paused')
       received += length
+      paused = true
+      this.pause()
+      setImmediate(() => {
+        paused = false
+        this.resume()
+      })
       return true
     },
   } })
