@@ -22,7 +22,7 @@ export async function testPrebuiltEngine() {
   for (const [libc, target] of Object.entries(PLATFORMS)) {
     const program = `build/test-native/engine-test-${libc}`
     if (!upToDate(program, [...all, 'scripts/prebuild-test.mjs'])) {
-      await compileWithZig(`engine tests, ${libc}`, target, [...FLAGS, ...sources, '-o', program])
+      await compileWithZig(`engine tests, ${libc}`, target, { flags: FLAGS, sources, output: program })
     }
     const output = await step(`engine tests, ${libc}: run`, join(ROOT, program), [])
     say(`engine tests, ${libc}: ${output.match(/^ok /gm)?.length ?? 0} passed`)

@@ -4,12 +4,12 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect as tlsConnect, createServer as tlsServer, TLSSocket } from 'node:tls'
+import { connect as tlsConnect, createServer as tlsServer, type TlsOptions, type TLSSocket } from 'node:tls'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import {
-  _, channelFor, endpoint, fromChannel, quit, sendMessage, spawn, streamEnd, tcpAddress, tcpChannel,
-  tcpHandle, type ActionTree, type TcpEnd,
+  _, channelFor, emitterSource, endpoint, fromChannel, quit, sendMessage, spawn, streamEnd, tcpAddress,
+  tcpChannel, tcpHandle, type TcpEnd,
 } from 'marketplace-native'
 import { client, missing, pattern, readAll, until } from '../support/util.js'
 import { host, onBoth, server, type Start } from '../drivers/tcp-program.js'
@@ -19,8 +19,8 @@ const folder = mkdtempSync(join(tmpdir(), 'tls-'))
 t.teardown(() => { rmSync(folder, { recursive: true }) })
 
 /** A certificate of our own, which peers are told to trust. */
-function certificate(): { key: Buffer, cert: Buffer } {
-  const [key, cert] = [join(folder, 'key'), join(folder, 'cert')]
+function certificate(name = ''): { key: Buffer, cert: Buffer } {
+  const [key, cert] = [join(folder, `${name}key`), join(folder, `${name}cert`)]
   const made = spawnSync('openssl', [
     'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
     '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert,
@@ -38,27 +38,31 @@ const echo = (them: TcpEnd, us: TcpEnd) => endpoint.subscriber(tcpChannel(them, 
 
 const secured = streamEnd('secured')
 
-/** Speaks TLS on a conversation, and for what is inside as another one. */
-function secure(them: TcpEnd, us: TcpEnd, made: (socket: TLSSocket) => void): ActionTree {
-  const { stream, actions } = fromChannel(them, us)
-  const socket = new TLSSocket(stream, { isServer: true, key, cert })
-  // Node's TLSSocket only hears that what is below it was closed.
-  stream.on('error', (error) => socket.destroy(error))
-  made(socket)
-  return [actions, channelFor(socket, streamEnd(them), secured)]
-}
-
-function tlsEcho(start: Start, driver: 'tcp' | 'bare') {
-  const sockets: TLSSocket[] = []
+/** As docs/streams.md has it: a server of node:tls has the handshakes, what passed is a conversation. */
+function tlsEcho(start: Start, driver: 'tcp' | 'bare', options: TlsOptions = {}) {
+  const handshakes = tlsServer({ key, cert, ...options })
+  const refused: NodeJS.ErrnoException[] = []
+  handshakes.on('tlsClientError', (error, socket) => {
+    refused.push(error)
+    socket.destroy()
+  })
+  const sockets = emitterSource<TLSSocket>(handshakes, 'secureConnection')
   const program = start((program) => [
-    server((them, us) => secure(them, us, (socket) => sockets.push(socket))),
+    server((them, us) => {
+      const { stream, actions } = fromChannel(them, us)
+      handshakes.emit('connection', stream)
+      return actions
+    }),
+    endpoint.subscriber([sockets, _], {
+      onMessage: ([, socket]) => channelFor(socket, streamEnd(socket), secured),
+    }),
     endpoint.subscriber(tcpChannel(_, secured, _), {
       interest: 'observer',
       onPresence: ({ source, destination }) => spawn(() => echo(source, destination)),
     }),
     endpoint.subscriber(tcpChannel(_, secured, _), { interest: 'observer', ...program.notes('inside') }),
   ], { driver })
-  return { program, sockets }
+  return { program, refused }
 }
 
 for (const driver of ['tcp', 'bare'] as const) {
@@ -78,7 +82,7 @@ for (const driver of ['tcp', 'bare'] as const) {
   }, skip)
 
   onBoth(`${driver}: a TLS peer that is reset, and one that speaks something else`, async (t, start) => {
-    const { program } = tlsEcho(start, driver)
+    const { program, refused } = tlsEcho(start, driver)
     const port = await program.port()
     const raw = await client(port)
     const socket = tlsConnect({ socket: raw, ca: cert, servername: 'localhost' })
@@ -90,12 +94,41 @@ for (const driver of ['tcp', 'bare'] as const) {
     const plain = await client(port)
     plain.on('error', () => undefined)
     plain.write('GET / HTTP/1.0\r\n\r\n')
-    await until(() => program.all('inside', 'absence').length === 2)
-    t.match(program.all('inside', 'absence')[1].reason, { code: /^ERR_SSL/ })
+    await until(() => refused.length === 1)
+    t.match(refused[0], { code: /^ERR_SSL/ })
+    t.equal(program.all('inside', 'presence').length, 1, 'no session without a handshake')
     plain.destroy()
     await until(() => program.connections === 0)
   }, skip)
 }
+
+onBoth('tcp: a stranger with a certificate of another authority, and a client that says nothing',
+  async (t, start) => {
+    const stranger = certificate('stranger')
+    const options = { requestCert: true, rejectUnauthorized: true, ca: cert, handshakeTimeout: 300 }
+    const { program, refused } = tlsEcho(start, 'tcp', options)
+    const port = await program.port()
+    const to = { port, host, ca: cert, servername: 'localhost' }
+    const silent = await client(port)
+    await once(silent.resume(), 'end')
+    t.match(refused, [{ code: 'ERR_TLS_HANDSHAKE_TIMEOUT' }])
+    silent.destroy()
+    for (const identity of [stranger, {}]) {
+      const socket = tlsConnect({ ...to, ...identity })
+      socket.on('error', () => undefined)
+      socket.resume().write('let me in')
+      await once(socket, 'close')
+    }
+    await until(() => refused.length === 3)
+    t.equal(program.all('inside', 'presence').length, 0, 'no session for them')
+    // Our own certificate is its own authority.
+    const friend = tlsConnect({ ...to, key, cert })
+    friend.write('hello')
+    const [data] = await once(friend, 'data') as [Buffer]
+    t.equal(data.toString(), 'hello')
+    friend.destroy()
+    await until(() => program.connections === 0)
+  }, skip)
 
 onBoth('tcp: openssl s_client', async (t, start) => {
   const { program } = tlsEcho(start, 'tcp')
