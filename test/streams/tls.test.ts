@@ -117,7 +117,7 @@ onBoth('tcp: a stranger with a certificate of another authority, and a client th
       const socket = tlsConnect({ ...to, ...identity })
       socket.on('error', () => undefined)
       socket.resume().write('let me in')
-      await once(socket, 'close')
+      await new Promise((resolve) => socket.on('close', resolve))
     }
     await until(() => refused.length === 3)
     t.equal(program.all('inside', 'presence').length, 0, 'no session for them')
