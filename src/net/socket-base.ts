@@ -10,6 +10,7 @@ import { Duplex } from 'node:stream'
 import type { SocketAddress, TransportConnection } from '../transport/transport.js'
 import { netEngine, type NetEngine } from './engine.js'
 import { checkFunction, checkNumber, nodeError, timerDuration } from './errors.js'
+import { SocketHandle, type HandleOwner } from './handle.js'
 import { startTimeout, stopTimeout, type Expiring, type TimeoutEntry } from './timeouts.js'
 
 /** Options of node:net. */
@@ -40,12 +41,10 @@ function checkOptions(options: SocketOptions): void {
   }
 }
 
-export abstract class SocketBase extends Duplex implements Expiring {
+export abstract class SocketBase extends Duplex implements Expiring, HandleOwner {
   connecting = false
   /** The server that accepted it. */
   server: unknown = null
-  /** As Node before there is one: its native streams look for it, and must not find it. */
-  readonly _handle = null
   _hadError = false
   _parent = null
   _host: string | null = null
@@ -66,6 +65,7 @@ export abstract class SocketBase extends Duplex implements Expiring {
   protected _nativeBytesRead = 0
   protected _nativeBytesSent = 0
   #remote: SocketAddress | undefined = undefined
+  #handle: SocketHandle | undefined = undefined
   #referenced = true
   /** It has a connection, or is about to. */
   #alive = false
@@ -99,6 +99,20 @@ export abstract class SocketBase extends Duplex implements Expiring {
   static #isAttached(socket: SocketBase): boolean {
     return (socket._nativeLink !== undefined || socket.connecting) && !socket.destroyed
   }
+
+  /** While it is connected, what programs use of libuv's; otherwise null, as Node's. */
+  get _handle(): SocketHandle | null {
+    if (this._nativeLink === undefined || this.destroyed) return null
+    return (this.#handle ??= new SocketHandle(this))
+  }
+
+  get _nativeReferenced(): boolean {
+    return this.#referenced
+  }
+
+  abstract _nativeReadStop(): void
+
+  abstract _nativeReadStart(): void
 
   get pending(): boolean {
     return !SocketBase.#isAttached(this) || this.connecting

@@ -62,6 +62,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   #connected = false
   /** As the connection was told. */
   #inputPaused = false
+  /** By `_handle.readStop`: nothing is received, whatever the stream wants. */
+  #readStopped = false
   #ended = false
   readonly #onRead: OnRead | undefined
 
@@ -247,13 +249,25 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   #pauseInput(): void {
     if (this.#inputPaused) return
     this.#inputPaused = true
-    this._nativeLink?.pause()
+    if (!this.#readStopped) this._nativeLink?.pause()
   }
 
   #resumeInput(): void {
     if (!this.#inputPaused) return
     this.#inputPaused = false
-    this._nativeLink?.resume()
+    if (!this.#readStopped) this._nativeLink?.resume()
+  }
+
+  _nativeReadStop(): void {
+    if (this.#readStopped) return
+    this.#readStopped = true
+    if (!this.#inputPaused) this._nativeLink?.pause()
+  }
+
+  _nativeReadStart(): void {
+    if (!this.#readStopped) return
+    this.#readStopped = false
+    if (!this.#inputPaused) this._nativeLink?.resume()
   }
 
   override pause(): this {
@@ -339,6 +353,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.#ended = false
     this.#connected = false
     this.#inputPaused = false
+    this.#readStopped = false
     this._hadError = false
   }
 }

@@ -175,6 +175,43 @@ both('buffersize', 'while it connects, bufferSize is what waits', async (t, env)
 })
 /* eslint-enable @typescript-eslint/no-deprecated */
 
+both('throttle', 'a handle that stops reading holds up the writer, until it starts', async (t, env) => {
+  const { client, peer } = await env.pair()
+  const { _handle } = client as unknown as { _handle: { readStop(): number, readStart(): number } }
+  t.equal(_handle.readStop(), 0)
+  let received = 0
+  client.on('data', (data) => { received += data.length })
+  let sent = 0
+  const piece = pattern(1 << 20)
+  while (sent < 64 << 20 && peer.write(piece)) sent += piece.length
+  sent += piece.length
+  const drained = once(peer, 'drain')
+  const quiet = once(peer.setTimeout(200), 'timeout').then(() => ['held up'])
+  const [waited] = await Promise.race([drained, quiet])
+  t.equal(waited, 'held up')
+  const stopped = received
+  client.pause().resume()
+  t.equal(received, stopped)
+  t.equal(_handle.readStart(), 0)
+  await drained
+  peer.end()
+  await once(client, 'end')
+  t.equal(received, sent)
+})
+
+both('persistent-ref-unref', 'the handle knows whether it keeps the process alive', async (t, env) => {
+  interface Handle { hasRef(): boolean, ref(): void, unref(): void }
+  const { client } = await env.pair()
+  const handle = (): Handle | null => (client as unknown as { _handle: Handle | null })._handle
+  t.equal(handle()?.hasRef(), true)
+  client.unref()
+  t.equal(handle()?.hasRef(), false)
+  handle()?.ref()
+  t.equal(handle()?.hasRef(), true)
+  client.destroy()
+  t.equal(handle(), null)
+})
+
 both('stream write-slow', 'write says false, and drain comes when all went', async (t, env) => {
   const { client, peer } = await env.pair()
   peer.pause()
