@@ -53,6 +53,7 @@ class Arguments {
 
   bool is_object(size_t index) const { return type(index) == napi_object; }
   bool is_string(size_t index) const { return type(index) == napi_string; }
+  bool is_number(size_t index) const { return type(index) == napi_number; }
 
   // An IP address literal and, after it, a port; or the path of a Unix socket and, after it, -1.
   int address(size_t index, engine::Address& out) const {
@@ -94,7 +95,7 @@ class Arguments {
     return napi_create_int32(env_, value, &result) == napi_ok ? result : nullptr;
   }
 
-  // Writes an address into an Int32Array of five: port and family, then four words.
+  // Writes an address into an Int32Array of five, as Address::pack does.
   napi_value result(int status, const engine::Address& from, size_t index) const {
     if (status < 0) return result(status);
     napi_typedarray_type type = napi_uint8_array;
@@ -105,9 +106,7 @@ class Arguments {
         type != napi_int32_array || length < 5) {
       return result(-EINVAL);
     }
-    int32_t* words = static_cast<int32_t*>(data);
-    words[0] = from.port_and_family();
-    from.words(words + 1);
+    from.pack(static_cast<int32_t*>(data));
     return result(0);
   }
 
@@ -251,6 +250,37 @@ napi_value local_address(napi_env env, napi_callback_info info) {
   return arguments.result(status, address, 2);
 }
 
+napi_value remote_address(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  engine::Address address;
+  const int status = loop->engine().remote(arguments.number(1), address);
+  return arguments.result(status, address, 2);
+}
+
+// Sets it, if there is a third argument; returns what it is.
+napi_value type_of_service(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  const uint32_t id = arguments.number(1);
+  if (arguments.is_number(2)) {
+    const int status =
+        loop->engine().set_type_of_service(id, static_cast<int>(arguments.number(2)));
+    if (status < 0) return arguments.result(status);
+  }
+  return arguments.result(loop->engine().type_of_service(id));
+}
+
+// The connection keeps it: who gets the number may not close it.
+napi_value descriptor(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  return arguments.result(loop == nullptr ? -EBADF
+                                          : loop->engine().descriptor(arguments.number(1)));
+}
+
 bool set_text(napi_env env, napi_value object, const char* name, const char* text) {
   napi_value value = nullptr;
   return napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value) == napi_ok &&
@@ -324,6 +354,9 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("socketOptions", socket_options),
       function("listenerAddress", listener_address),
       function("localAddress", local_address),
+      function("remoteAddress", remote_address),
+      function("typeOfService", type_of_service),
+      function("descriptor", descriptor),
       function("info", info),
       function("setRef", set_ref),
       function("flush", flush),

@@ -237,7 +237,8 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
     case Command::no_delay:
       return engine.no_delay(id, command[2] != 0);
     case Command::keep_alive:
-      return engine.keep_alive(id, command[2] != 0, command[3]);
+      return engine.keep_alive(id, (command[2] & 1) != 0, command[3], command[0] >> 8,
+                               command[2] >> 1);
     case Command::release_slab:
       released_.push_back(static_cast<uint32_t>(command[0]) >> 8);
       return;

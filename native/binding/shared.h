@@ -35,7 +35,9 @@ enum class Command : int32_t {
   release_slab = 10,  // JavaScript has seen that the slab is retired
   idle_timeout = 11,  // `offset` is milliseconds
   no_delay = 12,      // `offset` is 1 or 0
-  keep_alive = 13,    // `offset` is 1 or 0, `length` seconds
+  // `length`: seconds of silence. Of `offset` the lowest bit says whether it is on, the others how
+  // many probes. Seconds between these are above the command's lowest byte.
+  keep_alive = 13,
 };
 
 // What an ArrayBuffer is for: the arena, or to be received into.

@@ -94,4 +94,15 @@ void Address::words(int32_t out[4]) const {
   for (int i = 0; i < 4; i++) out[i] = static_cast<int32_t>(ntohl(raw[i]));
 }
 
+void Address::pack(int32_t out[5]) const {
+  constexpr int zone_shift = 19;
+  constexpr uint32_t zone_max = (1U << 12) - 1;
+  out[0] = port_and_family();
+  words(out + 1);
+  if (!is_v6() || !IN6_IS_ADDR_LINKLOCAL(&storage.v6.sin6_addr)) return;
+  const uint32_t zone = storage.v6.sin6_scope_id;
+  if (zone >= zone_max) out[2] = static_cast<int32_t>(zone);
+  out[0] |= static_cast<int32_t>(zone < zone_max ? zone : zone_max) << zone_shift;
+}
+
 }  // namespace marketplace::engine

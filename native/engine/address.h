@@ -37,10 +37,13 @@ struct Address {
   uint16_t port() const;
 
   // Port in the low half, 4 or 6 in the high half; 1 for a Unix address, which has no words.
-
   int32_t port_and_family() const;
   // The address itself, most significant word first; an IPv4 address is the first word.
   void words(int32_t out[4]) const;
+  // Both with the zone of a link-local address, in the five words that a record has for them: in
+  // the upper bits of the first; if it does not fit, these are all set, and it is the third, which
+  // such addresses leave zero (RFC 4291, 2.5.6).
+  void pack(int32_t out[5]) const;
 };
 
 }  // namespace marketplace::engine

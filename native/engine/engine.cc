@@ -249,10 +249,26 @@ void Engine::no_delay(uint32_t id, bool on) {
   static_cast<void>(set_no_delay(connection->descriptor.get(), on));
 }
 
-void Engine::keep_alive(uint32_t id, bool on, int idle_s) {
+void Engine::keep_alive(uint32_t id, bool on, int idle_s, int interval_s, int count) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr || connection->unix_domain) return;
-  static_cast<void>(set_keep_alive(connection->descriptor.get(), on, idle_s));
+  static_cast<void>(set_keep_alive(connection->descriptor.get(), on, idle_s, interval_s, count));
+}
+
+int Engine::set_type_of_service(uint32_t id, int value) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr) return -ENOTCONN;
+  return engine::set_type_of_service(connection->descriptor.get(), value);
+}
+
+int Engine::type_of_service(uint32_t id) {
+  Connection* connection = connections_.find(id);
+  return connection == nullptr ? -ENOTCONN : engine::type_of_service(connection->descriptor.get());
+}
+
+int Engine::descriptor(uint32_t id) {
+  Connection* connection = connections_.find(id);
+  return connection == nullptr ? -ENOTCONN : connection->descriptor.get();
 }
 
 void Engine::expire_idle() {

@@ -99,7 +99,12 @@ class Engine final : private BackendSink {
   void idle_timeout(uint32_t id, int64_t time_ms);
   // Options of the kernel's socket. A Unix socket has neither; that is not an error.
   void no_delay(uint32_t id, bool on);
-  void keep_alive(uint32_t id, bool on, int idle_s);
+  void keep_alive(uint32_t id, bool on, int idle_s, int interval_s, int count);
+  // IP_TOS, or an IPv6 connection's traffic class: from 0 to 255, or negative errno.
+  int set_type_of_service(uint32_t id, int value);
+  int type_of_service(uint32_t id);
+  // Of the kernel, for a child process to inherit. It stays the connection's. Or negative errno.
+  int descriptor(uint32_t id);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 

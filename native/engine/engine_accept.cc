@@ -29,11 +29,11 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
   connection->listener = listener.id;
   connection->paused = listener.pause_accepted;
   listener.connections++;
-  int32_t words[4];
-  peer.words(words);
+  int32_t from[5];
+  peer.pack(from);
   records_.push_back(Record{Event::accepted, static_cast<int32_t>(connection->id),
-                            static_cast<int32_t>(listener.id), peer.port_and_family(), words[0],
-                            words[1], words[2], words[3]});
+                            static_cast<int32_t>(listener.id), from[0], from[1], from[2], from[3],
+                            from[4]});
   gauge(*connection);
   // Not watched until `settle`: the host may want it paused before anything is read.
   touch(*connection);
@@ -132,10 +132,10 @@ void Engine::report_drops() {
     Listener* listener = listeners_.find(id);
     if (listener == nullptr) continue;
     const Address& peer = listener->dropped_peer;
-    int32_t words[4];
-    peer.words(words);
-    records_.push_back(Record{Event::dropped, static_cast<int32_t>(id), listener->dropped,
-                              peer.port_and_family(), words[0], words[1], words[2], words[3]});
+    int32_t from[5];
+    peer.pack(from);
+    records_.push_back(Record{Event::dropped, static_cast<int32_t>(id), listener->dropped, from[0],
+                              from[1], from[2], from[3], from[4]});
     listener->dropped = 0;
   }
   dropping_.clear();

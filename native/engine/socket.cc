@@ -120,12 +120,30 @@ int set_no_delay(int socket, bool on) {
   return set_option(socket, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
 }
 
-int set_keep_alive(int socket, bool on, int idle_s) {
+int set_keep_alive(int socket, bool on, int idle_s, int interval_s, int count) {
   int result = set_option(socket, SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
   if (result < 0 || !on || idle_s <= 0) return result;
   result = set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
-  if (result == 0) result = set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  return result < 0 ? result : set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 10);
+  if (result == 0) result = set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, interval_s);
+  return result < 0 ? result : set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, count);
+}
+
+int set_type_of_service(int socket, int value) {
+  int32_t domain = 0;
+  const int known = get_option(socket, SOL_SOCKET, SO_DOMAIN, domain);
+  if (known < 0) return known;
+  return domain == AF_INET6 ? set_option(socket, IPPROTO_IPV6, IPV6_TCLASS, value)
+                            : set_option(socket, IPPROTO_IP, IP_TOS, value);
+}
+
+int type_of_service(int socket) {
+  int32_t domain = 0;
+  int32_t value = 0;
+  int result = get_option(socket, SOL_SOCKET, SO_DOMAIN, domain);
+  if (result < 0) return result;
+  result = domain == AF_INET6 ? get_option(socket, IPPROTO_IPV6, IPV6_TCLASS, value)
+                              : get_option(socket, IPPROTO_IP, IP_TOS, value);
+  return result < 0 ? result : value;
 }
 
 int set_buffer_sizes(int socket, const SocketOptions& options) {

@@ -26,8 +26,11 @@ int read_options(int socket, SocketOptions& out);
 int set_buffer_sizes(int socket, const SocketOptions& options);
 
 int set_no_delay(int socket, bool on);
-// With an idle time also the other two, as libuv sets them: a probe each second, ten of them.
-int set_keep_alive(int socket, bool on, int idle_s);
+// With an idle time also the other two: seconds between probes, and how many.
+int set_keep_alive(int socket, bool on, int idle_s, int interval_s, int count);
+// IP_TOS, or the traffic class of IPv6.
+int set_type_of_service(int socket, int value);
+int type_of_service(int socket);
 
 int accept_socket(int listener, Descriptor& out, Address& peer);
 ssize_t receive_into(int socket, uint8_t* memory, size_t size);

@@ -7,21 +7,41 @@
  * `start` has returned; after the end no attempt is on.
  */
 import { lookup as systemLookup, ADDRCONFIG } from 'node:dns'
-import type { AsyncResource } from 'node:async_hooks'
+import { AsyncResource } from 'node:async_hooks'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { connectError } from '../support/errors.js'
+import { connectError, socketError } from '../support/errors.js'
 import type {
-  ConnectOptions, SocketError, TransportConnection, TransportEvent,
+  ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'
 import type { Destination } from './connect-args.js'
 import { netEngine, type Receiver } from './engine.js'
-import { allFailed, blockedIp, connectFailed, invalidFamily, invalidIp } from './errors.js'
+import {
+  allFailed, bindFailed, blockedIp, connectFailed, connectRefused, invalidFamily, invalidIp,
+} from './errors.js'
 
+const EISCONN = -constants.errno.EISCONN
 const ETIMEDOUT = -constants.errno.ETIMEDOUT
+
+const EINVAL = -constants.errno.EINVAL
+
+/** What an attempt meets at a socket that may have a connection, or an attempt, as it is. */
+export interface Meeting {
+  /** Nothing: it may begin; 0: it succeeds, with what is there; or, negative, how it fails. */
+  readonly errno: number | undefined
+  readonly local: SocketAddress | undefined
+}
+
+const WRONG_FAMILY: Meeting = { errno: EINVAL, local: undefined }
 
 /** What a dial is for. */
 export interface DialOwner {
+  /** Of an attempt that begins now: a socket has one connection. */
+  _nativeMeets(): Meeting
+  /** Gives up the connection and what else dials: this one opens its own. */
+  _nativeAbandon(except: Dialer): void
+  /** An attempt has met a connection, and succeeds with it. */
+  _nativeRejoined(): void
   readonly _nativeResource: AsyncResource
   /** Options of every attempt. */
   readonly _nativeConnectOptions: ConnectOptions
@@ -47,27 +67,38 @@ export class Dialer implements Receiver {
   #next = 0
   readonly #errors: Error[] = []
   #connection: TransportConnection | undefined
+  /** Of the attempt that is on. */
+  #resource: AsyncResource | undefined
   #timer: NodeJS.Timeout | undefined
   #over = false
+  /** It has met a connection, and is about to say so. */
+  rejoining = false
 
   constructor(owner: DialOwner) {
     this.#owner = owner
   }
 
   get _nativeResource(): AsyncResource {
-    return this.#owner._nativeResource
+    return this.#resource as AsyncResource
+  }
+
+  /** The attempt that is on. */
+  get attempt(): TransportConnection | undefined {
+    return this.#connection
   }
 
   /** To a Unix socket. */
   startPath(path: string): void {
-    let connection: TransportConnection | undefined
+    if (this.#owner._nativeMeets().errno !== undefined) {
+      this.#fail(socketError(EISCONN, 'connect', path))
+      return
+    }
     try {
-      connection = netEngine().connect({ ...this.#owner._nativeConnectOptions, path }, this)
+      this.#begin('PIPECONNECTWRAP', { ...this.#owner._nativeConnectOptions, path })
     } catch (error) {
       // What can't be a path: told as Node tells it, by an event.
       process.nextTick(() => { this.#fail(error as Error) })
     }
-    this.#connection = connection
   }
 
   start(to: Destination): void {
@@ -93,11 +124,12 @@ export class Dialer implements Receiver {
     if (connection !== this.#connection || this.#over) return
     if (kind === 'connected') {
       this.#over = true
-      clearTimeout(this.#timer)
-      this.#owner._nativeConnected(this.#connection as TransportConnection)
+      this.#connection = undefined
+      this.#endAttempt()
+      this.#owner._nativeConnected(connection as TransportConnection)
     } else if (kind === 'closed') {
       this.#connection = undefined
-      clearTimeout(this.#timer)
+      this.#endAttempt()
       this.#attemptFailed(error as SocketError)
     }
   }
@@ -112,7 +144,6 @@ export class Dialer implements Receiver {
     ) => void
     const options = all ? { family, hints, all } : { family, hints }
     lookup(to.host, options, (error, found, foundFamily) => {
-      if (this.#over) return
       if (all) this.#foundAll(error, found, to)
       else this.#foundOne(error, found, foundFamily, to)
     })
@@ -128,6 +159,7 @@ export class Dialer implements Receiver {
   }
 
   #foundAll(error: Error | null, found: unknown, to: Destination): void {
+    if (this.#over) return
     if (error) {
       this.#owner.emit('lookup', error, undefined, undefined, to.host)
       this.#failLater(error)
@@ -155,9 +187,11 @@ export class Dialer implements Receiver {
     this.#try(targets, targets.length > 1)
   }
 
+  /** Also once more: a lookup may answer again. */
   #try(targets: readonly Target[], several: boolean): void {
     if (this.#over) return
     this.#targets = targets
+    this.#next = 0
     if (several) this.#owner.autoSelectFamilyAttemptedAddresses = []
     this.#attempt()
   }
@@ -173,21 +207,61 @@ export class Dialer implements Receiver {
       return
     }
     const { localAddress, localPort, port } = to
+    if (this.#next > 1) owner._nativeAbandon(this)
+    const { errno, local } = isIP(address) === family ? owner._nativeMeets() : WRONG_FAMILY
+    if (errno !== undefined && (localAddress !== undefined || localPort > 0)) {
+      // It is bound.
+      this.#attemptRefused(bindFailed(EINVAL, localAddress, localPort))
+      return
+    }
     owner.autoSelectFamilyAttemptedAddresses?.push(`${address}:${port}`)
     owner.emit('connectionAttempt', address, port, family)
     // A listener may have destroyed the socket.
     if (this.#over) return
-    const options: ConnectOptions = {
-      ...owner._nativeConnectOptions, host: address, port, localAddress, localPort,
+    if (errno === 0) {
+      this.rejoining = true
+      setImmediate(() => { this.#rejoin() })
+      return
     }
+    if (errno !== undefined) {
+      const error = connectRefused(errno, address, port, local)
+      if (this.#targets.length > 1) owner.emit('connectionAttemptFailed', address, port, family, error)
+      if (!this.#over) this.#attemptRefused(error)
+      return
+    }
+    const options = { ...owner._nativeConnectOptions, host: address, port, localAddress, localPort }
     try {
-      this.#connection = netEngine().connect(options, this)
+      this.#begin('TCPCONNECTWRAP', options)
     } catch (error) {
       this.#failLater(error as Error)
       return
     }
     if (this.#next === this.#targets.length) return
     this.#timer = setTimeout(() => { this.#attemptTimedOut() }, to.attemptTimeout)
+  }
+
+  #begin(type: 'TCPCONNECTWRAP' | 'PIPECONNECTWRAP', options: ConnectOptions): void {
+    const triggerAsyncId = this.#owner._nativeResource.asyncId()
+    this.#connection = netEngine().connect(options, this)
+    this.#resource = new AsyncResource(type, { triggerAsyncId, requireManualDestroy: true })
+  }
+
+  /** What belongs to the attempt that was on. */
+  #endAttempt(): void {
+    clearTimeout(this.#timer)
+    this.#resource?.emitDestroy()
+  }
+
+  #rejoin(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#owner._nativeResource.runInAsyncScope(() => { this.#owner._nativeRejoined() })
+  }
+
+  /** It could not begin. */
+  #attemptRefused(error: Error): void {
+    if (this.#targets.length === 1) this.#fail(error)
+    else this.#failedAttempt(error)
   }
 
   #attemptTimedOut(): void {
@@ -225,6 +299,7 @@ export class Dialer implements Receiver {
     const connection = this.#connection
     this.#connection = undefined
     if (connection === undefined) return
+    this.#endAttempt()
     connection.context = undefined
     connection.close()
   }

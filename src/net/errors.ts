@@ -3,9 +3,9 @@
  * Owns nothing.
  */
 import { BlockList } from 'node:net'
-import { inspect } from 'node:util'
+import { format, inspect } from 'node:util'
 import { socketError } from '../support/errors.js'
-import type { SocketError } from '../transport/transport.js'
+import type { SocketAddress, SocketError } from '../transport/transport.js'
 
 type Coded<E extends Error> = E & { code: string }
 
@@ -63,13 +63,13 @@ export function checkBlockList(value: unknown): void {
   }
 }
 
-/** A whole number from `least` on that fits into 32 bits. */
-export function checkInt32(value: unknown, name: string, least: number): void {
+/** A whole number from `least` on that fits into 32 bits, or is at most `most`. */
+export function checkInt32(value: unknown, name: string, least: number, most = 0x7fffffff): void {
   checkNumber(value, name)
   const number = value as number
   if (!Number.isInteger(number)) throw outOfRange(name, 'an integer', value)
-  if (number < least || number > 0x7fffffff) {
-    throw outOfRange(name, `>= ${least} && <= 2147483647`, value)
+  if (number < least || number > most) {
+    throw outOfRange(name, `>= ${least} && <= ${most}`, value)
   }
 }
 
@@ -108,7 +108,7 @@ export const closedBeforeConnection = (): Coded<Error> => nodeError(
 )
 
 export const invalidIp = (value: unknown): Coded<TypeError> => (
-  nodeError(TypeError, 'ERR_INVALID_IP_ADDRESS', `Invalid IP address: ${String(value)}`)
+  nodeError(TypeError, 'ERR_INVALID_IP_ADDRESS', format('Invalid IP address: %s', value))
 )
 
 export const streamDestroyed = (call: string): Coded<Error> => (
@@ -132,9 +132,26 @@ export function withoutAddress({ errno, syscall, code }: SocketError): SocketErr
 
 /** Of a connect from a chosen address: as Node's, it says which. */
 export function connectFailed(error: SocketError, local: string | undefined, port: number): SocketError {
+  if (error.syscall === 'bind') return bindFailed(error.errno, error.address, error.port ?? 0)
   if (error.syscall !== 'connect' || local === undefined || port === 0) return error
   error.message += ` - Local (${local}:${port})`
   return Object.assign(error, { localAddress: local, localPort: port })
+}
+
+/** Of a connect that could not begin, as the socket has a connection, for example; it says from where. */
+export function connectRefused(
+  errno: number, address: string, port: number, local: SocketAddress | undefined,
+): SocketError {
+  const error = socketError(errno, 'connect', address, port)
+  error.message += ` - Local (${local?.address}:${local?.port})`
+  return error
+}
+
+/** Of a connect from a local address that can't be had. Unlike a server's, it has no explanation. */
+export function bindFailed(errno: number, local: string | undefined, port: number): SocketError {
+  const error = socketError(errno, 'bind', local, port)
+  error.message = `bind ${error.code} ${local}${port > 0 ? `:${port}` : ''}`
+  return error
 }
 
 /** Of a connect whose addresses have all failed. */
@@ -144,6 +161,11 @@ export function allFailed(errors: readonly Error[]): Error {
   }
   return Object.assign(new AggregateError(errors), { code: (errors[0] as SocketError).code })
 }
+
+export const notInPlace = (): Coded<TypeError> => nodeError(
+  TypeError, 'ERR_INVALID_ARG_VALUE', 'The options "fd" and "handle" give a socket of node:net: an object'
+  + ' that is there already can\'t become one. Use new net.Socket(options)',
+)
 
 export const invalidHandleType = (): Coded<TypeError> => (
   nodeError(TypeError, 'ERR_INVALID_HANDLE_TYPE', 'This handle type cannot be sent')

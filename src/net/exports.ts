@@ -6,6 +6,7 @@ import { channel } from 'node:diagnostics_channel'
 import * as nodeNet from 'node:net'
 import { connectArgs } from './connect-args.js'
 import { nativeNet } from './engine.js'
+import { callable } from './in-place.js'
 import { Server as NativeServer } from './server.js'
 import { Socket as NativeSocket } from './socket.js'
 
@@ -15,20 +16,6 @@ export type {
 } from 'node:net'
 
 const native = nativeNet()
-
-/** The class as a function that can be called without `new`, as Node's can. */
-function callable(Class: new (...args: never[]) => object, name: string): unknown {
-  const { [name]: call } = {
-    // Named by its key, for stack traces.
-    [name]: function (...args: unknown[]): object {
-      return Reflect.construct(Class, args, new.target ?? call) as object
-    },
-  }
-  Object.setPrototypeOf(call, Class)
-  call.prototype = Class.prototype as object
-  Object.defineProperty(Class.prototype, 'constructor', { value: call, writable: true, configurable: true })
-  return call
-}
 
 /** As `net.Socket`. */
 export const Socket = (native ? callable(NativeSocket, 'Socket') : nodeNet.Socket) as typeof nodeNet.Socket

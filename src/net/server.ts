@@ -15,6 +15,7 @@ import type {
 import { fromCaller } from '../support/errors.js'
 import { netEngine, type Acceptor } from './engine.js'
 import { checkBlockList } from './errors.js'
+import { inPlace } from './in-place.js'
 import type { SocketOptions } from './socket-base.js'
 import { Socket, type SocketOwner } from './socket.js'
 
@@ -47,7 +48,10 @@ class ListenHandle {
   #referenced = true
   #open = true
 
-  constructor(readonly listener: TransportListener, readonly path: string | undefined) {
+  constructor(
+    readonly listener: TransportListener, readonly acceptor: ServerAcceptor,
+    readonly path: string | undefined,
+  ) {
     netEngine().ref()
   }
 
@@ -57,6 +61,7 @@ class ListenHandle {
     this.#open = false
     this.listener.context = undefined
     this.listener.close()
+    this.acceptor.over()
   }
 
   ref(): void {
@@ -99,10 +104,9 @@ class ListenHandle {
 
 type OnConnection = (socket: nodeNet.Socket) => void
 
-export class Server extends nodeNet.Server implements SocketOwner {
+export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
   /** Whose connections are closed at once. */
   readonly blockList?: nodeNet.BlockList
-  #acceptor: ServerAcceptor | undefined = undefined
   /** Those of `listen`, if it has any: subscribers of its tracing channel may change them. */
   #listenOptions: { reusePort?: unknown } | undefined = undefined
 
@@ -142,19 +146,20 @@ export class Server extends nodeNet.Server implements SocketOwner {
   }
 
   #bind(to: Binding, internals: ServerInternals): void {
-    this.#acceptor = new ServerAcceptor(this)
+    const acceptor = new ServerAcceptor(this, to.kind)
     const { path, options } = listenOptions(to, this as unknown as ServerSettings)
     let handle: ListenHandle
     try {
-      handle = new ListenHandle(netEngine().listen(options, this.#acceptor), path)
+      handle = new ListenHandle(netEngine().listen(options, acceptor), acceptor, path)
     } catch (error) {
+      acceptor.over()
       publishFailure(this, error as Error)
       process.nextTick(() => { this.emit('error', error) })
       return
     }
     if (handle.listener.address === undefined) {
       // It failed, which is told in a moment; who called is only known now.
-      this.#acceptor.failedAt = fromCaller(new Error()).stack
+      acceptor.failedAt = fromCaller(new Error()).stack
       handle.unref()
       return
     }
@@ -218,13 +223,24 @@ function leadTo(error: Error, stack: string | undefined): void {
 /** What the engine reports of a server's listener. */
 class ServerAcceptor implements Acceptor {
   /** That of `listen`. */
-  readonly _nativeResource = new AsyncResource('TCPSERVERWRAP', { requireManualDestroy: true })
+  readonly _nativeResource: AsyncResource
   /** The stack of a `listen` that failed. */
   failedAt: string | undefined = undefined
   readonly #server: Server
 
-  constructor(server: Server) {
+  #over = false
+
+  constructor(server: Server, kind: number) {
     this.#server = server
+    const type = kind === -1 ? 'PIPESERVERWRAP' : 'TCPSERVERWRAP'
+    this._nativeResource = new AsyncResource(type, { requireManualDestroy: true })
+  }
+
+  /** Nothing is told any more. */
+  over(): void {
+    if (this.#over) return
+    this.#over = true
+    this._nativeResource.emitDestroy()
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
@@ -235,6 +251,7 @@ class ServerAcceptor implements Acceptor {
       const failure = error as SocketError
       leadTo(failure, this.failedAt)
       publishFailure(server, failure)
+      this.over()
       server.emit('error', failure)
     } else if (kind === 'accept-failed') {
       // As Node's accept: the server goes on, the program is told.

@@ -7,10 +7,12 @@
 import { AsyncResource } from 'node:async_hooks'
 import type * as nodeNet from 'node:net'
 import { Duplex } from 'node:stream'
+import { socketError } from '../support/errors.js'
 import type { SocketAddress, TransportConnection } from '../transport/transport.js'
 import { netEngine, type NetEngine } from './engine.js'
-import { checkFunction, checkNumber, nodeError, timerDuration } from './errors.js'
+import { checkFunction, checkInt32, checkNumber, invalidType, nodeError, timerDuration } from './errors.js'
 import { SocketHandle, type HandleOwner } from './handle.js'
+import { inPlace } from './in-place.js'
 import { startTimeout, stopTimeout, type Expiring, type TimeoutEntry } from './timeouts.js'
 
 /** Options of node:net. */
@@ -21,8 +23,36 @@ export interface SocketOptions extends nodeNet.SocketConstructorOpts {
   highWaterMark?: number | undefined
 }
 
+/** Resources say when they end: who maps them by their ids must hear it. */
+const MANUAL = { requireManualDestroy: true }
+
+/** Times are seconds; what is left out is libuv's default. */
+interface KeepAlive {
+  readonly on: boolean
+  readonly delay: number
+  readonly interval: number | undefined
+  readonly count: number | undefined
+}
+
+/** As Node takes them: milliseconds. */
+interface KeepAliveArguments {
+  readonly enable?: unknown
+  readonly initialDelay?: unknown
+  readonly interval?: unknown
+  readonly count?: unknown
+}
+
 /** Milliseconds, of what may be any number, as whole seconds. */
 const wholeSeconds = (milliseconds: unknown): number => ~~(Number(milliseconds) / 1000)
+
+function keepAliveOf({ enable, initialDelay, interval, count }: KeepAliveArguments): KeepAlive {
+  return {
+    on: Boolean(enable),
+    delay: wholeSeconds(initialDelay),
+    interval: interval === undefined ? undefined : wholeSeconds(interval),
+    count: count === undefined ? undefined : ~~Number(count),
+  }
+}
 
 /** An empty object, as Node's, where there is no address. */
 function addressObject(address: SocketAddress | undefined): Partial<nodeNet.AddressInfo> {
@@ -41,7 +71,7 @@ function checkOptions(options: SocketOptions): void {
   }
 }
 
-export abstract class SocketBase extends Duplex implements Expiring, HandleOwner {
+export abstract class SocketBase extends inPlace(Duplex) implements Expiring, HandleOwner {
   connecting = false
   /** The server that accepted it. */
   server: unknown = null
@@ -49,8 +79,9 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
   _parent = null
   _host: string | null = null
   timeout: number | undefined = undefined
-  /** Its handlers' async context. */
-  readonly _nativeResource = new AsyncResource('TCPWRAP', { requireManualDestroy: true })
+  #resource: AsyncResource | undefined = undefined
+  /** The async context of 'timeout': that of `setTimeout`. */
+  #timeoutResource: AsyncResource | undefined = undefined
 
   /** For the engine's use. */
   _nativeRound = 0
@@ -70,8 +101,8 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
   /** It has a connection, or is about to. */
   #alive = false
   #noDelay: boolean
-  #keepAlive: boolean
-  #keepAliveDelay: number
+  #keepAlive: KeepAlive
+  #typeOfService: number | undefined = undefined
 
   constructor(options: SocketOptions) {
     checkOptions(options)
@@ -84,8 +115,17 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
       signal: undefined,
     })
     this.#noDelay = Boolean(options.noDelay)
-    this.#keepAlive = Boolean(options.keepAlive)
-    this.#keepAliveDelay = Math.max(0, wholeSeconds(options.keepAliveInitialDelay ?? 0))
+    this.#keepAlive = {
+      on: Boolean(options.keepAlive),
+      delay: Math.max(0, wholeSeconds(options.keepAliveInitialDelay ?? 0)),
+      interval: undefined,
+      count: undefined,
+    }
+  }
+
+  /** The async context of the connection's events: as Node's handle, it comes with `connect`. */
+  get _nativeResource(): AsyncResource {
+    return this.#resource as AsyncResource
   }
 
   get _connecting(): boolean {
@@ -138,7 +178,9 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
 
   _getpeername(): Partial<nodeNet.AddressInfo> {
     if (!(#remote in this)) return {}
-    if (SocketBase.#isAttached(this) && !this.connecting) this.#remote ??= this._nativeLink?.remote
+    if (SocketBase.#isAttached(this) && !this.connecting) {
+      this.#remote ??= this._nativeLink?.peer ?? this._nativeLink?.remote
+    }
     return addressObject(this.#remote)
   }
 
@@ -178,14 +220,51 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
     return this
   }
 
-  setKeepAlive(enable?: boolean, initialDelay?: number): this {
-    const on = Boolean(enable)
-    const seconds = wholeSeconds(initialDelay)
-    if (on === this.#keepAlive && (!on || seconds === this.#keepAliveDelay)) return this
-    this.#keepAlive = on
-    this.#keepAliveDelay = seconds
+  /**
+   * @param enable or an object of all four, as `{ enable, initialDelay, interval, count }`
+   * @param initialDelay milliseconds of silence before the first probe; 0 leaves it as it is
+   * @param interval milliseconds between probes
+   * @param count so many probes without an answer end the connection
+   */
+  setKeepAlive(enable?: unknown, initialDelay?: unknown, interval?: unknown, count?: unknown): this {
+    const given = typeof enable === 'object' && enable !== null ? enable as KeepAliveArguments : undefined
+    const next = given === undefined
+      ? keepAliveOf({ enable, initialDelay, interval, count })
+      : keepAliveOf(given)
+    const last = this.#keepAlive
+    const same = next.delay === last.delay && next.interval === last.interval && next.count === last.count
+    if (last.on === next.on && (!next.on || same)) return this
+    this.#keepAlive = next
     this.#applyKeepAlive()
     return this
+  }
+
+  /** @param value of IP_TOS, or of the traffic class of IPv6, from 0 to 255; also before it connects */
+  setTypeOfService(value: number): this {
+    if (Number.isNaN(value)) throw invalidType('tos', 'of type number', value)
+    checkInt32(value, 'tos', 0, 255)
+    if (value === this.#typeOfService) return this
+    this.#typeOfService = value
+    this.#applyTypeOfService((error) => { throw error })
+    return this
+  }
+
+  getTypeOfService(): number {
+    const result = this.#hasTypeOfService() ? this._nativeLink?.typeOfService?.() : undefined
+    if (result !== undefined && result < 0) throw socketError(result, 'getTypeOfService')
+    return result ?? this.#typeOfService ?? 0
+  }
+
+  /**
+   * The kernel's number of the connection, if there is one: so a child process can have the socket as its
+   * `stdio`. As Node does then, this socket stops reading; `resume()` takes that back.
+   */
+  get fd(): number | undefined {
+    if (!(#remote in this) || !SocketBase.#isAttached(this) || this.connecting) return undefined
+    const descriptor = this._nativeLink?.descriptor
+    if (descriptor === undefined || descriptor < 0) return undefined
+    this._nativeLendInput()
+    return descriptor
   }
 
   /** @param milliseconds without anything that comes or goes until 'timeout' is emitted; 0 for never */
@@ -195,10 +274,13 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
     this._nativeLimit = timerDuration(milliseconds, 'msecs')
     if (callback !== undefined) checkFunction(callback, 'callback')
     if (this._nativeLimit === 0) {
+      this._nativeStopTimeout()
       if (callback !== undefined) this.removeListener('timeout', callback)
       return this
     }
     this._nativeActive = performance.now()
+    this.#timeoutResource?.emitDestroy()
+    this.#timeoutResource = new AsyncResource('Timeout', MANUAL)
     startTimeout(this)
     if (callback !== undefined) this.once('timeout', callback)
     return this
@@ -220,7 +302,7 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
   }
 
   _nativeExpired(): void {
-    this._nativeResource.runInAsyncScope(this.#timedOut, this)
+    this.#timeoutResource?.runInAsyncScope(this.#timedOut, this)
   }
 
   protected _nativeTouched(now: number): void {
@@ -232,12 +314,33 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
   protected _nativeStopTimeout(): void {
     this._nativeLimit = 0
     stopTimeout(this)
+    this.#timeoutResource?.emitDestroy()
+    this.#timeoutResource = undefined
   }
+
+  /** It gets what Node calls a handle: an async context, counters, no peer yet. */
+  protected _nativeBegin(type: 'TCPWRAP' | 'PIPEWRAP'): void {
+    this.#resource = new AsyncResource(type, MANUAL)
+    this.#remote = undefined
+    this._nativeBytesRead = 0
+    this._nativeBytesSent = 0
+  }
+
+  /** Who calls it destroys it, after the last event. */
+  protected _nativeTakeResource(): AsyncResource | undefined {
+    const resource = this.#resource
+    this.#resource = undefined
+    return resource
+  }
+
+  /** The descriptor is given to somebody else, too, who is to read it. */
+  protected abstract _nativeLendInput(): void
 
   /** The kernel's socket is there: it gets its options. */
   protected _nativeApplyOptions(noDelay: boolean): void {
     if (this.#noDelay !== noDelay) this._nativeLink?.setNoDelay(this.#noDelay)
-    if (this.#keepAlive) this.#applyKeepAlive()
+    if (this.#keepAlive.on) this.#applyKeepAlive()
+    if (this.#typeOfService !== undefined) this.#applyTypeOfService((error) => { this.emit('error', error) })
   }
 
   protected get _nativeWantsNoDelay(): boolean {
@@ -262,7 +365,19 @@ export abstract class SocketBase extends Duplex implements Expiring, HandleOwner
   }
 
   #applyKeepAlive(): void {
-    this._nativeLink?.setKeepAlive(this.#keepAlive, this.#keepAliveDelay)
+    const { on, delay, interval, count } = this.#keepAlive
+    this._nativeLink?.setKeepAlive(on, delay, interval, count)
+  }
+
+  /** Node's Unix sockets only keep what was set. */
+  #hasTypeOfService(): boolean {
+    return SocketBase.#isAttached(this) && !this.connecting && this._nativeLink?.remote?.family !== 'unix'
+  }
+
+  #applyTypeOfService(failed: (error: Error) => void): void {
+    if (!this.#hasTypeOfService()) return
+    const result = this._nativeLink?.typeOfService?.(this.#typeOfService) ?? 0
+    if (result < 0) failed(socketError(result, 'setTypeOfService'))
   }
 
   #timedOut(): void {

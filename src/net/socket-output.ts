@@ -48,10 +48,11 @@ export abstract class SocketOutput extends SocketBase {
   protected _nativeOffered(): void {
     const callback = this.#onTaken
     const connection = this._nativeLink
-    if (callback === undefined || connection === undefined) return
+    if (connection === undefined) return
     const all = connection.queuedBytes === 0
+    // Without a callback it is a time-out that wants to know.
     connection.reportWrites = !all
-    if (!all) return
+    if (!all || callback === undefined) return
     this.#onTaken = undefined
     callback()
     this.#direct = this.#isDirect()
@@ -168,9 +169,14 @@ export abstract class SocketOutput extends SocketBase {
     connection.write(data)
     this._nativeBytesSent += length
     if (length > COPIED_MAX) this._nativeEngine.flush()
-    if (this._nativeLimit > 0) this._nativeTouched(performance.now())
+    const { queuedBytes } = connection
+    if (this._nativeLimit > 0) {
+      this._nativeTouched(performance.now())
+      // It may take long; as long as the peer takes some of it, the connection is not idle.
+      if (queuedBytes > COPIED_MAX) connection.reportWrites = true
+    }
     // What follows takes the way on which the stream counts, until the kernel has caught up.
-    if (connection.queuedBytes >= this.writableHighWaterMark) this.#direct = false
+    if (queuedBytes >= this.writableHighWaterMark) this.#direct = false
   }
 
   /** Offers all that was written to the kernel, now, so that the stream hears in the same turn, mostly. */

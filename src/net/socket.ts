@@ -5,17 +5,20 @@
  *
  * Invariant: the connection is paused only after `push` said false, so that `_read` comes.
  */
+import type { AsyncResource } from 'node:async_hooks'
+import { constants } from 'node:os'
 import { addAbortSignal } from 'node:stream'
 import * as nodeNet from 'node:net'
 import type {
   ConnectOptions, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'
 import { connectArgs, destination } from './connect-args.js'
-import { Dialer, type DialOwner } from './dialer.js'
-import type { DataReceiver } from './engine.js'
+import { Dialer, type DialOwner, type Meeting } from './dialer.js'
+import { netEngine, type DataReceiver } from './engine.js'
 import {
-  checkString, invalidHandleType, socketClosed, streamDestroyed, withoutAddress,
+  checkString, invalidHandleType, notInPlace, socketClosed, streamDestroyed, withoutAddress,
 } from './errors.js'
+import { isInPlace } from './in-place.js'
 import { OnRead, onReadOptions } from './onread.js'
 import type { SocketOptions } from './socket-base.js'
 import { SocketOutput } from './socket-output.js'
@@ -28,6 +31,9 @@ interface ReadableState {
   readonly awaitDrainWriters: unknown
   dataEmitted: boolean
 }
+
+const { EALREADY, EISCONN } = constants.errno
+const NOBODY: Meeting = { errno: undefined, local: undefined }
 
 /** What a server needs to know of its sockets. */
 export interface SocketOwner {
@@ -57,7 +63,10 @@ export interface AcceptedAs {
 export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   _server: SocketOwner | null = null
   declare autoSelectFamilyAttemptedAddresses?: string[]
-  #dialer: Dialer | undefined = undefined
+  /** More than one, if `connect` was called again meanwhile; then at most one of them gets a connection. */
+  readonly #dialers = new Set<Dialer>()
+  /** Whether the kernel would take a further `connect` for the end of the first. */
+  #rejoins = false
   #reset = false
   #connected = false
   /** As the connection was told. */
@@ -70,6 +79,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   constructor(options?: SocketOptions | number) {
     if (typeof options === 'number') options = { fd: options }
     if (options?.fd !== undefined || (options as { handle?: unknown } | undefined)?.handle) {
+      if (isInPlace(new.target)) throw notInPlace()
       // The engine cannot adopt what others have opened: such a socket is Node's own.
       return new nodeNet.Socket(options) as unknown as Socket
     }
@@ -90,22 +100,58 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     if (path) checkString(path, 'options.path')
     const to = path ? undefined : destination(options)
     if (this.destroyed) this.#renew()
+    if (this._nativeResource === undefined) this._nativeBegin(to === undefined ? 'PIPEWRAP' : 'TCPWRAP')
     this._unrefTimer()
     this.connecting = true
-    this.#dialer?.cancel()
-    this.#dialer = new Dialer(this)
+    const dialer = new Dialer(this)
+    this.#dialers.add(dialer)
     this._nativeSetAlive(true)
     try {
-      if (to === undefined) this.#dialer.startPath(path as string)
-      else this.#dialer.start(to)
+      if (to === undefined) dialer.startPath(path as string)
+      else dialer.start(to)
     } catch (error) {
       // Of the lookup, which checks its own options.
-      this.connecting = false
-      this.#dialer = undefined
-      this._nativeSetAlive(false)
+      this.#dialers.delete(dialer)
+      if (this.#dialers.size === 0) {
+        this.connecting = false
+        if (!this._nativeOpen) this._nativeSetAlive(false)
+      }
       throw error
     }
     return this
+  }
+
+  _nativeMeets(): Meeting {
+    for (const dialer of this.#dialers) {
+      if (dialer.rejoining) return { errno: -EALREADY, local: this._nativeLink?.local }
+      if (dialer.attempt !== undefined) return { errno: -EALREADY, local: dialer.attempt.local }
+    }
+    if (!this._nativeOpen) return NOBODY
+    // The kernel lets the first connect after an outbound connection's own succeed, wherever it leads.
+    if (this.#rejoins) {
+      this.#rejoins = false
+      return { errno: 0, local: undefined }
+    }
+    return { errno: -EISCONN, local: this._nativeLink?.local }
+  }
+
+  _nativeAbandon(except: Dialer): void {
+    for (const dialer of this.#dialers) {
+      if (dialer !== except) this.#endDialer(dialer)
+    }
+    const connection = this._nativeOpen ? this._nativeLink : undefined
+    if (connection === undefined) return
+    this._nativeOpen = false
+    this._nativeLink = undefined
+    this._nativeEndOutput()
+    connection.context = undefined
+    connection.close()
+  }
+
+  _nativeRejoined(): void {
+    this.#cancelDialers()
+    this.connecting = false
+    this.#tellConnected()
   }
 
   get _nativeConnectOptions(): ConnectOptions {
@@ -114,13 +160,18 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   _nativeConnected(connection: TransportConnection): void {
     const { noDelay = false } = this._nativeConnectOptions
-    this.#dialer = undefined
+    this.#cancelDialers()
     this.connecting = false
     this._nativeAttach(connection)
+    this.#rejoins = connection.remote?.family !== 'unix'
     this._nativeApplyOptions(noDelay)
+    this.#tellConnected()
+  }
+
+  #tellConnected(): void {
     this._unrefTimer()
     // Ended before it was to connect, it has finished long ago, and sends the end now.
-    if (this.writableFinished) connection.shutdown()
+    if (this.writableFinished) this._nativeLink?.shutdown()
     this.emit('connect')
     this.emit('ready')
     if (this._nativeOpen && !this.isPaused()) this.read(0)
@@ -142,6 +193,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   /** Of a server: options of its own sockets. */
   _nativeAccepted(connection: TransportConnection, server: SocketOwner, how: AcceptedAs): void {
+    this._nativeBegin(connection.remote?.family === 'unix' ? 'PIPEWRAP' : 'TCPWRAP')
     this._nativeAttach(connection)
     this._nativeApplyOptions(how.noDelay)
     if (how.pauseOnConnect) {
@@ -222,15 +274,12 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   }
 
   #closed(error: SocketError | undefined): void {
-    const destroyed = !this._nativeOpen
     const callback = this._nativeEndOutput()
     // Who asks later for the peer's address gets it, if the program asked before.
     this._nativeLink = undefined
     this._nativeOpen = false
     this._nativeSetAlive(false)
-    if (destroyed) {
-      this.emit('close', this._hadError)
-    } else if (error === undefined) {
+    if (error === undefined) {
       callback?.()
     } else {
       const failure = withoutAddress(error)
@@ -250,6 +299,11 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     if (this.#inputPaused) return
     this.#inputPaused = true
     if (!this.#readStopped) this._nativeLink?.pause()
+  }
+
+  protected override _nativeLendInput(): void {
+    this.#pauseInput()
+    ;(this as { readableFlowing: boolean | null }).readableFlowing = false
   }
 
   #resumeInput(): void {
@@ -317,28 +371,46 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
-    const dialing = this.#dialer !== undefined
+    const dialing = this.#dialers.size > 0
     const waiting = this._nativeEndOutput()
     this.connecting = false
     this._nativeStopTimeout()
-    this.#dialer?.cancel()
-    this.#dialer = undefined
+    this.#cancelDialers()
     this._hadError = error !== null && error !== undefined
     const connection = this._nativeOpen ? this._nativeLink : undefined
     this._nativeOpen = false
     // As Node's, it has no addresses any more.
     this._nativeLink = undefined
-    if (connection === undefined) this._nativeSetAlive(false)
-    else if (this.#reset) connection.abort()
-    else connection.close()
+    const resource = this._nativeTakeResource()
+    this._nativeSetAlive(false)
+    if (connection !== undefined) {
+      connection.context = new Closing(
+        this, resource as AsyncResource, this._hadError, this._nativeReferenced)
+      if (this.#reset) connection.abort()
+      else connection.close()
+    }
     callback(error)
     waiting?.(error ?? streamDestroyed('write'))
     this._server?._nativeSocketGone()
     this._server = null
     // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
     if (connection !== undefined) return
-    if (dialing || this.#connected) setImmediate(() => { this.emit('close', this._hadError) })
-    else process.nextTick(() => { this.emit('close') })
+    const hadError = this._hadError
+    if (resource !== undefined && (dialing || this.#connected)) {
+      setImmediate(() => { emitClose(this, resource, hadError) })
+    } else {
+      resource?.emitDestroy()
+      process.nextTick(() => { this.emit('close') })
+    }
+  }
+
+  #cancelDialers(): void {
+    for (const dialer of this.#dialers) this.#endDialer(dialer)
+  }
+
+  #endDialer(dialer: Dialer): void {
+    dialer.cancel()
+    this.#dialers.delete(dialer)
   }
 
   #destroyWithReset(): void {
@@ -354,6 +426,44 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.#connected = false
     this.#inputPaused = false
     this.#readStopped = false
+    this.#rejoins = false
     this._hadError = false
   }
+}
+
+/** What is left of a connection whose socket was destroyed, and may have another by now: its 'close'. */
+class Closing implements DataReceiver {
+  _nativeRound = 0
+  readonly #socket: Socket
+  readonly #hadError: boolean
+  readonly #referenced: boolean
+
+  constructor(
+    socket: Socket, readonly _nativeResource: AsyncResource, hadError: boolean, referenced: boolean,
+  ) {
+    this.#socket = socket
+    this.#hadError = hadError
+    this.#referenced = referenced
+    if (referenced) netEngine().ref()
+  }
+
+  _nativeHappened({ kind }: TransportEvent): void {
+    if (kind !== 'closed') return
+    if (this.#referenced) netEngine().unref()
+    this._nativeResource.emitDestroy()
+    this.#socket.emit('close', this.#hadError)
+  }
+
+  _nativeReceived(): void {
+    // Nobody reads any more.
+  }
+
+  _nativeContinue(): void {
+    // Only a socket asks to be continued.
+  }
+}
+
+function emitClose(socket: Socket, resource: AsyncResource, hadError: boolean): void {
+  resource.emitDestroy()
+  resource.runInAsyncScope(() => { socket.emit('close', hadError) })
 }

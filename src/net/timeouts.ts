@@ -27,7 +27,10 @@ export interface TimeoutEntry {
   owner: Expiring | undefined
 }
 
-const queue = new TinyQueue<TimeoutEntry>([], (a, b) => a.at - b.at)
+const inOrder = (a: TimeoutEntry, b: TimeoutEntry): number => a.at - b.at
+let queue = new TinyQueue<TimeoutEntry>([], inOrder)
+/** Entries that do not count any more: they are taken out when there are as many as others. */
+let dead = 0
 let timer: NodeJS.Timeout | undefined
 let timerAt = Infinity
 
@@ -46,7 +49,8 @@ function expire(): void {
   try {
     for (let first = queue.peek(); first !== undefined && first.at <= now; first = queue.peek()) {
       queue.pop()
-      if (first.owner !== undefined) comeUp(first, first.owner, now)
+      if (first.owner === undefined) dead--
+      else comeUp(first, first.owner, now)
     }
   } finally {
     arm()
@@ -82,4 +86,18 @@ export function stopTimeout(owner: Expiring): void {
   if (owner._nativeEntry === undefined) return
   owner._nativeEntry.owner = undefined
   owner._nativeEntry = undefined
+  if (++dead * 2 > queue.length) sweep()
 }
+
+/** Costs as much as the entries that it takes out have cost. */
+function sweep(): void {
+  queue = new TinyQueue(queue.data.filter((entry) => entry.owner !== undefined), inOrder)
+  dead = 0
+  if (queue.length > 0) return
+  clearTimeout(timer)
+  timer = undefined
+  timerAt = Infinity
+}
+
+/** How many entries there are, with those that do not count any more. @internal */
+export const timeoutEntries = (): number => queue.length

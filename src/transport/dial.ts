@@ -70,6 +70,11 @@ export class Dial {
     })
   }
 
+  /** The attempt that began last, if it is on. */
+  get attempt(): number | undefined {
+    return [...this.#attempts.keys()].at(-1)
+  }
+
   /** Of the connection; 0 for none. */
   get idleTimeout(): number {
     return this.#options.idleTimeout ?? 0

@@ -2,7 +2,11 @@
  * Socket addresses as the engine gives them, in words, and as Node gives them, in text.
  * Owns nothing; text is made only when somebody asks for it.
  */
+import { networkInterfaces } from 'node:os'
 import type { SocketAddress } from './transport.js'
+
+/** A zone that has no room in the first word is in the third. */
+const ZONE_ELSEWHERE = (1 << 12) - 1
 
 /** The text of an IPv4 address in one word, most significant byte first. */
 function ipv4Text(word: number): string {
@@ -45,14 +49,29 @@ export function unixAddress(path: string): SocketAddress {
   return { address: path, family: 'unix', port: 0 }
 }
 
+/** The zone of a link-local address by its number, as Node has it: the name of the interface. */
+export function withZone(address: SocketAddress, zone: number): SocketAddress {
+  if (zone === 0) return address
+  const named = Object.entries(networkInterfaces()).find(
+    ([, entries]) => entries?.some((entry) => entry.family === 'IPv6' && entry.scopeid === zone),
+  )
+  return { ...address, address: `${address.address}%${named?.[0] ?? zone}` }
+}
+
 /**
- * @param portAndFamily port in the low half; 4, 6 or, for a Unix socket, 1 in the high half
+ * The five words that the engine makes of an address (`Address::pack` in native/engine/address.h).
+ *
+ * @param portAndFamily port in the low half; above it three bits, which are 4, 6 or, for a Unix socket, 1;
+ *   above these the zone
  */
 export function socketAddress(
   portAndFamily: number, a: number, b: number, c: number, d: number,
 ): SocketAddress {
   const port = portAndFamily & 0xffff
-  const family = portAndFamily >>> 16
+  const family = (portAndFamily >>> 16) & 7
+  const zone = portAndFamily >>> 19
+  if (zone === ZONE_ELSEWHERE) return withZone(socketAddress(portAndFamily & 0x7ffff, a, 0, c, d), b >>> 0)
+  if (zone !== 0) return withZone(socketAddress(portAndFamily & 0x7ffff, a, b, c, d), zone)
   // Who connects has no path, mostly; that of a listener is known.
   if (family === 1) return unixAddress('')
   return family === 6

@@ -31,6 +31,9 @@ export interface Addon {
   socketOptions(handle: object, id: number, isListener: boolean, words: Int32Array): number
   listenerAddress(handle: object, id: number, words: Int32Array): number
   localAddress(handle: object, id: number, words: Int32Array): number
+  remoteAddress(handle: object, id: number, words: Int32Array): number
+  typeOfService(handle: object, id: number, value: number | undefined): number
+  descriptor(handle: object, id: number): number
   info(handle: object): AddonInfo | undefined
   setRef(handle: object, on: boolean): void
   flush(handle: object): void
@@ -213,6 +216,20 @@ export class Link {
     return this.#addon.localAddress(this.#handle, id, words)
   }
 
+  remoteAddress(id: number, words: Int32Array): number {
+    return this.#addon.remoteAddress(this.#handle, id, words)
+  }
+
+  /** Sets it, if there is a value. Returns what it is, or a negative errno. */
+  typeOfService(id: number, value?: number): number {
+    return this.#addon.typeOfService(this.#handle, id, value)
+  }
+
+  /** The kernel's number of the connection, or a negative errno. */
+  descriptor(id: number): number {
+    return this.#addon.descriptor(this.#handle, id)
+  }
+
   /** Whether the engine keeps the event loop alive. */
   setRef(on: boolean): void {
     this.#addon.setRef(this.#handle, on)
@@ -240,9 +257,13 @@ export class Link {
     this.#queue(Command.idleTimeout, id, time, 0)
   }
 
-  /** An option of the kernel's socket: `Command.noDelay`, or `Command.keepAlive` with its seconds. */
-  option(operation: number, id: number, value: number, seconds: number): void {
-    this.#queue(operation, id, value, seconds)
+  noDelay(id: number, on: boolean): void {
+    this.#queue(Command.noDelay, id, on ? 1 : 0, 0)
+  }
+
+  /** Times are seconds. */
+  keepAlive(id: number, on: boolean, idle: number, interval: number, count: number): void {
+    this.#queue(Command.keepAlive | (interval << 8), id, (on ? 1 : 0) | (count << 1), idle)
   }
 
   /** Queues bytes; returns how many. */

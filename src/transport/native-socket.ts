@@ -5,6 +5,7 @@
  * has none is ignored or kept by its dial; every object has all its fields from the start, so that
  * code that meets many of them stays fast.
  */
+import { constants } from 'node:os'
 import { connectError, socketError } from '../support/errors.js'
 import { socketAddress, unixAddress } from './native-address.js'
 import { Dial } from './dial.js'
@@ -15,6 +16,11 @@ import type {
   ConnectOptions, Dropped, ListenOptions, SocketAddress, SocketError, SocketSettings, TransportConnection,
   TransportEvent, TransportEventKind, TransportListener,
 } from './transport.js'
+
+const ENOTCONN = -constants.errno.ENOTCONN
+/** Seconds between probes, and how many, where only the time until the first is said: as libuv has them. */
+const KEEP_ALIVE_INTERVAL = 1
+const KEEP_ALIVE_COUNT = 10
 
 /** What the sockets need of their transport. */
 export interface Station {
@@ -216,8 +222,17 @@ export class NativeConnection implements TransportConnection {
     return socketAddress(this.#portAndFamily, this.#a, this.#b, this.#c, this.#d)
   }
 
+  get peer(): SocketAddress | undefined {
+    const isKnown = this.listener !== undefined || this.#remote?.family === 'unix'
+    if (isKnown || !this.established) return this.remote
+    return askAddress((words) => this.#link.remoteAddress(this.id, words)) ?? this.#remote
+  }
+
   get local(): SocketAddress | undefined {
     if (this.#local === undefined) {
+      const attempt = this.dial?.attempt
+      // Not kept: another attempt may follow.
+      if (attempt !== undefined) return askAddress((words) => this.#link.localAddress(attempt, words))
       this.#local = this.listener?.commonAddress
       if (this.#local === undefined && this.established) {
         this.#local = askAddress((words) => this.#link.localAddress(this.id, words))
@@ -297,11 +312,19 @@ export class NativeConnection implements TransportConnection {
   }
 
   setNoDelay(on: boolean): void {
-    if (this.established) this.#link.option(Command.noDelay, this.id, on ? 1 : 0, 0)
+    if (this.established) this.#link.noDelay(this.id, on)
   }
 
-  setKeepAlive(on: boolean, idle: number): void {
-    if (this.established) this.#link.option(Command.keepAlive, this.id, on ? 1 : 0, idle)
+  setKeepAlive(on: boolean, idle: number, interval = KEEP_ALIVE_INTERVAL, count = KEEP_ALIVE_COUNT): void {
+    if (this.established) this.#link.keepAlive(this.id, on, idle, interval, count)
+  }
+
+  typeOfService(value?: number): number {
+    return this.established ? this.#link.typeOfService(this.id, value) : ENOTCONN
+  }
+
+  get descriptor(): number | undefined {
+    return this.established ? this.#link.descriptor(this.id) : undefined
   }
 
   #write(data: Uint8Array | string): void {

@@ -268,6 +268,7 @@ export class NodeConnection implements TransportConnection {
     this.#socket?.setNoDelay(on)
   }
 
+  /** The other two are libuv's own, whose defaults they are. */
   setKeepAlive(on: boolean, idle: number): void {
     this.#socket?.setKeepAlive(on, idle * 1000)
   }

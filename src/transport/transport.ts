@@ -256,9 +256,29 @@ export interface TransportConnection {
   /**
    * SO_KEEPALIVE, from now on. Ignored unless it is established.
    *
-   * @param idle seconds of silence before the first probe; 0 leaves it as it is
+   * @param idle seconds of silence before the first probe; 0 leaves it as it is, and the other two
+   * @param interval seconds between probes; default 1
+   * @param count so many without an answer end the connection; default 10
    */
-  setKeepAlive(on: boolean, idle: number): void
+  setKeepAlive(on: boolean, idle: number, interval?: number, count?: number): void
+  /**
+   * IP_TOS, or the traffic class of IPv6, of an established connection; only the native transport has it.
+   *
+   * @param value from 0 to 255, to set it; without it is only read
+   * @returns what it is, or a negative errno
+   */
+  typeOfService?(value?: number): number
+  /**
+   * The kernel's number of an established connection, for a child process to inherit; only the native
+   * transport has it. The connection keeps it: it must not be closed, and is read only if `pause` was called.
+   */
+  readonly descriptor?: number | undefined
+  /**
+   * The peer's address as the kernel has it. `remote` of an outbound connection is what was asked for: the
+   * same, but for other spellings, and for 0.0.0.0 and ::, which lead to this machine. Only the native
+   * transport has it.
+   */
+  readonly peer?: SocketAddress | undefined
 }
 
 /** One thing that happened. Which fields are set depends on `kind`, as listed there. */

@@ -8,9 +8,9 @@
  * Invariants: the program runs only after every record of the batch has been read; an id is looked up,
  * never trusted, as its socket may have been closed in the same turn.
  */
-import { constants, networkInterfaces } from 'node:os'
+import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
-import { socketAddress } from './native-address.js'
+import { socketAddress, withZone } from './native-address.js'
 import { loadNative, nativeAddon } from './native.js'
 import type { SocketAddress, SocketError } from './transport.js'
 import { ADDRESS_WORDS, UDP_RECORD_WORDS, UdpLink, type UdpEngineConstructor } from './udp-native-link.js'
@@ -256,13 +256,4 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
       options.sendBufferSize ?? -1, this.maxDatagramSize, this.maxQueuedBytes,
     )
   }
-}
-
-/** Link-local addresses are told apart by the name of their interface. */
-function withZone(address: SocketAddress, zone: number): SocketAddress {
-  if (zone === 0) return address
-  const named = Object.entries(networkInterfaces()).find(
-    ([, entries]) => entries?.some((entry) => entry.family === 'IPv6' && entry.scopeid === zone),
-  )
-  return { ...address, address: `${address.address}%${named?.[0] ?? zone}` }
 }
