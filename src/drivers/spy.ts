@@ -1,8 +1,10 @@
 /** The drivers `spy` and `tcp-spy`: print what goes on in a VM. */
 import { endpoint } from '../dsl/index.js'
 import { _ } from '../topic/index.js'
-import { spawn, type Action, type Role } from '../vm/index.js'
 import { argumentError, safeInspect } from '../support/errors.js'
+import { log } from '../support/log.js'
+import { spawnDriver } from '../vm/action.js'
+import type { Action, Role } from '../vm/index.js'
 import { eof, tcpChannel, type TcpChannel } from './tcp-records.js'
 
 /** Options of `spy` and `tcpSpy`. */
@@ -21,6 +23,11 @@ function printer(call: string, { print }: SpyOptions): (line: string) => void {
 const text = (value: unknown): string =>
   safeInspect(value, { breakLength: Infinity, compact: true, depth: 6 })
 
+/** What can't be shown, or printed, is no reason to show nothing any more. */
+function notSeen(error: unknown): undefined {
+  log('warning', 'a spy failed to print something', { reason: error })
+}
+
 /**
  * Starts a spy: prints every presence, absence and message of publishers in its VM.
  *
@@ -30,49 +37,47 @@ export function spy(label = 'SPY', options: SpyOptions = {}): Action {
   if (typeof label !== 'string') throw argumentError('spy', 'label', 'a string', label)
   const print = printer('spy', options)
   const who = (peer: Role): string => `${peer.orientation} ${peer.interest}`
-  return spawn(
-    () =>
-      endpoint.subscriber(_, {
-        interest: 'observer',
-        onPresence: (topic, _state, peer) => {
-          print(`${label}: presence of ${who(peer)} ${text(topic)}`)
-        },
-        onAbsence: (topic, _state, reason, peer) => {
-          print(`${label}: absence of ${who(peer)} ${text(topic)} because ${text(reason)}`)
-        },
-        onMessage: (body) => {
-          print(`${label}: message ${text(body)}`)
-        },
-      }),
-    { name: 'spy' },
-  )
+  return spawnDriver('spy', (setGuard) => {
+    setGuard(notSeen)
+    return endpoint.subscriber(_, {
+      interest: 'observer',
+      onPresence: (topic, _state, peer) => {
+        print(`${label}: presence of ${who(peer)} ${text(topic)}`)
+      },
+      onAbsence: (topic, _state, reason, peer) => {
+        print(`${label}: absence of ${who(peer)} ${text(topic)} because ${text(reason)}`)
+      },
+      onMessage: (body) => {
+        print(`${label}: message ${text(body)}`)
+      },
+    })
+  })
 }
 
 /** Starts a spy on TCP traffic: connections, and a hex dump of each subpacket. */
 export function tcpSpy(options: SpyOptions = {}): Action {
   const print = printer('tcpSpy', options)
   const flow = ({ source, destination }: TcpChannel): string => `${text(source)} -> ${text(destination)}`
-  return spawn(
-    () =>
-      endpoint.subscriber(tcpChannel(_, _, _), {
-        interest: 'observer',
-        onPresence: (topic) => {
-          print(`TCPCONNECT ${flow(topic)}`)
-        },
-        onAbsence: (topic, _state, reason) => {
-          print(`TCPDISCONNECT ${flow(topic)}${reason === undefined ? '' : ` because ${text(reason)}`}`)
-        },
-        onMessage: (message) => {
-          const { subpacket }: { subpacket: unknown } = message
-          if (subpacket === eof) print(`TCPEOF ${flow(message)}`)
-          else if (subpacket instanceof Uint8Array || typeof subpacket === 'string') {
-            print(`TCPDATA ${flow(message)}`)
-            for (const line of hexDump(Buffer.from(subpacket as Uint8Array))) print(line)
-          } else print(`TCPCONTROL ${flow(message)} ${text(subpacket)}`)
-        },
-      }),
-    { name: 'tcp-spy' },
-  )
+  return spawnDriver('tcp-spy', (setGuard) => {
+    setGuard(notSeen)
+    return endpoint.subscriber(tcpChannel(_, _, _), {
+      interest: 'observer',
+      onPresence: (topic) => {
+        print(`TCPCONNECT ${flow(topic)}`)
+      },
+      onAbsence: (topic, _state, reason) => {
+        print(`TCPDISCONNECT ${flow(topic)}${reason === undefined ? '' : ` because ${text(reason)}`}`)
+      },
+      onMessage: (message) => {
+        const { subpacket }: { subpacket: unknown } = message
+        if (subpacket === eof) print(`TCPEOF ${flow(message)}`)
+        else if (subpacket instanceof Uint8Array || typeof subpacket === 'string') {
+          print(`TCPDATA ${flow(message)}`)
+          for (const line of hexDump(Buffer.from(subpacket as Uint8Array))) print(line)
+        } else print(`TCPCONTROL ${flow(message)} ${text(subpacket)}`)
+      },
+    })
+  })
 }
 
 /** Lines of 16 bytes: offset, hexadecimal, printable ASCII. */

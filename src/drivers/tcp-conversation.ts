@@ -224,6 +224,18 @@ export abstract class Conversation {
     return this.close(reason)
   }
 
+  /** Something failed that should not have: it is the end of this conversation, and of no other. */
+  broken(reason: Error): ActionTree {
+    log('error', 'TCP connection failed', { local: this.local, remote: this.remote, reason })
+    if (this.closed) return undefined
+    try {
+      this.socket.abort()
+    } catch (error) {
+      log('error', 'a socket could not be closed', { remote: this.remote, reason: error })
+    }
+    return this.leave(reason)
+  }
+
   /** Ends the conversation; what was sent before is still handed to the kernel. */
   close(reason?: unknown): ActionTree {
     if (this.closed) return undefined

@@ -49,7 +49,7 @@ function isPort(port: unknown, lowest: number): port is number {
 /** The error for a remote end that nothing can be connected to. */
 export function wrongRemote(remote: RemoteEnd): SocketError | undefined {
   if (unixAddress.is(remote)) return pathError('connect', remote.path)
-  const right = typeof remote.host === 'string' && isPort(remote.port, 1)
+  const right = typeof remote.host === 'string' && remote.host !== '' && isPort(remote.port, 1)
   return right ? undefined : badAddress('connect', remote, 1)
 }
 

@@ -6,18 +6,19 @@
  * process does it all, so that what it sends keeps the order in which it happened.
  */
 import type { Checks } from '../support/checks.js'
+import { asError } from '../support/errors.js'
 import { log } from '../support/log.js'
-import { _, mapKey } from '../topic/index.js'
+import { _, isGround, mapKey } from '../topic/index.js'
 import {
   deleteEndpoint,
   eventSource,
   sendMessage,
-  spawn,
   type Action,
   type ActionTree,
   type EventSink,
 } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
+import { spawnDriver } from '../vm/action.js'
 import { openTransport } from '../transport/choose.js'
 import { missingInNode } from '../transport/socket-options.js'
 import type {
@@ -27,11 +28,12 @@ import type {
   TransportEvent,
 } from '../transport/transport.js'
 import { Conversation, type ConversationHost, type ConversationSettings } from './tcp-conversation.js'
+import { SOURCE_FAILED } from './event-relay.js'
 import { delivery } from './tcp-delivery.js'
 import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import {
-  plainHost, wantedConnection, whereTo, wrongRemote, type ListenerEnd, type RemoteEnd,
+  plainHost, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd, type RemoteEnd,
 } from './tcp-demand.js'
 import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
 import { tellOfClient, tellOfServer, tellViews } from './tcp-socket-view.js'
@@ -50,6 +52,7 @@ import {
   type TcpHandle,
   type UnixPeer,
 } from './tcp-records.js'
+import { definite } from './wish.js'
 
 /** Makes the conversation of one connection. */
 export type MakeConversation = (...ends: ConstructorParameters<typeof Conversation>) => Conversation
@@ -62,7 +65,11 @@ export function tcpDriver(
   conversations: (settings: ConversationSettings) => MakeConversation,
 ): Action {
   checkTcpOptions(call, options, own)
-  return spawn(() => new TcpDriver(options, conversations).boot(), { name: call })
+  return spawnDriver(call, (setGuard) => {
+    const driver = new TcpDriver(options, conversations)
+    setGuard((error, name, subject) => driver.broken(asError(error, 'the TCP driver failed'), name, subject))
+    return driver.boot()
+  })
 }
 
 /** What the source fires: events of the sockets, or something else that is to be done. */
@@ -77,6 +84,12 @@ interface Handle {
   /** Whether there is, or soon will be, a connection. */
   active: boolean
   socket: TransportConnection | undefined
+}
+
+/** Something that is to be done with a transport, and what it means if it can't be done. */
+interface Use {
+  readonly use: (transport: Transport) => void
+  readonly failed: (error: SocketError) => ActionTree
 }
 
 class TcpDriver implements ConversationHost, ListenersHost {
@@ -99,7 +112,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private epoch = 0
   private opened = 0
   /** What waits for the transport of an epoch. */
-  private waiting: { readonly epoch: number; readonly use: (transport: Transport) => void }[] = []
+  private waiting: (Use & { readonly epoch: number })[] = []
   private sink: EventSink<Fired> | undefined
 
   private readonly source = eventSource<Fired>('tcp', (sink) => this.openTransport(sink))
@@ -126,7 +139,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
     }
     return [
       endpoint.publisher(tcpError(_, _, _)),
-      endpoint.subscriber(tcpAccepting(_, _), { onMessage: (wish) => this.listeners.accepting(wish) }),
+      endpoint.subscriber(tcpAccepting(_, _), { onMessage: definite((wish) => this.listeners.accepting(wish)) }),
       endpoint.publisher(tcpChannel(_, tcpListener(_), _), listening),
       endpoint.subscriber(tcpChannel(tcpListener(_), _, _), listening),
       endpoint.publisher(tcpChannel(_, unixListener(_), _), listening),
@@ -165,6 +178,9 @@ class TcpDriver implements ConversationHost, ListenersHost {
       handle.socket = transport.connect(connectOptions(this.options, whereTo(remote)))
       handle.socket.context = handle
       if (transport.name === 'native') tellOfClient(handle.socket)
+    }, (error) => {
+      handle.active = false
+      return this.failed(local, remote, error)
     })
   }
 
@@ -190,24 +206,33 @@ class TcpDriver implements ConversationHost, ListenersHost {
     const { transport: name = 'auto', closeTimeout, ref = true, engine, ...options } = this.options
     const { busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, buffers, poison, maxSlabBytes } = options
     const memory = { buffers, poison, maxSlabBytes }
+    const epoch = this.opened++
     const transport = openTransport(name, {
       closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, ...memory,
     })
     if (!ref) setRef(false, transport, sink)
-    const epoch = this.opened++
     if (epoch === this.epoch) this.transport = transport
     const ignored = transport.name === 'node' ? missingInNode(this.options).ignored : []
     if (ignored.length > 0) log('info', 'node:net does without some options', { options: ignored })
     this.sink = sink
     this.idleWanted = false
-    transport.open(delivery(transport, sink, this.options.buffers === 'borrowed'))
-    this.options.onTransport?.(transport)
+    try {
+      transport.open(delivery(transport, sink, this.options.buffers === 'borrowed'))
+      this.options.onTransport?.(transport)
+    } catch (error) {
+      this.transport = undefined
+      transport.close().catch(() => undefined) // there is a better error
+      throw error
+    }
     const drain = new Drain(transport, sink, () => this.stopAccepting(sink))
     sink.onShutdown((shutdown) => { drain.begin(shutdown) })
     ;(engine as Engine | undefined)?.opened(transport, sink, drain)
     const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
     this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
-    for (const { use } of waiting) use(transport)
+    for (const one of waiting) {
+      const error = attempt(one, transport)
+      if (error !== undefined) sink.fire(() => [one.failed(error), this.letGo()])
+    }
     return async () => {
       await transport.close()
       drain.over()
@@ -222,20 +247,51 @@ class TcpDriver implements ConversationHost, ListenersHost {
     return this.listeners.closeAll()
   }
 
-  /** Does something with the transport, which is opened first if this is the first socket. */
-  hold(use: (transport: Transport) => void): ActionTree {
+  /**
+   * Does something with the transport, which is opened first if this is the first socket.
+   *
+   * @param failed what is to be told if it can't be done
+   */
+  hold(use: Use['use'], failed: Use['failed']): ActionTree {
     this.sockets++
     if (this.transport !== undefined) {
-      use(this.transport)
-      return undefined
+      const error = attempt({ use, failed }, this.transport)
+      return error === undefined ? undefined : [failed(error), this.letGo()]
     }
-    this.waiting.push({ epoch: this.epoch, use })
+    this.waiting.push({ epoch: this.epoch, use, failed })
     if (this.wanted) return undefined
     this.wanted = true
     return endpoint.subscriber([this.source, _], {
       name: this.source,
       onMessage: ([, fired]) => (typeof fired === 'function' ? fired() : this.handle(fired)),
+      onAbsence: ([, what], _state, reason) =>
+        (what as unknown) === SOURCE_FAILED ? this.transportFailed(asError(reason, 'no transport')) : undefined,
     })
+  }
+
+  /** There is none: whoever has waited for it hears so, and whoever wants something next has it tried again. */
+  private transportFailed(error: Error): ActionTree {
+    const waiting = this.waiting.filter((entry) => entry.epoch === this.epoch)
+    this.waiting = this.waiting.filter((entry) => entry.epoch !== this.epoch)
+    return waiting.map(({ failed }) => [failed(error as SocketError), this.letGo()])
+  }
+
+  /** Something failed that should not have: whoever it was for hears of it, and nobody else. */
+  broken(error: Error, name: unknown, subject: unknown): ActionTree {
+    if (name === this.source) return this.transportFailed(error)
+    const context = (name as { context?: unknown } | undefined)?.context
+    const conversation = name instanceof Conversation ? name : context
+    if (conversation instanceof Conversation) return conversation.broken(error)
+    if (tcpChannel.is(subject)) {
+      const ends = wantedConnection(subject)
+      if (ends !== undefined) return this.failed(...ends, error as SocketError)
+      const listener = wantedListener(subject)
+      if (listener !== undefined) return this.failed(listener, undefined, error as SocketError)
+    } else if (tcpAccepting.is(subject) && isGround(subject)) {
+      return this.failed(subject.listener, undefined, error as SocketError)
+    }
+    log('warning', 'the TCP driver could not do what it was asked for', { reason: error, what: subject })
+    return undefined
   }
 
   /** A socket is closed. The transport goes with the last one. */
@@ -252,11 +308,20 @@ class TcpDriver implements ConversationHost, ListenersHost {
     const actions: ActionTree[] = []
     for (let i = 0; i < events.length; i++) {
       const event = events[i]
-      const context = event.connection?.context
-      const action = context instanceof Conversation ? context.handle(event) : this.handleOther(event)
+      const action = this.handleOne(event)
       if (action !== undefined) actions.push(action)
     }
     return actions
+  }
+
+  /** Each for itself: what is wrong with one of them is no reason to lose the others. */
+  private handleOne(event: TransportEvent): ActionTree {
+    const context = event.connection?.context
+    try {
+      return context instanceof Conversation ? context.handle(event) : this.handleOther(event)
+    } catch (error) {
+      return this.broken(asError(error, 'an event of a socket'), context, undefined)
+    }
   }
 
   private handleOther(event: TransportEvent): ActionTree {
@@ -355,8 +420,27 @@ class TcpDriver implements ConversationHost, ListenersHost {
     this.fresh = []
     this.finished = []
     return [
-      fresh.map((conversation) => conversation.release()),
-      finished.map((conversation) => conversation.settle()),
+      fresh.map((conversation) => whole(conversation, () => conversation.release())),
+      finished.map((conversation) => whole(conversation, () => conversation.settle())),
     ]
+  }
+}
+
+/** Does something with a transport. @returns why it could not be done */
+function attempt({ use }: Use, transport: Transport): SocketError | undefined {
+  try {
+    use(transport)
+    return undefined
+  } catch (error) {
+    return asError(error, 'a socket') as SocketError
+  }
+}
+
+/** What is wrong with one conversation is no reason to lose the others. */
+function whole(conversation: Conversation, deed: () => ActionTree): ActionTree {
+  try {
+    return deed()
+  } catch (error) {
+    return conversation.broken(asError(error, 'a conversation'))
   }
 }

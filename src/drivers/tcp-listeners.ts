@@ -7,7 +7,7 @@
  */
 import { constants } from 'node:os'
 import { endpoint } from '../dsl/index.js'
-import { socketError } from '../support/errors.js'
+import { argumentError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { mapKey } from '../topic/index.js'
 import type {
@@ -25,8 +25,8 @@ import {
 
 /** What they need of their driver. */
 export interface ListenersHost {
-  /** Does something with the transport, which is opened first if this is the first socket. */
-  hold(use: (transport: Transport) => void): ActionTree
+  /** Does something with the transport, which is opened first; `failed` tells if it can't be done. */
+  hold(use: (transport: Transport) => void, failed: (error: SocketError) => ActionTree): ActionTree
   /** A socket is closed. */
   letGo(): ActionTree
   /** Tells of a failure. */
@@ -97,17 +97,18 @@ export class TcpListeners {
   }
 
   /** The program stops or goes on accepting. */
-  accepting(wish: TcpAccepting): void {
+  accepting(wish: TcpAccepting): ActionTree {
     const { listener: local, accepting } = wish
     if (!(tcpListener.is(local) || unixListener.is(local)) || typeof accepting !== 'boolean') {
-      log('warning', 'tcp-accepting takes a tcp-listener and a boolean', { got: wish })
-      return
+      const error = argumentError('tcpAccepting', 'it', 'a tcp-listener and a boolean', wish)
+      return this.host.failed(local, undefined, error as unknown as SocketError)
     }
     const listener = this.listeners.get(mapKey(local))
-    if (listener === undefined) return
+    if (listener === undefined) return undefined
     listener.paused = !accepting
     if (accepting) listener.socket?.resume()
     else listener.socket?.pause()
+    return undefined
   }
 
   /** An event of one of its sockets. */
@@ -131,6 +132,10 @@ export class TcpListeners {
       listener.socket = transport.listen(listenOptions(this.options, where))
       listener.socket.context = listener
       if (listener.paused) listener.socket.pause()
+    }, (error) => {
+      listener.active = false
+      listener.socket = undefined
+      return this.host.failed(local, undefined, error)
     })
   }
 

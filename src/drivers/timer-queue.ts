@@ -13,6 +13,8 @@ const WALL_CLOCK_MAX = 30_000
 
 interface Timer {
   readonly label: unknown
+  /** What it is found by. */
+  readonly key: unknown
   /** On its heap's clock, in milliseconds. */
   readonly deadline: number
   readonly sequence: number
@@ -72,9 +74,10 @@ export class TimerQueue {
   add(label: unknown, msecs: number, kind: 'relative' | 'absolute'): void {
     const heap = kind === 'relative' ? this.relative : this.absolute
     const deadline = kind === 'relative' ? performance.now() + msecs : msecs
-    const timer: Timer = { label, deadline, sequence: this.sequence++, heap, cancelled: false }
-    heap.push(timer)
+    // First, as a label that can't be compared is a timer that can't be set.
     const key = mapKey(label)
+    const timer: Timer = { label, key, deadline, sequence: this.sequence++, heap, cancelled: false }
+    heap.push(timer)
     const same = this.byLabel.get(key)
     if (same === undefined) this.byLabel.set(key, new Set([timer]))
     else same.add(timer)
@@ -111,10 +114,9 @@ export class TimerQueue {
       heap.pop()
       due.push({ timer, wall: timer.deadline + offset })
       this.count--
-      const key = mapKey(timer.label)
-      const same = this.byLabel.get(key)
+      const same = this.byLabel.get(timer.key)
       same?.delete(timer)
-      if (same?.size === 0) this.byLabel.delete(key)
+      if (same?.size === 0) this.byLabel.delete(timer.key)
     }
   }
 

@@ -22,3 +22,8 @@ export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<
 >()
 /** A record that `timerExpired` makes. */
 export type TimerExpired = RecordFrom<typeof timerExpired>
+
+/** Sent when a timer could not be set, or timers not be called off: `error` says why. */
+export const timerError = defineRecord('timer-error', ['label', 'error']).of<[label: unknown, error: Error]>()
+/** A record that `timerError` makes. */
+export type TimerError = RecordFrom<typeof timerError>

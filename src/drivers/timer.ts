@@ -5,27 +5,62 @@
  * nested VM timers of the VM around it, under labels of its own, so that relays don't meet each
  * other's timers.
  */
+import { argumentError, asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { endpoint } from '../dsl/index.js'
-import { _, mapKey } from '../topic/index.js'
+import { _, isGround, mapKey } from '../topic/index.js'
+import { spawnDriver, type Guard } from '../vm/action.js'
 import {
-  atMetaLevel,
-  deleteEndpoint,
-  eventSource,
-  sendMessage,
-  spawn,
-  type Action,
-  type ActionTree,
+  atMetaLevel, deleteEndpoint, eventSource, sendMessage, type Action, type ActionTree,
 } from '../vm/index.js'
 import { TimerQueue } from './timer-queue.js'
-import { cancelTimer, setTimer, timerExpired, type SetTimer } from './timer-records.js'
+import { cancelTimer, setTimer, timerError, timerExpired, type SetTimer } from './timer-records.js'
+import { definite } from './wish.js'
+
+/** Why a timer can't be had like that. */
+function wrongTimer({ msecs, kind }: SetTimer): Error | undefined {
+  if ((kind as unknown) !== 'relative' && (kind as unknown) !== 'absolute') {
+    return argumentError('setTimer', 'kind', "'relative' or 'absolute'", kind)
+  }
+  if (typeof msecs === 'number' && msecs < Infinity) return undefined
+  return argumentError('setTimer', 'msecs', 'a number below infinity', msecs)
+}
+
+/** Tells whoever asked for a timer, or for its end, that it can't be had. */
+function refused(label: unknown, error: Error): ActionTree {
+  log('warning', error.message, { label, reason: error })
+  return sendMessage(timerError(label, error))
+}
+
+/** Whether telling of this label would reach those with other labels. One without an end is a label as well. */
+function hasWildcard(label: unknown): boolean {
+  try {
+    return !isGround(label)
+  } catch {
+    return false
+  }
+}
+
+/** Something failed that should not have: whoever it was for hears of it, and nobody else. */
+function broken(error: unknown, _name: unknown, subject: unknown): ActionTree {
+  const reason = asError(error, 'the timer driver failed')
+  if ((setTimer.is(subject) || cancelTimer.is(subject)) && !hasWildcard(subject.label)) {
+    return refused(subject.label, reason)
+  }
+  log('warning', 'a timer driver could not do what it was asked for', { reason, what: subject })
+  return undefined
+}
 
 /**
  * Starts the timer driver: send `setTimer(label, msecs, 'relative' | 'absolute')`, and listen to
- * `timerExpired(label, _)`. Past deadlines fire at once, in the order of deadlines.
+ * `timerExpired(label, _)`. Past deadlines fire at once, in the order of deadlines. What can't be done is
+ * told as `timerError(label, error)`.
  */
 export function timerDriver(): Action {
-  return spawn(driver, { name: 'timer' })
+  return spawnDriver('timer', (setGuard) => {
+    setGuard(broken)
+    return driver()
+  })
 }
 
 function driver(): ActionTree {
@@ -62,23 +97,20 @@ function driver(): ActionTree {
     return [expired, update()]
   }
 
-  const set = ({ label, msecs, kind }: SetTimer): ActionTree => {
-    if ((kind !== 'relative' && kind !== 'absolute') || typeof msecs !== 'number' || !(msecs < Infinity)) {
-      log('warning', 'set-timer ignored: msecs must be a number, kind relative or absolute', {
-        label,
-        msecs,
-        kind,
-      })
-      return undefined
-    }
-    timers.add(label, msecs, kind)
+  const set = (wish: SetTimer): ActionTree => {
+    const wrong = wrongTimer(wish)
+    if (wrong !== undefined) return refused(wish.label, wrong)
+    timers.add(wish.label, wish.msecs, wish.kind)
     return update()
   }
 
   return [
-    endpoint.subscriber(setTimer(_, _, _), { onMessage: set }),
-    endpoint.subscriber(cancelTimer(_), { onMessage: ({ label }) => timers.cancel(label) > 0 && update() }),
+    endpoint.subscriber(setTimer(_, _, _), { onMessage: definite(set) }),
+    endpoint.subscriber(cancelTimer(_), {
+      onMessage: definite(({ label }) => timers.cancel(label) > 0 && update()),
+    }),
     endpoint.publisher(timerExpired(_, _)),
+    endpoint.publisher(timerError(_, _)),
   ]
 }
 
@@ -88,49 +120,86 @@ function driver(): ActionTree {
  * @param id names the relay outside; any value, different for each relay in the same VM
  */
 export function timerRelay(id: unknown = Symbol('timer-relay')): Action {
-  return spawn(() => relay(id), { name: 'timer-relay' })
+  return spawnDriver('timer-relay', (setGuard) => new TimerRelay(id).boot(setGuard))
 }
 
-function relay(id: unknown): ActionTree {
-  let counter = 0
-  const labels = new Map<number, unknown>()
-  const counters = new Map<unknown, Set<number>>()
+/** A timer that was asked for outside: its name there is `[id, number]`. */
+interface Relayed {
+  readonly label: unknown
+  readonly key: unknown
+}
 
-  const forget = (n: number): unknown => {
-    const label = labels.get(n)
-    labels.delete(n)
-    const same = counters.get(mapKey(label))
-    same?.delete(n)
-    if (same?.size === 0) counters.delete(mapKey(label))
-    return label
+class TimerRelay {
+  private readonly id: unknown
+  private counter = 0
+  private readonly timers = new Map<number, Relayed>()
+  /** Numbers of the timers with the same label. */
+  private readonly byLabel = new Map<unknown, Set<number>>()
+
+  constructor(id: unknown) {
+    this.id = id
   }
 
-  return [
-    endpoint.subscriber(setTimer(_, _, _), {
-      onMessage: ({ label, msecs, kind }) => {
-        const n = counter++
-        labels.set(n, label)
-        const same = counters.get(mapKey(label))
-        if (same === undefined) counters.set(mapKey(label), new Set([n]))
-        else same.add(n)
-        return atMetaLevel(sendMessage(setTimer([id, n], msecs, kind)))
-      },
-    }),
-    endpoint.subscriber(cancelTimer(_), {
-      onMessage: ({ label }) =>
-        [...(counters.get(mapKey(label)) ?? [])].map((n) => {
-          forget(n)
-          return atMetaLevel(sendMessage(cancelTimer([id, n])))
+  boot(setGuard: (guard: Guard) => void): ActionTree {
+    setGuard((error, name, subject) => this.broken(error, name, subject))
+    const { id } = this
+    return [
+      endpoint.subscriber(setTimer(_, _, _), { onMessage: definite((wish) => this.set(wish)) }),
+      endpoint.subscriber(cancelTimer(_), { onMessage: definite(({ label }) => this.cancel(label)) }),
+      endpoint.publisher(timerExpired(_, _)),
+      endpoint.publisher(timerError(_, _)),
+      atMetaLevel(
+        endpoint.subscriber(timerExpired([id, _], _), {
+          onMessage: ({ label, now }) => this.answered(label, (inner) => timerExpired(inner, now)),
         }),
-    }),
-    endpoint.publisher(timerExpired(_, _)),
-    atMetaLevel(
-      endpoint.subscriber(timerExpired([id, _], _), {
-        onMessage: ({ label, now }) => {
-          const n = (label as readonly unknown[])[1] as number
-          return labels.has(n) && sendMessage(timerExpired(forget(n), now))
-        },
-      }),
-    ),
-  ]
+        endpoint.subscriber(timerError([id, _], _), {
+          onMessage: ({ label, error }) => this.answered(label, (inner) => timerError(inner, error)),
+        }),
+      ),
+    ]
+  }
+
+  private set(wish: SetTimer): ActionTree {
+    const { label, msecs, kind } = wish
+    const wrong = wrongTimer(wish)
+    if (wrong !== undefined) return refused(label, wrong)
+    const key = mapKey(label)
+    const n = this.counter++
+    this.timers.set(n, { label, key })
+    const same = this.byLabel.get(key)
+    if (same === undefined) this.byLabel.set(key, new Set([n]))
+    else same.add(n)
+    return atMetaLevel(sendMessage(setTimer([this.id, n], msecs, kind)))
+  }
+
+  private cancel(label: unknown): ActionTree {
+    return [...(this.byLabel.get(mapKey(label)) ?? [])].map((n) => {
+      this.forget(n)
+      return atMetaLevel(sendMessage(cancelTimer([this.id, n])))
+    })
+  }
+
+  /** What came from outside for one of its timers, told under the label that it has inside. */
+  private answered(outer: unknown, answer: (label: unknown) => unknown): ActionTree {
+    const timer = this.forget((outer as readonly unknown[])[1])
+    return timer && sendMessage(answer(timer.label))
+  }
+
+  private forget(n: unknown): Relayed | undefined {
+    const timer = this.timers.get(n as number)
+    if (timer === undefined) return undefined
+    this.timers.delete(n as number)
+    const same = this.byLabel.get(timer.key)
+    same?.delete(n as number)
+    if (same?.size === 0) this.byLabel.delete(timer.key)
+    return timer
+  }
+
+  private broken(error: unknown, name: unknown, subject: unknown): ActionTree {
+    // One that could not be asked for outside has a label of its own there.
+    const outer: unknown = setTimer.is(subject) && Array.isArray(subject.label) ? subject.label[1] : undefined
+    const timer = this.forget(outer)
+    if (timer === undefined) return broken(error, name, subject)
+    return refused(timer.label, asError(error, 'the timer relay failed'))
+  }
 }

@@ -5,7 +5,7 @@
  * there is any socket; and is itself the publisher of what comes and the subscriber to what is to be
  * sent. One process does it all, so that what it sends keeps the order in which it happened.
  */
-import { argumentError, rangeError } from '../support/errors.js'
+import { argumentError, asError, rangeError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree, type Role } from '../vm/index.js'
@@ -73,7 +73,7 @@ export class UdpDriver {
       const opened = openUdpTransport(transport)
       onTransport?.(opened)
       return opened
-    }, (events) => events.map((event) => this.handle(event)))
+    }, (events) => events.map((event) => this.handleOne(event)))
   }
 
   boot(): ActionTree {
@@ -96,6 +96,25 @@ export class UdpDriver {
         endpoint.subscriber(udpPacket(local, remote, _), demand),
       ]),
     ]
+  }
+
+  /** Each for itself: what is wrong with one of them is no reason to lose the others. */
+  private handleOne(event: UdpEvent): ActionTree {
+    try {
+      return this.handle(event)
+    } catch (error) {
+      const { local } = event.socket.context as Binding
+      return this.failed(local.address, undefined, asError(error, 'an event of a socket'))
+    }
+  }
+
+  /** Something failed that should not have: whoever it was for hears of it, and nobody else. */
+  broken(error: Error, name: unknown, subject: unknown): ActionTree {
+    if (name === this.hold.source) return this.hold.failed(error)
+    if (udpPacket.is(subject)) return this.failed(localOf(subject), undefined, error)
+    if (udpMembership.is(subject)) return this.failed(subject.local, undefined, error)
+    log('warning', 'the UDP driver could not do what it was asked for', { reason: error, what: subject })
+    return undefined
   }
 
   // Demand
@@ -148,6 +167,9 @@ export class UdpDriver {
       if (!binding.current) return
       binding.socket = transport.bind({ ...this.socketOptions, port })
       binding.socket.context = binding
+    }, (error) => {
+      if (binding.current) local.binding = undefined
+      return this.failed(address, undefined, error)
     })
   }
 
@@ -241,7 +263,9 @@ export class UdpDriver {
 
   private failed(local: UdpLocalAddress, remote: UdpRemoteAddress | undefined, error: Error): ActionTree {
     log('warning', error.message, { local, remote, reason: error })
-    return sendMessage(udpError(local, remote, error as UdpFailure))
+    // With wildcards in it, it would be told to those who asked for something else.
+    if (!isGround(local)) return undefined
+    return sendMessage(udpError(local, isGround(remote) ? remote : undefined, error as UdpFailure))
   }
 
   // Multicast

@@ -1,8 +1,9 @@
 /** The driver `udp`: datagrams, IPv4 and IPv6, unicast, broadcast and multicast. */
 import { isIP } from 'node:net'
 import { checkOptions, hostName, integer, oneOf, ofType, type Check } from '../support/checks.js'
-import { argumentError } from '../support/errors.js'
-import { spawn, type Action } from '../vm/index.js'
+import { argumentError, asError } from '../support/errors.js'
+import { spawnDriver } from '../vm/action.js'
+import type { Action } from '../vm/index.js'
 import type { TransportName } from '../transport/choose.js'
 import { UDP_PAYLOAD_MAX, type UdpSocketOptions, type UdpTransport } from '../transport/udp-transport.js'
 import { UdpDriver } from './udp-driver.js'
@@ -52,5 +53,9 @@ function checkUdpOptions(call: string, options: UdpOptions): void {
  */
 export function udp(options: UdpOptions = {}): Action {
   checkUdpOptions('udp', options)
-  return spawn(() => new UdpDriver(options).boot(), { name: 'udp' })
+  return spawnDriver('udp', (setGuard) => {
+    const driver = new UdpDriver(options)
+    setGuard((error, name, subject) => driver.broken(asError(error, 'the UDP driver failed'), name, subject))
+    return driver.boot()
+  })
 }

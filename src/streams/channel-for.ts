@@ -15,8 +15,9 @@ import { checkOptions, integer, ofType, oneOf } from '../support/checks.js'
 import { argumentError, asError } from '../support/errors.js'
 import { _, isGround } from '../topic/index.js'
 import { queueLimits } from '../transport/queue-limits.js'
+import { spawnDriver, type Guard } from '../vm/action.js'
 import {
-  deleteEndpoint, eventSource, spawn, type Action, type ActionTree, type EventSink,
+  deleteEndpoint, eventSource, quit, type Action, type ActionTree, type EventSink,
 } from '../vm/index.js'
 import { StreamSocket } from './stream-socket.js'
 
@@ -68,7 +69,7 @@ export function channelFor(
     }
   }
   checkOptions('channelFor', options, checks, 'options.')
-  return spawn(() => speakFor(duplex, source, destination, options), { name: 'channel-for' })
+  return spawnDriver('channel-for', (setGuard) => speakFor(duplex, source, destination, options, setGuard))
 }
 
 function checkStream(duplex: unknown): void {
@@ -85,6 +86,7 @@ type Deed = () => ActionTree
 
 function speakFor(
   duplex: Duplex, source: TcpEnd, destination: TcpEnd, options: ChannelForOptions,
+  setGuard: (guard: Guard) => void,
 ): ActionTree {
   const { allowHalfOpen = false, halfCloseTimeout, closeTimeout = CLOSE_TIMEOUT, maxQueuedBytes } = options
   let sink: EventSink<Deed> | undefined
@@ -117,6 +119,11 @@ function speakFor(
   const make = options.flow === 'credit' ? creditConversations : bareConversations
   const conversation = make(settings, options)(socket, source, destination, host)
   socket.context = conversation
+  // Something failed that should not have: that is the end of this conversation, and of the stream.
+  setGuard((error) => {
+    socket.reason ??= asError(error, 'the conversation failed')
+    return [conversation.broken(socket.reason), host.gone(), quit(socket.reason)]
+  })
   return [
     endpoint.subscriber([deeds, _], { name: deeds, onMessage: ([, deed]) => deed() }),
     whyTheyLeft(socket, source, destination),

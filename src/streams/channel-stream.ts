@@ -19,6 +19,7 @@ import { checkOptions, integer, type Checks } from '../support/checks.js'
 import { argumentError, asError, socketError } from '../support/errors.js'
 import { _, isGround } from '../topic/index.js'
 import { slabOf } from '../transport/native-slabs.js'
+import { exactly } from '../vm/action.js'
 import type { SocketError } from '../transport/transport.js'
 import {
   atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, type Action, type ActionTree,
@@ -173,7 +174,8 @@ export class ChannelStream extends Duplex {
       name: this.#deeds,
       onMessage: ([, deed]) => deed(),
     }))
-    return actions.map((action) => this.#outside(action))
+    // A message that has wildcards in it, and so meets everybody's conversations, is for none of them.
+    return actions.map((action) => this.#outside(exactly(action)))
   }
 
   /** @internal */

@@ -85,7 +85,8 @@ export class Spawn<in S> extends Action<S> {
     readonly parent: ((pid: Pid, state: never) => AnyResult) | undefined,
     /** Whether the child is a VM, whose first process boots with `boot`. */
     readonly nested: boolean,
-    readonly guard?: Guard,
+    /** Whether `boot` is given a function that sets the guard of its process. */
+    readonly driver = false,
   ) {
     super()
   }
@@ -212,13 +213,14 @@ export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = 
 
 /**
  * Starts a process that works for others: a failure in what it does for one of them doesn't end it, but
- * goes to `guard`, which tells that one. Its endpoints hear only messages that are instances of their
+ * goes to its guard, which tells that one. Its endpoints hear only messages that are instances of their
  * topics: one with wildcards in it, such as `sendMessage(_)`, which meets everybody's, is for none of them.
  *
  * @param name for logs
+ * @param boot is to set the guard, before its endpoints are added
  */
-export function spawnDriver(name: string, boot: Boot<undefined>, guard: Guard): Action {
-  return new Spawn(boot, name, undefined, false, guard)
+export function spawnDriver(name: string, boot: (setGuard: (guard: Guard) => void) => ActionTree): Action {
+  return new Spawn(boot as Boot<unknown>, name, undefined, false, true)
 }
 
 /** The same endpoints, which hear only messages that are instances of their topics. */

@@ -66,8 +66,8 @@ function keptAction(context: AsyncResource, action: Action): ActionTree {
   if (action instanceof Yield) return yieldTurn(inside(action.continuation as AnyFunction) as never)
   if (!(action instanceof Spawn)) return action
   const parent = action.parent && inside(action.parent as AnyFunction)
-  const guard = action.guard && inside(action.guard as AnyFunction)
-  return new Spawn(inside(action.boot) as never, action.name, parent as never, action.nested, guard as never)
+  const { name, nested, driver } = action
+  return new Spawn(inside(action.boot) as never, name, parent as never, nested, driver)
 }
 
 function handlers(all: AnyHandlers, inside: (run: AnyFunction) => AnyFunction): Handlers {

@@ -39,7 +39,7 @@ export class Process {
   readonly pid: Pid
   readonly name: string | undefined
   /** What becomes of failures, if they don't end it. */
-  readonly guard: Guard | undefined
+  guard: Guard | undefined = undefined
 
   /** Endpoints at its own level. */
   endpoints: EndpointTable = undefined
@@ -54,11 +54,10 @@ export class Process {
   inner: Vm | undefined = undefined
   installed: Set<Endpoint> | undefined = undefined
 
-  constructor(vm: Vm, pid: Pid, name: string | undefined, guard?: Guard) {
+  constructor(vm: Vm, pid: Pid, name: string | undefined) {
     this.vm = vm
     this.pid = pid
     this.name = name
-    this.guard = guard
   }
 
   enqueue(action: Action): void {

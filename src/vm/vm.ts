@@ -21,6 +21,7 @@ import {
   Yield,
   type Action,
   type AnyHandlers,
+  type Guard,
   type Pid,
 } from './action.js'
 import { Endpoint } from './endpoint.js'
@@ -328,7 +329,7 @@ export class Vm {
    */
   spawn(action: Spawn<unknown>, parent?: Process, owner = parent): void {
     const pid = this.nextPid++
-    const child = new Process(this, pid, action.name, action.guard)
+    const child = new Process(this, pid, action.name)
     if (action.nested) child.inner = new Vm(this.ground, child)
     this.boot(child, action)
     const continuation = action.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
@@ -346,7 +347,8 @@ export class Vm {
       return
     }
     try {
-      child.take(action.boot())
+      const boot = action.boot as (setGuard?: (guard: Guard) => void) => unknown
+      child.take(action.driver ? boot((guard) => { child.guard = guard }) : boot())
     } catch (error) {
       log('error', `${child.describe()} did not boot`, { reason: failureOf(error, child) })
       return

@@ -5,11 +5,16 @@
  * registered symbols, lists are arrays; a vector is a record of its own kind, so that it never meets a
  * list. Ports are printed by the names that the golden traces give them.
  */
+import * as api from 'marketplace-native'
 import { _, defineRecord, eof, EventSource, wild, Wildcard } from 'marketplace-native'
 
 type Make = (...parts: readonly unknown[]) => unknown
 
 const constructors = new Map<string, Make>()
+for (const make of Object.values(api) as unknown[]) {
+  if (typeof make !== 'function' || !('label' in make && 'fields' in make)) continue
+  constructors.set(`${make.label as string}/${(make.fields as unknown[]).length}`, make as unknown as Make)
+}
 
 function constructorOf(label: string, arity: number): Make {
   const key = `${label}/${arity}`
