@@ -56,7 +56,7 @@ function relay(id: unknown, setGuard: (guard: Guard) => void): ActionTree {
     return atMetaLevel(deleteEndpoint(source))
   }
 
-  /** Tells those inside that want a source why it can't be had: by a presence, and its end with the reason. */
+  /** Tells those inside that want a source why it can't be had: a presence ends with the reason. */
   const tell = (source: EventSource<unknown>, reason: unknown): ActionTree => {
     const name = Symbol('failure')
     return [endpoint.publisher([source, SOURCE_FAILED], { name }), deleteEndpoint(name, reason)]

@@ -139,7 +139,9 @@ class TcpDriver implements ConversationHost, ListenersHost {
     }
     return [
       endpoint.publisher(tcpError(_, _, _)),
-      endpoint.subscriber(tcpAccepting(_, _), { onMessage: definite((wish) => this.listeners.accepting(wish)) }),
+      endpoint.subscriber(tcpAccepting(_, _), {
+        onMessage: definite((wish) => this.listeners.accepting(wish)),
+      }),
       endpoint.publisher(tcpChannel(_, tcpListener(_), _), listening),
       endpoint.subscriber(tcpChannel(tcpListener(_), _, _), listening),
       endpoint.publisher(tcpChannel(_, unixListener(_), _), listening),
@@ -265,11 +267,12 @@ class TcpDriver implements ConversationHost, ListenersHost {
       name: this.source,
       onMessage: ([, fired]) => (typeof fired === 'function' ? fired() : this.handle(fired)),
       onAbsence: ([, what], _state, reason) =>
-        (what as unknown) === SOURCE_FAILED ? this.transportFailed(asError(reason, 'no transport')) : undefined,
+        (what as unknown) === SOURCE_FAILED
+          ? this.transportFailed(asError(reason, 'no transport')) : undefined,
     })
   }
 
-  /** There is none: whoever has waited for it hears so, and whoever wants something next has it tried again. */
+  /** There is none: whoever has waited for it hears so; whoever wants something next has it tried again. */
   private transportFailed(error: Error): ActionTree {
     const waiting = this.waiting.filter((entry) => entry.epoch === this.epoch)
     this.waiting = this.waiting.filter((entry) => entry.epoch !== this.epoch)

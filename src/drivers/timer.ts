@@ -32,7 +32,7 @@ function refused(label: unknown, error: Error): ActionTree {
   return sendMessage(timerError(label, error))
 }
 
-/** Whether telling of this label would reach those with other labels. One without an end is a label as well. */
+/** Whether telling of this label would reach those with other labels. One without an end has none. */
 function hasWildcard(label: unknown): boolean {
   try {
     return !isGround(label)
