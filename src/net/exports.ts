@@ -2,7 +2,6 @@
  * The names of `marketplace-native/net`. Owns the choice between the native engine and `node:net`, and the
  * types, which are those of `node:net`.
  */
-import { channel } from 'node:diagnostics_channel'
 import * as nodeNet from 'node:net'
 import { connectArgs } from './connect-args.js'
 import { nativeNet } from './engine.js'
@@ -18,13 +17,15 @@ export type {
 const native = nativeNet()
 
 /** As `net.Socket`. */
-export const Socket = (native ? callable(NativeSocket, 'Socket') : nodeNet.Socket) as typeof nodeNet.Socket
+export const Socket = (
+  native ? callable(NativeSocket, 'Socket', nodeNet.Socket) : nodeNet.Socket
+) as typeof nodeNet.Socket
 export type Socket = nodeNet.Socket
 /** As `net.Server`. */
-export const Server = (native ? callable(NativeServer, 'Server') : nodeNet.Server) as typeof nodeNet.Server
+export const Server = (
+  native ? callable(NativeServer, 'Server', nodeNet.Server) : nodeNet.Server
+) as typeof nodeNet.Server
 export type Server = nodeNet.Server
-
-const connects = channel('net.client.socket')
 
 function nativeCreateServer(...args: unknown[]): nodeNet.Server {
   return new NativeServer(...args as [])
@@ -34,7 +35,6 @@ function nativeConnect(...args: unknown[]): nodeNet.Socket {
   const normalized = connectArgs(args)
   const [options] = normalized
   const socket = new NativeSocket(options)
-  if (connects.hasSubscribers) connects.publish({ socket })
   const { timeout } = options as { timeout?: number }
   if (timeout) socket.setTimeout(timeout)
   return socket.connect(normalized) as unknown as nodeNet.Socket

@@ -27,8 +27,13 @@ export function inPlace<Parent extends Constructor>(Parent: Parent): Parent {
 /** Whether `target`, a `new.target`, stands for an object that is there already. */
 export const isInPlace = (target: object): boolean => OBJECT in target
 
-/** The class as a function that can be called in all these ways, as Node's can. */
-export function callable(Class: Constructor, name: string): unknown {
+/**
+ * The class as a function that can be called in all these ways, as Node's can.
+ *
+ * @param Node the class of node:net that it stands for: what Node itself has made, as the sockets of `http`
+ *   are, are instances of it, too
+ */
+export function callable(Class: Constructor, name: string, Node: Constructor): unknown {
   const { [name]: call } = {
     // Named by its key, for stack traces.
     [name]: function (this: unknown, ...args: unknown[]): object {
@@ -42,6 +47,13 @@ export function callable(Class: Constructor, name: string): unknown {
   } as unknown as Record<string, new (...args: unknown[]) => object>
   Object.setPrototypeOf(call, Class)
   call.prototype = Class.prototype as object
+  Object.defineProperty(call, Symbol.hasInstance, {
+    value(this: unknown, value: unknown): boolean {
+      const isOne = Function.prototype[Symbol.hasInstance].call(this as Constructor, value)
+      // Of the class only: what extends it says what its own are.
+      return isOne || (this === call && value instanceof Node)
+    },
+  })
   Object.defineProperty(Class.prototype, 'constructor', { value: call, writable: true, configurable: true })
   return call
 }

@@ -47,12 +47,19 @@ const REUSE_PORT = 2
 class ListenHandle {
   #referenced = true
   #open = true
+  /** Only TCP's have it, as Node's `address` then gives the path. Programs may put another one there. */
+  readonly getsockname?: (out: object) => number
 
   constructor(
     readonly listener: TransportListener, readonly acceptor: ServerAcceptor,
     readonly path: string | undefined,
   ) {
     netEngine().ref()
+    if (path !== undefined) return
+    this.getsockname = (out) => {
+      Object.assign(out, listener.address)
+      return 0
+    }
   }
 
   close(): void {
@@ -80,14 +87,6 @@ class ListenHandle {
     return this.#referenced && this.#open
   }
 
-  /** Only TCP's have it, as Node's `address` then gives the path. */
-  get getsockname(): ((out: object) => number) | undefined {
-    if (this.path !== undefined) return undefined
-    return (out) => {
-      Object.assign(out, this.listener.address)
-      return 0
-    }
-  }
 
   /** For the options `readableAll` and `writableAll`. Returns 0, or a negative errno. */
   fchmod(mode: number): number {

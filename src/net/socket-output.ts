@@ -37,6 +37,8 @@ function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
 export abstract class SocketOutput extends SocketBase {
   /** There is a connection, and this socket was not destroyed. */
   protected _nativeOpen = false
+  /** It has ended, and the kernel had taken all before that. */
+  protected _nativeAllTaken = false
   #direct = false
   #textDirect = true
   /** Of a write that waits for the connection. */
@@ -105,7 +107,9 @@ export abstract class SocketOutput extends SocketBase {
       callback()
       return
     }
-    this._nativeLink?.shutdown()
+    const connection = this._nativeLink
+    this._nativeAllTaken = connection?.queuedBytes === 0
+    connection?.shutdown()
     this.#onTaken = callback
     // As Node's, not before the next phase: a write after the end that comes meanwhile is an error before.
     setImmediate(() => { this._nativeOffered() })

@@ -7,6 +7,7 @@
  */
 import type { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
+import { channel } from 'node:diagnostics_channel'
 import { addAbortSignal } from 'node:stream'
 import * as nodeNet from 'node:net'
 import type {
@@ -54,6 +55,8 @@ function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterFin
 }
 
+const connects = channel('net.client.socket')
+
 /** What the listener has done for its connections. */
 export interface AcceptedAs {
   readonly noDelay: boolean
@@ -94,6 +97,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   connect(...args: unknown[]): this {
     const [options, callback] = connectArgs(args)
+    if (connects.hasSubscribers) connects.publish({ socket: this })
     if (callback !== null) this.once('connect', callback)
     if (Object.hasOwn(this, 'write')) delete (this as { write?: unknown }).write
     const { path } = options
@@ -279,7 +283,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._nativeLink = undefined
     this._nativeOpen = false
     this._nativeSetAlive(false)
-    if (error === undefined) {
+    if (error === undefined || (error.code === 'EPIPE' && this.#ended && this._nativeAllTaken)) {
+      // That a peer which had ended is gone concerns only who still has something to write.
       callback?.()
     } else {
       const failure = withoutAddress(error)

@@ -1,6 +1,9 @@
 /** A server's connections: counting, refusing, closing, disposing; options that its sockets get. */
 import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
+import * as nodeNet from 'node:net'
 import { BlockList } from 'node:net'
+import { Duplex } from 'node:stream'
 import { nodeMajor, until } from '../support/util.js'
 import { both, closed, failure, portOf, text, trace, type Server, type Socket } from './both.js'
 
@@ -184,4 +187,32 @@ both('listen-close-server server-close', 'events of a server in order', async (t
   server.close()
   await closed(server)
   t.strictSame(events, ['listening', 'connection', 'close'])
+})
+
+both('server-max-connections-close-makes-more-available', 'who is refused hears an end',
+  async (t, env) => {
+    const server = await env.listen((socket) => socket.resume())
+    server.maxConnections = 1
+    const first = env.connect(server)
+    await once(first, 'connect')
+    for (let i = 0; i < 20; i++) {
+      const refused = env.connect(server)
+      refused.once('connect', () => refused.write('x')).resume()
+      // A reset may come first, as the kernel has it; that it can't be written any more is no news.
+      const told = await Promise.race([once(refused, 'error'), once(refused, 'close')]) as unknown[]
+      if (told[0] instanceof Error) t.match(told[0], { code: 'ECONNRESET' })
+    }
+    t.ok(first.writable)
+  })
+
+both('socket-constructor', 'sockets and servers that Node has made are instances, too', async (t, env) => {
+  const { Socket, Server } = env.net
+  t.ok(new nodeNet.Socket() instanceof Socket)
+  t.ok(createHttpServer() instanceof Server)
+  t.notOk(new Duplex() instanceof Socket)
+  t.notOk({} instanceof Socket)
+  class Own extends Socket {}
+  t.ok(new Own() instanceof Own && new Own() instanceof Socket)
+  t.notOk(new Socket() instanceof Own)
+  t.notOk(new nodeNet.Socket() instanceof Own)
 })

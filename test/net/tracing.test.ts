@@ -3,7 +3,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { Test } from 'tap'
-import { both, failure, portOf, socketPath, type Failure, type Server } from './both.js'
+import { nodeMajor } from '../support/util.js'
+import { both, closed, failure, portOf, socketPath, type Failure, type Server } from './both.js'
 
 interface Message {
   readonly server: Server
@@ -123,4 +124,21 @@ both('better-error-messages-listen', 'the stack of the error leads to the call o
   const lines = String(error.stack).split('\n')
   t.equal(lines[0], `Error: listen EADDRINUSE: address already in use :::${portOf(first)}`)
   t.ok(lines.some((line) => line.includes('callOfListen')), String(error.stack))
+})
+
+both('other:diagnostics-channel-net', 'each connect of a socket is published', async (t, env) => {
+  if (!env.ours && nodeMajor < 24) {
+    t.comment('this Node publishes only those of net.connect')
+    return
+  }
+  const server = await env.listen((socket) => socket.end())
+  const seen: unknown[] = []
+  const note = (message: unknown): void => { seen.push((message as { socket: unknown }).socket) }
+  subscribe('net.client.socket', note)
+  t.teardown(() => unsubscribe('net.client.socket', note))
+  const first = env.connect(server).resume()
+  const second = env.own(new env.net.Socket())
+  second.connect(portOf(server), '127.0.0.1').resume()
+  await Promise.all([closed(first), closed(second)])
+  t.strictSame(seen.filter((socket) => socket === first || socket === second), [first, second])
 })
