@@ -1,0 +1,78 @@
+/** What one program asks of a driver, and can't be had, is no end of the driver, nor of anybody's connection. */
+import t from 'tap'
+import {
+  _, cancelTimer, endpoint, groundVm, nestedVm, quit, sendFeedback, sendMessage, setTimer, spawn, tcpAccepting,
+  tcpAddress, tcpBare, tcpChannel, tcpError, tcpHandle, tcpListener, tcpListening, timerDriver, timerError,
+  timerExpired, timerRelay,
+} from 'marketplace-native'
+import { once } from 'node:events'
+import { client, deferred, freePort } from '../support/util.js'
+
+const cyclic: unknown[] = ['cyclic']
+cyclic.push(cyclic)
+
+for (const transport of ['native', 'node'] as const) {
+  t.test(`${transport}: wrong demands and messages for everybody`, { timeout: 30_000 }, async (t) => {
+    const here = tcpListener(await freePort())
+    const port = deferred<number>()
+    const failed = deferred<string>()
+    const timers = deferred<string[]>()
+    const heard: string[] = []
+    const note = (what: string): void => {
+      if (heard.push(what) === 3) timers.resolve(heard.sort())
+    }
+    const ground = groundVm(() => [
+      tcpBare({ transport, host: '127.0.0.1' }), timerDriver(),
+      endpoint.subscriber(tcpListening(here, _), { onPresence: ({ address }) => { port.resolve(address.port) } }),
+      endpoint.subscriber(tcpChannel(_, here, _), {
+        onMessage: ({ source, subpacket }) =>
+          subpacket instanceof Uint8Array ? sendMessage(tcpChannel(here, source, subpacket)) : undefined,
+      }),
+      endpoint.subscriber(['hostile'], {
+        // What it sends to everybody comes here as well.
+        onMessage: (message) => Array.isArray(message) && [
+          spawn(() => [
+            endpoint.publisher(tcpChannel(tcpHandle('h'), tcpAddress('', 80), _)),
+            endpoint.subscriber(tcpError(tcpHandle('h'), _, _), {
+              onMessage: ({ error }) => {
+                failed.resolve(error.message)
+                return quit()
+              },
+            }),
+          ]),
+          sendMessage(_), sendFeedback(_), sendMessage(tcpChannel(_, _, 'x')), sendFeedback(tcpChannel(_, _, 'x')),
+          sendMessage(setTimer(cyclic, 1, 'relative')), sendMessage(cancelTimer(cyclic)),
+          sendMessage(setTimer(_, 1, 'relative')),
+          sendMessage(tcpAccepting(tcpListener(cyclic as never), true)),
+        ],
+      }),
+      nestedVm(() => [
+        timerRelay(),
+        endpoint.subscriber(timerExpired('late', _), { onMessage: () => { note('late in a nested VM') } }),
+        endpoint.subscriber(timerError('bad', _), { onMessage: () => { note('refused in a nested VM') } }),
+        endpoint.publisher(setTimer(_, _, _), {
+          onPresence: () => [
+            sendMessage(setTimer('late', 300, 'relative')), sendMessage(setTimer('bad', NaN, 'relative')),
+          ],
+        }),
+      ]),
+      endpoint.subscriber(timerExpired('late', _), {
+        onMessage: (message) => { if (timerExpired.is(message)) note('late') },
+      }),
+      endpoint.publisher(setTimer(_, _, _), {
+        onPresence: () => [sendMessage(setTimer('late', 300, 'relative')), sendMessage(['hostile'])],
+      }),
+    ])
+    const socket = await client(await port.promise)
+    t.match(
+      await failed.promise,
+      /^connect: address must be a host and a port from 1 to 65535; got tcp-address\('', 80\)/,
+    )
+    t.same(await timers.promise, ['late', 'late in a nested VM', 'refused in a nested VM'])
+    const answer = once(socket, 'data') as Promise<[Buffer]>
+    socket.write('still here')
+    t.equal(String((await answer)[0]), 'still here')
+    socket.destroy()
+    await ground.stop()
+  })
+}
