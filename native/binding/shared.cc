@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace marketplace::binding {
 
@@ -12,6 +13,9 @@ namespace {
 constexpr uint32_t record_words = 8;
 constexpr uint32_t command_words = 4;
 constexpr uint32_t header_words = 4;
+// What the program says of what it has received: see shared.h.
+constexpr int32_t slabs_over = 1;
+constexpr int32_t slabs_kept = 2;
 // Fewer would leave no room for a turn; see Loop::open.
 constexpr uint32_t records_min = 1024;
 // Sources and loans are a kind and an index; both kinds are above 0.
@@ -116,6 +120,7 @@ void Shared::release_all(napi_env env) {
 
 uint32_t Shared::publish(std::vector<engine::Record>& records) {
   const uint32_t count = std::min(static_cast<uint32_t>(records.size()), record_count_);
+  if (count == 0) return 0;
   std::memcpy(records_, records.data(), count * sizeof(engine::Record));
   // What is left over can only be what `flush` reported; see Loop::open for why.
   records.erase(records.begin(), records.begin() + count);
@@ -195,8 +200,9 @@ void Shared::flush(engine::Engine& engine) {
   stats_[stat_queued_bytes] = static_cast<double>(engine.counters().queued_bytes);
   if (large_now_ != nullptr) forget_large();
   if (!released_.empty()) release_slabs();
-  if (commands_[1] == 0) return;
-  commands_[1] = 0;
+  const int32_t wish = std::exchange(commands_[1], 0);
+  if (wish == slabs_kept) return engine.replace_slabs();
+  if (wish != slabs_over) return;
   check_slabs(engine);
   engine.reuse_slabs();
 }

@@ -3,7 +3,8 @@
 // Layout, all in 32-bit words of Int32Arrays; src/transport/native.ts has the other end of it:
 //   records   eight words each, as in engine/record.h, from word 0
 //   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); word 1: 1 if
-//             slabs may be filled again when they are executed; from word 4: four words each:
+//             slabs may be filled again when they are executed, 2 if full ones are to be replaced;
+//             from word 4: four words each:
 //             operation | slab << 8, connection, offset, length
 //   stats     Float64Array, as in Stat
 //

@@ -5,7 +5,8 @@
 // doing the system calls itself; the reverse would leak who owns a buffer during a receive.
 //
 // Invariants: nothing is reported except from inside `turn` and `settle`; a socket that is gone is
-// never reported again, because sockets are looked up by id when their turn comes.
+// never reported again, because sockets are looked up by their token when their turn comes, and no
+// token comes back.
 #pragma once
 
 #include <sys/types.h>
@@ -16,6 +17,7 @@
 #include "address.h"
 #include "descriptor.h"
 #include "slab.h"
+#include "table.h"
 
 namespace marketplace::engine {
 
@@ -26,12 +28,13 @@ constexpr uint8_t want_send = 2;     // say when there is room to send, or that 
 constexpr uint8_t want_hangup = 4;   // say when the connection is lost, without receiving
 constexpr uint8_t want_discard = 8;  // throw away what arrives
 
-// A request that stays with the kernel and completes each time that something arrives.
+// A request to receive that stays with the kernel and completes each time that something arrives.
 enum class Multishot : uint8_t { idle, armed, cancelled };
 
 // A socket as a backend knows it: the part of connections and listeners that it may touch.
 struct Socket {
   Descriptor descriptor;
+  Key key = 0;
   uint32_t id = 0;
   bool listening = false;
   bool connecting = false;
@@ -47,13 +50,14 @@ struct Socket {
   uint8_t bulk_score = 0;
   bool bulk = false;
   bool held = false;
+  bool unbuffered = false;
 };
 
 // How the backend refers to a socket that may be gone by the time it is looked up.
 using Token = uint64_t;
-constexpr Token listening_bit = Token{1} << 32;
+constexpr Token listening_bit = Token{1} << key_bits;
 constexpr Token token_of(const Socket& socket) {
-  return socket.id | (socket.listening ? listening_bit : 0);
+  return socket.key | (socket.listening ? listening_bit : 0);
 }
 
 // What the engine does for, and hears from, the backend.

@@ -23,7 +23,6 @@ void describe(const UringFeatures& features, BackendInfo& info) {
       info.reason += name;
     }
   };
-  note(features.multishot_accept, "multishot accept");
   note(features.multishot_receive, "multishot receive");
   note(features.incremental_buffers, "incremental buffers");
   note(features.batched_sends, "batched sends");

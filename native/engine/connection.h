@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backend.h"
+#include "chain.h"
 #include "idle.h"
 #include "options.h"
 #include "output.h"
@@ -22,31 +23,41 @@ struct Connection : Socket {
   static constexpr uint32_t no_piece = UINT32_MAX;
 
   State state = State::open;
-  uint32_t listener = 0;  // the id of the one that accepted it; 0: none
   bool paused = false;
   bool starved = false;          // has input, but there was no slab for it
   bool input_ended = false;      // FIN was read
   bool shutdown_wanted = false;  // FIN is to follow the output
   bool output_ended = false;     // FIN was sent
   bool report_writes = false;
-  bool lost = false;          // while paused: it hung up, with something left to read
-  bool dirty = false;         // is in the list of what `flush` looks at
-  bool deadline_set = false;  // its close has a time limit
-  bool full = false;          // its output is long: not read from until it is shorter
-  bool held_back = false;     // had input while the engine's output was long: waits to be read from
+  bool lost = false;       // while it was not read from: it hung up, with something left to read
+  bool dirty = false;      // is in the list of what `flush` looks at
+  bool full = false;       // its output is long: not read from until it is shorter
+  bool held_back = false;  // had input while the engine's output was long: waits to be read from
   // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
   int32_t write_error = 0;
+  Key listener = 0;  // of the one that accepted it; 0: none
   // What the next receive will probably bring.
   uint32_t expected = 2048;
   // This turn's output: a list of pieces in memory of the caller's, sent by `flush`.
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;
   IdleLink idle;
+  // Among the starved, or those that are held back: it is never both.
+  Link<Connection> waiting;
+  // Among those whose close has a time limit, and until when.
+  Link<Connection> deadline;
+  int64_t deadline_ms = 0;
   OutputQueue output;
   // How much of the engine's sum is of this connection.
   size_t queued_bytes = 0;
 
   bool receiving() const { return state == State::open && !paused && !input_ended; }
+  // Not to be read from for the engine's sake. No more comes of a peer that is gone than the kernel
+  // has: long queues are no reason to put off its end.
+  bool held() const {
+    const bool gone = lost || write_error != 0;
+    return starved || ((full || held_back) && !gone);
+  }
 };
 
 struct Listener : Socket {
@@ -55,11 +66,15 @@ struct Listener : Socket {
   SocketOptions options;
   bool failing = false;   // the last accept failed for lack of resources, which has been reported
   uint8_t shortages = 0;  // how often in a row clients that waited were sent away for that
-  bool resting = false;   // and for that reason nothing is accepted for a while
   bool paused = false;    // the host wants nothing to be accepted
   bool pause_accepted = false;
   uint32_t connections_max = UINT32_MAX;
   uint32_t connections = 0;  // those it accepted that are open
+  // Among those that rest, and until when.
+  Link<Listener> rest;
+  int64_t rest_until_ms = 0;
+  // Among those that have drops to report.
+  Link<Listener> dropping;
   // Dropped since the last report, and where the last of them came from.
   int32_t dropped = 0;
   Address dropped_peer{};

@@ -15,6 +15,13 @@ namespace marketplace::engine {
 Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
     : backend_(std::move(backend)), options_(options) {}
 
+Engine::~Engine() {
+  connections_.each([](Connection& connection) {
+    if (connection.output.empty()) return;
+    static_cast<void>(reset_on_close(connection.descriptor.get()));
+  });
+}
+
 int Engine::open() {
   spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!spare_.valid()) return -errno;
@@ -36,16 +43,20 @@ int32_t Engine::listen(const Address& address, const ListenOptions& options) {
   if (options.connections_max >= 0) {
     listener->connections_max = static_cast<uint32_t>(options.connections_max);
   }
+  const uint32_t id = listener->id;
   update_listener(*listener);
   backend_->settle(*this);
-  return static_cast<int32_t>(listener->id);
+  return static_cast<int32_t>(id);
 }
 
 void Engine::close_listener(uint32_t id) {
   Listener* listener = listeners_.find(id);
   if (listener == nullptr) return;
   backend_->forget(*listener);
-  listeners_.remove(*listener);
+  if (listener->rest.linked) resting_.remove(*listener);
+  if (listener->dropping.linked) dropping_.remove(*listener);
+  // Connections that it has accepted may be on their way to the host, under its id.
+  listeners_.retire(*listener, reported_);
 }
 
 int Engine::listener_address(uint32_t id, Address& out) {
@@ -68,10 +79,12 @@ int32_t Engine::connect(const Address& address, const ConnectOptions& options, b
   connection->state = State::connecting;
   connection->connecting = true;
   connection->unix_domain = address.is_unix();
+  const uint32_t id = connection->id;
   gauge(*connection);
   update_interest(*connection);
+  // It may end here, if the kernel can't watch it: `closed` follows.
   backend_->settle(*this);
-  return static_cast<int32_t>(connection->id);
+  return static_cast<int32_t>(id);
 }
 
 void Engine::connected(Socket& socket, int result) {
@@ -109,12 +122,14 @@ void Engine::close(uint32_t id) {
 
 void Engine::abort(uint32_t id) {
   Connection* connection = connections_.find(id);
-  if (connection != nullptr) finish_with_reset(*connection, 0, Call::none);
+  if (connection == nullptr) return;
+  static_cast<void>(reset_on_close(connection->descriptor.get()));
+  finish(*connection, 0, Call::none);
 }
 
 void Engine::fail_write(uint32_t id, int error) {
   Connection* connection = connections_.find(id);
-  if (connection != nullptr) finish_with_reset(*connection, error, Call::write);
+  if (connection != nullptr) finish(*connection, error, Call::write);
 }
 
 void Engine::pause(uint32_t id, bool paused) {
@@ -130,10 +145,10 @@ int Engine::turn() {
   small_slabs_short_ = false;
   starving_ = slabs_.empty();
   if (!idle_.empty()) idle_.update(monotonic_ms());
-  // The host has read the last turn's records, and will read those of the flush before new ones.
-  connections_.recycle();
+  connections_.recycle(read());
+  listeners_.recycle(read());
   const int result = backend_->turn(*this);
-  if (!dropping_.empty()) report_drops();
+  report_drops();
   if (alarm_rang_) {
     alarm_rang_ = false;
     expire_idle();
@@ -143,9 +158,9 @@ int Engine::turn() {
 }
 
 Socket* Engine::find(Token token) {
-  const uint32_t id = static_cast<uint32_t>(token);
-  if ((token & listening_bit) != 0) return listeners_.find(id);
-  return connections_.find(id);
+  const Key key = token & ~listening_bit;
+  if ((token & listening_bit) != 0) return listeners_.find_key(key);
+  return connections_.find_key(key);
 }
 
 bool Engine::ready_for_more() const {
@@ -154,6 +169,15 @@ bool Engine::ready_for_more() const {
 
 void Engine::report(Event event, uint32_t id, int32_t a, int32_t b, int32_t c) {
   records_.push_back(Record{event, static_cast<int32_t>(id), a, b, c, 0, 0, 0});
+  reported_++;
+}
+
+void Engine::report(Event event, uint32_t id, int32_t a, const Address& peer) {
+  int32_t from[5];
+  peer.pack(from);
+  records_.push_back(
+      Record{event, static_cast<int32_t>(id), a, from[0], from[1], from[2], from[3], from[4]});
+  reported_++;
 }
 
 // Of a paused connection only hang-ups are wanted, once: see Engine::hung_up.
@@ -162,8 +186,7 @@ void Engine::update_interest(Connection& connection) {
   if (connection.connecting) {
     wanted = want_send;
   } else {
-    const bool held = connection.full || connection.held_back || connection.starved;
-    if (connection.receiving() && !held) wanted |= want_receive;
+    if (connection.receiving() && !connection.held()) wanted |= want_receive;
     if (!connection.output.empty()) wanted |= want_send;
     // A peer that is blocked in sending would not read what we still have for it.
     if (connection.state == State::closing && !connection.input_ended) wanted |= want_discard;
@@ -175,24 +198,26 @@ void Engine::update_interest(Connection& connection) {
   backend_->want(connection, wanted);
 }
 
+// An end with an error is no end that the peer may take for one of the stream.
 void Engine::finish(Connection& connection, int error, Call call) {
+  // Fails for a socket that has been reset already, which is as good.
+  if (error != 0) static_cast<void>(reset_on_close(connection.descriptor.get()));
+  finish_in_order(connection, error, call);
+}
+
+void Engine::finish_in_order(Connection& connection, int error, Call call) {
   const size_t queued = std::min<size_t>(connection.queued_bytes, INT32_MAX);
   report(Event::closed, connection.id, error, static_cast<int32_t>(call),
          static_cast<int32_t>(queued));
-  const double last = error == -ENOBUFS ? -static_cast<double>(connection.queued_bytes) - 1 : 0;
-  set_gauge(connection.id, last);
-  if (Listener* listener = listeners_.find(connection.listener)) listener->connections--;
+  const bool too_much = error == -ENOBUFS && call == Call::write;
+  set_gauge(connection.id, too_much ? -static_cast<double>(connection.queued_bytes) - 1 : 0);
+  if (Listener* listener = listeners_.find_key(connection.listener)) listener->connections--;
   idle_.forget(connection);
+  if (connection.deadline.linked) closing_.remove(connection);
+  if (connection.waiting.linked) (connection.starved ? starved_ : held_back_).remove(connection);
   backend_->forget(connection);
   counters_.queued_bytes -= connection.queued_bytes;
-  // Not before the host has heard of it: `connect` gives out ids ahead of the records.
-  connections_.retire(connection);
-}
-
-void Engine::finish_with_reset(Connection& connection, int error, Call call) {
-  // Fails for a socket that has been reset already, which is as good.
-  static_cast<void>(reset_on_close(connection.descriptor.get()));
-  finish(connection, error, call);
+  connections_.retire(connection, reported_);
 }
 
 void Engine::unwatchable(Socket& socket, int error) {
@@ -201,32 +226,26 @@ void Engine::unwatchable(Socket& socket, int error) {
     rest_listener(static_cast<Listener&>(socket));
     return;
   }
-  finish_with_reset(static_cast<Connection&>(socket), error, Call::poll);
+  finish(static_cast<Connection&>(socket), error, Call::poll);
 }
 
 void Engine::set_alarm() {
   int64_t time_ms = idle_.next_ms();
-  for (const std::deque<Deadline>* deadlines : {&close_deadlines_, &accept_pauses_}) {
-    if (deadlines->empty()) continue;
-    const int64_t next_ms = deadlines->front().time_ms;
+  const auto earlier = [&time_ms](int64_t next_ms) {
     if (time_ms == 0 || next_ms < time_ms) time_ms = next_ms;
-  }
+  };
+  if (!closing_.empty()) earlier(closing_.first()->deadline_ms);
+  if (!resting_.empty()) earlier(resting_.first()->rest_until_ms);
   backend_->wake_at(time_ms);
 }
 
 void Engine::woken() {
   const int64_t now_ms = monotonic_ms();
-  while (!accept_pauses_.empty() && accept_pauses_.front().time_ms <= now_ms) {
-    Listener* listener = listeners_.find(accept_pauses_.front().id);
-    accept_pauses_.pop_front();
-    if (listener == nullptr) continue;
-    listener->resting = false;
-    update_listener(*listener);
+  while (!resting_.empty() && resting_.first()->rest_until_ms <= now_ms) {
+    update_listener(*resting_.pop_front());
   }
-  while (!close_deadlines_.empty() && close_deadlines_.front().time_ms <= now_ms) {
-    Connection* connection = connections_.find(close_deadlines_.front().id);
-    close_deadlines_.pop_front();
-    if (connection != nullptr) finish_with_reset(*connection, -ETIMEDOUT, Call::write);
+  while (!closing_.empty() && closing_.first()->deadline_ms <= now_ms) {
+    finish(*closing_.first(), -ETIMEDOUT, Call::write);
   }
   // The turn does the rest: what it receives after this is traffic, too.
   alarm_rang_ = true;
@@ -282,12 +301,12 @@ void Engine::expire_idle() {
     } else if (connection->state == State::closing) {
       // Its close has a time limit of its own.
     } else if (!connection->output.empty()) {
-      finish_with_reset(*connection, -ETIMEDOUT, Call::idle);
+      finish(*connection, -ETIMEDOUT, Call::idle);
     } else {
       // Whatever fails here, the connection ends.
       static_cast<void>(shutdown_output(socket));
       static_cast<void>(discard_input(socket, connection->unix_domain));
-      finish(*connection, -ETIMEDOUT, Call::idle);
+      finish_in_order(*connection, -ETIMEDOUT, Call::idle);
     }
   }
 }

@@ -5,16 +5,19 @@
 // decided in between reach the kernel. Nothing happens behind the host's back.
 //
 // Invariants: functions that can fail return negative errno; ids that are no longer valid are
-// ignored (the host cannot know yet); `closed` is the last record of a connection, exactly once;
-// no record comes for a connection that the host has not been told of or has not made.
+// ignored (the host cannot know yet), and none is given to somebody else before the host has read
+// the last record that has it; `closed` is the last record of a connection, exactly once; no record
+// comes for a connection that the host has not been told of or has not made. A connection that ends
+// with an error is reset: its peer cannot take what it got for all there was. So is one that has
+// output left when the engine ends.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
 #include "backend.h"
+#include "chain.h"
 #include "connection.h"
 #include "idle.h"
 #include "options.h"
@@ -62,7 +65,7 @@ class Engine final : private BackendSink {
   Engine(std::unique_ptr<Backend> backend, const Options& options);
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
-  ~Engine() = default;
+  ~Engine();
 
   int open();
   int descriptor() const { return backend_->descriptor(); }
@@ -124,6 +127,9 @@ class Engine final : private BackendSink {
   // Nobody looks any more at what was reported: see Options::reuses_slabs. After
   // `retire_lost_slabs`, as it may write.
   void reuse_slabs();
+  // Somebody still looks at what was reported, and others can't wait for that: slabs that are full
+  // are retired, and never filled again.
+  void replace_slabs();
   bool reuses_slabs() const { return options_.reuses_slabs; }
   std::vector<Record>& records() { return records_; }
   const Counters& counters() const { return counters_; }
@@ -143,15 +149,11 @@ class Engine final : private BackendSink {
   };
   // A send that was handed to the backend: of the pieces up to `next`.
   struct Sending {
-    uint32_t id;
+    Key key;
     uint32_t next;
     size_t total;
   };
   enum class Taken { all, some, lost };
-  struct Deadline {
-    int64_t time_ms;
-    uint32_t id;
-  };
 
   // BackendSink
   Socket* find(Token token) override;
@@ -169,13 +171,16 @@ class Engine final : private BackendSink {
 
   void paused_hung_up(Connection& connection);
   void report(Event event, uint32_t id, int32_t a = 0, int32_t b = 0, int32_t c = 0);
+  void report(Event event, uint32_t id, int32_t a, const Address& peer);
+  // How many records the host has read; it takes them from the front.
+  uint64_t read() const { return reported_ - records_.size(); }
   void give_up_slab(SlabPool& pool);
   Memory keep(const Memory& memory, uint32_t length);
   void starve(Connection& connection);
   void feed_starved();
   void update_interest(Connection& connection);
   void finish(Connection& connection, int error, Call call);
-  void finish_with_reset(Connection& connection, int error, Call call);
+  void finish_in_order(Connection& connection, int error, Call call);
   void set_alarm();
   void expire_idle();
 
@@ -217,26 +222,28 @@ class Engine final : private BackendSink {
   // The turn began without a slab: the host had its chance to add one. Connections that have input
   // are not watched until it does.
   bool starving_ = false;
-  std::vector<uint32_t> starved_;
+  Chain<Connection, &Connection::waiting> starved_;
   std::vector<Record> records_;
+  // How many there ever were.
+  uint64_t reported_ = 0;
   Counters counters_;
 
   std::vector<Piece> pieces_;
-  std::vector<uint32_t> dirty_;
+  std::vector<Key> dirty_;
   std::vector<Sending> sendings_;
   Lender* lender_ = nullptr;
   // Too much is queued: connections that have input are put into the list, and not read from.
   bool input_held_ = false;
-  std::vector<uint32_t> held_back_;
+  Chain<Connection, &Connection::waiting> held_back_;
   double* gauges_ = nullptr;
   uint32_t gauge_count_ = 0;
 
-  // In order of time, as each kind has one delay; entries of what is gone are skipped when due.
-  std::deque<Deadline> close_deadlines_;
-  std::deque<Deadline> accept_pauses_;
+  // In order of time, as each kind has one delay.
+  Chain<Connection, &Connection::deadline> closing_;
+  Chain<Listener, &Listener::rest> resting_;
   // Listeners that have drops to report.
-  std::vector<uint32_t> dropping_;
-  IdleWheel idle_{connections_};
+  Chain<Listener, &Listener::dropping> dropping_;
+  IdleWheel idle_;
   bool alarm_rang_ = false;
   // Kept open so that one descriptor can be had when there are no others.
   Descriptor spare_;

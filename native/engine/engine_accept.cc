@@ -26,14 +26,10 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
     // Cannot fail for a socket, with sizes that the listener took.
     static_cast<void>(set_buffer_sizes(connection->descriptor.get(), listener.options));
   }
-  connection->listener = listener.id;
+  connection->listener = listener.key;
   connection->paused = listener.pause_accepted;
   listener.connections++;
-  int32_t from[5];
-  peer.pack(from);
-  records_.push_back(Record{Event::accepted, static_cast<int32_t>(connection->id),
-                            static_cast<int32_t>(listener.id), from[0], from[1], from[2], from[3],
-                            from[4]});
+  report(Event::accepted, connection->id, static_cast<int32_t>(listener.id), peer);
   gauge(*connection);
   // Not watched until `settle`: the host may want it paused before anything is read.
   touch(*connection);
@@ -100,14 +96,16 @@ bool Engine::shed_connection(Listener& listener) {
 
 // The kernel goes on reporting the listener as ready, so it has to be left alone for a while.
 void Engine::rest_listener(Listener& listener) {
-  listener.resting = true;
+  if (listener.rest.linked) resting_.remove(listener);
+  listener.rest_until_ms = monotonic_ms() + options_.accept_pause_ms;
+  resting_.push_back(listener);
   update_listener(listener);
-  accept_pauses_.push_back(Deadline{monotonic_ms() + options_.accept_pause_ms, listener.id});
   set_alarm();
 }
 
 void Engine::update_listener(Listener& listener) {
-  backend_->want(listener, listener.paused || listener.resting ? want_nothing : want_receive);
+  const bool wanted = !listener.paused && !listener.rest.linked;
+  backend_->want(listener, wanted ? want_receive : want_nothing);
 }
 
 void Engine::pause_listener(uint32_t id, bool paused) {
@@ -122,23 +120,16 @@ void Engine::pause_listener(uint32_t id, bool paused) {
 void Engine::drop(Listener& listener, Descriptor descriptor, const Address& peer) {
   static_cast<void>(reset_on_close(descriptor.get()));
   descriptor.reset();
-  if (listener.dropped++ == 0) dropping_.push_back(listener.id);
+  if (listener.dropped++ == 0) dropping_.push_back(listener);
   listener.dropped_peer = peer;
 }
 
 // One record for all that a turn has dropped: who is flooded has enough to do.
 void Engine::report_drops() {
-  for (const uint32_t id : dropping_) {
-    Listener* listener = listeners_.find(id);
-    if (listener == nullptr) continue;
-    const Address& peer = listener->dropped_peer;
-    int32_t from[5];
-    peer.pack(from);
-    records_.push_back(Record{Event::dropped, static_cast<int32_t>(id), listener->dropped, from[0],
-                              from[1], from[2], from[3], from[4]});
+  while (Listener* listener = dropping_.pop_front()) {
+    report(Event::dropped, listener->id, listener->dropped, listener->dropped_peer);
     listener->dropped = 0;
   }
-  dropping_.clear();
 }
 
 }  // namespace marketplace::engine

@@ -22,13 +22,13 @@ uint32_t next_expected(uint32_t expected, uint32_t got, bool filled) {
 Memory Engine::memory_for(Socket& socket) {
   Connection& connection = static_cast<Connection&>(socket);
   // The host may have paused or closed it after the kernel reported it.
-  if (!connection.receiving() || connection.held_back || connection.starved) return Memory{};
+  if (!connection.receiving() || connection.held()) return Memory{};
   if (records_.size() >= options_.records_max) return Memory{};
-  if (input_held_) {
+  if (input_held_ && !connection.held_back) {
     connection.held_back = true;
-    held_back_.push_back(connection.id);
+    held_back_.push_back(connection);
     update_interest(connection);
-    return Memory{};
+    if (connection.held()) return Memory{};
   }
   while (!slabs_.empty()) {
     const Memory memory = slabs_.lease(connection.expected);
@@ -82,21 +82,25 @@ void Engine::reuse_slabs() {
   if (!slabs_.empty()) feed_starved();
 }
 
+void Engine::replace_slabs() {
+  for (uint32_t id = 0; slabs_.retire_aside(id);) report(Event::slab_retired, id);
+}
+
 void Engine::starve(Connection& connection) {
+  // One that is gone is read in spite of being held back; now it waits for another reason.
+  if (connection.waiting.linked) held_back_.remove(connection);
+  connection.held_back = false;
   connection.starved = true;
-  starved_.push_back(connection.id);
+  starved_.push_back(connection);
   update_interest(connection);
 }
 
 void Engine::feed_starved() {
-  for (const uint32_t id : starved_) {
-    Connection* connection = connections_.find(id);
-    if (connection == nullptr) continue;
+  while (Connection* connection = starved_.pop_front()) {
     connection->starved = false;
     // `flush` looks at what is wanted of it.
     touch(*connection);
   }
-  starved_.clear();
 }
 
 bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
@@ -153,6 +157,11 @@ void Engine::hung_up(Socket& socket) {
 void Engine::paused_hung_up(Connection& connection) {
   const int result = peek_input(connection.descriptor.get());
   if (result < 0 && result != -EAGAIN) return finish(connection, result, Call::read);
+  // The send that failed has taken the error away, which leaves what looks like an orderly end.
+  if (result == 0 && connection.write_error != 0) {
+    return finish(connection, connection.write_error, Call::write);
+  }
+  // If it is only held, it is read from now.
   connection.lost = true;
   update_interest(connection);
 }

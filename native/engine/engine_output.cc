@@ -29,7 +29,7 @@ bool passes(ssize_t error) {
 void Engine::touch(Connection& connection) {
   if (connection.dirty) return;
   connection.dirty = true;
-  dirty_.push_back(connection.id);
+  dirty_.push_back(connection.key);
 }
 
 void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source source) {
@@ -67,7 +67,7 @@ void Engine::flush() {
   const bool batch = backend_->batches(dirty_.size());
   // By index: nothing here adds to the list, but that is not a reason to depend on it.
   for (size_t i = 0; i < dirty_.size(); i++) {
-    Connection* connection = connections_.find(dirty_[i]);
+    Connection* connection = connections_.find_key(dirty_[i]);
     if (connection == nullptr) continue;
     connection->dirty = false;
     if (batch && queue_sending(*connection)) continue;
@@ -114,7 +114,7 @@ bool Engine::queue_sending(Connection& connection) {
   if (connection.piece_first == Connection::no_piece) return false;
   if (connection.connecting || !connection.output.empty()) return false;
   iovec vector[pieces_max];
-  Sending sending{connection.id, 0, 0};
+  Sending sending{connection.key, 0, 0};
   const int count = gather(connection.piece_first, vector, sending.next, sending.total);
   backend_->queue_send(connection, vector, count);
   sendings_.push_back(sending);
@@ -125,7 +125,7 @@ void Engine::finish_sendings() {
   const ssize_t* results = backend_->send_queued();
   for (size_t i = 0; i < sendings_.size(); i++) {
     const Sending sending = sendings_[i];
-    Connection* connection = connections_.find(sending.id);
+    Connection* connection = connections_.find_key(sending.key);
     if (connection == nullptr) continue;
     const Taken taken =
         pieces_taken(*connection, connection->piece_first, sending.total, results[i]);
@@ -156,9 +156,9 @@ bool Engine::send_pieces(Connection& connection, uint32_t piece) {
 Engine::Taken Engine::pieces_taken(Connection& connection, uint32_t piece, size_t total,
                                    ssize_t result) {
   if (result < 0 && !passes(result)) {
-    const uint32_t id = connection.id;
+    const Key key = connection.key;
     send_failed(connection, static_cast<int>(result));
-    return connections_.find(id) == nullptr ? Taken::lost : Taken::some;
+    return connections_.find_key(key) == nullptr ? Taken::lost : Taken::some;
   }
   size_t taken = result < 0 ? 0 : static_cast<size_t>(result);
   sent(connection, taken);
@@ -174,7 +174,7 @@ bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
   while (piece != Connection::no_piece) {
     const Piece& p = pieces_[piece];
     if (!queue_bytes(connection, p.data + skip, p.length - skip, p.source)) {
-      finish_with_reset(connection, -ENOMEM, Call::write);
+      finish(connection, -ENOMEM, Call::write);
       return false;
     }
     skip = 0;
@@ -186,7 +186,7 @@ bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
     connection.full = true;
     return true;
   }
-  finish_with_reset(connection, -ENOBUFS, Call::write);
+  finish(connection, -ENOBUFS, Call::write);
   return false;
 }
 
@@ -219,28 +219,25 @@ void Engine::check_total() {
 // Whoever has the most waiting takes least of what it is sent. Looks at all connections, but each
 // time ends one or more of them.
 void Engine::end_longest_queues() {
-  std::vector<std::pair<size_t, uint32_t>> queues;
+  std::vector<std::pair<size_t, Key>> queues;
   connections_.each([&queues](const Connection& connection) {
-    if (connection.queued_bytes > 0) queues.emplace_back(connection.queued_bytes, connection.id);
+    if (connection.queued_bytes > 0) queues.emplace_back(connection.queued_bytes, connection.key);
   });
   std::make_heap(queues.begin(), queues.end());
   while (counters_.queued_bytes > options_.queued_total_max) {
     std::pop_heap(queues.begin(), queues.end());
-    Connection* connection = connections_.find(queues.back().second);
-    finish_with_reset(*connection, -ENOBUFS, Call::write);
+    Connection* connection = connections_.find_key(queues.back().second);
+    finish(*connection, -ENOBUFS, Call::write);
     queues.pop_back();
   }
 }
 
 void Engine::release_input() {
   input_held_ = false;
-  for (const uint32_t id : held_back_) {
-    Connection* connection = connections_.find(id);
-    if (connection == nullptr) continue;
+  while (Connection* connection = held_back_.pop_front()) {
     connection->held_back = false;
     update_interest(*connection);
   }
-  held_back_.clear();
 }
 
 void Engine::sendable(Socket& socket) {
@@ -258,18 +255,15 @@ bool Engine::send_queue(Connection& connection) {
     if (passes(result)) break;
     if (result < 0) {
       sent(connection, total);
-      const uint32_t id = connection.id;
+      const Key key = connection.key;
       send_failed(connection, static_cast<int>(result));
-      return connections_.find(id) != nullptr;
+      return connections_.find_key(key) != nullptr;
     }
     connection.output.consume(static_cast<size_t>(result));
     total += static_cast<size_t>(result);
   }
   sent(connection, total);
   gauge(connection);
-  // Who calls this looks at what is wanted now.
-  if (connection.full && connection.queued_bytes <= options_.queued_max / 2)
-    connection.full = false;
   return true;
 }
 
@@ -288,7 +282,6 @@ void Engine::sent(Connection& connection, size_t length) {
 // A peer that is gone may have sent something before: that is read first, and its end is reported
 // with this error. Other errors, and connections that nobody reads, end here.
 void Engine::send_failed(Connection& connection, int error) {
-  if (error == -EFAULT) return finish_with_reset(connection, error, Call::write);
   const bool lost = error == -EPIPE || error == -ECONNRESET;
   if (!lost || !connection.receiving()) return finish(connection, error, Call::write);
   connection.write_error = error;
@@ -332,20 +325,21 @@ void Engine::output_changed(Connection& connection) {
       return finish(connection, 0, Call::none);
     }
   }
-  if (closing && !connection.deadline_set) {
-    connection.deadline_set = true;
-    close_deadlines_.push_back(Deadline{monotonic_ms() + options_.close_timeout_ms, connection.id});
+  if (closing && !connection.deadline.linked) {
+    connection.deadline_ms = monotonic_ms() + options_.close_timeout_ms;
+    closing_.push_back(connection);
     set_alarm();
   }
   update_interest(connection);
 }
 
-// Whatever changes the length of a queue ends here.
+// Whatever changes the length of a queue ends here, and looks at what is wanted afterwards.
 void Engine::gauge(Connection& connection) {
   const size_t size = connection.output.size();
   counters_.queued_bytes += size;
   counters_.queued_bytes -= connection.queued_bytes;
   connection.queued_bytes = size;
+  if (size <= options_.queued_max / 2) connection.full = false;
   set_gauge(connection.id, static_cast<double>(size));
 }
 

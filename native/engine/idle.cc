@@ -38,23 +38,23 @@ void IdleWheel::link(Connection& connection) {
   // Those that expire beyond the wheel are looked at once more on the way.
   const uint32_t ahead = std::min(idle.active + idle.limit - cursor_, slots - 1);
   idle.looked = cursor_ + ahead;
-  uint32_t& first = first_[idle.looked % slots];
-  idle.previous = 0;
+  Connection*& first = first_[idle.looked % slots];
+  idle.previous = nullptr;
   idle.next = first;
-  if (first != 0) connections_.find(first)->idle.previous = connection.id;
-  first = connection.id;
+  if (first != nullptr) first->idle.previous = &connection;
+  first = &connection;
   idle.linked = true;
   count_++;
 }
 
 void IdleWheel::unlink(Connection& connection) {
   IdleLink& idle = connection.idle;
-  if (idle.previous != 0) {
-    connections_.find(idle.previous)->idle.next = idle.next;
+  if (idle.previous != nullptr) {
+    idle.previous->idle.next = idle.next;
   } else {
     first_[idle.looked % slots] = idle.next;
   }
-  if (idle.next != 0) connections_.find(idle.next)->idle.previous = idle.previous;
+  if (idle.next != nullptr) idle.next->idle.previous = idle.previous;
   idle.linked = false;
   count_--;
 }
@@ -62,19 +62,19 @@ void IdleWheel::unlink(Connection& connection) {
 int64_t IdleWheel::next_ms() const {
   if (count_ == 0) return 0;
   uint32_t ahead = 0;
-  while (first_[(cursor_ + ahead) % slots] == 0) ahead++;
+  while (first_[(cursor_ + ahead) % slots] == nullptr) ahead++;
   const int64_t behind = static_cast<int32_t>(now_ - cursor_);
   return (now_ms_ / tick_ms - behind + ahead) * tick_ms;
 }
 
 Connection* IdleWheel::expired() {
   while (count_ > 0 && static_cast<int32_t>(now_ - cursor_) >= 0) {
-    const uint32_t id = first_[cursor_ % slots];
-    if (id == 0) {
+    Connection* first = first_[cursor_ % slots];
+    if (first == nullptr) {
       cursor_++;
       continue;
     }
-    Connection& connection = *connections_.find(id);
+    Connection& connection = *first;
     IdleLink& idle = connection.idle;
     unlink(connection);
     if (static_cast<int32_t>(now_ - idle.active - idle.limit) >= 0) return &connection;

@@ -13,8 +13,6 @@
 #include <array>
 #include <cstdint>
 
-#include "table.h"
-
 namespace marketplace::engine {
 
 struct Connection;
@@ -24,8 +22,8 @@ struct IdleLink {
   uint32_t limit = 0;   // ticks without traffic; 0: none
   uint32_t active = 0;  // when there was some
   uint32_t looked = 0;  // tick of the slot it is in
-  uint32_t next = 0;    // ids; 0: none
-  uint32_t previous = 0;
+  Connection* next = nullptr;
+  Connection* previous = nullptr;
   bool linked = false;
 };
 
@@ -34,8 +32,6 @@ class IdleWheel {
   static constexpr int64_t tick_ms = 50;
   static constexpr uint32_t slots = 256;
   static constexpr int64_t turn_ms = slots * tick_ms;
-
-  explicit IdleWheel(Table<Connection>& connections) : connections_(connections) {}
 
   bool empty() const { return count_ == 0; }
   // To be called when time may have passed: traffic is noted at the time of the last call.
@@ -57,8 +53,7 @@ class IdleWheel {
   void link(Connection& connection);
   void unlink(Connection& connection);
 
-  Table<Connection>& connections_;
-  std::array<uint32_t, slots> first_{};
+  std::array<Connection*, slots> first_{};
   uint32_t count_ = 0;
   uint32_t now_ = 0;
   int64_t now_ms_ = 0;

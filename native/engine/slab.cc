@@ -54,6 +54,13 @@ void SlabPool::put_aside() {
   slabs_.pop_front();
 }
 
+bool SlabPool::retire_aside(uint32_t& id) {
+  if (aside_.empty()) return false;
+  id = aside_.front().id;
+  aside_.pop_front();
+  return true;
+}
+
 void SlabPool::rewind(bool poison) {
   // Those used last go first: they are warm in the cache.
   for (const Slab& slab : aside_) slabs_.push_front(slab);

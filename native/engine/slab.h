@@ -41,6 +41,8 @@ class SlabPool {
 
   // Puts the current slab aside, to be filled again after `rewind`.
   void put_aside();
+  // Gives up one that was put aside. False if there is none.
+  bool retire_aside(uint32_t& id);
   // What was handed out is free again; `poison`: and overwritten, so that late readers notice.
   void rewind(bool poison);
 

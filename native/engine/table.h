@@ -1,15 +1,18 @@
-// A table of things that are known by a 31-bit id: an index, plus a generation that changes each
-// time the index is reused, so that an id from before never finds its successor.
+// A table of things that are known by two names. A key is never used a second time, so that whoever
+// keeps one, for however long, never finds somebody else by it. An id is short (31 bits: a small
+// integer in JavaScript, too) and comes back after a few thousand uses of its index, so that it is
+// good only for those who are told when its owner goes.
 //
-// An item can also be retired: its index is then used again only after `recycle`, for those who
-// keep things by index and have not heard of the end yet.
+// An item that goes is therefore retired: its index is used again only when all has been read that
+// was reported until then, the item's end included.
 //
-// Invariants: an item stays at its address until it is removed; no valid id is 0; ids are positive
-// as signed 32-bit numbers (they are small integers in JavaScript, too).
+// Invariants: an item stays at its address until it is removed; no valid id or key is 0; ids are
+// positive as signed 32-bit numbers; an index whose keys are used up is never used again.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <new>
 #include <optional>
@@ -18,43 +21,62 @@
 
 namespace marketplace::engine {
 
+// A generation above an index. An index that was used 34 thousand million times is given up.
+using Key = uint64_t;
+
 constexpr uint32_t index_bits = 20;
 constexpr uint32_t index_max = (1u << index_bits) - 1;
+// What of the generation is in an id.
 constexpr uint32_t generation_max = (1u << (31 - index_bits)) - 1;
+constexpr uint32_t key_bits = 55;
+constexpr uint64_t key_generation_max = (uint64_t{1} << (key_bits - index_bits)) - 1;
 
 constexpr uint32_t index_of(uint32_t id) {
   return id & index_max;
 }
 
-template <typename Item>
+// `generation_last` is a parameter for the tests.
+template <typename Item, uint64_t generation_last = key_generation_max>
 class Table {
  public:
-  // A new item with its `id` set, or nullptr when the table or the memory is full.
+  // A new item with its `id` and `key` set, or nullptr when the table or the memory is full.
   Item* insert() {
     if (free_.empty() && !grow()) return nullptr;
     const uint32_t index = free_.back();
     free_.pop_back();
     Slot& slot = at(index);
     slot.item.emplace();
-    slot.item->id = slot.generation << index_bits | index;
+    slot.item->key = slot.generation << index_bits | index;
+    const uint32_t generation = static_cast<uint32_t>((slot.generation - 1) % generation_max) + 1;
+    slot.item->id = generation << index_bits | index;
     count_++;
     return &*slot.item;
   }
 
+  // By its id. Only for those who cannot have one whose end was reported to them.
   Item* find(uint32_t id) {
-    const uint32_t index = index_of(id);
-    if (index >= capacity()) return nullptr;
-    Slot& slot = at(index);
-    return slot.item && slot.item->id == id ? &*slot.item : nullptr;
+    Item* item = in_slot(index_of(id));
+    return item != nullptr && item->id == id ? item : nullptr;
   }
 
-  void remove(Item& item) { free_.push_back(vacate(item)); }
+  Item* find_key(Key key) {
+    Item* item = in_slot(static_cast<uint32_t>(key & index_max));
+    return item != nullptr && item->key == key ? item : nullptr;
+  }
 
-  void retire(Item& item) { retired_.push_back(vacate(item)); }
+  // Of an item that nobody was told of.
+  void remove(Item& item) { reuse(vacate(item)); }
 
-  void recycle() {
-    free_.insert(free_.end(), retired_.begin(), retired_.end());
-    retired_.clear();
+  // `reported`: how much had been reported in all when the item ended.
+  void retire(Item& item, uint64_t reported) {
+    retired_.push_back(Retired{reported, vacate(item)});
+  }
+
+  // `read`: how much of what was ever reported has been read.
+  void recycle(uint64_t read) {
+    for (; !retired_.empty() && retired_.front().reported <= read; retired_.pop_front()) {
+      reuse(retired_.front().index);
+    }
   }
 
   uint32_t count() const { return count_; }
@@ -73,19 +95,33 @@ class Table {
 
   struct Slot {
     std::optional<Item> item;
-    uint32_t generation = 1;
+    uint64_t generation = 1;
   };
   using Chunk = std::array<Slot, chunk_size>;
+  struct Retired {
+    uint64_t reported;
+    uint32_t index;
+  };
 
   Slot& at(uint32_t index) { return (*chunks_[index / chunk_size])[index % chunk_size]; }
+
+  Item* in_slot(uint32_t index) {
+    if (index >= capacity()) return nullptr;
+    Slot& slot = at(index);
+    return slot.item ? &*slot.item : nullptr;
+  }
 
   uint32_t vacate(Item& item) {
     const uint32_t index = index_of(item.id);
     Slot& slot = at(index);
     slot.item.reset();
-    slot.generation = slot.generation == generation_max ? 1 : slot.generation + 1;
+    slot.generation++;
     count_--;
     return index;
+  }
+
+  void reuse(uint32_t index) {
+    if (at(index).generation <= generation_last) free_.push_back(index);
   }
 
   bool grow() {
@@ -101,7 +137,7 @@ class Table {
 
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<uint32_t> free_;
-  std::vector<uint32_t> retired_;
+  std::deque<Retired> retired_;
   uint32_t count_ = 0;
 };
 

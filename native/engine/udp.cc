@@ -28,8 +28,8 @@ int32_t UdpEngine::bind(const Address& address, const UdpSocketOptions& options)
   socket->options = options;
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.u32 = socket->id;
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->descriptor.get(), &event) != 0) {
+  event.data.u64 = socket->key;
+  if (options_.control(epoll_.get(), EPOLL_CTL_ADD, socket->descriptor.get(), &event) != 0) {
     const int error = -errno;
     sockets_.remove(*socket);
     return error;
@@ -55,6 +55,8 @@ int UdpEngine::multicast_interface(uint32_t id, const char* interface) {
 
 int UdpEngine::turn() {
   slabs_short_ = false;
+  // What the host has read it took from the front.
+  sockets_.recycle(reported_ - records_.size());
   if (ready_next_ == ready_count_) {
     ready_next_ = 0;
     ready_count_ = 0;
@@ -72,7 +74,7 @@ int UdpEngine::turn() {
 
 bool UdpEngine::dispatch(const epoll_event& event) {
   // It may have been closed after the kernel made this list.
-  UdpSocket* socket = sockets_.find(event.data.u32);
+  UdpSocket* socket = sockets_.find_key(event.data.u64);
   if (socket == nullptr) return true;
   if ((event.events & EPOLLOUT) != 0) {
     send_queued(*socket);
@@ -86,8 +88,13 @@ bool UdpEngine::room_for_records() const {
   return !slabs_short_ && records_.size() < options_.records_max;
 }
 
+void UdpEngine::push(const UdpRecord& record) {
+  records_.push_back(record);
+  reported_++;
+}
+
 void UdpEngine::report(UdpEvent event, uint32_t id, int32_t a) {
-  records_.push_back(UdpRecord{event, static_cast<int32_t>(id), a, 0, 0, 0, {0, 0, 0, 0}, 0, 0});
+  push(UdpRecord{event, static_cast<int32_t>(id), a, 0, 0, 0, {0, 0, 0, 0}, 0, 0});
 }
 
 void UdpEngine::report(UdpEvent event, uint32_t id, const Address& address, int32_t a,
@@ -112,7 +119,7 @@ void UdpEngine::report(UdpEvent event, uint32_t id, const Address& address, int3
       record.zone = static_cast<int32_t>(address.storage.v6.sin6_scope_id);
     }
   }
-  records_.push_back(record);
+  push(record);
 }
 
 }  // namespace marketplace::engine

@@ -5,8 +5,9 @@
 // closed, what was decided in between.
 //
 // Invariants: functions that can fail return negative errno; ids that are no longer valid are
-// ignored; every datagram given to `send` is handed to the kernel, in order, or reported; `closed`
-// is the last record of a socket, exactly once.
+// ignored, and none is given to another socket before the host has read `closed`; every datagram
+// given to `send` is handed to the kernel, in order, or reported; `closed` is the last record of a
+// socket, exactly once.
 #pragma once
 
 #include <sys/epoll.h>
@@ -59,12 +60,15 @@ class UdpEngine {
  public:
   // glibc's flags are an int, musl's unsigned.
   using SendCall = decltype(&::sendmmsg);
+  using ControlCall = decltype(&::epoll_ctl);
 
   struct Options {
     // A turn stops receiving when there are so many records.
     uint32_t records_max = 2048;
-    // Tests put theirs here, as a loopback never says that it is full.
+    // Tests put theirs here, as a loopback never says that it is full, nor a kernel that it is out
+    // of memory.
     SendCall send = ::sendmmsg;
+    ControlCall control = ::epoll_ctl;
   };
   // Datagrams per system call.
   static constexpr uint32_t batch_max = 32;
@@ -123,6 +127,7 @@ class UdpEngine {
     Memory memory;
   };
 
+  void push(const UdpRecord& record);
   void report(UdpEvent event, uint32_t id, int32_t a = 0);
   void report(UdpEvent event, uint32_t id, const Address& address, int32_t a, uint32_t offset,
               uint32_t length);
@@ -147,6 +152,7 @@ class UdpEngine {
   size_t transmit(UdpSocket& socket, size_t count, At at);
   void send_failed(const UdpSocket& socket, const Address& to, int error);
   void enqueue(UdpSocket& socket, const Pending& datagram);
+  void fail_queued(UdpSocket& socket, int error);
   void arm(UdpSocket& socket);
   void finish(UdpSocket& socket);
 
@@ -156,9 +162,11 @@ class UdpEngine {
   UdpPool pool_;
   bool slabs_short_ = false;
   std::vector<UdpRecord> records_;
+  // How many there ever were.
+  uint64_t reported_ = 0;
   UdpCounters counters_;
   std::vector<Pending> pending_;
-  std::vector<uint32_t> dirty_;
+  std::vector<Key> dirty_;
 
   // What a turn had no room for comes first in the next.
   std::array<epoll_event, events_max> ready_{};

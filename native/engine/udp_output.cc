@@ -33,7 +33,7 @@ Address mapped(const Address& from) {
 void UdpEngine::touch(UdpSocket& socket) {
   if (socket.dirty) return;
   socket.dirty = true;
-  dirty_.push_back(socket.id);
+  dirty_.push_back(socket.key);
 }
 
 void UdpEngine::send(uint32_t id, const uint8_t* data, size_t length, const Address& to) {
@@ -52,8 +52,8 @@ void UdpEngine::close(uint32_t id) {
 }
 
 void UdpEngine::flush() {
-  for (const uint32_t id : dirty_) {
-    UdpSocket* socket = sockets_.find(id);
+  for (const Key key : dirty_) {
+    UdpSocket* socket = sockets_.find_key(key);
     if (socket == nullptr) continue;
     socket->dirty = false;
     flush_socket(*socket);
@@ -147,18 +147,26 @@ void UdpEngine::arm(UdpSocket& socket) {
   if (wanted == socket.armed_output) return;
   epoll_event event{};
   event.events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN;
-  event.data.u32 = socket.id;
-  // Fails only for a descriptor that is not in the set, and it is from `bind` to `finish`.
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket.descriptor.get(), &event) == 0) {
+  event.data.u64 = socket.key;
+  if (options_.control(epoll_.get(), EPOLL_CTL_MOD, socket.descriptor.get(), &event) == 0) {
     socket.armed_output = wanted;
+  } else if (wanted) {
+    // Nobody would say when they can be sent.
+    fail_queued(socket, -errno);
   }
+}
+
+void UdpEngine::fail_queued(UdpSocket& socket, int error) {
+  for (const UdpQueued& datagram : socket.queue) send_failed(socket, datagram.to, error);
+  socket.queue.clear();
+  socket.queued_bytes = 0;
 }
 
 void UdpEngine::finish(UdpSocket& socket) {
   while (!socket.queue.empty() && send_queued(socket) > 0) continue;
-  for (const UdpQueued& datagram : socket.queue) send_failed(socket, datagram.to, -ECANCELED);
+  fail_queued(socket, -ECANCELED);
   report(UdpEvent::closed, socket.id);
-  sockets_.remove(socket);
+  sockets_.retire(socket, reported_);
 }
 
 }  // namespace marketplace::engine

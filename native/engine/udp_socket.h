@@ -10,6 +10,7 @@
 
 #include "address.h"
 #include "descriptor.h"
+#include "table.h"
 
 namespace marketplace::engine {
 
@@ -41,6 +42,7 @@ struct UdpSocket {
   static constexpr uint32_t sample = 64;
 
   Descriptor descriptor;
+  Key key = 0;
   uint32_t id = 0;
   bool is_v6 = false;
   bool armed_output = false;

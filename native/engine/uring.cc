@@ -24,6 +24,13 @@ constexpr ssize_t no_result = INT32_MIN;
 constexpr size_t length_max = 1u << 30;
 // How often the kernel works in one turn; each time it takes about twenty sockets.
 constexpr int runs_max = 16;
+// How often in a row a request is made again that the kernel has no room for at present. Then the
+// others have their turn.
+constexpr int tries_max = 3;
+// The same of answers that are there already, which must not be lost.
+constexpr int answer_tries_max = 100'000;
+// So many sockets are likely to share a block of memory that is filled by many receives.
+constexpr uint32_t sockets_per_block = 4;
 
 constexpr uint8_t input_wants = want_receive | want_discard;
 
@@ -33,7 +40,8 @@ uint32_t poll_mask(uint32_t mask) {
 }
 
 bool wants_request(const Socket& socket) {
-  return (socket.wanted & socket.elsewhere & input_wants) != 0 && !socket.bulk && !socket.held;
+  return (socket.wanted & socket.elsewhere & input_wants) != 0 && !socket.bulk && !socket.held &&
+         !socket.unbuffered;
 }
 
 }  // namespace
@@ -57,14 +65,14 @@ void UringBackend::acknowledge() {
 int UringBackend::turn(BackendSink& sink) {
   // What is made ready from here on is seen by `settle`.
   ring_.quiet(true);
-  accepts_left_ = accepts_max;
   report_held(sink);
   for (int run = 0; run < runs_max && broken_ == 0; run++) {
     if (!sink.ready_for_more()) break;
-    if (ring_.work_waits()) submit(true);
+    const bool resumed = can_resume();
+    if (resumed) resume_unbuffered(sink);
+    if (resumed || ring_.work_waits()) submit(true);
     reap();
-    report_accepts(sink);
-    if (!report_receives(sink) || !ring_.work_waits()) break;
+    if (!report_receives(sink) || !(ring_.work_waits() || can_resume())) break;
   }
   if (watch_ready_ && sink.ready_for_more()) {
     watch_ready_ = false;
@@ -89,23 +97,57 @@ void UringBackend::want(Socket& socket, uint8_t wanted) {
 }
 
 void UringBackend::settle(BackendSink& sink) {
+  while (!cancels_.empty() && cancel(cancels_.back())) cancels_.pop_back();
   // By index: reporting a failure can make other sockets change their mind.
+  size_t left = 0;
   for (size_t i = 0; i < unsettled_.size(); i++) {
-    Socket* socket = sink.find(unsettled_[i]);
+    const Token token = unsettled_[i];
+    Socket* socket = sink.find(token);
     if (socket == nullptr) continue;
     socket->unsettled = false;
-    choose_way(*socket);
-    int result = watch_.arm(*socket);
-    if (result == 0 && !arm(*socket)) result = -ENOMEM;
-    if (result < 0) sink.unwatchable(*socket, result);
+    if (settle_one(sink, *socket)) continue;
+    socket->unsettled = true;
+    unsettled_[left++] = token;
   }
-  unsettled_.clear();
+  unsettled_.resize(left);
   if (!watch_armed_) arm_watch();
   if (ring_.prepared() > 0) submit(false);
   ring_.quiet(busy_polled_);
   reap();
-  pending_ = !completions_.empty() || !accepts_.empty() || watch_ready_ || !resumed_.empty() ||
+  pending_ = !completions_.empty() || watch_ready_ || !resumed_.empty() || !unbuffered_.empty() ||
+             !unsettled_.empty() || !cancels_.empty() || !watch_armed_ || ring_.prepared() > 0 ||
              ring_.work_waits() || broken_ != 0;
+}
+
+// False if the kernel takes no request at present. After anything else it is as it should be, or
+// gone.
+bool UringBackend::settle_one(BackendSink& sink, Socket& socket) {
+  choose_way(socket);
+  const int result = watch_.arm(socket);
+  if (result == 0) return arm(socket);
+  sink.unwatchable(socket, result);
+  return true;
+}
+
+void UringBackend::await_buffer(Socket& socket) {
+  socket.unbuffered = true;
+  unbuffered_.push_back(token_of(socket));
+}
+
+// As many as the buffers are likely to be enough for.
+void UringBackend::resume_unbuffered(BackendSink& sink) {
+  uint32_t most = buffers_.free() * (buffers_.incremental() ? sockets_per_block : 1);
+  while (most > 0 && !unbuffered_.empty()) {
+    Socket* socket = sink.find(unbuffered_.front());
+    unbuffered_.pop_front();
+    if (socket == nullptr) continue;
+    socket->unbuffered = false;
+    if (!settle_one(sink, *socket)) {
+      unsettle(*socket);
+      return;
+    }
+    most--;
+  }
 }
 
 void UringBackend::busy_poll(BackendSink& sink, bool on) {
@@ -115,36 +157,26 @@ void UringBackend::busy_poll(BackendSink& sink, bool on) {
 
 // A socket is read in a new way only when nothing of the old one can come any more.
 void UringBackend::choose_way(Socket& socket) {
-  const bool available =
-      socket.listening ? features_.multishot_accept : features_.multishot_receive;
+  const bool available = !socket.listening && features_.multishot_receive;
   const bool watched = !available || (socket.bulk && socket.multishot == Multishot::idle);
   socket.elsewhere = watched && !socket.held ? want_nothing : input_wants;
   // Bytes on their way through the ring come before a hang-up.
   if (socket.held || socket.multishot != Multishot::idle) socket.elsewhere |= want_hangup;
 }
 
-// Begins or ends the socket's request, as it is wanted. False if the kernel takes nothing.
+// Begins or ends the socket's request, as it is wanted. False if the kernel takes none at present.
 bool UringBackend::arm(Socket& socket) {
   const bool wanted = wants_request(socket);
-  if (!wanted && socket.multishot == Multishot::armed) {
-    socket.multishot = Multishot::cancelled;
-    cancel(tag_of(socket));
-  }
+  if (!wanted) cancel_receive(socket);
   if (!wanted || socket.multishot != Multishot::idle) return true;
   uring::Sqe* sqe = submission();
   if (sqe == nullptr) return false;
   sqe->fd = socket.descriptor.get();
   sqe->user_data = tag_of(socket);
-  if (socket.listening) {
-    sqe->opcode = uring::op_accept;
-    sqe->ioprio = uring::accept_multishot;
-    sqe->op_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-  } else {
-    sqe->opcode = uring::op_receive;
-    sqe->ioprio = uring::receive_multishot;
-    sqe->flags = uring::sqe_buffer_select;
-    sqe->buf_group = uring::ReceiveBuffers::group;
-  }
+  sqe->opcode = uring::op_receive;
+  sqe->ioprio = uring::receive_multishot;
+  sqe->flags = uring::sqe_buffer_select;
+  sqe->buf_group = uring::ReceiveBuffers::group;
   socket.multishot = Multishot::armed;
   in_flight_++;
   return true;
@@ -172,48 +204,43 @@ uring::Sqe* UringBackend::submission() {
 }
 
 void UringBackend::submit(bool run) {
-  // -EAGAIN: no memory for a request at present. What passes is worth a second try.
-  for (int i = 0; i < 3; i++) {
-    const int result = ring_.enter(run);
-    if (result == 0) return;
-    if (result != -EAGAIN && result != -EBUSY) {
-      broken_ = result;
-      return;
-    }
-    run = true;
+  const auto passes = [this](int result) {
+    if (result == -EAGAIN || result == -EBUSY || result == -EINTR) return true;
+    broken_ = result;
+    return false;
+  };
+  for (int i = 0; i < tries_max; i++) {
+    int result = ring_.enter(run);
+    if (result == 0 || !passes(result)) return;
+    // What waits may be what is in the way.
+    result = ring_.work();
+    if (result < 0 && !passes(result)) return;
     reap();
   }
-  if (ring_.prepared() > 0) broken_ = -EAGAIN;
 }
 
-void UringBackend::cancel(uint64_t user_data) {
+// False if the kernel can't be told at present.
+bool UringBackend::cancel(uint64_t user_data, uint32_t flags) {
   uring::Sqe* sqe = submission();
-  // Then the ring is broken, and everything ends anyway.
-  if (sqe == nullptr) return;
+  if (sqe == nullptr) return false;
   sqe->opcode = uring::op_cancel;
   sqe->fd = -1;
   sqe->addr = user_data;
+  sqe->op_flags = flags;
   sqe->user_data = tag_of(Request::none, 0);
+  return true;
+}
+
+void UringBackend::cancel_receive(Socket& socket) {
+  if (socket.multishot != Multishot::armed) return;
+  socket.multishot = Multishot::cancelled;
+  if (!cancel(tag_of(socket))) cancels_.push_back(tag_of(socket));
 }
 
 // The kernel's request keeps the socket open, whatever becomes of its descriptor.
 void UringBackend::forget(Socket& socket) {
   if (socket.held) held_.erase(token_of(socket));
-  if (socket.multishot == Multishot::armed) cancel(tag_of(socket));
-  if (!socket.listening || socket.multishot == Multishot::idle) return;
-  // The port has to be free when this returns, also if the request was cancelled just before.
-  for (int run = 0; run < cancel_runs_max && broken_ == 0; run++) {
-    submit(true);
-    reap();
-    if (!ring_.work_waits()) break;
-  }
-  // Nobody will know of those that it had accepted.
-  const uint64_t tag = tag_of(socket);
-  std::erase_if(accepts_, [tag](const uring::Cqe& cqe) {
-    if (cqe.user_data != tag) return false;
-    Descriptor(cqe.res >= 0 ? cqe.res : -1).reset();
-    return true;
-  });
+  cancel_receive(socket);
 }
 
 ssize_t UringBackend::send(Socket& socket, const iovec* pieces, int count) {
@@ -263,10 +290,12 @@ const ssize_t* UringBackend::send_queued() {
   sends_over_ = true;
   ring_.quiet(true);
   submit(false);
+  if (ring_.prepared() > 0) send_unsubmitted();
   reap();
   // More than the ring holds: the kernel gives the rest when it is entered for that.
-  while (broken_ == 0 && ring_.overflowed()) {
-    submit(true);
+  for (int i = 0; i < answer_tries_max && broken_ == 0 && ring_.overflowed(); i++) {
+    const int result = ring_.work();
+    if (result < 0 && result != -EAGAIN && result != -EBUSY && result != -EINTR) broken_ = result;
     reap();
   }
   for (ssize_t& result : results_) {
@@ -274,6 +303,25 @@ const ssize_t* UringBackend::send_queued() {
     if (result == no_result) result = broken_ != 0 ? broken_ : -EIO;
   }
   return results_.data();
+}
+
+// The bytes are the host's again soon: what the kernel took no request for is sent without one.
+void UringBackend::send_unsubmitted() {
+  ring_.each_prepared([this](uring::Sqe& sqe) {
+    if (request_of(sqe.user_data) != Request::send) return;
+    ssize_t result = 0;
+    if (sqe.opcode == uring::op_send) {
+      const iovec piece{reinterpret_cast<void*>(sqe.addr), sqe.len};
+      result = send_pieces(sqe.fd, &piece, 1);
+    } else {
+      const msghdr& header = *reinterpret_cast<const msghdr*>(sqe.addr);
+      result = send_pieces(sqe.fd, header.msg_iov, static_cast<int>(header.msg_iovlen));
+    }
+    results_[subject_of(sqe.user_data)] = result;
+    sqe = uring::Sqe{};
+    sqe.opcode = uring::op_nop;
+    sqe.user_data = tag_of(Request::none, 0);
+  });
 }
 
 }  // namespace marketplace::engine

@@ -1,10 +1,17 @@
-// The backend on Linux's io_uring (6.1 or newer): multishot accept, multishot receive into provided
-// buffers, and a turn's sends in one submission.
+// The backend on Linux's io_uring (6.1 or newer): multishot receive into provided buffers, and a
+// turn's sends in one submission.
 //
 // What happens often goes through the ring, the rest through an epoll set of its own, which the
-// ring watches: connecting, room to send, hang-ups, the alarm; and receiving of what comes in big
-// pieces, as that is worth a system call but not a copy. So rare events have one implementation,
-// and each of the ring's features can be done without.
+// ring watches: accepting and connecting, room to send, hang-ups, the alarm; and receiving of what
+// comes in big pieces, as that is worth a system call but not a copy. So rare events have one
+// implementation, and each of the ring's features can be done without.
+//
+// Nothing runs ahead of what was reported by more than a fixed amount. What the kernel receives for
+// the ring is at most what its buffers hold. Accepting is not left to it: a multishot accept takes
+// connections for as long as they come, descriptors included, while their ends wait their turn.
+//
+// Sockets for which there was no buffer wait in a queue, and are asked for again as buffers come
+// back: all at once would be for nothing but the first few, each time anew.
 //
 // The kernel works for this ring only inside `enter`; see uring_ring.h. It receives into memory of
 // the engine's (uring_buffers.h), from which bytes are copied into the host's, so that a paused
@@ -12,7 +19,9 @@
 //
 // Invariants: at most one receive per socket is with the kernel, and a socket is read in one way
 // only until all that came in that way was reported; sends are over when `send_queued` returns;
-// completions are reported in their order; nothing refers to a socket but by its token.
+// completions are reported in their order; nothing refers to a socket but by its token; what the
+// kernel takes no request for at present (io_uring_enter says EAGAIN, EBUSY or EINTR) waits for the
+// next `settle`, and is not lost.
 #pragma once
 
 #include <sys/socket.h>
@@ -31,7 +40,6 @@ namespace marketplace::engine {
 
 // What of io_uring is to be used, and then: what is used.
 struct UringFeatures {
-  bool multishot_accept = true;
   bool multishot_receive = true;
   bool incremental_buffers = true;
   bool batched_sends = true;
@@ -45,8 +53,9 @@ struct UringSizes {
 
 class UringBackend final : public Backend {
  public:
-  explicit UringBackend(const UringFeatures& wanted = {}, const UringSizes& sizes = {})
-      : features_(wanted), sizes_(sizes) {}
+  explicit UringBackend(const UringFeatures& wanted = {}, const UringSizes& sizes = {},
+                        uring::EnterCall enter = uring::enter_call)
+      : features_(wanted), sizes_(sizes), ring_(enter) {}
   UringBackend(const UringBackend&) = delete;
   UringBackend& operator=(const UringBackend&) = delete;
   ~UringBackend() override;
@@ -89,9 +98,6 @@ class UringBackend final : public Backend {
     msghdr header;
     std::array<iovec, 64> pieces;
   };
-  // Limit per turn, so that a flood of connections leaves time for the others.
-  static constexpr int accepts_max = 64;
-  static constexpr int cancel_runs_max = 64;
   // So many turns of `watch_` between two looks at how its sockets are used.
   static constexpr uint32_t bulk_review = 64;
 
@@ -99,16 +105,20 @@ class UringBackend final : public Backend {
   bool receiving_works();
   uring::Sqe* submission();
   void submit(bool run);
-  void cancel(uint64_t user_data);
-  void cancel_all();
+  bool cancel(uint64_t user_data, uint32_t flags = 0);
+  void cancel_receive(Socket& socket);
+  void send_unsubmitted();
   void choose_way(Socket& socket);
   bool arm(Socket& socket);
   void arm_watch();
   void unsettle(Socket& socket);
+  bool settle_one(BackendSink& sink, Socket& socket);
+  void await_buffer(Socket& socket);
+  void resume_unbuffered(BackendSink& sink);
+  bool can_resume() const { return !unbuffered_.empty() && buffers_.free() > 0; }
   void reap();
   void reap_one(const uring::Cqe& cqe);
 
-  void report_accepts(BackendSink& sink);
   bool report_receives(BackendSink& sink);
   bool report_receive(BackendSink& sink, Completion& completion);
   bool report_bytes(BackendSink& sink, Socket& socket, uring::Received& bytes);
@@ -138,10 +148,12 @@ class UringBackend final : public Backend {
   uint32_t in_flight_ = 0;
 
   std::vector<Token> unsettled_;
+  // Requests that are to end, which the kernel could not be told yet.
+  std::vector<uint64_t> cancels_;
+  // Those that wait for a buffer, in the order in which they found none.
+  std::deque<Token> unbuffered_;
   std::vector<Completion> completions_;
   size_t completions_next_ = 0;
-  std::deque<uring::Cqe> accepts_;
-  int accepts_left_ = 0;
   std::unordered_map<Token, Held> held_;
   std::vector<Token> resumed_;
   // Those that are read through `watch_`, and how often it was looked at.

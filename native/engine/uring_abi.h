@@ -11,7 +11,7 @@ namespace marketplace::engine::uring {
 struct Sqe {
   uint8_t opcode;
   uint8_t flags;
-  uint16_t ioprio;  // flags of accept, receive and send
+  uint16_t ioprio;  // flags of receive and send
   int32_t fd;
   uint64_t off;
   uint64_t addr;
@@ -86,9 +86,9 @@ struct Probe {
 };
 
 enum Opcode : uint8_t {
+  op_nop = 0,
   op_poll_add = 6,
   op_sendmsg = 9,
-  op_accept = 13,
   op_cancel = 14,
   op_read = 22,
   op_send = 26,
@@ -121,7 +121,6 @@ constexpr uint16_t buffer_ring_incremental = 1u << 1;
 constexpr uint8_t sqe_buffer_select = 1u << 5;
 constexpr uint8_t sqe_skip_success = 1u << 6;
 constexpr uint16_t receive_multishot = 1u << 1;
-constexpr uint16_t accept_multishot = 1u << 0;
 constexpr uint32_t cancel_all = 1u << 0;
 constexpr uint32_t cancel_any = 1u << 2;
 

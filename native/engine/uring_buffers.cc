@@ -53,10 +53,18 @@ void ReceiveBuffers::provide(uint16_t id) {
   buffer.len = size_;
   buffer.id = id;
   tail_++;
+  free_++;
   std::atomic_ref<uint16_t>(buffers[0].tail).store(tail_, std::memory_order_release);
 }
 
+// Whether the kernel is done with the block of this completion.
+bool ReceiveBuffers::used_up(const Cqe& cqe) const {
+  if ((cqe.flags & cqe_buffer) == 0) return false;
+  return !incremental_ || (cqe.flags & cqe_buffer_more) == 0;
+}
+
 Received ReceiveBuffers::take(const Cqe& cqe) {
+  if (used_up(cqe) && free_ > 0) free_--;
   const uint32_t id = cqe.flags >> cqe_buffer_shift;
   const uint32_t length = cqe.res > 0 ? static_cast<uint32_t>(cqe.res) : 0;
   if (id >= count_ || length > size_ - used_[id]) return Received{nullptr, length};
@@ -66,8 +74,7 @@ Received ReceiveBuffers::take(const Cqe& cqe) {
 }
 
 void ReceiveBuffers::done(const Cqe& cqe) {
-  if ((cqe.flags & cqe_buffer) == 0) return;
-  if (incremental_ && (cqe.flags & cqe_buffer_more) != 0) return;
+  if (!used_up(cqe)) return;
   const uint32_t id = cqe.flags >> cqe_buffer_shift;
   if (id < count_) provide(static_cast<uint16_t>(id));
 }

@@ -5,7 +5,8 @@
 // With incremental consumption (Linux 6.12) a block is filled by many receives, one after another;
 // without it each receive takes a whole block, so that there are more and smaller ones.
 //
-// Invariants: every block is either provided, or has a completion that was not taken yet.
+// Invariants: every block is either provided, or has a completion that is not done yet; `free` is
+// the number of those that the kernel may still choose.
 #pragma once
 
 #include <cstdint>
@@ -31,14 +32,18 @@ class ReceiveBuffers {
   Received take(const Cqe& cqe);
   // They were copied: gives the block back if that was all of it.
   void done(const Cqe& cqe);
+  // With none, a receive ends without having received.
+  uint32_t free() const { return free_; }
   void leak();
 
  private:
   void provide(uint16_t id);
+  bool used_up(const Cqe& cqe) const;
 
   bool incremental_ = false;
   uint32_t count_ = 0;
   uint32_t size_ = 0;
+  uint32_t free_ = 0;
   uint16_t tail_ = 0;
   Mapping ring_memory_;
   Mapping memory_;

@@ -68,7 +68,6 @@ int UringBackend::open_ring() {
   for (const uring::Opcode opcode : {uring::op_poll_add, uring::op_cancel}) {
     if (!ring_.supports(opcode)) return -EOPNOTSUPP;
   }
-  if (!ring_.supports(uring::op_accept)) features_.multishot_accept = false;
   if (!ring_.supports(uring::op_receive)) features_.multishot_receive = false;
   if (!ring_.supports(uring::op_send) || !ring_.supports(uring::op_sendmsg)) {
     features_.batched_sends = false;
@@ -119,26 +118,14 @@ bool UringBackend::receiving_works() {
 // The kernel's requests hold sockets open and may still write: they end first.
 UringBackend::~UringBackend() {
   if (!ring_.is_open()) return;
-  cancel_all();
+  bool told = false;
   for (int run = 0; run < end_runs_max && in_flight_ > 0 && broken_ == 0; run++) {
+    told = told || cancel(0, uring::cancel_all | uring::cancel_any);
     submit(true);
     reap();
     completions_.clear();
   }
-  for (const uring::Cqe& cqe : accepts_) {
-    // Accepted, and never reported.
-    if (cqe.res >= 0) static_cast<void>(Descriptor(cqe.res));
-  }
   if (in_flight_ > 0) buffers_.leak();
-}
-
-void UringBackend::cancel_all() {
-  uring::Sqe* sqe = submission();
-  if (sqe == nullptr) return;
-  sqe->opcode = uring::op_cancel;
-  sqe->fd = -1;
-  sqe->op_flags = uring::cancel_all | uring::cancel_any;
-  sqe->user_data = tag_of(Request::none, 0);
 }
 
 }  // namespace marketplace::engine

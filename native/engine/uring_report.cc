@@ -36,10 +36,6 @@ void UringBackend::reap_one(const uring::Cqe& cqe) {
       if (index < results_.size()) results_[index] = cqe.res;
       return;
     }
-    case Request::accept:
-      if (ended) in_flight_--;
-      accepts_.push_back(cqe);
-      return;
     case Request::receive: {
       if (ended) in_flight_--;
       uring::Received bytes;
@@ -56,30 +52,6 @@ void UringBackend::reap_one(const uring::Cqe& cqe) {
       return;
     case Request::none:
       return;
-  }
-}
-
-void UringBackend::report_accepts(BackendSink& sink) {
-  while (!accepts_.empty() && accepts_left_ > 0 && sink.ready_for_more()) {
-    const uring::Cqe cqe = accepts_.front();
-    accepts_.pop_front();
-    accepts_left_--;
-    // Closes itself if the listener is gone, as the kernel does with a listener's queue.
-    Descriptor descriptor(cqe.res >= 0 ? cqe.res : -1);
-    Socket* listener = sink.find(subject_of(cqe.user_data));
-    if (listener == nullptr) continue;
-    if ((cqe.flags & uring::cqe_more) == 0) {
-      listener->multishot = Multishot::idle;
-      unsettle(*listener);
-    }
-    if (cqe.res < 0) {
-      if (!says_nothing(cqe.res)) sink.accept_failed(*listener, cqe.res);
-      continue;
-    }
-    Address peer;
-    // Nobody knew it yet.
-    if (peer_address(descriptor.get(), peer) < 0) continue;
-    sink.accepted(*listener, std::move(descriptor), peer);
   }
 }
 
@@ -105,6 +77,7 @@ bool UringBackend::report_receive(BackendSink& sink, Completion& completion) {
   buffers_.done(completion.cqe);
   if (socket != nullptr && (completion.cqe.flags & uring::cqe_more) == 0) {
     socket->multishot = Multishot::idle;
+    if (completion.cqe.res == -ENOBUFS) await_buffer(*socket);
     unsettle(*socket);
     if (!says_nothing(completion.cqe.res)) report_end(sink, *socket, completion.cqe.res);
   }
@@ -176,6 +149,8 @@ void UringBackend::review_bulk(BackendSink& sink) {
 UringBackend::Held& UringBackend::hold(Socket& socket) {
   if (!socket.held) {
     socket.held = true;
+    // Now, not at the end of the turn: the kernel would go on to receive into what is copied here.
+    cancel_receive(socket);
     unsettle(socket);
     if ((socket.wanted & (want_receive | want_discard)) != 0) {
       resumed_.push_back(token_of(socket));

@@ -31,7 +31,14 @@ void store_release(uint32_t* word, uint32_t value) {
   std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_release);
 }
 
+// So often an interrupted call is made again at once.
+constexpr int interruptions_max = 16;
+
 }  // namespace
+
+long enter_call(int ring, uint32_t count, uint32_t flags) {
+  return ::syscall(call_enter, ring, count, 0, flags, nullptr, 0);
+}
 
 Mapping::~Mapping() {
   if (base_ != nullptr) static_cast<void>(::munmap(base_, size_));
@@ -110,13 +117,13 @@ Sqe* Ring::prepare() {
 
 int Ring::enter(bool run) {
   store_release(sq_tail_, sq_local_);
+  int interruptions = 0;
   for (;;) {
-    const uint32_t count = prepared();
-    const long taken =
-        ::syscall(call_enter, descriptor_.get(), count, 0, run ? enter_getevents : 0u, nullptr, 0);
+    const long taken = call_(descriptor_.get(), prepared(), run ? enter_getevents : 0u);
     if (taken < 0) {
-      if (errno == EINTR) continue;
-      return -errno;
+      if (errno != EINTR) return -errno;
+      if (++interruptions == interruptions_max) return -EAGAIN;
+      continue;
     }
     sq_submitted_ += static_cast<uint32_t>(taken);
     // Fewer: the kernel is short of memory for the others; trying again is all there is to do, but
@@ -124,6 +131,10 @@ int Ring::enter(bool run) {
     if (prepared() == 0) return 0;
     if (taken == 0) return -EAGAIN;
   }
+}
+
+int Ring::work() {
+  return call_(descriptor_.get(), 0, enter_getevents) < 0 ? -errno : 0;
 }
 
 const Cqe* Ring::peek() const {

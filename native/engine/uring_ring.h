@@ -40,8 +40,15 @@ class Mapping {
   size_t size_ = 0;
 };
 
+// The system call `io_uring_enter`, without what the engine never gives it: a result, or -1 and
+// errno. Tests put theirs in its place.
+using EnterCall = long (*)(int ring, uint32_t count, uint32_t flags);
+long enter_call(int ring, uint32_t count, uint32_t flags);
+
 class Ring {
  public:
+  explicit Ring(EnterCall call = enter_call) : call_(call) {}
+
   int open(uint32_t entries, uint32_t completions);
   bool is_open() const { return descriptor_.valid(); }
   void close() { descriptor_.reset(); }
@@ -51,8 +58,17 @@ class Ring {
   // Room for one submission, zeroed; nullptr when the queue is full: `enter` first.
   Sqe* prepare();
   uint32_t prepared() const { return sq_local_ - sq_submitted_; }
-  // Submits what is prepared; with `run`, also lets the kernel do the work that waits.
+  // Submits what is prepared; with `run`, also lets the kernel do the work that waits. -EAGAIN: the
+  // kernel has no memory for all of it at present, or was interrupted; what it did not take stays
+  // prepared.
   int enter(bool run);
+  // Only that work, and gives the completions that there was no room for.
+  int work();
+  // What is prepared, and may still be changed.
+  template <typename Visitor>
+  void each_prepared(Visitor visit) {
+    for (uint32_t at = sq_submitted_; at != sq_local_; at++) visit(sqes_.at<Sqe>(0)[at & sq_mask_]);
+  }
 
   // The next completion, or nullptr.
   const Cqe* peek() const;
@@ -65,6 +81,7 @@ class Ring {
   void quiet(bool on);
 
  private:
+  EnterCall call_;
   Descriptor descriptor_;
   Mapping rings_;
   Mapping sqes_;

@@ -6,16 +6,17 @@
 
 namespace marketplace::engine {
 
-enum class Request : uint8_t { none, watch, accept, receive, send };
+enum class Request : uint8_t { none, watch, receive, send };
 
 constexpr uint32_t request_shift = 56;
+static_assert(listening_bit < uint64_t{1} << request_shift, "a token fits beside the kind");
 
 constexpr uint64_t tag_of(Request request, uint64_t subject) {
   return static_cast<uint64_t>(request) << request_shift | subject;
 }
 
 inline uint64_t tag_of(const Socket& socket) {
-  return tag_of(socket.listening ? Request::accept : Request::receive, token_of(socket));
+  return tag_of(Request::receive, token_of(socket));
 }
 
 constexpr Request request_of(uint64_t tag) {

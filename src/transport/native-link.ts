@@ -87,8 +87,9 @@ export const RECORD_WORDS = 8
 const RECORDS_MAX = 8192
 const COMMAND_WORDS = 4
 const HEADER_WORDS = 4
-/** The word that says that slabs may be filled again. */
-const VIEWS_OVER = 1
+/** The word that says what is to become of slabs that the program has views of. */
+const VIEWS = 1
+const Views = { over: 1, kept: 2 } as const
 const COMMANDS_MAX = 8192
 
 /** Outgoing bytes that are copied: what is longer than `COPY_MAX` is cheaper to hand over. */
@@ -144,7 +145,7 @@ export class Link {
       ...settings,
       onBatch: (count) => {
         this.#inBatch = true
-        this.#commands[VIEWS_OVER] = 0
+        this.#commands[VIEWS] = 0
         try {
           return onBatch(count)
         } finally {
@@ -298,7 +299,12 @@ export class Link {
 
   /** Nobody looks any more at the views made so far. Done by the next flush. */
   viewsOver(): void {
-    if (this.#slabs.borrowed) this.#commands[VIEWS_OVER] = 1
+    if (this.#slabs.borrowed) this.#commands[VIEWS] = Views.over
+  }
+
+  /** The views made so far are still looked at: if that is why memory is short, there will be other memory. */
+  viewsKept(): void {
+    if (this.#slabs.takeShortage()) this.#commands[VIEWS] = Views.kept
   }
 
   /** Makes sure that there is a gauge for this index. */

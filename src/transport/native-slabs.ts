@@ -3,16 +3,17 @@
  *
  * Owns how many there are, of which kind, and the limit of all together. A slab is filled from its
  * start; when it is full it is spent: only the views that the program keeps hold it then, and the
- * garbage collector frees it. In mode 'borrowed' it is filled again instead.
+ * garbage collector frees it. In mode 'borrowed' it is filled again instead, unless the views are needed
+ * for so long that reading would have to wait for it.
  *
- * Invariants: memory given to the engine is never zero-filled, pooled, or used for something else;
- * what is lent and what is pinned is at most `max` bytes, except that there is always one slab.
+ * Invariants: memory given to the engine is used for nothing else; what is lent and what is pinned is at
+ * most `max` bytes, except that there is always one slab.
  */
-import { markAsUntransferable } from 'node:worker_threads'
 import { integer, ofType, oneOf, type Check } from '../support/checks.js'
 import { log } from '../support/log.js'
 import { Stat, type SlabCounts } from './metrics.js'
 import type { Addon } from './native-link.js'
+import { receiveMemory } from './receive-memory.js'
 import type { TransportOptions } from './transport.js'
 
 /** What an ArrayBuffer is for; as in native/binding/shared.h. */
@@ -111,6 +112,8 @@ export class Slabs implements SlabCounts {
   #lookAt = 0
   #timer: NodeJS.Timeout | undefined
   #stalled = false
+  /** There was no big one left to fill, and none could be added. */
+  #shortage = false
   #closed = false
 
   constructor(
@@ -162,7 +165,16 @@ export class Slabs implements SlabCounts {
     const kind = small ? this.#small : this.#big
     kind.calm = 0
     if (kind.wanted < kind.max) kind.wanted++
+    const { lent } = kind
     this.#fill(kind)
+    if (!small) this.#shortage = kind.lent === lent
+  }
+
+  /** Whether borrowed ones are short, all being in use; once for each time that they are. */
+  takeShortage(): boolean {
+    const shortage = this.borrowed && this.#shortage
+    this.#shortage = false
+    return shortage
   }
 
   /** The retired slabs' numbers, which they lose by this. */
@@ -198,14 +210,12 @@ export class Slabs implements SlabCounts {
   }
 
   #add(kind: Kind): boolean {
-    const buffer = Buffer.allocUnsafeSlow(kind.size).buffer
+    const buffer = receiveMemory(kind.size)
     const id = this.#addon.addSlab(this.#handle, buffer, kind.purpose)
     // The handle is closed.
     if (id < 0) return false
     const slab = new Slab(this, kind, buffer, id)
     ;(buffer as TaggedBuffer)[kSlab] = slab
-    // Other connections' bytes are in it as well: who posts a view to a thread posts a copy.
-    markAsUntransferable(buffer)
     this.#slabs[id] = slab
     this.#lent += kind.size
     kind.lent++

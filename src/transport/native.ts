@@ -71,6 +71,8 @@ class NativeTransport implements Transport, Station, ListenStation {
   /** Connections and attempts that the engine has. */
   #live = 0
   #ref = true
+  /** The sink still looks at borrowed memory. */
+  #kept = false
   #closing: Promise<void> | undefined
   #closed: () => void = () => undefined
 
@@ -147,6 +149,7 @@ class NativeTransport implements Transport, Station, ListenStation {
 
   reuse(): void {
     if (this.#link === undefined || this.#closing !== undefined) return
+    this.#kept = false
     this.#link.viewsOver()
     this.#link.flush()
   }
@@ -259,6 +262,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     try {
       return this.#report(events)
     } finally {
+      if (this.#kept) this.link.viewsKept()
       if (this.#closing !== undefined) this.#closeIfEmpty()
     }
   }
@@ -392,7 +396,8 @@ class NativeTransport implements Transport, Station, ListenStation {
   #call(events: NativeEvent[]): boolean {
     const result = this.#sink?.(events)
     if (result === 'again') return true
-    if (result !== false) this.#link?.viewsOver()
+    this.#kept = result === false
+    if (!this.#kept) this.#link?.viewsOver()
     return false
   }
 

@@ -3,9 +3,9 @@
  * native/binding/udp_loop.h describes the layout and is the other side.
  *
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
- * after the batch in which it was retired; memory given to the engine is never zero-filled, pooled, or
- * used again for something else.
+ * after the batch in which it was retired; memory given to the engine is used for nothing else.
  */
+import { receiveMemory } from './receive-memory.js'
 
 /** What the addon exports as `Udp`. Results are >= 0, or a negative errno. */
 export interface UdpEngine {
@@ -166,7 +166,7 @@ export class UdpLink {
   }
 
   #addSlab(): void {
-    const buffer = Buffer.allocUnsafeSlow(this.#slabSize).buffer
+    const buffer = receiveMemory(this.#slabSize)
     const id = this.engine.addSlab(buffer)
     // The engine is closed.
     if (id >= 0) this.#slabs[id] = buffer

@@ -216,7 +216,9 @@ class GroundLoop implements Ground {
           activation.onShutdown = callback
           if (this.drained !== undefined && this.shuttingDown !== undefined) callback(this.shuttingDown)
         },
-        isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle(),
+        isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle()
+          // What waits for the VM to be idle may be what an event has brought.
+          && this.idleCallbacks.length === 0,
       })
       if (typeof release === 'function') activation.release = release as Release
       else if (isPromise(release)) adoptPromises(release, (error) => { this.activationFailed(source, error) })

@@ -57,7 +57,7 @@ std::unique_ptr<engine::Backend> make_backend() {
   if (backend_is("epoll")) return std::make_unique<engine::EpollBackend>();
   engine::UringFeatures features;
   if (!backend_is("io_uring")) features.incremental_buffers = false;
-  if (backend_is("io_uring, bare")) features = engine::UringFeatures{false, false, false, false};
+  if (backend_is("io_uring, bare")) features = engine::UringFeatures{false, false, false};
   return std::make_unique<engine::UringBackend>(features);
 }
 

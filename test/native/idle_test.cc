@@ -22,7 +22,7 @@ constexpr int64_t tick = IdleWheel::tick_ms;
 
 struct Wheel {
   Table<Connection> connections;
-  IdleWheel wheel{connections};
+  IdleWheel wheel;
 
   Connection& add(int64_t now_ms, int64_t timeout_ms) {
     Connection* connection = connections.insert();

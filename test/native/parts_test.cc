@@ -12,6 +12,7 @@ namespace marketplace::test {
 namespace {
 
 struct Thing {
+  engine::Key key = 0;
   uint32_t id = 0;
 };
 
