@@ -14,11 +14,13 @@ export {
   isSpecialization,
   meet,
   NO_MEETING,
+  topicLimits,
   wild,
   Wildcard,
   type RecordFrom,
   type RecordOf,
   type RecordType,
+  type TopicLimits,
 } from './topic/index.js'
 export * from './vm/index.js'
 export * from './dsl/index.js'

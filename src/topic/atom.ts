@@ -5,8 +5,11 @@
  * An atom lives while some topic in some index holds it. Records remember their atom in a hidden
  * property: a program that keeps using one address object pays for hashing it once.
  */
-import { ATOM, RecordBase, slot } from './record.js'
-import { structuralKey, type Compound } from './value.js'
+import { ATOM, RecordBase } from './record.js'
+import { limitError } from './limits.js'
+import { SkeletonTable } from './skeleton.js'
+import { OPEN, Oversize, structuralKey } from './structural-key.js'
+import { isGround, part, size, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
 /** Whether an atom is in its table's list of those that may be dropped, and whether it was. */
@@ -14,7 +17,8 @@ const enum Fate { live, dying, dropped }
 
 /** The identity of one ground value. Dead when `refs` is 0: then no topic mentions the value. */
 export class Atom {
-  readonly table: AtomTable | undefined
+  /** The number of its table: a record that remembers it must not keep all of the table alive. */
+  readonly table: number
   readonly id: number
   readonly value: unknown
   /** What it is found by in the table; undefined for values that are their own key. */
@@ -22,7 +26,7 @@ export class Atom {
   refs = 0
   fate = Fate.live
 
-  constructor(table: AtomTable | undefined, id: number, value: unknown, key: string | undefined) {
+  constructor(table: number, id: number, value: unknown, key: string | undefined) {
     this.table = table
     this.id = id
     this.value = value
@@ -31,7 +35,7 @@ export class Atom {
 }
 
 /** What a look-up answers for a value with a wildcard in it. */
-export const WILD = new Atom(undefined, -1, undefined, undefined)
+export const WILD = new Atom(0, -1, undefined, undefined)
 WILD.refs = 1
 
 interface Remembering {
@@ -51,9 +55,15 @@ function constructorKey(value: Compound | Uint8Array): string {
 
 /** Atoms that nothing mentions any more are dropped when there are so many, and a quarter of all. */
 const DEAD_MAX = 1024
+/** Or when their keys have so many characters together. */
+const DEAD_LENGTH_MAX = 1024 * 1024
 
-/** The atoms of the routing indexes that belong together: those of a ground VM and all VMs inside. */
+let tables = 0
+
+/** The atoms and skeletons of the routing indexes that belong together: those of a ground VM and all VMs inside. */
 export class AtomTable {
+  readonly skeletons = new SkeletonTable()
+  private readonly number = ++tables
   /** Values that are their own key: primitives and opaque objects. */
   private readonly plain = new Map<unknown, Atom>()
   /** Arrays, records and byte arrays, by structural key. */
@@ -62,6 +72,7 @@ export class AtomTable {
   private readonly population = new Map<string, number>()
   /** Kept for a while, as the same values tend to come back. */
   private dead: Atom[] = []
+  private deadLength = 0
   private readonly freeIds: number[] = []
   private lastId = 0
   private live = 0
@@ -72,13 +83,14 @@ export class AtomTable {
   }
 
   /**
-   * The live atom of a value, undefined when no topic mentions it, WILD when it has a wildcard in it.
+   * The live atom of a value, undefined when no topic mentions it, WILD when it has a wildcard in it. What
+   * exceeds the limits no topic mentions.
    * Never allocates for values without parts, or for records that have been looked up before.
    */
   lookup(value: unknown): Atom | undefined {
     if (typeof value === 'object' && value !== null) {
       const known = (value as Remembering)[ATOM]
-      if (known !== undefined && known.table === this && known.refs > 0) return known
+      if (known !== undefined && known.table === this.number && known.refs > 0) return known
     }
     const atom = this.find(value)
     return atom === undefined || atom.refs === 0 ? undefined : atom
@@ -88,16 +100,20 @@ export class AtomTable {
   private find(value: unknown): Atom | undefined {
     if (isOwnKey(value)) return value instanceof Wildcard ? WILD : this.plain.get(value)
     const known = (value as Remembering)[ATOM]
-    if (known?.table === this && known.fate !== Fate.dropped) return known
+    if (known?.table === this.number && known.fate !== Fate.dropped) return known
     if (!this.population.has(constructorKey(value as Compound))) return undefined
     const key = structuralKey(value)
-    if (key === undefined) return WILD
+    if (typeof key !== 'string') return key === OPEN || !isGround(value) ? WILD : undefined
     const atom = this.structured.get(key)
     if (atom !== undefined && value instanceof RecordBase) remember(value, atom)
     return atom
   }
 
-  /** Holds the atom of a ground value; pair with `release`. */
+  /**
+   * Holds the atom of a ground value; pair with `release`.
+   *
+   * @throws RangeError when the value exceeds a limit
+   */
   acquire(value: unknown): Atom {
     const atom = this.find(value) ?? this.create(value)
     if (atom.refs++ === 0) this.live++
@@ -105,8 +121,8 @@ export class AtomTable {
   }
 
   private create(value: unknown): Atom {
-    const key = isOwnKey(value) ? undefined : structuralKey(value)
-    const atom = new Atom(this, this.freeIds.pop() ?? ++this.lastId, value, key)
+    const key = isOwnKey(value) ? undefined : groundKey(value)
+    const atom = new Atom(this.number, this.freeIds.pop() ?? ++this.lastId, value, key)
     if (key === undefined) {
       this.plain.set(value, atom)
       return atom
@@ -125,14 +141,20 @@ export class AtomTable {
       this.drop(atom) // cheap to make again, and its value may be a large object
       return
     }
-    if (atom.fate === Fate.live) this.dead.push(atom)
+    if (atom.fate === Fate.live) {
+      this.dead.push(atom)
+      this.deadLength += atom.key.length
+    }
     atom.fate = Fate.dying
-    if (this.dead.length > DEAD_MAX && this.dead.length * 4 > this.live) this.dropDead()
+    if (this.deadLength > DEAD_LENGTH_MAX || (this.dead.length > DEAD_MAX && this.dead.length * 4 > this.live)) {
+      this.dropDead()
+    }
   }
 
   private dropDead(): void {
     const { dead } = this
     this.dead = []
+    this.deadLength = 0
     for (const atom of dead) {
       atom.fate = Fate.live
       if (atom.refs === 0) this.drop(atom)
@@ -161,13 +183,26 @@ function remember(record: RecordBase, atom: Atom): void {
   else if (Object.isExtensible(record)) Object.defineProperty(record, ATOM, { value: atom, writable: true })
 }
 
+/** Whether nothing in a record can be written to. It has a key, so that it is within the limits. */
 function isFixed(record: RecordBase): boolean {
-  for (let i = 0; i < record.$kind.slots; i++) {
-    const value = slot(record, i)
-    if (Array.isArray(value) || value instanceof Uint8Array) return false
-    if (value instanceof RecordBase && !isFixed(value)) return false
+  let waiting: Compound[] | undefined
+  let compound: Compound = record
+  for (;;) {
+    for (let i = 0, n = size(compound); i < n; i++) {
+      const value = part(compound, i)
+      if (Array.isArray(value) || value instanceof Uint8Array) return false
+      if (value instanceof RecordBase) (waiting ??= []).push(value)
+    }
+    if (waiting === undefined || waiting.length === 0) return true
+    compound = waiting.pop() as Compound
   }
-  return true
+}
+
+function groundKey(value: unknown): string {
+  const key = structuralKey(value)
+  if (key instanceof Oversize) throw limitError(key.limit, value)
+  if (key === OPEN) throw new TypeError('a value with a wildcard has no atom')
+  return key
 }
 
 /** Whether a record is known to be ground because it has, or had, an atom. */

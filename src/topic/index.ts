@@ -4,7 +4,10 @@ export {
   type RecordFrom, type RecordOf, type RecordType,
 } from './record.js'
 export { _, wild, Wildcard } from './wildcard.js'
-export { equal, isCompound, isGround, mapKey, part, size, snapshot } from './value.js'
-export { canonical, isLinear, isSpecialization, meet, NO_MEETING, sameTopic } from './meet.js'
+export { equal, isCompound, isGround, part, size } from './value.js'
+export { mapKey } from './structural-key.js'
+export { examine, isLinear, snapshot } from './examine.js'
+export { topicLimits, type TopicLimits } from './limits.js'
+export { canonical, isSpecialization, meet, meetExamined, NO_MEETING, sameTopic } from './meet.js'
 export { AtomTable } from './atom.js'
 export { RoutingIndex, type IndexEntry } from './routing-index.js'

@@ -13,9 +13,11 @@ export class KeyTable<V> {
 
   constructor(width: number) {
     this.width = width
-    this.mask = 7
-    this.keys = new Int32Array(8 * width)
-    this.values = new Array<V | undefined>(8).fill(undefined)
+    // Long keys are those of forms that few topics have.
+    const capacity = width > 2 ? 2 : 8
+    this.mask = capacity - 1
+    this.keys = new Int32Array(capacity * width)
+    this.values = new Array<V | undefined>(capacity).fill(undefined)
   }
 
   get size(): number {

@@ -2,62 +2,61 @@
  * Meetings of topics: their most general common instance, in canonical form.
  *
  * The wildcards of the two sides are renamed apart. Topics without a repeated wildcard (nearly all)
- * meet in one walk; the others are unified with a substitution and an occurs check
- * (Robinson, "A Machine-Oriented Logic Based on the Resolution Principle", 1965).
+ * meet in one walk; the others are unified as graphs (`unify.ts`). Both take time that is nearly linear in the
+ * size of the topics, and nothing recurs.
  *
  * Parts that one side gives and the other leaves open are taken over as they are, not copied, so that
  * an address in a meeting is the very object that was in the endpoint's topic.
  */
 import { hasAtom } from './atom.js'
-import {
-  equal,
-  isCompound,
-  isGround,
-  part,
-  rebuild,
-  sameConstructor,
-  size,
-  type Compound,
-} from './value.js'
+import { examine, isLinear } from './examine.js'
+import { RecordBase } from './record.js'
+import { Unifier } from './unify.js'
+import { equal, isCompound, isGround, mapParts, part, rebuild, sameConstructor, size, type Compound } from './value.js'
 import { isFresh, Numbering, Wildcard } from './wildcard.js'
 
 /** Marks topics that don't meet: `undefined` is an ordinary value. */
 export const NO_MEETING = Symbol('no meeting')
 
-/** Whether no wildcard stands twice in a topic. */
-export function isLinear(topic: unknown): boolean {
-  return namesOnce(topic, undefined) !== null
-}
-
-type Names = Set<string | number | symbol> | undefined
-
-/** The names of the wildcards, with those `seen` before; null when one stands twice. `_` has no name. */
-function namesOnce(topic: unknown, seen: Names): Names | null {
-  if (topic instanceof Wildcard) {
-    if (isFresh(topic)) return seen
-    if (seen?.has(topic.name) === true) return null
-    return (seen ?? new Set()).add(topic.name)
-  }
-  if (!isCompound(topic)) return seen
-  let names: Names | null = seen
-  for (let i = 0, n = size(topic); i < n && names !== null; i++) names = namesOnce(part(topic, i), names)
-  return names
+/**
+ * The meeting of two topics. What stands in several places of it may be one and the same object.
+ *
+ * @returns the canonical meeting, or NO_MEETING
+ * @throws RangeError when a topic exceeds the limits
+ */
+export function meet(a: unknown, b: unknown): unknown {
+  const linear = isLinear(a)
+  return meetExamined(a, b, isLinear(b) && linear)
 }
 
 /**
- * The meeting of two topics.
+ * The meeting of topics that were examined.
  *
- * @param linear whether both sides are known to be linear
- * @returns the canonical meeting, or NO_MEETING
+ * @param linear whether both are linear
  */
-export function meet(a: unknown, b: unknown, linear = isLinear(a) && isLinear(b)): unknown {
-  if (linear) return new LinearMeeting().meet(a, b)
-  return new Unifier().meet(a, b)
+export function meetExamined(a: unknown, b: unknown, linear: boolean): unknown {
+  if (linear) return meetLinear(a, b)
+  const unifier = new Unifier(a, b)
+  const result = unifier.unify() ? unifier.result(detached) : undefined
+  return result === undefined ? NO_MEETING : result.topic
 }
 
-/** A topic with its wildcards numbered from 0 in reading order. Ground parts are not copied. */
+/**
+ * A topic with its wildcards numbered from 0 in reading order. Ground parts are not copied.
+ *
+ * @throws RangeError when it exceeds the limits
+ */
 export function canonical(topic: unknown): unknown {
-  return new Renumbering().apply(topic)
+  examine(topic)
+  const numbering = new Numbering()
+  const names = new Map<Wildcard['name'], Wildcard>()
+  return mapTopic(topic, (leaf) => {
+    if (!(leaf instanceof Wildcard)) return leaf
+    if (isFresh(leaf)) return numbering.next(leaf)
+    let renamed = names.get(leaf.name)
+    if (renamed === undefined) names.set(leaf.name, (renamed = numbering.next(leaf)))
+    return renamed
+  })
 }
 
 /** Whether two topics are equal up to renaming of wildcards, sharing included. */
@@ -65,167 +64,131 @@ export function sameTopic(a: unknown, b: unknown): boolean {
   return a === b || equal(canonical(a), canonical(b))
 }
 
-/** Whether `special` is an instance of `general`. */
+/**
+ * Whether `special` is an instance of `general`.
+ *
+ * @throws RangeError when one of them exceeds the limits
+ */
 export function isSpecialization(special: unknown, general: unknown): boolean {
   const meeting = meet(special, general)
   return meeting !== NO_MEETING && equal(meeting, canonical(special))
 }
 
-/** Copies `value` with its parts mapped; `value` itself when no part changed. */
-function mapParts(value: Compound, map: (inner: unknown) => unknown): unknown {
-  let parts: unknown[] | undefined
-  for (let i = 0, n = size(value); i < n; i++) {
-    const before = part(value, i)
-    const after = map(before)
-    if (parts !== undefined) {
-      parts.push(after)
-    } else if (after !== before) {
-      parts = []
-      for (let j = 0; j < i; j++) parts.push(part(value, j))
-      parts.push(after)
+/**
+ * Whether a message meets a topic that was examined. The message may be of any size: of its parts only those are
+ * walked that stand where a wildcard is repeated.
+ *
+ * @throws RangeError when there are wildcards in those, and the message exceeds the limits
+ */
+export function fits(body: unknown, topic: unknown): boolean {
+  const bound = new Map<Wildcard['name'], unknown>()
+  const again: unknown[] = []
+  const waiting: unknown[] = [body, topic]
+  while (waiting.length > 0) {
+    const wanted = waiting.pop()
+    const value = waiting.pop()
+    if (wanted instanceof Wildcard) {
+      if (isFresh(wanted)) continue
+      if (bound.has(wanted.name)) again.push(bound.get(wanted.name), value)
+      else bound.set(wanted.name, value)
+    } else if (value instanceof Wildcard) {
+      return meet(body, topic) !== NO_MEETING
+    } else if (!isCompound(wanted)) {
+      if (!equal(value, wanted)) return false
+    } else {
+      if (!isCompound(value) || !sameConstructor(value, wanted)) return false
+      for (let i = size(wanted) - 1; i >= 0; i--) waiting.push(part(value, i), part(wanted, i))
     }
   }
-  return parts === undefined ? value : rebuild(value, parts)
-}
-
-/** A part of a meeting: the receiver may write to it, the topic must not change by that. */
-function detached(value: unknown): unknown {
-  return value instanceof Uint8Array ? Uint8Array.prototype.slice.call(value) : value
-}
-
-class Renumbering {
-  private readonly numbering = new Numbering()
-  private names: Map<string | number | symbol, Wildcard> | undefined
-
-  apply(topic: unknown): unknown {
-    if (typeof topic !== 'object' || topic === null) return topic
-    if (topic instanceof Wildcard) {
-      if (isFresh(topic)) return this.numbering.next(topic)
-      this.names ??= new Map()
-      let renamed = this.names.get(topic.name)
-      if (renamed === undefined) this.names.set(topic.name, (renamed = this.numbering.next(topic)))
-      return renamed
-    }
-    if (!isCompound(topic) || hasAtom(topic)) return topic
-    return mapParts(topic, (inner) => this.apply(inner))
+  for (let i = 0; i < again.length; i += 2) {
+    if (!isGround(again[i]) || !isGround(again[i + 1])) return meet(body, topic) !== NO_MEETING
+    if (!equal(again[i], again[i + 1])) return false
   }
-}
-
-/** Meeting of two topics in which no wildcard stands twice: every place can be decided by itself. */
-class LinearMeeting {
-  private readonly numbering = new Numbering()
-
-  meet(a: unknown, b: unknown): unknown {
-    if (a === b && (typeof a !== 'object' || a === null)) return a
-    if (a instanceof Wildcard) return this.renumber(b)
-    if (b instanceof Wildcard) return this.renumber(a)
-    if (!isCompound(a)) return equal(a, b) ? detached(a) : NO_MEETING
-    if (!isCompound(b) || !sameConstructor(a, b)) return NO_MEETING
-    if (a === b && hasAtom(a)) return a
-    // Whether all parts so far are those of one side: then there is no need of a new topic yet.
-    let fromA = true
-    let fromB = true
-    let parts: unknown[] | undefined
-    for (let i = 0, n = size(a); i < n; i++) {
-      const x = part(a, i)
-      const y = part(b, i)
-      const inner = this.meet(x, y)
-      if (inner === NO_MEETING) return NO_MEETING
-      if (parts !== undefined) {
-        parts.push(inner)
-        continue
-      }
-      const like = fromA ? a : b
-      fromA &&= inner === x
-      fromB &&= inner === y
-      if (fromA || fromB) continue
-      parts = []
-      for (let j = 0; j < i; j++) parts.push(part(like, j))
-      parts.push(inner)
-    }
-    return parts === undefined ? (fromA ? a : b) : rebuild(a, parts)
-  }
-
-  private renumber(topic: unknown): unknown {
-    if (topic instanceof Wildcard) return this.numbering.next(topic)
-    if (!isCompound(topic)) return detached(topic)
-    if (hasAtom(topic)) return topic
-    return mapParts(topic, (inner) => this.renumber(inner))
-  }
-}
-
-/** A wildcard of one of the sides, bound or not. Doubles as the canonical wildcard's holder at the end. */
-class Variable {
-  /** One of the wildcards that it stands for. */
-  readonly wildcard: Wildcard
-  bound = false
-  value: unknown = undefined
-  renamed: Wildcard | undefined
-
-  constructor(wildcard: Wildcard) {
-    this.wildcard = wildcard
-  }
-}
-
-class Unifier {
-  private readonly numbering = new Numbering()
-
-  meet(a: unknown, b: unknown): unknown {
-    const left = this.open(a, new Map())
-    const right = this.open(b, new Map())
-    return this.unify(left, right) ? this.close(left) : NO_MEETING
-  }
-
-  /** Replaces the wildcards of one side by variables of its own. */
-  private open(topic: unknown, names: Map<string | number | symbol, Variable>): unknown {
-    if (topic instanceof Wildcard) {
-      if (isFresh(topic)) return new Variable(topic)
-      let variable = names.get(topic.name)
-      if (variable === undefined) names.set(topic.name, (variable = new Variable(topic)))
-      return variable
-    }
-    if (!isCompound(topic) || isGround(topic)) return topic
-    return mapParts(topic, (inner) => this.open(inner, names))
-  }
-
-  private unify(a: unknown, b: unknown): boolean {
-    const x = resolve(a)
-    const y = resolve(b)
-    if (x === y) return true
-    if (x instanceof Variable) return bind(x, y)
-    if (y instanceof Variable) return bind(y, x)
-    if (!isCompound(x) || !isCompound(y)) return equal(x, y)
-    if (!sameConstructor(x, y)) return false
-    for (let i = 0, n = size(x); i < n; i++) if (!this.unify(part(x, i), part(y, i))) return false
-    return true
-  }
-
-  /** Puts bindings in place and numbers what is left. */
-  private close(term: unknown): unknown {
-    const value = resolve(term)
-    if (value instanceof Variable) return (value.renamed ??= this.numbering.next(value.wildcard))
-    return isCompound(value) ? mapParts(value, (inner) => this.close(inner)) : detached(value)
-  }
-}
-
-function resolve(term: unknown): unknown {
-  let value = term
-  while (value instanceof Variable && value.bound) value = value.value
-  return value
-}
-
-function bind(variable: Variable, value: unknown): boolean {
-  if (occurs(variable, value)) return false
-  variable.bound = true
-  variable.value = value
   return true
 }
 
-/** The occurs check: a wildcard can't stand for something that contains it. */
-function occurs(variable: Variable, term: unknown): boolean {
-  const value = resolve(term)
-  if (value === variable) return true
-  if (!isCompound(value)) return false
-  for (let i = 0, n = size(value); i < n; i++) if (occurs(variable, part(value, i))) return true
-  return false
+function mapTopic(topic: unknown, map: (leaf: unknown) => unknown): unknown {
+  if (!isCompound(topic)) return map(topic)
+  return isWhole(topic) ? topic : mapParts(topic, map, isWhole)
+}
+
+/** Records that have, or had, an atom are ground, and nothing in them can be written to. */
+function isWhole(compound: Compound): boolean {
+  return compound instanceof RecordBase && hasAtom(compound)
+}
+
+/** A part of a meeting: the receiver may write to it, the topic must not change by that. */
+function detached(leaf: unknown): unknown {
+  return leaf instanceof Uint8Array ? Uint8Array.prototype.slice.call(leaf) : leaf
+}
+
+/** Two compounds that are being met, whose parts up to `next` are. */
+class Pair {
+  next = 0
+  /** Whether all parts so far are those of one side: then there is no need of a new topic yet. */
+  fromA = true
+  fromB = true
+  parts: unknown[] | undefined = undefined
+
+  constructor(
+    readonly a: Compound,
+    readonly b: Compound,
+    readonly above: Pair | undefined,
+  ) {}
+
+  done(inner: unknown): void {
+    const i = this.next++
+    if (this.parts !== undefined) {
+      this.parts.push(inner)
+      return
+    }
+    const like = this.fromA ? this.a : this.b
+    this.fromA &&= inner === part(this.a, i)
+    this.fromB &&= inner === part(this.b, i)
+    if (this.fromA || this.fromB) return
+    this.parts = []
+    for (let j = 0; j < i; j++) this.parts.push(part(like, j))
+    this.parts.push(inner)
+  }
+
+  get meeting(): unknown {
+    if (this.parts !== undefined) return rebuild(this.a, this.parts)
+    return this.fromA ? this.a : this.b
+  }
+}
+
+/** Stands for a meeting that is still to be worked out. */
+const LATER = Symbol('later')
+
+/** Meeting of two topics in which no wildcard stands twice: every place can be decided by itself. */
+function meetLinear(a: unknown, b: unknown): unknown {
+  const numbering = new Numbering()
+  const renumber = (leaf: unknown): unknown =>
+    leaf instanceof Wildcard ? numbering.next(leaf) : detached(leaf)
+  const meetParts = (x: unknown, y: unknown): unknown => {
+    if (x === y && (typeof x !== 'object' || x === null)) return x
+    if (x instanceof Wildcard) return mapTopic(y, renumber)
+    if (y instanceof Wildcard) return mapTopic(x, renumber)
+    if (!isCompound(x)) return equal(x, y) ? detached(x) : NO_MEETING
+    if (!isCompound(y) || !sameConstructor(x, y)) return NO_MEETING
+    return x === y && isWhole(x) ? x : LATER
+  }
+  const outermost = meetParts(a, b)
+  if (outermost !== LATER) return outermost
+  let pair = new Pair(a as Compound, b as Compound, undefined)
+  for (;;) {
+    if (pair.next === size(pair.a)) {
+      const { meeting, above } = pair
+      if (above === undefined) return meeting
+      pair = above
+      pair.done(meeting)
+      continue
+    }
+    const x = part(pair.a, pair.next)
+    const y = part(pair.b, pair.next)
+    const inner = meetParts(x, y)
+    if (inner === NO_MEETING) return NO_MEETING
+    if (inner === LATER) pair = new Pair(x as Compound, y as Compound, pair)
+    else pair.done(inner)
+  }
 }

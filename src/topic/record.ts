@@ -85,6 +85,9 @@ function instanceOf(record: RecordBase): unknown {
 /** Where a record remembers its atom (see `atom.ts`). Not enumerable: it takes no part in comparisons. */
 export const ATOM = Symbol('atom')
 
+/** Records inside each other that `inspect` shows when it is asked for all: it recurs, and the stack has an end. */
+const INSPECT_DEPTH = 100
+
 /** A record of any kind. Made by the constructors that `defineRecord` returns, never directly. */
 export class RecordBase {
   /** @internal */
@@ -114,7 +117,7 @@ export class RecordBase {
 
   [inspect.custom](depth: number | null, options: InspectOptions): string {
     if (depth !== null && depth < 0) return `[${this.$kind.label}]`
-    const inner = { ...options, depth: depth === null ? null : depth - 1 }
+    const inner = { ...options, depth: Math.min(depth ?? INSPECT_DEPTH, INSPECT_DEPTH) - 1 }
     const values = this.$kind.fields.map((_name, i) => inspect(slot(this, i), inner))
     const instance = instanceOf(this)
     const suffix = typeof instance === 'number' ? `#${instance}` : ''

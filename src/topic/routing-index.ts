@@ -6,11 +6,14 @@
  * topics, never on the number of entries that don't match.
  */
 import { AtomTable } from './atom.js'
-import { meet, NO_MEETING, sameTopic } from './meet.js'
+import { examine } from './examine.js'
+import { limitError, limits } from './limits.js'
+import { canonical, fits, meet, NO_MEETING } from './meet.js'
 import { RecordBase } from './record.js'
 import { Shape, type IndexEntry } from './shape.js'
-import { skeletonOf, type Skeleton } from './skeleton.js'
-import { Wildcard } from './wildcard.js'
+import type { Skeleton } from './skeleton.js'
+import { equal } from './value.js'
+import { _, Wildcard } from './wildcard.js'
 
 export type { IndexEntry } from './shape.js'
 
@@ -18,13 +21,19 @@ export type { IndexEntry } from './shape.js'
 class Group<E extends IndexEntry> {
   readonly shapes = new Map<Skeleton, Shape<E>>()
   /** Those with an entry that receives messages. */
-  receiving: Shape<E>[] = []
+  readonly receiving: Shape<E>[] = []
 }
+
+/** Groups of kinds of records, and of lengths of arrays, below this are found without hashing, and stay. */
+const COMMON = 512
 
 export class RoutingIndex<E extends IndexEntry> {
   /** By kind id, by array length. Sparse. */
   private readonly records: (Group<E> | undefined)[] = []
   private readonly arrays: (Group<E> | undefined)[] = []
+  /** The others, as long as something is in them. */
+  private readonly moreRecords = new Map<number, Group<E>>()
+  private readonly moreArrays = new Map<number, Group<E>>()
   /** Topics that are a single value without parts. */
   private readonly atoms = new Group<E>()
   /** The topic that is nothing but a wildcard. */
@@ -37,51 +46,87 @@ export class RoutingIndex<E extends IndexEntry> {
   /** @param table shared with the indexes that are looked up with the same values */
   constructor(table = new AtomTable()) {
     this.table = table
-    this.open = new Shape<E>('wild', table)
+    this.open = new Shape<E>(table.skeletons.hold(_), table)
   }
 
   get size(): number {
     return this.count
   }
 
-  /** @throws when the topic can't be put into it; then it is as it was */
+  /**
+   * Puts an entry into the index, whose topic was examined.
+   *
+   * @throws RangeError when its constructor has too many forms; then nothing has happened
+   */
   add(entry: E): void {
-    const skeleton = skeletonOf(entry.topic)
-    if (skeleton === 'wild') {
+    const { skeletons } = this.table
+    const skeleton = skeletons.hold(entry.topic)
+    if (skeleton.isWild) {
+      skeletons.release(skeleton)
       this.open.add(entry)
       this.count++
       return
     }
     const group = this.groupFor(entry.topic)
-    const shape = group.shapes.get(skeleton) ?? new Shape<E>(skeleton, this.table)
+    let shape = group.shapes.get(skeleton)
+    if (shape !== undefined) {
+      skeletons.release(skeleton)
+    } else if (group.shapes.size >= limits.forms) {
+      skeletons.release(skeleton)
+      throw limitError('forms', entry.topic)
+    } else {
+      group.shapes.set(skeleton, (shape = new Shape<E>(skeleton, this.table)))
+    }
     shape.add(entry)
-    group.shapes.set(skeleton, shape)
     this.count++
-    if (entry.receives && shape.receivers === 1) group.receiving.push(shape)
+    if (entry.receives && shape.receivers === 1) beginReceiving(group, shape)
   }
 
+  /** Takes an entry out. One that isn't in an index, as that was cleared, is let be. */
   remove(entry: E): void {
+    const shape = entry.shape as unknown as Shape<E> | undefined
+    if (shape === undefined) return
     this.count--
-    const shape = entry.shape as unknown as Shape<E>
     shape.remove(entry)
     if (shape === this.open) return
-    const group = this.groupFor(entry.topic)
-    if (entry.receives && shape.receivers === 0)
-      group.receiving = group.receiving.filter((s) => s !== shape)
-    if (shape.entries.length === 0) group.shapes.delete(shape.skeleton)
+    const { topic } = entry
+    const group = this.groupFor(topic)
+    if (entry.receives && shape.receivers === 0) endReceiving(group, shape)
+    if (shape.entries.length > 0) return
+    group.shapes.delete(shape.skeleton)
+    this.table.skeletons.release(shape.skeleton)
+    if (group.shapes.size > 0) return
+    if (Array.isArray(topic)) this.moreArrays.delete(topic.length)
+    else if (topic instanceof RecordBase) this.moreRecords.delete(topic.$kind.id)
+  }
+
+  /** Takes all entries out: what they hold in the table is there for the other indexes. */
+  clear(): void {
+    for (const group of this.groups()) {
+      for (const { entries } of [...group.shapes.values()]) for (const entry of [...entries]) this.remove(entry)
+    }
+    for (const entry of [...this.open.entries]) this.remove(entry)
+  }
+
+  private groups(): Group<E>[] {
+    const all = [
+      this.atoms, ...this.records, ...this.arrays, ...this.moreRecords.values(), ...this.moreArrays.values(),
+    ]
+    return all.filter((group) => group !== undefined)
   }
 
   /** Changes whether messages find an entry that is in the index. */
   setReceives(entry: E, receives: boolean): void {
     if (entry.receives === receives) return
-    const shape = entry.shape as unknown as Shape<E>
+    const shape = entry.shape as unknown as Shape<E> | undefined
     entry.receives = receives
+    if (shape === undefined) return
     if (receives) shape.addReceiver(entry)
     else shape.removeReceiver(entry)
     if (shape === this.open) return
     const group = this.groupFor(entry.topic)
-    if (receives && shape.receivers === 1) group.receiving.push(shape)
-    if (!receives && shape.receivers === 0) group.receiving = group.receiving.filter((s) => s !== shape)
+    if (receives && shape.receivers === 1) beginReceiving(group, shape)
+    if (!receives && shape.receivers === 0) endReceiving(group, shape)
   }
 
   /**
@@ -116,12 +161,16 @@ export class RoutingIndex<E extends IndexEntry> {
       if (bucket === undefined) continue
       if (bucket === null) return this.receiversOfTopic(body, found)
       if (Array.isArray(bucket)) n = collect(bucket, body, found, n)
-      else if (bucket.linear || meet(body, bucket.topic) !== NO_MEETING) found[n++] = bucket
+      else if (bucket.linear || fits(body, bucket.topic)) found[n++] = bucket
     }
     return n
   }
 
-  /** A message with wildcards in it is looked up as a topic is. */
+  /**
+   * A message with wildcards in it is looked up as a topic is.
+   *
+   * @throws RangeError when it exceeds a limit of topics
+   */
   private receiversOfTopic(body: unknown, found: E[]): number {
     let n = 0
     const all: E[] = []
@@ -130,7 +179,7 @@ export class RoutingIndex<E extends IndexEntry> {
       if (!entry.receives) continue
       const meeting = meet(body, entry.topic)
       if (meeting === NO_MEETING) continue
-      if (entry.exact !== true || sameTopic(meeting, body)) found[n++] = entry
+      if (entry.exact !== true || equal(meeting, canonical(body))) found[n++] = entry
       else this.refused++
     }
     return n
@@ -139,9 +188,12 @@ export class RoutingIndex<E extends IndexEntry> {
   /**
    * Finds the entries whose topics may meet a topic: all that do, and perhaps some that don't because
    * of a repeated wildcard. Appends to `found`.
+   *
+   * @throws RangeError when the topic exceeds a limit
    */
   peers(topic: unknown, found: E[]): void {
-    this.peersLike(topic, skeletonOf(topic), found)
+    examine(topic)
+    this.peersLike(topic, this.table.skeletons.skeletonOf(topic), found)
   }
 
   /** The same for the topic of an entry that is in an index, this one or another. */
@@ -151,9 +203,8 @@ export class RoutingIndex<E extends IndexEntry> {
 
   private peersLike(topic: unknown, skeleton: Skeleton, found: E[]): void {
     for (const entry of this.open.entries) found.push(entry)
-    if (skeleton === 'wild') {
-      for (const group of [this.atoms, ...this.records, ...this.arrays]) {
-        if (group === undefined) continue
+    if (skeleton.isWild) {
+      for (const group of this.groups()) {
         for (const shape of group.shapes.values()) for (const entry of shape.entries) found.push(entry)
       }
       return
@@ -164,16 +215,42 @@ export class RoutingIndex<E extends IndexEntry> {
 
   private groupOf(body: unknown): Group<E> | undefined {
     if (typeof body !== 'object' || body === null) return this.atoms
-    if (Array.isArray(body)) return this.arrays[body.length]
-    if (body instanceof RecordBase) return this.records[body.$kind.id]
+    if (Array.isArray(body)) {
+      const { length } = body
+      return length < COMMON ? this.arrays[length] : this.moreArrays.get(length)
+    }
+    if (body instanceof RecordBase) {
+      const { id } = body.$kind
+      return id < COMMON ? this.records[id] : this.moreRecords.get(id)
+    }
     return body instanceof Wildcard ? undefined : this.atoms
   }
 
   private groupFor(topic: unknown): Group<E> {
-    if (topic instanceof RecordBase) return (this.records[topic.$kind.id] ??= new Group<E>())
-    if (Array.isArray(topic)) return (this.arrays[topic.length] ??= new Group<E>())
-    return this.atoms
+    const known = this.groupOf(topic)
+    if (known !== undefined) return known
+    const group = new Group<E>()
+    if (Array.isArray(topic)) {
+      if (topic.length < COMMON) this.arrays[topic.length] = group
+      else this.moreArrays.set(topic.length, group)
+    } else if (topic instanceof RecordBase) {
+      const { id } = topic.$kind
+      if (id < COMMON) this.records[id] = group
+      else this.moreRecords.set(id, group)
+    }
+    return group
   }
+}
+
+function beginReceiving<E extends IndexEntry>({ receiving }: Group<E>, shape: Shape<E>): void {
+  shape.receivingPlace = receiving.push(shape) - 1
+}
+
+function endReceiving<E extends IndexEntry>({ receiving }: Group<E>, shape: Shape<E>): void {
+  const last = receiving.pop() as Shape<E>
+  if (last === shape) return
+  receiving[shape.receivingPlace] = last
+  last.receivingPlace = shape.receivingPlace
 }
 
 function candidatesIn<E extends IndexEntry>(
@@ -188,7 +265,7 @@ function candidatesIn<E extends IndexEntry>(
 function collect<E extends IndexEntry>(bucket: readonly E[], body: unknown, found: E[], n: number): number {
   for (let i = 0; i < bucket.length; i++) {
     const entry = bucket[i]
-    if (entry.linear || meet(body, entry.topic) !== NO_MEETING) found[n++] = entry
+    if (entry.linear || fits(body, entry.topic)) found[n++] = entry
   }
   return n
 }

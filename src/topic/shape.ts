@@ -2,24 +2,13 @@
  * Shapes: all topics of one skeleton in a routing index, found by the values in their ground places.
  *
  * Owns the tables of one skeleton: the one for messages (only entries that receive messages are in
- * it), and one for each way in which topics with wildcards have asked for peers. The latter are made
- * when a query of a new form comes, if there are more entries than a walk is worth.
+ * it), and one for each way in which topics with wildcards have lately asked for peers. The latter are made
+ * when a query of a new form comes, if there are more entries than a walk is worth; there are only so many.
  */
 import { isOwnKey, WILD, type Atom, type AtomTable } from './atom.js'
 import { KeyTable } from './key-table.js'
 import { slot, type RecordBase } from './record.js'
-import {
-  at,
-  constructorKey,
-  placesOf,
-  project,
-  satisfies,
-  type Check,
-  type Path,
-  type Projection,
-  type Skeleton,
-} from './skeleton.js'
-import { isCompound, sameConstructor } from './value.js'
+import { commonTokens, KEY, valuesAt, WILD_PART, type Skeleton, type Token } from './skeleton.js'
 import { Wildcard } from './wildcard.js'
 
 /** What an index holds. The fields beside `topic`, `linear` and `receives` belong to the index. */
@@ -47,21 +36,22 @@ type Bucket<E> = E | E[]
 /** More entries than this, and a new form of query gets a table of its own. */
 const WALK_MAX = 16
 
-/** How queries of one skeleton are answered. */
-interface Answer<E> {
-  readonly projection: Projection
-  /** Made when there are more entries than a walk is worth. */
-  join: Join<E> | undefined
-}
+/** So many forms of queries have tables; for another one, the table that was not asked for longest goes. */
+const JOINS_MAX = 16
+/** For so many forms it is remembered how they are answered. */
+const ANSWERS_MAX = 64
 
-/** The answer to the query that is nothing but a wildcard. */
-const ANY = 'any'
+/** How queries of one skeleton are answered. */
+interface Answer {
+  /** What they and the entries have in common, and the same as the name of the join. */
+  readonly tokens: readonly Token[]
+  readonly name: string
+}
 
 /** The entries of a shape by some of their places; for queries with wildcards. */
 interface Join<E> {
-  readonly keys: readonly Path[]
-  readonly checks: readonly Check[]
-  /** Undefined when there is no key: then all entries that pass the checks are in `all`. */
+  readonly tokens: readonly Token[]
+  /** Undefined when there is no key: then all entries that have the constructors are in `all`. */
   readonly table: KeyTable<E | Set<E>> | undefined
   readonly all: Set<E>
 }
@@ -72,9 +62,10 @@ export class Shape<E extends IndexEntry> {
   /** How many entries receive messages. */
   receivers = 0
 
+  /** Where it is among those of its group that receive messages. */
+  receivingPlace = 0
+
   private readonly atoms: AtomTable
-  private readonly keys: readonly Path[]
-  private readonly checks: readonly Check[]
   /** Part number of each key if all keys are direct parts of the outermost constructor. */
   private readonly first: number
   private readonly second: number
@@ -83,37 +74,27 @@ export class Shape<E extends IndexEntry> {
   private readonly keyless: E[] = []
   private readonly single: Map<unknown, Bucket<E>> | undefined
   private readonly table: KeyTable<Bucket<E>> | undefined
+  /** Of both, the first one is that which was not asked for longest. */
   private readonly joins = new Map<string, Join<E>>()
   /** By skeleton of the query; undefined when none of such queries meets an entry. */
-  private readonly answers = new Map<Skeleton, Answer<E> | undefined>()
+  private readonly answers = new Map<Skeleton, Answer | undefined>()
 
   constructor(skeleton: Skeleton, atoms: AtomTable) {
     this.atoms = atoms
     this.skeleton = skeleton
-    const { keys, checks } = placesOf(skeleton)
-    this.keys = keys
-    this.checks = checks
-    this.single = keys.length === 1 ? new Map() : undefined
-    this.table = keys.length > 1 ? new KeyTable(keys.length) : undefined
-    this.simple = checks.length === 0 && keys.length <= 2 && keys.every((path) => path.length === 1)
-    this.first = this.simple && keys.length > 0 ? keys[0][0] : -1
-    this.second = this.simple && keys.length > 1 ? keys[1][0] : -1
+    const { tokens, keys } = skeleton
+    this.single = keys === 1 ? new Map() : undefined
+    this.table = keys > 1 ? new KeyTable(keys) : undefined
+    const flat = tokens.length > 1 && tokens.every((token, i) => i === 0 || token === KEY || token === WILD_PART)
+    this.simple = keys === 0 ? tokens.length === 1 || flat : flat && keys <= 2
+    this.first = this.simple && keys > 0 ? tokens.indexOf(KEY) - 1 : -1
+    this.second = this.simple && keys > 1 ? tokens.lastIndexOf(KEY) - 1 : -1
   }
 
-  /** All or nothing: a topic that can't be put into one of the tables is in none of them. */
+  /** The topic was examined: there is nothing here that could fail half-way. */
   add(entry: E): void {
     this.holdAtoms(entry)
-    const joined: Join<E>[] = []
-    try {
-      for (const join of this.joins.values()) {
-        addToJoin(this.atoms, join, entry)
-        joined.push(join)
-      }
-    } catch (error) {
-      for (const join of joined) removeFromJoin(this.atoms, join, entry)
-      this.releaseAtoms(entry)
-      throw error
-    }
+    for (const join of this.joins.values()) addToJoin(this.atoms, join, entry)
     entry.shape = this
     entry.place = this.entries.length
     this.entries.push(entry)
@@ -134,20 +115,23 @@ export class Shape<E extends IndexEntry> {
 
   /** The atoms that an entry's keys are found by. A single key needs one only if it has parts. */
   private holdAtoms(entry: E): void {
-    const { keys, atoms } = this
-    if (keys.length > 2) {
-      entry.moreAtoms = acquireAll(atoms, entry.topic, keys)
+    const { atoms } = this
+    const { keys } = this.skeleton
+    if (keys === 0) return
+    const values = this.keysOf(entry)
+    if (keys > 2) {
+      entry.moreAtoms = values.map((value) => atoms.acquire(value))
       return
     }
-    if (keys.length === 0 || (this.single !== undefined && isOwnKey(at(entry.topic, keys[0])))) return
-    const first = atoms.acquire(at(entry.topic, keys[0]))
-    try {
-      if (keys.length === 2) entry.atom1 = atoms.acquire(at(entry.topic, keys[1]))
-    } catch (error) {
-      atoms.release(first)
-      throw error
-    }
-    entry.atom0 = first
+    if (this.single !== undefined && isOwnKey(values[0])) return
+    entry.atom0 = atoms.acquire(values[0])
+    if (keys === 2) entry.atom1 = atoms.acquire(values[1])
+  }
+
+  private keysOf(entry: E): unknown[] {
+    const values: unknown[] = []
+    valuesAt(entry.topic, this.skeleton.tokens, values)
+    return values
   }
 
   private releaseAtoms(entry: E): void {
@@ -160,7 +144,7 @@ export class Shape<E extends IndexEntry> {
   }
 
   private singleKey(entry: E): unknown {
-    return entry.atom0 ?? at(entry.topic, this.keys[0])
+    return entry.atom0 ?? this.keysOf(entry)[0]
   }
 
   addReceiver(entry: E): void {
@@ -225,16 +209,14 @@ export class Shape<E extends IndexEntry> {
   }
 
   private deepReceiversOf(body: unknown): Bucket<E> | undefined | null {
-    for (let i = 0; i < this.checks.length; i++) {
-      const value = at(body, this.checks[i].path)
-      if (value instanceof Wildcard) return null
-      if (!isCompound(value) || !sameConstructor(value, this.checks[i].like)) return undefined
-    }
-    if (this.single !== undefined) return this.singleReceiversOf(at(body, this.keys[0]))
+    const values: unknown[] = []
+    const fit = valuesAt(body, this.skeleton.tokens, values)
+    if (fit !== 'yes') return fit === 'open' ? null : undefined
+    if (this.single !== undefined) return this.singleReceiversOf(values[0])
     if (this.table === undefined) return this.keyless
     const ids: number[] = []
-    for (let i = 0; i < this.keys.length; i++) {
-      const atom = this.atoms.lookup(at(body, this.keys[i]))
+    for (let i = 0; i < values.length; i++) {
+      const atom = this.atoms.lookup(values[i])
       if (atom === undefined) return undefined
       if (atom === WILD) return null
       ids.push(atom.id)
@@ -248,21 +230,26 @@ export class Shape<E extends IndexEntry> {
    * where there are so many that a walk isn't worth it.
    */
   candidates(query: unknown, skeleton: Skeleton, found: E[]): void {
-    const answer = skeleton === 'wild' ? ANY : this.answerTo(skeleton)
-    if (answer === undefined) return
-    if (answer !== ANY && !satisfies(query, answer.projection.queryChecks)) return
-    if (answer === ANY || this.entries.length <= WALK_MAX) {
+    if (skeleton.isWild) {
       for (const entry of this.entries) found.push(entry)
       return
     }
-    const { keys, table, all } = (answer.join ??= this.joinFor(answer.projection))
+    const answer = this.answerTo(skeleton)
+    if (answer === undefined) return
+    const values: unknown[] = []
+    if (valuesAt(query, answer.tokens, values) === 'no') return
+    if (this.entries.length <= WALK_MAX) {
+      for (const entry of this.entries) found.push(entry)
+      return
+    }
+    const { table, all } = this.joinFor(answer)
     if (table === undefined) {
       for (const entry of all) found.push(entry)
       return
     }
     const ids: number[] = []
-    for (const path of keys) {
-      const atom = this.atoms.lookup(at(query, path))
+    for (let i = 0; i < values.length; i++) {
+      const atom = this.atoms.lookup(values[i])
       if (atom === undefined) return
       ids.push(atom.id)
     }
@@ -273,46 +260,46 @@ export class Shape<E extends IndexEntry> {
     else found.push(value)
   }
 
-  private answerTo(skeleton: Skeleton): Answer<E> | undefined {
+  private answerTo(skeleton: Skeleton): Answer | undefined {
     const known = this.answers.get(skeleton)
     if (known !== undefined || this.answers.has(skeleton)) return known
-    const projection = project(this.skeleton, skeleton)
-    const answer = projection && { projection, join: undefined }
-    this.answers.set(skeleton, answer)
+    const tokens = commonTokens(this.skeleton, skeleton)
+    const answer = tokens && { tokens, name: tokens.join() }
+    // A query that isn't in an index, such as a message, doesn't come again.
+    if (skeleton.holders > 0) {
+      if (this.answers.size >= ANSWERS_MAX) this.answers.delete(firstOf(this.answers))
+      this.answers.set(skeleton, answer)
+    }
     return answer
   }
 
-  private joinFor(projection: Projection): Join<E> {
-    const checks = projection.entryChecks
-    const key =
-      projection.keys.map((path) => path.join('.')).join(' ') +
-      checks.map(({ path, like }) => `|${path.join('.')}:${constructorKey(like)}`).join('')
-    let join = this.joins.get(key)
-    if (join === undefined) {
-      const keys = projection.keys
-      join = {
-        keys,
-        checks,
-        table: keys.length === 0 ? undefined : new KeyTable(keys.length),
-        all: new Set(),
+  private joinFor({ tokens, name }: Answer): Join<E> {
+    const { joins, atoms } = this
+    let join = joins.get(name)
+    if (join !== undefined) {
+      if (joins.size === JOINS_MAX) {
+        joins.delete(name)
+        joins.set(name, join)
       }
-      for (const entry of this.entries) addToJoin(this.atoms, join, entry)
-      this.joins.set(key, join)
+      return join
     }
+    if (joins.size === JOINS_MAX) {
+      const oldest = firstOf(joins)
+      const dropped = joins.get(oldest) as Join<E>
+      for (const entry of this.entries) removeFromJoin(atoms, dropped, entry)
+      joins.delete(oldest)
+    }
+    let keys = 0
+    for (const token of tokens) if (token === KEY) keys++
+    join = { tokens, table: keys === 0 ? undefined : new KeyTable(keys), all: new Set() }
+    for (const entry of this.entries) addToJoin(atoms, join, entry)
+    joins.set(name, join)
     return join
   }
 }
 
-/** The atoms of values of a topic; or none of them, and an error. */
-function acquireAll(atoms: AtomTable, topic: unknown, paths: readonly Path[]): Atom[] {
-  const acquired: Atom[] = []
-  try {
-    for (const path of paths) acquired.push(atoms.acquire(at(topic, path)))
-    return acquired
-  } catch (error) {
-    for (const atom of acquired) atoms.release(atom)
-    throw error
-  }
+function firstOf<K>(map: ReadonlyMap<K, unknown>): K {
+  return map.keys().next().value as K
 }
 
 function idsOf(entry: IndexEntry): number[] {
@@ -348,13 +335,14 @@ function removeFrom<E extends IndexEntry>(list: E[], entry: E): void {
   last.bucketPlace = entry.bucketPlace
 }
 
-function addToJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry: E): void {
-  if (!satisfies(entry.topic, join.checks)) return
+function addToJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
+  const values: unknown[] = []
+  if (valuesAt(entry.topic, join.tokens, values) === 'no') return
   if (join.table === undefined) {
     join.all.add(entry)
     return
   }
-  const ids = acquireAll(table, entry.topic, join.keys).map(({ id }) => id)
+  const ids = values.map((value) => atoms.acquire(value).id)
   const index = join.table.find(ids)
   if (index < 0) {
     join.table.add(ids, entry)
@@ -365,16 +353,17 @@ function addToJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry:
   else join.table.setAt(index, new Set([found, entry]))
 }
 
-function removeFromJoin<E extends IndexEntry>(table: AtomTable, join: Join<E>, entry: E): void {
-  if (!satisfies(entry.topic, join.checks)) return
+function removeFromJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
+  const values: unknown[] = []
+  if (valuesAt(entry.topic, join.tokens, values) === 'no') return
   if (join.table === undefined) {
     join.all.delete(entry)
     return
   }
-  const atoms = join.keys.map((path) => table.lookup(at(entry.topic, path)) as Atom)
-  const index = join.table.find(atoms.map((atom) => atom.id))
+  const held = values.map((value) => atoms.lookup(value) as Atom)
+  const index = join.table.find(held.map((atom) => atom.id))
   const found = join.table.valueAt(index)
   if (found instanceof Set && found.size > 1) found.delete(entry)
   else join.table.removeAt(index)
-  for (const atom of atoms) table.release(atom)
+  for (const atom of held) atoms.release(atom)
 }

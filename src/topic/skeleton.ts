@@ -5,147 +5,269 @@
  * constructors lie above its wildcards. The outermost constructor is always spelt out, so that topics
  * can be grouped by it. Topics with equal skeletons share one shape of the routing index.
  *
- * Equal skeletons are one object: they are found, without allocating, by walking a tree that has a
- * branch for each part. It grows with the number of different forms of topics, and is kept.
+ * It is written as a list of tokens, a constructor before its parts: then everything that is done with
+ * skeletons is one walk along the list, whatever their depth. Equal skeletons are one object while
+ * somebody holds it: it is found by walking a tree that has a branch for each token, and is taken out of it
+ * again when nobody does.
  */
-import { makeRecord, RecordBase } from './record.js'
-import { isCompound, isGround, part, sameConstructor, size, type Compound } from './value.js'
+import { RecordBase } from './record.js'
+import { isCompound, part, size, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
-/** A place in a topic: part numbers from the outside in. */
-export type Path = readonly number[]
+/** A ground value, a wildcard, or above 1 a constructor: a kind of records, or a length of arrays. */
+export type Token = number
 
-export type Skeleton = 'key' | 'wild' | Frame
+export const KEY: Token = 0
+export const WILD_PART: Token = 1
 
-/** A constructor with a wildcard somewhere inside (or the outermost one). */
-export class Frame {
-  constructor(
-    /** A compound with this constructor. */
-    readonly like: Compound,
-    readonly parts: readonly Skeleton[],
-  ) {}
+function constructorToken(compound: Compound): Token {
+  return compound instanceof RecordBase ? 2 * compound.$kind.id + 3 : 2 * compound.length + 2
 }
 
-/** The skeletons that begin with the same constructor and parts. */
-class Branch {
-  private key: Branch | undefined = undefined
-  private wild: Branch | undefined = undefined
-  private frames: Map<Frame, Branch> | undefined = undefined
-  /** The skeleton that ends here. */
-  frame: Frame | undefined = undefined
+export class Skeleton {
+  readonly tokens: readonly Token[]
+  /** For each token, where what it begins has ended. */
+  readonly ends: readonly number[]
+  /** How many keys there are. */
+  readonly keys: number
+  /** Where it is in the tree; undefined when it isn't: then nobody holds it, and another one may be equal. */
+  branch: Branch | undefined
+  holders = 0
 
-  step(part: Skeleton): Branch {
-    if (part === 'key') return (this.key ??= new Branch())
-    if (part === 'wild') return (this.wild ??= new Branch())
-    this.frames ??= new Map()
-    let branch = this.frames.get(part)
-    if (branch === undefined) this.frames.set(part, (branch = new Branch()))
+  constructor({ tokens, ends, length }: Written, branch: Branch | undefined) {
+    this.tokens = tokens.slice(0, length)
+    this.ends = ends.slice(0, length)
+    let keys = 0
+    for (const token of this.tokens) if (token === KEY) keys++
+    this.keys = keys
+    this.branch = branch
+  }
+
+  /** Whether it is that of a topic which is nothing but a wildcard. */
+  get isWild(): boolean {
+    return this.tokens[0] === WILD_PART
+  }
+}
+
+/** The skeletons that begin with the same tokens. */
+class Branch {
+  skeleton: Skeleton | undefined = undefined
+  /** One branch, as is nearly always the case, or several. */
+  private next: Branch | Map<Token, Branch> | undefined = undefined
+
+  constructor(
+    readonly token: Token,
+    readonly before: Branch | undefined,
+  ) {}
+
+  get isEmpty(): boolean {
+    return this.skeleton === undefined && this.next === undefined
+  }
+
+  step(token: Token): Branch | undefined {
+    const { next } = this
+    if (next instanceof Branch) return next.token === token ? next : undefined
+    return next?.get(token)
+  }
+
+  grow(token: Token): Branch {
+    const branch = new Branch(token, this)
+    if (this.next === undefined) this.next = branch
+    else if (this.next instanceof Map) this.next.set(token, branch)
+    else this.next = new Map([[this.next.token, this.next], [token, branch]])
     return branch
   }
-}
 
-/** By kind id, and by array length. Sparse. */
-const ofRecords: (Branch | undefined)[] = []
-const ofArrays: (Branch | undefined)[] = []
-
-export function skeletonOf(topic: unknown, outermost = true): Skeleton {
-  if (topic instanceof Wildcard) return 'wild'
-  if (!isCompound(topic) || (!outermost && isGround(topic))) return 'key'
-  const isRecord = topic instanceof RecordBase
-  const n = size(topic)
-  let branch = isRecord ? (ofRecords[topic.$kind.id] ??= new Branch()) : (ofArrays[n] ??= new Branch())
-  for (let i = 0; i < n; i++) branch = branch.step(skeletonOf(part(topic, i), false))
-  return (branch.frame ??= frameOf(topic))
-}
-
-/** Not with the topic itself, which it would keep alive. */
-function frameOf(topic: Compound): Frame {
-  const like = topic instanceof RecordBase ? makeRecord(topic.$kind, []) : new Array<unknown>(topic.length)
-  const parts: Skeleton[] = []
-  for (let i = 0, n = size(topic); i < n; i++) parts.push(skeletonOf(part(topic, i), false))
-  return new Frame(like, parts)
-}
-
-/** A string that two constructors share exactly when they are equal. */
-export function constructorKey(value: Compound): string {
-  return value instanceof RecordBase ? `r${value.$kind.id}` : `a${value.length}`
-}
-
-/** A constructor that must be found at a place. */
-export interface Check {
-  readonly path: Path
-  readonly like: Compound
-}
-
-/** The places of the keys, and the constructors above wildcards, the outermost one left out. */
-export function placesOf(skeleton: Skeleton): { keys: Path[]; checks: Check[] } {
-  const keys: Path[] = []
-  const checks: Check[] = []
-  const walk = (inner: Skeleton, path: Path): void => {
-    if (inner === 'key') keys.push(path)
-    if (typeof inner === 'string') return
-    if (path.length > 0) checks.push({ path, like: inner.like })
-    inner.parts.forEach((next, i) => walk(next, [...path, i]))
+  cut(branch: Branch): void {
+    if (this.next === branch) this.next = undefined
+    else if (this.next instanceof Map && this.next.delete(branch.token) && this.next.size === 0) {
+      this.next = undefined
+    }
   }
-  walk(skeleton, [])
-  return { keys, checks }
+}
+
+/** What is written is written over the last one, unless that was longer. */
+const REUSED_MAX = 4096
+
+/** A topic's skeleton, written down, and what is needed meanwhile. */
+class Written {
+  /** The first `length` of them. */
+  readonly tokens: Token[] = []
+  readonly ends: number[] = []
+  length = 0
+  /** The compounds around, from the outside in: with the part that is next, and where their tokens begin. */
+  private readonly around: Compound[] = []
+  private readonly nextParts: number[] = []
+  private readonly begins: number[] = []
+  private readonly open: boolean[] = []
+
+  write(topic: unknown): void {
+    const { tokens, ends, around, nextParts, begins, open } = this
+    if (!isCompound(topic)) {
+      tokens[0] = topic instanceof Wildcard ? WILD_PART : KEY
+      ends[0] = 1
+      this.length = 1
+      return
+    }
+    let compound = topic
+    let next = 0
+    let begin = 0
+    let isOpen = false
+    let length = 1
+    tokens[0] = constructorToken(compound)
+    for (;;) {
+      if (next < size(compound)) {
+        const inner = part(compound, next++)
+        if (isCompound(inner)) {
+          around.push(compound)
+          nextParts.push(next)
+          begins.push(begin)
+          open.push(isOpen)
+          compound = inner
+          next = 0
+          begin = length
+          isOpen = false
+          tokens[length++] = constructorToken(inner)
+        } else {
+          const isWild = inner instanceof Wildcard
+          isOpen ||= isWild
+          tokens[length++] = isWild ? WILD_PART : KEY
+          ends[length - 1] = length
+        }
+        continue
+      }
+      const above = around.pop()
+      if (!isOpen && above !== undefined) {
+        // Ground: a key, whatever is inside.
+        length = begin + 1
+        tokens[begin] = KEY
+      }
+      ends[begin] = length
+      if (above === undefined) break
+      compound = above
+      next = nextParts.pop() as number
+      begin = begins.pop() as number
+      isOpen = (open.pop() as boolean) || isOpen
+    }
+    this.length = length
+  }
+}
+
+/** The skeletons of the topics in the routing indexes that belong together. */
+export class SkeletonTable {
+  private readonly root = new Branch(-1, undefined)
+  /** Taken out while it is in use: a proxy in a message may run code that comes here again. */
+  private written: Written | undefined = undefined
+  private held = 0
+
+  /** Skeletons that somebody holds. */
+  get size(): number {
+    return this.held
+  }
+
+  /** The skeleton of a topic, to be held until `release`. */
+  hold(topic: unknown): Skeleton {
+    const written = this.write(topic)
+    const { tokens, length } = written
+    let branch = this.root
+    for (let i = 0; i < length; i++) branch = branch.step(tokens[i]) ?? branch.grow(tokens[i])
+    const skeleton = (branch.skeleton ??= new Skeleton(written, branch))
+    if (skeleton.holders++ === 0) this.held++
+    this.reuse(written)
+    return skeleton
+  }
+
+  release(skeleton: Skeleton): void {
+    if (--skeleton.holders > 0) return
+    this.held--
+    let branch = skeleton.branch
+    skeleton.branch = undefined
+    if (branch !== undefined) branch.skeleton = undefined
+    while (branch?.before !== undefined && branch.isEmpty) {
+      branch.before.cut(branch)
+      branch = branch.before
+    }
+  }
+
+  /** The skeleton of a topic, which isn't kept. */
+  skeletonOf(topic: unknown): Skeleton {
+    const written = this.write(topic)
+    const { tokens, length } = written
+    let branch: Branch | undefined = this.root
+    for (let i = 0; i < length && branch !== undefined; i++) branch = branch.step(tokens[i])
+    const skeleton = branch?.skeleton ?? new Skeleton(written, undefined)
+    this.reuse(written)
+    return skeleton
+  }
+
+  private write(topic: unknown): Written {
+    const written = this.written ?? new Written()
+    this.written = undefined
+    written.write(topic)
+    return written
+  }
+
+  private reuse(written: Written): void {
+    if (written.tokens.length <= REUSED_MAX) this.written = written
+  }
 }
 
 /**
- * How topics of skeleton `entry` are told apart by a query of skeleton `query`: they meet (but for
- * repeated wildcards) exactly when the values at `keys` are equal, the entry satisfies `entryChecks`
- * and the query satisfies `queryChecks`.
+ * How topics of one skeleton are told apart by topics of another: they meet (but for repeated wildcards)
+ * exactly when both have the constructors of the common skeleton at its places, and equal values at its keys.
+ *
+ * @returns its tokens; undefined when no topics of these skeletons can meet
  */
-export interface Projection {
-  readonly keys: readonly Path[]
-  readonly entryChecks: readonly Check[]
-  readonly queryChecks: readonly Check[]
-}
-
-/** @returns undefined when no topics of these skeletons can meet */
-export function project(entry: Skeleton, query: Skeleton): Projection | undefined {
-  const keys: Path[] = []
-  const entryChecks: Check[] = []
-  const queryChecks: Check[] = []
-  const walk = (e: Skeleton, q: Skeleton, path: Path): boolean => {
-    if (e === 'wild' || q === 'wild') return true
-    if (e === 'key' && q === 'key') {
-      keys.push(path)
-      return true
+export function commonTokens(a: Skeleton, b: Skeleton): Token[] | undefined {
+  const tokens: Token[] = []
+  const copy = (from: Skeleton, begin: number): number => {
+    const end = from.ends[begin]
+    for (let i = begin; i < end; i++) tokens.push(from.tokens[i])
+    return end
+  }
+  let i = 0
+  let j = 0
+  while (i < a.tokens.length) {
+    const x = a.tokens[i]
+    const y = b.tokens[j]
+    if (x === WILD_PART || y === WILD_PART) {
+      tokens.push(WILD_PART)
+      i = a.ends[i]
+      j = b.ends[j]
+    } else if (x === KEY) {
+      // Ground here: it must have whatever constructors the other side has.
+      j = copy(b, j)
+      i++
+    } else if (y === KEY) {
+      i = copy(a, i)
+      j++
+    } else if (x === y) {
+      tokens.push(x)
+      i++
+      j++
+    } else {
+      return undefined
     }
-    if (e === 'key')
-      return descend(q as Frame, entryChecks, path, (next, i) => walk('key', next, [...path, i]))
-    if (q === 'key') return descend(e, queryChecks, path, (next, i) => walk(next, 'key', [...path, i]))
-    if (!sameConstructor(e.like, q.like)) return false
-    const other = q.parts
-    return e.parts.every((next, i) => walk(next, other[i], [...path, i]))
   }
-  return walk(entry, query, []) ? { keys, entryChecks, queryChecks } : undefined
+  return tokens
 }
 
-/** One side is ground here, the other has a frame: the ground side must have its constructor. */
-function descend(
-  frame: Frame,
-  checks: Check[],
-  path: Path,
-  inner: (next: Skeleton, i: number) => boolean,
-): boolean {
-  checks.push({ path, like: frame.like })
-  return frame.parts.every(inner)
-}
+/** Whether a topic has the constructors that tokens spell out; `open`: a wildcard stands in the place of one. */
+export type Fit = 'no' | 'yes' | 'open'
 
-/** The value at a place; the constructors above it must have been checked. */
-export function at(topic: unknown, path: Path): unknown {
-  let value = topic
-  for (let i = 0; i < path.length; i++) value = part(value as Compound, path[i])
-  return value
-}
-
-/** Whether a topic has the constructors at their places. Checks are in reading order, outer before inner. */
-export function satisfies(topic: unknown, checks: readonly Check[]): boolean {
-  for (let i = 0; i < checks.length; i++) {
-    const value = at(topic, checks[i].path)
-    if (!isCompound(value) || !sameConstructor(value, checks[i].like)) return false
+/** Finds the values at the keys of a topic, in reading order; appends them to `found`. */
+export function valuesAt(topic: unknown, tokens: readonly Token[], found: unknown[]): Fit {
+  const waiting: unknown[] = [topic]
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i]
+    const value = waiting.pop()
+    if (token === KEY) {
+      found.push(value)
+    } else if (token !== WILD_PART) {
+      if (!isCompound(value)) return value instanceof Wildcard ? 'open' : 'no'
+      if (constructorToken(value) !== token) return 'no'
+      for (let j = size(value) - 1; j >= 0; j--) waiting.push(part(value, j))
+    }
   }
-  return true
+  return 'yes'
 }

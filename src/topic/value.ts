@@ -1,5 +1,8 @@
 /**
- * What counts as one value: structural equality and structural keys of ground values.
+ * What values with parts are, and what counts as one value: structural equality.
+ *
+ * Whatever is walked here may be of any depth, share parts, or contain itself: nothing recurs, and nothing is
+ * walked again and again.
  *
  * Primitives compare as in a Map (NaN equals itself, 0 equals -0), arrays and records by their parts,
  * byte arrays by content; every other object or function is opaque and equal only to itself.
@@ -41,20 +44,81 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true
 }
 
+/** From so many steps on, what was compared or visited is remembered: then parts may be shared, or cyclic. */
+const REMEMBER_AFTER = 256
+
 /** Structural equality of ground values. Wildcards are equal when their names are. */
 export function equal(a: unknown, b: unknown): boolean {
   if (a === b) return true
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) {
     return a !== a && b !== b // NaN
   }
-  if (isCompound(a)) {
-    if (!isCompound(b) || !sameConstructor(a, b)) return false
-    for (let i = 0, n = size(a); i < n; i++) if (!equal(part(a, i), part(b, i))) return false
-    return true
-  }
+  if (isCompound(a)) return isCompound(b) && sameConstructor(a, b) && equalParts(a, b)
   if (a instanceof Uint8Array) return b instanceof Uint8Array && sameBytes(a, b)
   if (a instanceof Wildcard) return b instanceof Wildcard && a.name === b.name
   return false
+}
+
+/**
+ * Two compounds of one constructor are taken for equal, and then whatever that makes equal, until something isn't
+ * (Hopcroft and Karp's equivalence of automata, 1971): nearly linear in the number of different parts.
+ */
+function equalParts(a: Compound, b: Compound): boolean {
+  let waiting: Compound[] | undefined
+  let classes: Classes | undefined
+  let steps = 0
+  let x = a
+  let y = b
+  for (;;) {
+    for (let i = 0, n = size(x); i < n; i++) {
+      const inner = part(x, i)
+      const other = part(y, i)
+      if (inner === other) continue
+      if (!isCompound(inner)) {
+        if (!equal(inner, other)) return false
+      } else if (!isCompound(other) || !sameConstructor(inner, other)) {
+        return false
+      } else {
+        ;(waiting ??= []).push(inner, other)
+      }
+    }
+    do {
+      if (waiting === undefined || waiting.length === 0) return true
+      y = waiting.pop() as Compound
+      x = waiting.pop() as Compound
+      if (++steps > REMEMBER_AFTER) classes ??= new Classes()
+    } while (classes?.join(x, y) === false)
+  }
+}
+
+/** Sets of compounds that were taken for equal: union-find, by size. */
+class Classes {
+  private readonly members = new Map<Compound, { above: Compound; size: number }>()
+
+  /** @returns whether they were in different sets */
+  join(a: Compound, b: Compound): boolean {
+    const x = this.rootOf(a)
+    const y = this.rootOf(b)
+    if (x === y) return false
+    if (x.size < y.size) {
+      x.above = y.above
+      y.size += x.size
+    } else {
+      y.above = x.above
+      x.size += y.size
+    }
+    return true
+  }
+
+  private rootOf(compound: Compound): { above: Compound; size: number } {
+    let member = this.members.get(compound)
+    if (member === undefined) this.members.set(compound, (member = { above: compound, size: 1 }))
+    for (let here = compound; member.above !== here; ) {
+      here = member.above
+      member = this.members.get(here) as { above: Compound; size: number }
+    }
+    return member
+  }
 }
 
 /** Whether a topic has no wildcard in it. */
@@ -62,93 +126,87 @@ export function isGround(topic: unknown): boolean {
   if (typeof topic !== 'object' || topic === null) return true
   if (topic instanceof Wildcard) return false
   if (!isCompound(topic)) return true
-  for (let i = 0, n = size(topic); i < n; i++) if (!isGround(part(topic, i))) return false
-  return true
+  let waiting: Compound[] | undefined
+  let visited: Set<Compound> | undefined
+  let steps = 0
+  let compound: Compound = topic
+  for (;;) {
+    for (let i = 0, n = size(compound); i < n; i++) {
+      const inner = part(compound, i)
+      if (typeof inner !== 'object' || inner === null) continue
+      if (inner instanceof Wildcard) return false
+      if (isCompound(inner)) (waiting ??= []).push(inner)
+    }
+    for (;;) {
+      if (waiting === undefined || waiting.length === 0) return true
+      compound = waiting.pop() as Compound
+      if (++steps <= REMEMBER_AFTER) break
+      visited ??= new Set()
+      if (visited.has(compound)) continue
+      visited.add(compound)
+      break
+    }
+  }
 }
 
-const opaqueIds = new WeakMap<object, number>()
-let opaqueCount = 0
+/** A compound on the way of `mapParts`, whose parts up to `next` are done. */
+class Copying {
+  next = 0
+  /** Undefined as long as no part has changed. */
+  parts: unknown[] | undefined = undefined
 
-function opaqueId(value: object | symbol): number {
-  const key = value as object // V8 takes unregistered symbols as well
-  let id = opaqueIds.get(key)
-  if (id === undefined) opaqueIds.set(key, (id = ++opaqueCount))
-  return id
+  constructor(
+    readonly of: Compound,
+    readonly above: Copying | undefined,
+  ) {}
+
+  done(before: unknown, after: unknown): void {
+    if (this.parts === undefined && !Object.is(after, before)) {
+      this.parts = []
+      for (let j = 0; j < this.next; j++) this.parts.push(part(this.of, j))
+    }
+    this.parts?.push(after)
+    this.next++
+  }
 }
 
 /**
- * A string that two values share exactly when they are equal. In one piece: what V8 makes of `+` would
- * keep all the pieces for as long as the string is kept.
+ * Copies a compound with what is in it mapped, in reading order. What has no changed part is not copied. For
+ * topics within the limits: what stands in several places is walked several times.
  *
- * @param wildcards whether the value may have wildcards in it
- * @returns undefined when the value has a wildcard in it that it may not have
+ * @param map for what has no parts
+ * @param whole compounds that are taken as they are
+ * @param copy what a compound becomes; `parts` is undefined when none has changed
  */
-export function structuralKey(value: unknown, wildcards = false): string | undefined {
-  switch (typeof value) {
-    case 'string':
-      return `s${value.length}:${value}`
-    case 'number':
-      return `n${value}`
-    case 'bigint':
-      return `i${value}`
-    case 'symbol': {
-      const registered = Symbol.keyFor(value)
-      return registered === undefined ? `o${opaqueId(value)}` : `y${registered.length}:${registered}`
+export function mapParts(
+  root: Compound,
+  map: (leaf: unknown) => unknown,
+  whole: (compound: Compound) => boolean,
+  copy: (of: Compound, parts: readonly unknown[] | undefined) => unknown = copyIfChanged,
+): unknown {
+  let here = new Copying(root, undefined)
+  for (;;) {
+    const { of } = here
+    const n = size(of)
+    while (here.next < n) {
+      const before = part(of, here.next)
+      if (!isCompound(before)) {
+        here.done(before, map(before))
+      } else if (whole(before)) {
+        here.done(before, before)
+      } else {
+        here = new Copying(before, here)
+        break
+      }
     }
-    case 'object':
-      return value === null ? 'null' : objectKey(value, wildcards)
-    case 'function':
-      return `o${opaqueId(value)}`
-    default:
-      return String(value)
+    if (here.of !== of || here.next < n) continue
+    const copied = copy(of, here.parts)
+    if (here.above === undefined) return copied
+    here = here.above
+    here.done(of, copied)
   }
 }
 
-function objectKey(value: object, wildcards: boolean): string | undefined {
-  if (isCompound(value)) {
-    const pieces = [value instanceof RecordBase ? `r${value.$kind.id}` : `a${value.length}`, '(']
-    for (let i = 0, n = size(value); i < n; i++) {
-      const inner = structuralKey(part(value, i), wildcards)
-      if (inner === undefined) return undefined
-      pieces.push(inner, ',')
-    }
-    pieces.push(')')
-    return pieces.join('')
-  }
-  if (value instanceof Wildcard) return wildcards ? `w${structuralKey(value.name)}` : undefined
-  if (value instanceof Uint8Array) {
-    return `b${value.length}:${Buffer.from(value.buffer, value.byteOffset, value.length).toString('latin1')}`
-  }
-  return `o${opaqueId(value)}`
-}
-
-/**
- * A topic that no later write to its arrays or byte arrays can change. Records are taken as they are,
- * unless there is such a part in them.
- */
-export function snapshot(topic: unknown): unknown {
-  if (topic instanceof Uint8Array) return Uint8Array.from(topic)
-  if (Array.isArray(topic)) return Object.freeze(topic.map(snapshot)) // handlers get to see it
-  if (!(topic instanceof RecordBase)) return topic
-  const { slots } = topic.$kind
-  for (let i = 0; i < slots; i++) {
-    // Nearly no topic has a part that can be written to.
-    if (snapshot(slot(topic, i)) !== slot(topic, i)) {
-      return rebuild(topic, Array.from({ length: slots }, (_slot, j) => snapshot(slot(topic, j))))
-    }
-  }
-  return topic
-}
-
-/**
- * What to key a Map with so that equal values meet: the value itself unless it has parts.
- * The prefix keeps structural keys apart from strings that look like them.
- */
-export function mapKey(value: unknown): unknown {
-  if (typeof value === 'string') return value.startsWith('\u0000') ? `\u0000${structuralKey(value)}` : value
-  if (typeof value !== 'object' || value === null) return value
-  if (isCompound(value) || value instanceof Uint8Array || value instanceof Wildcard) {
-    return `\u0000${structuralKey(value, true)}`
-  }
-  return value
+function copyIfChanged(of: Compound, parts: readonly unknown[] | undefined): unknown {
+  return parts === undefined ? of : rebuild(of, parts)
 }

@@ -1,5 +1,5 @@
 /** Endpoints: a role that a process plays under a name, with the handlers of its events. */
-import { isLinear, sameTopic, snapshot, type IndexEntry } from '../topic/index.js'
+import { examine, sameTopic, snapshot, type IndexEntry } from '../topic/index.js'
 import type { AddEndpoint, AnyHandlers } from './action.js'
 import type { HandlerResult } from './handler.js'
 import type { Process } from './process.js'
@@ -49,14 +49,16 @@ export class Endpoint implements IndexEntry {
   atom1: IndexEntry['atom1'] = undefined
   moreAtoms: IndexEntry['moreAtoms'] = undefined
 
+  /** @throws RangeError when the name or the topic exceeds the limits of topics */
   constructor({ name, role, handlers, exact }: AddEndpoint<unknown>, owner: Process, target: Process) {
+    const { linear, fixed } = examine(role.topic)
     this.name = snapshot(name)
-    this.topic = snapshot(role.topic)
+    this.topic = snapshot(role.topic, fixed)
     this.bits =
       INTEREST_BITS[role.interest] |
       (role.orientation === 'publisher' ? PUBLISHER : 0) |
       (exact || target.guard !== undefined ? EXACT : 0) |
-      (isLinear(this.topic) ? LINEAR : 0)
+      (linear ? LINEAR : 0)
     this.owner = owner
     this.target = target
     this.setHandlers(handlers)

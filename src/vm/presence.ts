@@ -5,7 +5,7 @@
  * endpoint that came or went. Peers of the endpoint's own process come first.
  */
 import { log } from '../support/log.js'
-import { meet, NO_MEETING } from '../topic/index.js'
+import { meetExamined, NO_MEETING } from '../topic/index.js'
 import type { Endpoint } from './endpoint.js'
 import type { Vm } from './vm.js'
 
@@ -96,7 +96,7 @@ function peersLeft(vm: Vm, endpoint: Endpoint): Endpoint[] {
 /** Both topics are in the index; should they not be comparable all the same, it is nobody's end. */
 function meetingOf(endpoint: Endpoint, peer: Endpoint): unknown {
   try {
-    return meet(endpoint.topic, peer.topic, endpoint.linear && peer.linear)
+    return meetExamined(endpoint.topic, peer.topic, endpoint.linear && peer.linear)
   } catch (error) {
     log('error', 'two topics could not be compared', { topics: [endpoint.topic, peer.topic], reason: error })
     return NO_MEETING

@@ -380,6 +380,9 @@ export class Vm {
   abandon(): Process[] {
     const processes = [...this.processes.values()]
     this.processes.clear()
+    // The ground VM lives on, and what the topics in here hold is in its tables.
+    this.publishers.clear()
+    this.subscribers.clear()
     return processes
   }
 

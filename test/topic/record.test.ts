@@ -6,7 +6,7 @@ import { _, defineRecord, meet, NO_MEETING, wild, Wildcard } from 'marketplace-n
 import {
   canonical, defineInstancedRecord, equal, isGround, mapKey, sameTopic, snapshot, withInstance,
 } from '../../src/topic/index.js'
-import { structuralKey } from '../../src/topic/value.js'
+import { structuralKey } from '../../src/topic/structural-key.js'
 import { defineRecord as uncheckedDefine } from '../vm/unchecked.js'
 import { collectGarbage } from '../support/util.js'
 import { message, topic } from './arbitraries.js'

@@ -1,0 +1,100 @@
+/** What a topic is before it is put anywhere: within the limits; linear or not; safe from later writes. */
+import { limitError, limits } from './limits.js'
+import { RecordBase } from './record.js'
+import { bytesIn } from './structural-key.js'
+import { isCompound, mapParts, part, rebuild, size, type Compound } from './value.js'
+import { isFresh, Wildcard } from './wildcard.js'
+
+/** What `examine` found out. */
+export interface Examined {
+  /** Whether no wildcard stands twice in it; `_` is a new one each time. */
+  readonly linear: boolean
+  /** Whether nothing in it can be written to: no array, and no bytes. */
+  readonly fixed: boolean
+}
+
+const LINEAR_FIXED: Examined = { linear: true, fixed: true }
+const LINEAR: Examined = { linear: true, fixed: false }
+const FIXED: Examined = { linear: false, fixed: true }
+const NEITHER: Examined = { linear: false, fixed: false }
+
+/**
+ * Walks a topic once, level by level.
+ *
+ * @throws RangeError when it exceeds a limit; that includes one that contains itself
+ */
+export function examine(topic: unknown): Examined {
+  if (!isCompound(topic)) {
+    if (bytesIn(topic) > limits.bytes) throw limitError('bytes', topic)
+    return topic instanceof Uint8Array ? LINEAR : LINEAR_FIXED
+  }
+  let linear = true
+  let fixed = true
+  let names: Set<string | number | symbol> | undefined
+  let below: Compound[] | undefined
+  let next = 0
+  let levelEnd = 0
+  let depth = 1
+  let parts = 0
+  let bytes = 0
+  let compound: Compound = topic
+  for (;;) {
+    const n = size(compound)
+    if ((parts += n) > limits.parts) throw limitError('parts', topic)
+    fixed &&= compound instanceof RecordBase
+    for (let i = 0; i < n; i++) {
+      const inner = part(compound, i)
+      if (typeof inner === 'number') continue
+      if (isCompound(inner)) {
+        ;(below ??= []).push(inner)
+        continue
+      }
+      if ((bytes += bytesIn(inner)) > limits.bytes) throw limitError('bytes', topic)
+      if (inner instanceof Wildcard) {
+        if (isFresh(inner)) continue
+        names ??= new Set()
+        if (names.has(inner.name)) linear = false
+        else names.add(inner.name)
+      } else if (inner instanceof Uint8Array) {
+        fixed = false
+      }
+    }
+    if (below === undefined || next === below.length) break
+    if (next === levelEnd) {
+      if (++depth > limits.depth) throw limitError('depth', topic)
+      levelEnd = below.length
+    }
+    compound = below[next++]
+  }
+  if (linear) return fixed ? LINEAR_FIXED : LINEAR
+  return fixed ? FIXED : NEITHER
+}
+
+/** Whether no wildcard stands twice in a topic. @throws RangeError when it exceeds a limit */
+export function isLinear(topic: unknown): boolean {
+  return examine(topic).linear
+}
+
+/**
+ * A topic that no later write to its arrays or byte arrays can change. Records are taken as they are, unless
+ * there is such a part in them.
+ *
+ * @param fixed whether it is known that there is nothing that can be written to
+ * @throws RangeError when it exceeds a limit
+ */
+export function snapshot(topic: unknown, fixed = examine(topic).fixed): unknown {
+  if (fixed) return topic
+  return isCompound(topic) ? mapParts(topic, bytesCopied, never, frozenCopy) : bytesCopied(topic)
+}
+
+const never = (): boolean => false
+
+function bytesCopied(leaf: unknown): unknown {
+  return leaf instanceof Uint8Array ? new Uint8Array(leaf) : leaf
+}
+
+/** Arrays are frozen, as handlers get to see them. */
+function frozenCopy(of: Compound, parts: readonly unknown[] | undefined): unknown {
+  if (of instanceof RecordBase) return parts === undefined ? of : rebuild(of, parts)
+  return Object.freeze(parts ?? Array.from(of))
+}
