@@ -1,35 +1,48 @@
 /** The broker: who listens, who remembers retained messages, and who ends those that have fallen silent. */
 import {
-  _, cancelTimer, endpoint, eof, meet, NO_MEETING, quit, sendMessage, setTimer, spawn, tcpChannel,
+  _, cancelTimer, endpoint, eof, quit, sendMessage, setTimer, spawn, tcpChannel,
   tcpListener, timerExpired, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { stopping } from '../support/run.js'
+import { RETAINED_BYTES_MAX, RETAINED_MAX } from './limits.js'
 import { Session } from './session.js'
-import { mqttMessage, mqttRetained, placeOf, type Message } from './topics.js'
+import { mqttMessage, mqttRetained, Pattern, placeOf, type Message } from './topics.js'
 
 /** What each process of the broker has beside its own. */
 const untilStopped = (): ActionTree => endpoint.subscriber(stopping(_), { onPresence: () => quit() })
 
 /** Hears every message, and keeps the last one of each topic if it asks for that; sent to who subscribes. */
 const memory = (): ActionTree => {
-  const retained = new Map<string, Message>()
+  const retained = new Map<string, { readonly message: Message, readonly levels: readonly string[] }>()
+  let bytes = 0
+  const sizeOf = ({ topic, payload }: Message): number => topic.length + payload.length
+  const forget = (topic: string): void => {
+    const known = retained.get(topic)
+    if (known === undefined) return
+    bytes -= sizeOf(known.message)
+    retained.delete(topic)
+  }
   return [
     untilStopped(),
     endpoint.subscriber(mqttMessage(_, _, _), {
       interest: 'observer',
       onMessage: ({ message }) => {
         if (!message.retain) return
-        if (message.payload.length === 0) retained.delete(message.topic)
-        else retained.set(message.topic, message)
+        forget(message.topic)
+        const { topic, payload } = message
+        if (payload.length === 0 || retained.size >= RETAINED_MAX) return
+        if (bytes + sizeOf(message) > RETAINED_BYTES_MAX) return
+        bytes += sizeOf(message)
+        retained.set(topic, { message, levels: topic.split('/') })
       },
     }),
     endpoint.publisher(mqttRetained(_, _, _, _), {
       interest: 'observer',
-      onPresence: ({ client, root, levels }) => [...retained.values()].map((message) => {
-        const place = placeOf(message.topic)
-        if (place?.root !== root || meet(place.levels, levels) === NO_MEETING) return undefined
-        return sendMessage(mqttRetained(client, root, place.levels, message))
-      }),
+      onPresence: ({ client, root, levels }) => {
+        const pattern = new Pattern({ root, levels })
+        return [...retained.values()].filter((known) => pattern.finds(known.levels)).map(({ message }) =>
+          sendMessage(mqttRetained(client, root, placeOf(message.topic)?.levels, message)))
+      },
     }),
   ]
 }

@@ -1,11 +1,12 @@
 /** One client: what its packets mean. Connected it is a presence, and each of its filters is an endpoint. */
 import { generate, parser, type IConnectPacket, type Packet } from 'mqtt-packet'
 import {
-  addEndpoint, deleteEndpoint, endpoint, meet, NO_MEETING, quit, role, sendMessage, spawn, yieldTurn, _,
+  addEndpoint, deleteEndpoint, endpoint, quit, role, sendMessage, spawn, yieldTurn, _,
   type ActionTree,
 } from 'marketplace-native'
+import { CLIENT_ID_BYTES_MAX, Counts, FILTERS_MAX, FORMS_MAX } from './limits.js'
 import {
-  filterOf, mqttClient, mqttMessage, mqttRetained, placeOf, type Message, type Place,
+  filterOf, mqttClient, mqttMessage, mqttRetained, Pattern, placeOf, type Message,
 } from './topics.js'
 
 /** Bytes of a packet. */
@@ -30,7 +31,8 @@ export class Session {
   readonly #client: number
   readonly #send: (bytes: Buffer) => ActionTree
   readonly #parser = parser({ protocolVersion: 4 })
-  readonly #filters = new Map<string, { readonly place: Place, readonly qos: QoS }>()
+  readonly #filters = new Map<string, { readonly form: string, readonly pattern: Pattern, readonly qos: QoS }>()
+  readonly #forms = new Counts()
   /** Identifiers of what was sent and not acknowledged, and of what came with QoS 2 and is not released. */
   readonly #sent = new Set<number>()
   readonly #received = new Set<number>()
@@ -73,7 +75,7 @@ export class Session {
     publish: ({ topic, payload, qos, retain, messageId = 0 }) => {
       // A copy, as retained messages stay: the bytes lie in memory together with what others sent.
       const action = published({ topic, payload: Buffer.from(payload), qos, retain })
-      if (action === undefined) return quit(new Error('a topic has no wildcards'))
+      if (action === undefined) return quit(new Error('a topic has no wildcards, and is not too long'))
       if (qos < 2) return [action, qos === 1 && this.#reply({ cmd: 'puback', messageId })]
       const again = this.#received.has(messageId)
       this.#received.add(messageId)
@@ -87,12 +89,14 @@ export class Session {
     pubrec: ({ messageId = 0 }) => this.#reply({ cmd: 'pubrel', messageId, qos: 1 } as Packet),
     pubcomp: ({ messageId = 0 }) => void this.#sent.delete(messageId),
     subscribe: ({ subscriptions, messageId = 0 }) => {
+      if (subscriptions.length > FILTERS_MAX) return quit(new RangeError('too many filters in a packet'))
       const actions = subscriptions.map(({ topic, qos }) => this.#subscribe(topic, qos))
       const granted = actions.map((action, i) => (action === undefined ? 0x80 : subscriptions[i].qos))
       return [this.#reply({ cmd: 'suback', messageId, granted }), actions]
     },
     unsubscribe: ({ unsubscriptions, messageId = 0 }) => {
-      for (const filter of unsubscriptions) this.#filters.delete(filter)
+      if (unsubscriptions.length > FILTERS_MAX) return quit(new RangeError('too many filters in a packet'))
+      for (const filter of unsubscriptions) this.#forget(filter)
       const gone = unsubscriptions.map((filter) => [deleteEndpoint(filter), deleteEndpoint(['old', filter])])
       return [gone, this.#reply({ cmd: 'unsuback', messageId } as Packet)]
     },
@@ -107,7 +111,8 @@ export class Session {
     const refuse = (returnCode: number): ActionTree =>
       [this.#reply({ cmd: 'connack', returnCode, sessionPresent: false }), quit('refused')]
     if (protocolVersion !== 4) return refuse(REFUSED.version)
-    if (clientId === '' && clean !== true) return refuse(REFUSED.identifier)
+    const wrong = clientId === '' ? clean !== true : Buffer.byteLength(clientId) > CLIENT_ID_BYTES_MAX
+    if (wrong) return refuse(REFUSED.identifier)
     this.#connected = true
     this.silenceMax = keepalive === 0 ? Infinity : keepalive * 1500
     const id = clientId === '' ? `unnamed ${this.#client}` : clientId
@@ -122,10 +127,21 @@ export class Session {
     ]
   }
 
+  #forget(filter: string): void {
+    const known = this.#filters.get(filter)
+    if (known !== undefined) this.#forms.remove(known.form)
+    this.#filters.delete(filter)
+  }
+
+  /** @returns undefined if it is refused */
   #subscribe(filter: string, qos: QoS): ActionTree {
     const place = filterOf(filter)
     if (place === undefined) return undefined
-    this.#filters.set(filter, { place, qos })
+    this.#forget(filter)
+    if (this.#filters.size >= FILTERS_MAX) return undefined
+    if (this.#forms.size >= FORMS_MAX && !this.#forms.has(place.form)) return undefined
+    this.#filters.set(filter, { form: place.form, pattern: new Pattern(place), qos })
+    this.#forms.add(place.form)
     const { root, levels } = place
     const retained = mqttRetained(this.#client, root, levels, _)
     return [
@@ -145,10 +161,11 @@ export class Session {
     if (message === this.#latest && !retain) return undefined
     this.#latest = message
     const { topic, payload } = message
-    const levels = placeOf(topic)?.levels
+    const levels = topic.split('/')
     let granted: QoS = 0
-    for (const { place, qos } of this.#filters.values()) {
-      if (qos > granted && meet(place.levels, levels) !== NO_MEETING) granted = qos
+    for (const { pattern, qos } of this.#filters.values()) {
+      if (granted >= message.qos) break
+      if (qos > granted && pattern.finds(levels)) granted = qos
     }
     const qos = Math.min(message.qos, granted) as QoS
     if (qos === 0) return this.#reply({ cmd: 'publish', topic, payload, qos, retain, dup: false })

@@ -3,7 +3,8 @@
  * `['a', ['b', []]]`, so that `+` is a wildcard in the place of a level, and `#` one in the place of a tail:
  * `a/#` is `['a', _]`, which is `a` itself and all below it, as MQTT wants.
  */
-import { _, defineRecord } from 'marketplace-native'
+import { _, defineRecord, Wildcard } from 'marketplace-native'
+import { LEVELS_MAX, TOPIC_BYTES_MAX } from './limits.js'
 
 export interface Message {
   readonly topic: string
@@ -30,23 +31,67 @@ export interface Place {
   readonly levels: Levels
 }
 
+/** A filter's place, and its form: the same for all filters with wildcards at the same levels. */
+export interface FilterPlace extends Place {
+  readonly form: string
+}
+
+/** What a filter says of the levels, to compare with many topics. */
+export class Pattern {
+  readonly #root: string
+  readonly #levels: readonly unknown[]
+  readonly #open: boolean
+
+  constructor({ root, levels }: Place) {
+    const list: unknown[] = []
+    let tail = levels
+    for (; Array.isArray(tail) && tail.length === 2; tail = tail[1] as unknown) list.push(tail[0])
+    this.#root = root
+    this.#levels = list
+    this.#open = tail instanceof Wildcard
+  }
+
+  /** @param levels of a topic, as they are between the slashes */
+  finds(levels: readonly string[]): boolean {
+    const wanted = this.#levels
+    if (levels.length !== wanted.length && !(this.#open && levels.length > wanted.length)) return false
+    if (levels[0].startsWith('$') !== (this.#root === '$')) return false
+    for (let i = 0; i < wanted.length; i++) {
+      if (wanted[i] !== levels[i] && !(wanted[i] instanceof Wildcard)) return false
+    }
+    return true
+  }
+}
+
+/** The levels of a topic or a filter; undefined if it is too long. */
+function levelsOf(text: string): string[] | undefined {
+  if (text === '' || text.length > TOPIC_BYTES_MAX || Buffer.byteLength(text) > TOPIC_BYTES_MAX) return undefined
+  const levels = text.split('/')
+  return levels.length > LEVELS_MAX ? undefined : levels
+}
+
 function listOf(levels: readonly unknown[], end: unknown): Levels {
   return levels.reduceRight<unknown>((tail, level) => [level, tail], end)
 }
 
 /** Where messages with this topic are; undefined if there can be none. */
 export function placeOf(topic: string): Place | undefined {
-  if (topic === '' || /[+#\0]/.test(topic)) return undefined
-  return { root: topic.startsWith('$') ? '$' : '', levels: listOf(topic.split('/'), []) }
+  const levels = levelsOf(topic)
+  if (levels === undefined || /[+#\0]/.test(topic)) return undefined
+  return { root: topic.startsWith('$') ? '$' : '', levels: listOf(levels, []) }
 }
 
 /** Where a filter looks; undefined if it is none. */
-export function filterOf(filter: string): Place | undefined {
-  const levels = filter.split('/')
+export function filterOf(filter: string): FilterPlace | undefined {
+  const levels = levelsOf(filter)
+  if (levels === undefined) return undefined
   const open = levels.at(-1) === '#'
   if (open) levels.pop()
   const wrong = (level: string): boolean => /[#\0]/.test(level) || (level !== '+' && level.includes('+'))
-  if (filter === '' || levels.some(wrong)) return undefined
+  if (levels.some(wrong)) return undefined
   const parts = levels.map((level) => (level === '+' ? _ : level))
-  return { root: filter.startsWith('$') ? '$' : '', levels: listOf(parts, open ? _ : []) }
+  // What is behind the last wildcard is one value.
+  const written = open ? levels.length : levels.lastIndexOf('+') + 1
+  const form = levels.slice(0, written).map((level) => (level === '+' ? '+' : 'x')).join('') + (open ? '#' : '')
+  return { root: filter.startsWith('$') ? '$' : '', levels: listOf(parts, open ? _ : []), form }
 }

@@ -14,6 +14,10 @@ export interface PubSub {
 const OUT_OF_RANGE = 'ERR value is not an integer or out of range'
 const LONG = 2n ** 63n
 
+/** Channels that a client is subscribed to at a time, and bytes of the name of one. */
+const CHANNELS_MAX = 10_000
+const CHANNEL_MAX = 8192
+
 const text = (argument: Buffer): string => argument.toString('latin1')
 
 /** What subscribers of a channel are sent. */
@@ -168,7 +172,13 @@ export class Session {
   }
 
   subscribe(channel: string): void {
-    if (!this.#channels.has(channel)) this.pubsub.subscribe(channel)
+    if (!this.#channels.has(channel)) {
+      if (channel.length > CHANNEL_MAX || this.#channels.size >= CHANNELS_MAX) {
+        this.replies.error(`ERR at most ${CHANNELS_MAX} channels, with names of at most ${CHANNEL_MAX} bytes`)
+        return
+      }
+      this.pubsub.subscribe(channel)
+    }
     this.#channels.add(channel)
     this.#confirm('subscribe', channel)
   }

@@ -6,7 +6,7 @@
  * else.
  */
 import { checkOptions, integer } from '../support/checks.js'
-import { show } from '../support/errors.js'
+import { RecordBase } from './record.js'
 import { isCompound, part, size, type Compound } from './value.js'
 
 /** How large topics may be, and what else is looked up by its parts, such as the names of endpoints. */
@@ -70,20 +70,30 @@ export function topicLimits(changes: Partial<TopicLimits> = {}): TopicLimits {
 export function limitError(limit: keyof TopicLimits, value: unknown): RangeError {
   const message =
     limit !== 'forms' && isCyclic(value)
-      ? `a topic can't contain itself; got ${show(value)}`
+      ? `a topic can't contain itself; got ${outline(value)}`
       : `a topic can have at most ${limits[limit]} ${units[limit]} (topicLimits: ${limit}); ` +
-        `more came: ${show(value)}`
+        `more came, in ${outline(value)}`
   return Object.assign(new RangeError(message), { code: 'ERR_OUT_OF_RANGE' })
 }
 
-/** Whether an array is inside of itself. */
+/** What came, by its outermost constructor: it is too large to be looked into for an error's text. */
+function outline(value: unknown): string {
+  if (value instanceof RecordBase) return `a record ${value.$kind.label.slice(0, 60)} of ${size(value)} parts`
+  if (Array.isArray(value)) return `an array of ${value.length} parts`
+  if (value instanceof Uint8Array) return `${value.length} bytes`
+  return typeof value === 'string' ? `a string of ${value.length} characters` : `a ${typeof value}`
+}
+
+/** Whether an array is found to be inside of itself, in as many steps as the limits allow a topic. */
 function isCyclic(value: unknown): boolean {
   if (!isCompound(value)) return false
   const above = new Set<Compound>()
   const done = new Set<Compound>()
   const path = [{ compound: value, next: 0 }]
   above.add(value)
+  let steps = limits.parts + limits.depth
   for (let here = path.at(-1); here !== undefined; here = path.at(-1)) {
+    if (--steps < 0) return false
     const { compound } = here
     if (here.next >= size(compound)) {
       path.pop()

@@ -2,27 +2,10 @@
 import fc, { type Arbitrary } from 'fast-check'
 import t from 'tap'
 import {
-  _, AtomTable, defineRecord, isLinear, meet, NO_MEETING, RoutingIndex, wild, type IndexEntry,
+  _, AtomTable, defineRecord, isLinear, meet, NO_MEETING, RoutingIndex, wild,
 } from '../../src/topic/index.js'
 import { crowded, message, topic } from './arbitraries.js'
-
-class Entry implements IndexEntry {
-  readonly topic: unknown
-  readonly linear: boolean
-  receives: boolean
-  shape: IndexEntry['shape'] = undefined
-  place = 0
-  bucketPlace = 0
-  atom0: IndexEntry['atom0'] = undefined
-  atom1: IndexEntry['atom1'] = undefined
-  moreAtoms: IndexEntry['moreAtoms'] = undefined
-
-  constructor(topic: unknown, receives = true) {
-    this.topic = topic
-    this.linear = isLinear(topic)
-    this.receives = receives
-  }
-}
+import { Entry } from './entry.js'
 
 type Command =
   | readonly ['add', topic: unknown, receives: boolean]
