@@ -24,7 +24,6 @@ t.test('the acting process gets the error, its neighbours go on', async (t) => {
     [() => endpoint.subscriber(['hello', cyclic]), /contain itself/],
     [() => deleteEndpoint(cyclic), /contain itself/],
     [() => atMetaLevel(endpoint.subscriber(['hello', cyclic])), /contain itself/],
-    [() => sendMessage(['hello', [listOf(1001, _)]]), /depth/],
   ]
   const log = collectLog()
   const heard: unknown[] = []
