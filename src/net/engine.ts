@@ -37,6 +37,8 @@ export interface DataReceiver extends Receiver {
 
 /** A listener's receiver. */
 export interface Acceptor extends Receiver {
+  /** Before that, and outside of its async context, which the connection does not inherit. */
+  _nativePrepare(connection: TransportConnection): void
   _nativeAccepted(connection: TransportConnection): void
 }
 
@@ -66,8 +68,12 @@ function deliver(event: TransportEvent): void {
   }
   if (event.kind === 'accepted') {
     const acceptor = connection.listener?.context as Acceptor | undefined
-    if (acceptor === undefined) connection.abort()
-    else acceptor._nativeResource.runInAsyncScope(accept, undefined, acceptor, connection)
+    if (acceptor === undefined) {
+      connection.abort()
+      return
+    }
+    acceptor._nativePrepare(connection)
+    acceptor._nativeResource.runInAsyncScope(accept, undefined, acceptor, connection)
     return
   }
   const receiver = connection.context as Receiver | undefined

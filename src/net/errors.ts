@@ -57,6 +57,12 @@ export function checkString(value: unknown, name: string): void {
   if (typeof value !== 'string') throw invalidType(name, 'of type string', value)
 }
 
+export function checkSignal(value: unknown): void {
+  if (typeof value !== 'object' || value === null || !('aborted' in value)) {
+    throw invalidType('options.signal', 'an instance of AbortSignal', value)
+  }
+}
+
 export function checkBlockList(value: unknown): void {
   if (!(value instanceof BlockList)) {
     throw invalidType('options.blockList', 'an instance of net.BlockList', value)

@@ -1,24 +1,48 @@
-/** `connect` and `listen` as promises. Owns nothing: a failed or cancelled one leaves no socket behind. */
+/**
+ * `connect` and `listen` as promises, as `node:net/promises` of newer Nodes has them.
+ * Owns nothing: a failed or cancelled one leaves no socket behind.
+ */
 import type { ListenOptions as NetListenOptions, NetConnectOpts, Server, ServerOpts, Socket } from 'node:net'
 import { once } from 'node:events'
-import { connect as connectSocket, createServer } from './exports.js'
+import { _normalizeArgs, connect as connectSocket, createServer } from './exports.js'
+import { checkSignal, invalidType } from './errors.js'
 
-/** Options of `net.connect`; with `signal`, what ends the attempt, and later the socket. */
+export { BlockList, isIP, isIPv4, isIPv6, SocketAddress } from './exports.js'
+
+/** Options of `net.connect`; with `signal`, what ends the attempt. */
 export type ConnectOptions = NetConnectOpts
-/** Options of `net.createServer` and of `server.listen`, in one object. */
-export type ListenOptions = ServerOpts & NetListenOptions
+/**
+ * Options of `net.createServer` and of `server.listen`, in one object; without a port or a path it is a free
+ * port. With `signal`, what ends the attempt, and later closes the server.
+ */
+export type ListenOptions = ServerOpts & NetListenOptions & {
+  /** Called with each new socket. */
+  connectionListener?: ((socket: Socket) => void) | undefined
+}
 
 /**
  * Connects.
  *
- * @param options as those of `net.connect`
+ * @param args as those of `net.connect`: options, a path, or a port and a host
  * @returns the socket, connected
  * @throws (rejects) what the socket's 'error' event would have told: ECONNREFUSED, ABORT_ERR, ...
  */
-export async function connect(options: ConnectOptions): Promise<Socket> {
-  const socket = connectSocket(options)
-  // `once` fails with the 'error' event.
-  await once(socket, 'connect')
+export async function connect(options: ConnectOptions | string): Promise<Socket>
+export async function connect(port: number, host?: string): Promise<Socket>
+export async function connect(...args: unknown[]): Promise<Socket> {
+  const [options] = _normalizeArgs(args) as [NetConnectOpts]
+  const { signal } = options
+  if (signal !== undefined) checkSignal(signal)
+  signal?.throwIfAborted()
+  // The socket is not told of the signal, which would end it later as well.
+  const socket = connectSocket({ ...options, signal: undefined } as NetConnectOpts)
+  try {
+    // `once` fails with the 'error' event.
+    await once(socket, 'connect', signal === undefined ? {} : { signal })
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
   return socket
 }
 
@@ -26,15 +50,27 @@ export async function connect(options: ConnectOptions): Promise<Socket> {
  * Makes a server and listens.
  *
  * @param options as those of `net.createServer` and of `server.listen`, together
- * @param onConnection called with each new socket
+ * @param onConnection called with each new socket: the same as the option `connectionListener`
  * @returns the server, listening; `await using` closes it
  * @throws (rejects) what the server's 'error' event would have told: EADDRINUSE, ...
  */
 export async function listen(
-  options: ListenOptions, onConnection?: (socket: Socket) => void,
+  options: ListenOptions = {}, onConnection?: (socket: Socket) => void,
 ): Promise<Server> {
-  const server = createServer(options, onConnection)
-  server.listen(options)
-  await once(server, 'listening')
+  if (typeof options !== 'object' || options === null) throw invalidType('options', 'of type object', options)
+  const { signal, port, path, connectionListener } = options
+  const { fd, handle } = options as { fd?: unknown, handle?: unknown }
+  if (signal !== undefined) checkSignal(signal)
+  signal?.throwIfAborted()
+  const server = createServer(options, onConnection ?? connectionListener)
+  const hasTarget = [port, path, fd, handle].some((target) => target !== undefined)
+  try {
+    server.listen(hasTarget ? options : { ...options, port: 0 })
+    await once(server, 'listening', signal === undefined ? {} : { signal })
+  } catch (error) {
+    // Aborted, it is closed already.
+    if (signal?.aborted !== true) server.close()
+    throw error
+  }
   return server
 }

@@ -16,7 +16,7 @@ import { fromCaller } from '../support/errors.js'
 import { netEngine, type Acceptor } from './engine.js'
 import { checkBlockList } from './errors.js'
 import { inPlace } from './in-place.js'
-import type { SocketOptions } from './socket-base.js'
+import { socketResource, type SocketOptions } from './socket-base.js'
 import { Socket, type SocketOwner } from './socket.js'
 
 /** What node:net's Server keeps, and calls. */
@@ -227,6 +227,8 @@ class ServerAcceptor implements Acceptor {
   failedAt: string | undefined = undefined
   readonly #server: Server
 
+  /** Of the socket of a connection that is about to be accepted. */
+  #prepared: AsyncResource | undefined = undefined
   #over = false
 
   constructor(server: Server, kind: number) {
@@ -258,16 +260,23 @@ class ServerAcceptor implements Acceptor {
     }
   }
 
+  _nativePrepare({ remote }: TransportConnection): void {
+    this.#prepared = socketResource(remote?.family === 'unix', this._nativeResource.asyncId())
+  }
+
   _nativeAccepted(connection: TransportConnection): void {
+    const resource = this.#prepared as AsyncResource
     const server = this.#server
     const settings = server as unknown as ServerSettings
     const internals = server as unknown as ServerInternals
     const { maxConnections, blockList } = settings
     if (blockList !== undefined && isBlocked(blockList, connection)) {
+      resource.emitDestroy()
       connection.close()
       return
     }
     if (maxConnections !== undefined && maxConnections !== null && internals._connections >= maxConnections) {
+      resource.emitDestroy()
       refuse(server, connection)
       return
     }
@@ -280,7 +289,7 @@ class ServerAcceptor implements Acceptor {
       keepAliveInitialDelay: settings.keepAliveInitialDelay * 1000,
     } as SocketOptions)
     internals._connections++
-    socket._nativeAccepted(connection, server, settings)
+    socket._nativeAccepted(connection, server, settings, resource)
     server.emit('connection', socket)
     if (accepts.hasSubscribers) accepts.publish({ socket })
   }

@@ -26,6 +26,12 @@ export interface SocketOptions extends nodeNet.SocketConstructorOpts {
 /** Resources say when they end: who maps them by their ids must hear it. */
 const MANUAL = { requireManualDestroy: true }
 
+/** The async context of a socket that gets a connection; `triggerAsyncId` is that of its server. */
+export function socketResource(isPipe: boolean, triggerAsyncId?: number): AsyncResource {
+  const trigger = triggerAsyncId === undefined ? {} : { triggerAsyncId }
+  return new AsyncResource(isPipe ? 'PIPEWRAP' : 'TCPWRAP', { ...trigger, requireManualDestroy: true })
+}
+
 /** Times are seconds; what is left out is libuv's default. */
 interface KeepAlive {
   readonly on: boolean
@@ -319,8 +325,8 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
   }
 
   /** It gets what Node calls a handle: an async context, counters, no peer yet. */
-  protected _nativeBegin(type: 'TCPWRAP' | 'PIPEWRAP'): void {
-    this.#resource = new AsyncResource(type, MANUAL)
+  protected _nativeBegin(resource: AsyncResource): void {
+    this.#resource = resource
     this.#remote = undefined
     this._nativeBytesRead = 0
     this._nativeBytesSent = 0

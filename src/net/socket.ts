@@ -21,7 +21,7 @@ import {
 } from './errors.js'
 import { isInPlace } from './in-place.js'
 import { OnRead, onReadOptions } from './onread.js'
-import type { SocketOptions } from './socket-base.js'
+import { socketResource, type SocketOptions } from './socket-base.js'
 import { SocketOutput } from './socket-output.js'
 
 /** What Node's streams keep of their reading side; the fast path looks at it. */
@@ -104,7 +104,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     if (path) checkString(path, 'options.path')
     const to = path ? undefined : destination(options)
     if (this.destroyed) this.#renew()
-    if (this._nativeResource === undefined) this._nativeBegin(to === undefined ? 'PIPEWRAP' : 'TCPWRAP')
+    if (this._nativeResource === undefined) this._nativeBegin(socketResource(to === undefined))
     this._unrefTimer()
     this.connecting = true
     const dialer = new Dialer(this)
@@ -196,8 +196,10 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   }
 
   /** Of a server: options of its own sockets. */
-  _nativeAccepted(connection: TransportConnection, server: SocketOwner, how: AcceptedAs): void {
-    this._nativeBegin(connection.remote?.family === 'unix' ? 'PIPEWRAP' : 'TCPWRAP')
+  _nativeAccepted(
+    connection: TransportConnection, server: SocketOwner, how: AcceptedAs, resource: AsyncResource,
+  ): void {
+    this._nativeBegin(resource)
     this._nativeAttach(connection)
     this._nativeApplyOptions(how.noDelay)
     if (how.pauseOnConnect) {

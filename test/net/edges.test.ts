@@ -1,0 +1,167 @@
+/** Addresses with a zone, sockets as a child's stdio, options of newer Nodes, time-outs, promises. */
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import type nodeNet from 'node:net'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import net, { promises, Socket as OurSocket } from '../../src/net/index.js'
+import { timeoutEntries } from '../../src/net/timeouts.js'
+import { both, portOf, text, type Socket } from './both.js'
+
+const ours = net as unknown as typeof nodeNet
+const module = fileURLToPath(new URL('../../src/net/index.js', import.meta.url))
+
+/** A program for a network of its own, where a link has the address fe80::1. */
+const ZONES = `
+const net = process.argv[1] === 'node' ? require('node:net') : (await import(process.argv[2])).default
+const { once } = require('node:events')
+const server = net.createServer()
+server.listen(0, 'fe80::1%lo')
+await once(server, 'listening')
+const { port, ...address } = server.address()
+const accepted = once(server, 'connection')
+const client = net.connect(port, 'fe80::1%lo')
+await once(client, 'connect')
+const [peer] = await accepted
+for (const socket of [client, peer]) {
+  console.log(socket.address().address, socket.localAddress, socket.remoteAddress, socket.remoteFamily)
+}
+console.log(JSON.stringify(address))
+process.exit()
+`
+const link = 'ip link set lo up && ip addr add fe80::1/64 dev lo nodad'
+const hasNetworks = spawnSync('unshare', ['-n', 'sh', '-c', link]).status === 0
+
+const skip = !hasNetworks && 'no network of its own'
+
+void t.test('link-local addresses have their zone', { skip }, (t) => {
+  const run = (which: string): string => {
+    const program = `(async () => {${ZONES}})()`
+    const command = [process.execPath, '-e', program, which, module]
+    const result = spawnSync(
+      'unshare', ['-n', 'sh', '-c', `${link} && exec "$@"`, 'sh', ...command],
+      { encoding: 'utf8', timeout: 30_000 })
+    return result.stdout + result.stderr
+  }
+  const node = run('node')
+  t.match(node, /fe80::1%lo/)
+  t.equal(run('ours'), node)
+  t.end()
+})
+
+for (const side of ['server', 'client'] as const) {
+  both('child-process-connect-reset', `a ${side}'s socket as stdio`, async (t, { net, listen, own }) => {
+    const handOver = (socket: Socket): void => {
+      const child = spawn('tr', ['a-z', 'A-Z'], { stdio: [socket, socket, 'inherit'] })
+      child.on('exit', () => { socket.destroy() })
+    }
+    const server = await listen((socket) => {
+      if (side === 'server') handOver(socket)
+    })
+    const client = own(net.connect(portOf(server), '127.0.0.1'))
+    if (side === 'server') {
+      client.end('hello')
+      t.equal(await text(client), 'HELLO')
+    } else {
+      const accepted = once(server, 'connection') as Promise<[Socket]>
+      client.once('connect', () => { handOver(client) })
+      const [peer] = await accepted
+      peer.end('hello')
+      t.equal(await text(peer), 'HELLO')
+    }
+  })
+}
+
+both('socket-constructor', 'a socket without a connection is nobody\'s stdio', (t, { net, own }) => {
+  const socket = own(new net.Socket())
+  const stdio = [socket, 'ignore', 'ignore'] as const
+  t.throws(() => spawn('true', [], { stdio: [...stdio] }), { code: 'ERR_INVALID_ARG_VALUE' })
+})
+
+type Newer = OurSocket & {
+  setKeepAlive(...args: unknown[]): Newer
+  setTypeOfService(value: unknown): Newer
+  getTypeOfService(): number
+}
+
+async function pair(host: string): Promise<[nodeNet.Server, Newer]> {
+  const server = ours.createServer().listen(0, host)
+  await once(server, 'listening')
+  const client = ours.connect((server.address() as nodeNet.AddressInfo).port, host)
+  await once(client, 'connect')
+  return [server, client as Newer]
+}
+
+const SERVICE = [['127.0.0.1', 'IP_TOS'], ['::1', 'IPV6_TCLASS']]
+
+for (const [host, name] of SERVICE) {
+  void t.test(`type of service: ${name}`, async (t) => {
+    const [server, client] = await pair(host)
+    t.equal(client.getTypeOfService(), 0)
+    t.equal(client.setTypeOfService(0x20), client)
+    t.equal(client.getTypeOfService(), 0x20)
+    client.destroy()
+    const early = new OurSocket() as Newer
+    early.setTypeOfService(0x10)
+    t.equal(early.getTypeOfService(), 0x10)
+    early.connect((server.address() as nodeNet.AddressInfo).port, host)
+    await once(early, 'connect')
+    t.equal(early.getTypeOfService(), 0x10)
+    early.destroy()
+    server.close()
+  })
+}
+
+void t.test('type of service: bad values', (t) => {
+  const socket = new OurSocket() as Newer
+  t.throws(() => socket.setTypeOfService('1'), { code: 'ERR_INVALID_ARG_TYPE' })
+  t.throws(() => socket.setTypeOfService(NaN), { code: 'ERR_INVALID_ARG_TYPE' })
+  t.throws(() => socket.setTypeOfService(-1), { code: 'ERR_OUT_OF_RANGE' })
+  t.throws(() => socket.setTypeOfService(256), { code: 'ERR_OUT_OF_RANGE' })
+  t.throws(() => socket.setTypeOfService(1.5), { code: 'ERR_OUT_OF_RANGE' })
+  t.end()
+})
+
+void t.test('time-outs that are cancelled do not stay', (t) => {
+  for (let i = 0; i < 1_000; i++) {
+    const socket = new OurSocket()
+    socket.setTimeout(1_000_000)
+    if (i % 2 === 0) socket.setTimeout(0)
+    else socket.destroy()
+  }
+  t.ok(timeoutEntries() <= 2, String(timeoutEntries()))
+  t.end()
+})
+
+void t.test('connect once connected, of another kind, fails', async (t) => {
+  const [server, client] = await pair('127.0.0.1')
+  client.connect('/nowhere')
+  const [error] = await once(client, 'error') as [NodeJS.ErrnoException]
+  t.equal(error.code, 'EISCONN')
+  t.equal(client.destroyed, true)
+  server.close()
+})
+
+void t.test('promises have the names and the ways of newer Nodes', async (t) => {
+  t.same(Object.keys(promises).sort(), [
+    'BlockList', 'SocketAddress', 'connect', 'isIP', 'isIPv4', 'isIPv6', 'listen',
+  ])
+  let connections = 0
+  const server = await promises.listen({ connectionListener: (peer) => { connections++; peer.end() } })
+  const { port } = server.address() as nodeNet.AddressInfo
+  t.ok(port > 0)
+  const controller = new AbortController()
+  const socket = await promises.connect({ port, signal: controller.signal })
+  controller.abort()
+  t.equal(socket.destroyed, false, 'a signal is for the attempt')
+  socket.destroy()
+  ;(await promises.connect(port, '127.0.0.1')).destroy()
+  await t.rejects(promises.connect({ port, signal: controller.signal }), { name: 'AbortError' })
+  await t.rejects(promises.connect({ port, signal: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+  await t.rejects(promises.connect('/nowhere'), { code: 'ENOENT' })
+  await t.rejects(promises.listen(3 as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  await t.rejects(promises.listen({ port }), { code: 'EADDRINUSE' })
+  server.close()
+  await once(server, 'close')
+  t.ok(connections >= 1)
+})
