@@ -8,6 +8,7 @@
 /** What it needs of its socket. */
 export interface HandleOwner {
   readonly _nativeReferenced: boolean
+  readonly _nativeResource: { asyncId(): number }
   _nativeReadStop(): void
   _nativeReadStart(): void
   ref(): unknown
@@ -15,6 +16,8 @@ export interface HandleOwner {
 }
 
 export class SocketHandle {
+  /** Whether the stream has it read: Node's `http` sets it to false where it stops a socket. */
+  reading = true
   readonly #owner: HandleOwner
 
   constructor(owner: HandleOwner) {
@@ -39,6 +42,11 @@ export class SocketHandle {
 
   unref(): void {
     this.#owner.unref()
+  }
+
+  /** That of async_hooks, which Node's `http` asks for. */
+  getAsyncId(): number {
+    return this.#owner._nativeResource.asyncId()
   }
 
   /** Whether it keeps the process alive. */

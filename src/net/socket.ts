@@ -299,6 +299,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   override _read(): void {
     if (this.connecting || !this._nativeOpen) return
+    if (this.#readStopped && this._handle?.reading === false) this._handle.readStart()
     if (this.#onRead === undefined) this.#resumeInput()
   }
 

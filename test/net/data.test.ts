@@ -1,5 +1,7 @@
 /** What flows: bytes, text and encodings, backpressure both ways, counts, corking, half-open connections. */
 import { once } from 'node:events'
+import { Agent, createServer as createHttpServer, get } from 'node:http'
+import { text as readText } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { pattern, until } from '../support/util.js'
@@ -210,6 +212,27 @@ both('persistent-ref-unref', 'the handle knows whether it keeps the process aliv
   t.equal(handle()?.hasRef(), true)
   client.destroy()
   t.equal(handle(), null)
+})
+
+both('persistent-keepalive', 'an http agent uses such a socket again', async (t, env) => {
+  const server = createHttpServer((_request, response) => response.end('hello'))
+  t.teardown(() => server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as { port: number }
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => { agent.destroy() })
+  let made = 0
+  Object.assign(agent, { createConnection: () => {
+    made++
+    return env.own(env.net.connect(port, '127.0.0.1'))
+  } })
+  for (let i = 0; i < 3; i++) {
+    const request = get({ port, host: '127.0.0.1', agent })
+    const [response] = await once(request, 'response') as [NodeJS.ReadableStream]
+    t.equal(await readText(response), 'hello')
+    await new Promise(setImmediate)
+  }
+  t.equal(made, 1)
 })
 
 both('stream write-slow', 'write says false, and drain comes when all went', async (t, env) => {
