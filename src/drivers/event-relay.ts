@@ -6,6 +6,7 @@
  */
 import { log, logs } from '../support/log.js'
 import { endpoint } from '../dsl/index.js'
+import { onePerVm } from './one-per-vm.js'
 import { _ } from '../topic/index.js'
 import {
   atMetaLevel,
@@ -68,7 +69,7 @@ function relay(id: unknown, setGuard: (guard: Guard) => void): ActionTree {
     return tell(name, error)
   })
 
-  return endpoint.publisher([_, _], {
+  const watching = endpoint.publisher([_, _], {
     interest: 'observer',
     onPresence: ([source]) => {
       if (!(source instanceof EventSource)) return undefined
@@ -86,4 +87,5 @@ function relay(id: unknown, setGuard: (guard: Guard) => void): ActionTree {
       return unsubscribe(source)
     },
   })
+  return [onePerVm('event relay', 'eventRelay'), watching]
 }

@@ -29,6 +29,11 @@ export interface ConversationSettings {
   readonly borrowed: boolean
 }
 
+/** Who keeps account of a conversation's name. */
+export interface ConversationOwner {
+  left(remote: TcpEnd, local: TcpEnd): void
+}
+
 /** What a conversation needs of the driver that it belongs to. */
 export interface ConversationHost {
   /** `settle` is to be called when the VM is idle. */
@@ -67,8 +72,8 @@ export abstract class Conversation {
   readonly socket: TransportConnection
   readonly remote: TcpEnd
   readonly local: TcpEnd
-  /** Called when its endpoints are taken away. */
-  onLeave: (() => void) | undefined = undefined
+  /** Is told when its endpoints are taken away. */
+  owner: ConversationOwner | undefined = undefined
 
   private bits = 0
   private readonly host: ConversationHost
@@ -273,7 +278,7 @@ export abstract class Conversation {
 
   private leave(reason: unknown): ActionTree {
     this.bits |= CLOSED
-    this.onLeave?.()
+    this.owner?.left(this.remote, this.local)
     clearTimeout(this.deadline)
     return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason)]
   }

@@ -10,6 +10,7 @@ import {
   unixListener,
   type TcpAddress,
   type TcpChannel,
+  type TcpEnd,
   type TcpHandle,
   type TcpListener,
   type UnixAddress,
@@ -29,11 +30,14 @@ function isListener(end: unknown): end is ListenerEnd {
  * Where a topic asks to listen: it names a listener, and leaves the remote end open.
  * Of a ground remote end it is a session's topic, which asks for nothing.
  */
-export function wantedListener({ source, destination }: TcpChannel): ListenerEnd | undefined {
-  const [local, remote] = isListener(destination)
-    ? [destination, source]
-    : [source as ListenerEnd, destination]
-  return isGround(local) && !isGround(remote) ? local : undefined
+export function wantedListener(topic: TcpChannel): ListenerEnd | undefined {
+  const [remote, local] = sessionEnds(topic)
+  return isGround(local) && !isGround(remote) ? local as ListenerEnd : undefined
+}
+
+/** The remote and the local end of a topic that names a listener. */
+export function sessionEnds({ source, destination }: TcpChannel): [remote: TcpEnd, local: TcpEnd] {
+  return isListener(destination) ? [source, destination] : [destination, source]
 }
 
 /** The connection that a topic asks for: it names both a handle and an address. */

@@ -13,6 +13,7 @@ import {
   deleteEndpoint,
   eventSource,
   sendMessage,
+  yieldTurn,
   type Action,
   type ActionTree,
   type EventSink,
@@ -27,15 +28,20 @@ import type {
   TransportConnection,
   TransportEvent,
 } from '../transport/transport.js'
-import { Conversation, type ConversationHost, type ConversationSettings } from './tcp-conversation.js'
 import { SOURCE_FAILED } from './event-relay.js'
+import { onePerVm } from './one-per-vm.js'
+import {
+  Conversation, type ConversationHost, type ConversationOwner, type ConversationSettings,
+} from './tcp-conversation.js'
 import { delivery } from './tcp-delivery.js'
 import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import {
-  plainHost, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd, type RemoteEnd,
+  plainHost, sessionEnds, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd,
+  type RemoteEnd,
 } from './tcp-demand.js'
 import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
+import { TcpNames } from './tcp-names.js'
 import { tellOfClient, tellOfServer, tellViews } from './tcp-socket-view.js'
 import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
 import {
@@ -68,7 +74,7 @@ export function tcpDriver(
   return spawnDriver(call, (setGuard) => {
     const driver = new TcpDriver(options, conversations)
     setGuard((error, name, subject) => driver.broken(asError(error, 'the TCP driver failed'), name, subject))
-    return driver.boot()
+    return [onePerVm('TCP driver', call), driver.boot()]
   })
 }
 
@@ -76,14 +82,21 @@ export function tcpDriver(
 type Fired = readonly TransportEvent[] | (() => ActionTree)
 
 /** An outbound connection that somebody wants. */
-interface Handle {
-  readonly key: unknown
-  readonly local: TcpHandle
-  readonly remote: RemoteEnd
-  demand: number
+class Handle implements ConversationOwner {
+  demand = 0
   /** Whether there is, or soon will be, a connection. */
-  active: boolean
-  socket: TransportConnection | undefined
+  active = false
+  socket: TransportConnection | undefined = undefined
+
+  constructor(
+    readonly key: unknown,
+    readonly local: TcpHandle,
+    readonly remote: RemoteEnd,
+  ) {}
+
+  left(): void {
+    this.active = false
+  }
 }
 
 /** Something that is to be done with a transport, and what it means if it can't be done. */
@@ -97,12 +110,11 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private readonly makeConversation: MakeConversation
   private readonly listeners: TcpListeners
   private readonly handles = new Map<unknown, Handle>()
+  private readonly names = new TcpNames()
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
   private fresh: Conversation[] = []
   private finished: Conversation[] = []
   private idleWanted = false
-  /** How many have connected to Unix sockets. */
-  private unixPeers = 0
 
   /** Sockets that are not closed yet. The transport is held while there are any. */
   private sockets = 0
@@ -129,8 +141,8 @@ class TcpDriver implements ConversationHost, ListenersHost {
     const everything = { interest: 'everything' as const }
     const listening = {
       ...everything,
-      onPresence: (topic: TcpChannel) => this.listeners.wanted(topic),
-      onAbsence: (topic: TcpChannel) => this.listeners.unwanted(topic),
+      onPresence: (topic: TcpChannel) => this.listenerWanted(topic),
+      onAbsence: (topic: TcpChannel) => this.listenerUnwanted(topic),
     }
     const connecting = {
       ...everything,
@@ -150,10 +162,26 @@ class TcpDriver implements ConversationHost, ListenersHost {
       endpoint.subscriber(tcpChannel(tcpHandle(_), tcpAddress(_, _), _), connecting),
       endpoint.publisher(tcpChannel(unixAddress(_), tcpHandle(_), _), connecting),
       endpoint.subscriber(tcpChannel(tcpHandle(_), unixAddress(_), _), connecting),
+      // What was there before is known by now.
+      yieldTurn(() => { this.names.begin() }),
     ]
   }
 
   // Demand
+
+  private listenerWanted(topic: TcpChannel): ActionTree {
+    const local = wantedListener(topic)
+    if (local !== undefined) return this.listeners.wanted(local)
+    this.names.entered(...sessionEnds(topic))
+    return undefined
+  }
+
+  private listenerUnwanted(topic: TcpChannel): ActionTree {
+    const local = wantedListener(topic)
+    if (local !== undefined) return this.listeners.unwanted(local)
+    this.names.exited(...sessionEnds(topic))
+    return undefined
+  }
 
   private handleWanted(topic: TcpChannel): ActionTree {
     const ends = wantedConnection(topic)
@@ -162,7 +190,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
     let handle = this.handles.get(key)
     if (handle === undefined) {
       const [local, remote] = ends
-      handle = { key, local, remote, demand: 0, active: false, socket: undefined }
+      handle = new Handle(key, local, remote)
       this.handles.set(key, handle)
     }
     handle.demand++
@@ -343,9 +371,6 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private accepted(socket: TransportConnection): ActionTree {
     const listener = socket.listener?.context as Listener | undefined
     const address = socket.remote
-    const remote = address?.family === 'unix'
-      ? unixPeer(++this.unixPeers)
-      : tcpAddress(plainHost(address?.address ?? ''), address?.port ?? 0)
     this.sockets++
     if (listener === undefined || listener.demand === 0) {
       // The last interest in the listener went in this very turn.
@@ -354,24 +379,29 @@ class TcpDriver implements ConversationHost, ListenersHost {
       return undefined
     }
     if (this.transport?.name === 'native') tellOfServer(socket)
-    return this.converse(socket, remote, listener.local)
+    const { local } = listener
+    if (address?.family === 'unix') return this.converse(socket, unixPeer(this.names.takeNumber()), local)
+    const remote = this.names.take(plainHost(address?.address ?? ''), address?.port ?? 0, local)
+    return this.converse(socket, remote, local, this.names)
   }
 
   private connected(socket: TransportConnection): ActionTree {
     const handle = socket.context as Handle
-    return this.converse(socket, handle.remote, handle.local, () => {
-      handle.active = false
-    })
+    if (handle.demand > 0) return this.converse(socket, handle.remote, handle.local, handle)
+    // Given up when this was on its way. The handle may be another one's by now.
+    socket.context = undefined
+    socket.abort()
+    return undefined
   }
 
   private converse(
     socket: TransportConnection,
     remote: RemoteEnd | UnixPeer,
     local: ListenerEnd | TcpHandle,
-    onLeave?: () => void,
+    owner?: ConversationOwner,
   ): ActionTree {
     const conversation = this.makeConversation(socket, remote, local, this)
-    conversation.onLeave = onLeave
+    conversation.owner = owner
     socket.context = conversation
     this.fresh.push(conversation)
     this.wantIdle()

@@ -15,12 +15,12 @@ import type {
 } from '../transport/transport.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
 import {
-  plainHost, wantedListener, wrongListener, type ListenerEnd, type RemoteEnd,
+  plainHost, wrongListener, type ListenerEnd, type RemoteEnd,
 } from './tcp-demand.js'
 import { listenOptions, type TcpOptions } from './tcp-options.js'
 import {
   tcpAddress, tcpError, tcpListener, tcpListening, unixListener, unixListening, type TcpAccepting,
-  type TcpChannel, type TcpHandle,
+  type TcpHandle,
 } from './tcp-records.js'
 
 /** What they need of their driver. */
@@ -65,9 +65,7 @@ export class TcpListeners {
     return [...this.listeners.values()].map((listener) => this.close(listener))
   }
 
-  wanted(topic: TcpChannel): ActionTree {
-    const local = wantedListener(topic)
-    if (local === undefined) return undefined
+  wanted(local: ListenerEnd): ActionTree {
     const key = mapKey(local)
     let listener = this.listeners.get(key)
     if (listener === undefined) {
@@ -81,9 +79,8 @@ export class TcpListeners {
     return listener.active || this.closed ? undefined : this.listen(listener)
   }
 
-  unwanted(topic: TcpChannel): ActionTree {
-    const local = wantedListener(topic)
-    const listener = local === undefined ? undefined : this.listeners.get(mapKey(local))
+  unwanted(local: ListenerEnd): ActionTree {
+    const listener = this.listeners.get(mapKey(local))
     if (listener === undefined || --listener.demand > 0) return undefined
     this.listeners.delete(mapKey(listener.local))
     return this.close(listener)

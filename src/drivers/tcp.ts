@@ -89,6 +89,8 @@ class CreditConversation extends Conversation {
 
   /** A subscriber's feedback. */
   feedback(subpacket: unknown): ActionTree {
+    // What is left of it is nobody's, least of all the next one's who uses the handle.
+    if (this.closed) return undefined
     if (tcpCredit.is(subpacket)) {
       const { amount } = subpacket
       if (!Number.isSafeInteger(amount) || amount < 0) return this.refuse(subpacket)

@@ -13,6 +13,8 @@ import { spawnDriver, type Guard } from '../vm/action.js'
 import {
   atMetaLevel, deleteEndpoint, eventSource, sendMessage, type Action, type ActionTree,
 } from '../vm/index.js'
+import { onePerVm } from './one-per-vm.js'
+import { numberTold, takeNumber } from './relay-labels.js'
 import { TimerQueue } from './timer-queue.js'
 import { cancelTimer, setTimer, timerError, timerExpired, type SetTimer } from './timer-records.js'
 import { definite } from './wish.js'
@@ -105,6 +107,7 @@ function driver(): ActionTree {
   }
 
   return [
+    onePerVm('timer driver', 'timerDriver'),
     endpoint.subscriber(setTimer(_, _, _), { onMessage: definite(set) }),
     endpoint.subscriber(cancelTimer(_), {
       onMessage: definite(({ label }) => timers.cancel(label) > 0 && update()),
@@ -117,7 +120,7 @@ function driver(): ActionTree {
 /**
  * Starts a timer relay in a nested VM: programs there use timers as if the driver were beside them.
  *
- * @param id names the relay outside; any value, different for each relay in the same VM
+ * @param id names the relay outside; any value. Relays of one id don't hear each other's timers
  */
 export function timerRelay(id: unknown = Symbol('timer-relay')): Action {
   return spawnDriver('timer-relay', (setGuard) => new TimerRelay(id).boot(setGuard))
@@ -131,7 +134,6 @@ interface Relayed {
 
 class TimerRelay {
   private readonly id: unknown
-  private counter = 0
   private readonly timers = new Map<number, Relayed>()
   /** Numbers of the timers with the same label. */
   private readonly byLabel = new Map<unknown, Set<number>>()
@@ -144,6 +146,7 @@ class TimerRelay {
     setGuard((error, name, subject) => this.broken(error, name, subject))
     const { id } = this
     return [
+      onePerVm('timer relay', 'timerRelay'),
       endpoint.subscriber(setTimer(_, _, _), { onMessage: definite((wish) => this.set(wish)) }),
       endpoint.subscriber(cancelTimer(_), { onMessage: definite(({ label }) => this.cancel(label)) }),
       endpoint.publisher(timerExpired(_, _)),
@@ -164,7 +167,7 @@ class TimerRelay {
     const wrong = wrongTimer(wish)
     if (wrong !== undefined) return refused(label, wrong)
     const key = mapKey(label)
-    const n = this.counter++
+    const n = takeNumber(this.id)
     this.timers.set(n, { label, key })
     const same = this.byLabel.get(key)
     if (same === undefined) this.byLabel.set(key, new Set([n]))
@@ -182,7 +185,9 @@ class TimerRelay {
   /** What came from outside for one of its timers, told under the label that it has inside. */
   private answered(outer: unknown, answer: (label: unknown) => unknown): ActionTree {
     const timer = this.forget((outer as readonly unknown[])[1])
-    return timer && sendMessage(answer(timer.label))
+    if (timer === undefined) return undefined
+    numberTold(this.id)
+    return sendMessage(answer(timer.label))
   }
 
   private forget(n: unknown): Relayed | undefined {

@@ -6,6 +6,7 @@ import { spawnDriver } from '../vm/action.js'
 import type { Action } from '../vm/index.js'
 import type { TransportName } from '../transport/choose.js'
 import { UDP_PAYLOAD_MAX, type UdpSocketOptions, type UdpTransport } from '../transport/udp-transport.js'
+import { onePerVm } from './one-per-vm.js'
 import { UdpDriver } from './udp-driver.js'
 
 /** Options of the driver; those of `UdpSocketOptions` hold for each of its sockets. */
@@ -56,6 +57,6 @@ export function udp(options: UdpOptions = {}): Action {
   return spawnDriver('udp', (setGuard) => {
     const driver = new UdpDriver(options)
     setGuard((error, name, subject) => driver.broken(asError(error, 'the UDP driver failed'), name, subject))
-    return driver.boot()
+    return [onePerVm('UDP driver', 'udp'), driver.boot()]
   })
 }

@@ -76,8 +76,12 @@ function kindFor(label: string, fields: readonly string[], instances = 0): Recor
   return kind
 }
 
-/** Which of its namesakes a record is; a wildcard in a pattern, undefined if it is the plain value. */
-function instanceOf(record: RecordBase): unknown {
+/**
+ * Which of its namesakes a record is; a wildcard in a pattern, undefined if it is the plain value.
+ *
+ * @internal
+ */
+export function instanceOf(record: RecordBase): unknown {
   const { arity, slots } = record.$kind
   return slots > arity ? slot(record, arity) : undefined
 }

@@ -3,10 +3,11 @@ import { logged, run, type Print } from '../vm/harness.js'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
-  _, cancelTimer, defineRecord, endpoint, eventRelay, nestedVm, sendMessage, setTimer, spawn, timerDriver,
-  timerExpired, timerRelay, type Action, type ActionTree,
+  _, cancelTimer, defineRecord, endpoint, eventRelay, groundVm, nestedVm, quit, sendMessage, setTimer, spawn,
+  timerDriver, timerExpired, timerRelay, type Action, type ActionTree,
 } from 'marketplace-native'
 import { patient } from '../support/patience.js'
+import { until } from '../support/util.js'
 
 const relative = (label: unknown, msecs: number): Action => sendMessage(setTimer(label, msecs, 'relative'))
 const absolute = (label: unknown, msecs: number): Action => sendMessage(setTimer(label, msecs, 'absolute'))
@@ -216,4 +217,26 @@ t.test('two relays in one VM with different ids; the driver itself in a nested V
     "[ 'two', [ 'of', 'two' ] ]",
   ])
   t.ok(ended)
+})
+
+t.test('relays of one id hear their own timers only, also after one that has gone', async (t) => {
+  const heard: string[] = []
+  const inside = (name: string, label: string, msecs: number): ActionTree => nestedVm(() => [
+    timerRelay('same'),
+    spawn(() => [
+      endpoint.subscriber(timerExpired(_, _), {
+        onMessage: ({ label }) => {
+          heard.push(`${name}: ${String(label)}`)
+          return quit()
+        },
+      }),
+      sendMessage(setTimer(label, msecs, 'relative')),
+    ]),
+  ])
+  const vm = groundVm(() => [
+    timerDriver(), inside('one', 'x', 10), inside('two', 'y', 20), inside('three', 'z', 5),
+  ])
+  await until(() => heard.length === 3)
+  t.strictSame(heard, ['three: z', 'one: x', 'two: y'])
+  await vm.stop()
 })
