@@ -45,7 +45,8 @@ bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Wo
 
 bool is_write(int32_t word) {
   const Command command = static_cast<Command>(word & 0xff);
-  return command == Command::write || command == Command::write_large;
+  return command == Command::write || command == Command::write_large ||
+         command == Command::write_taken || command == Command::write_large_taken;
 }
 
 // Whether an ArrayBuffer's memory is still where it was.
@@ -221,9 +222,13 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
   const uint32_t id = static_cast<uint32_t>(command[1]);
   switch (static_cast<Command>(command[0] & 0xff)) {
     case Command::write:
-      return write_slab(engine, command);
+      return write_slab(engine, command, true);
     case Command::write_large:
-      return write_large(engine, command);
+      return write_large(engine, command, true);
+    case Command::write_taken:
+      return write_slab(engine, command, false);
+    case Command::write_large_taken:
+      return write_large(engine, command, false);
     case Command::shutdown:
       return engine.shutdown(id);
     case Command::close:
@@ -251,7 +256,7 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
   }
 }
 
-void Shared::write_slab(engine::Engine& engine, const int32_t* command) {
+void Shared::write_slab(engine::Engine& engine, const int32_t* command, bool lends) {
   const uint32_t index = static_cast<uint32_t>(command[0]) >> 8;
   const uint32_t offset = static_cast<uint32_t>(command[2]);
   const uint32_t length = static_cast<uint32_t>(command[3]);
@@ -263,10 +268,11 @@ void Shared::write_slab(engine::Engine& engine, const int32_t* command) {
   if (!slab_intact(slab) || offset > slab.size || length > slab.size - offset) {
     return engine.fail_write(id, -EFAULT);
   }
-  engine.write(id, slab.base + offset, length, slab.fill ? slab_kind | index : engine::no_source);
+  const engine::Source source = slab.fill && lends ? slab_kind | index : engine::no_source;
+  engine.write(id, slab.base + offset, length, source);
 }
 
-void Shared::write_large(engine::Engine& engine, const int32_t* command) {
+void Shared::write_large(engine::Engine& engine, const int32_t* command, bool lends) {
   const uint32_t id = static_cast<uint32_t>(command[1]);
   if (large_now_ == nullptr) {
     if (napi_get_reference_value(env_, large_, &large_now_) != napi_ok) {
@@ -280,7 +286,8 @@ void Shared::write_large(engine::Engine& engine, const int32_t* command) {
                       typed_array(env_, value, napi_uint8_array, bytes) &&
                       bytes.count == static_cast<uint32_t>(command[3]);
   if (!usable) return engine.fail_write(id, -EFAULT);
-  engine.write(id, static_cast<uint8_t*>(bytes.data), bytes.count, large_kind | index);
+  const engine::Source source = lends ? large_kind | index : engine::no_source;
+  engine.write(id, static_cast<uint8_t*>(bytes.data), bytes.count, source);
 }
 
 // Empties the list of large buffers, so that they do not live until the next write.

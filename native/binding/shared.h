@@ -39,6 +39,9 @@ enum class Command : int32_t {
   // `length`: seconds of silence. Of `offset` the lowest bit says whether it is on, the others how
   // many probes. Seconds between these are above the command's lowest byte.
   keep_alive = 13,
+  // As the first two, but the memory is not used after `flush`: what is left is copied.
+  write_taken = 14,
+  write_large_taken = 15,
 };
 
 // What an ArrayBuffer is for: the arena, or to be received into.
@@ -106,8 +109,8 @@ class Shared final : public engine::Lender {
 
   bool slab_intact(Slab& slab);
   void execute(engine::Engine& engine, const int32_t* command);
-  void write_slab(engine::Engine& engine, const int32_t* command);
-  void write_large(engine::Engine& engine, const int32_t* command);
+  void write_slab(engine::Engine& engine, const int32_t* command, bool lends);
+  void write_large(engine::Engine& engine, const int32_t* command, bool lends);
   void forget_large();
   void release_slabs();
   void check_slabs(engine::Engine& engine);

@@ -5,8 +5,9 @@
  * the turn, in one system call for each socket; what comes out of the queue goes at once: the queue waits.
  *
  * Invariants: a write goes around the stream's queue (`direct`) only if nothing is queued, corked, ended or
- * destroyed; the callback of a write or of the end comes when the kernel has taken the bytes, or with an
- * error.
+ * destroyed; its bytes are taken by the kernel, or copied, before it returns true, as programs for node:net use
+ * their buffers again then. The callback of a write or of the end comes when the kernel has taken the bytes, or
+ * with an error: until then the memory of a write with a callback, or after one that returned false, is lent.
  */
 import type { TransportConnection } from '../transport/transport.js'
 import { closedBeforeConnection, socketClosed } from './errors.js'
@@ -20,11 +21,8 @@ interface Chunk {
   readonly encoding: BufferEncoding
 }
 
-/**
- * What is longer is not copied on its way to the kernel (see docs/buffers.md). It is offered at once, not at
- * the end of the turn: programs for node:net use their buffer again when `write` has returned true.
- */
-const COPIED_MAX = 8192
+/** Bytes. When more than that wait, they may wait for long. */
+const LONG = 8192
 
 function isUtf8(encoding: unknown): boolean {
   return encoding === undefined || encoding === null || encoding === 'utf8' || encoding === 'utf-8'
@@ -170,14 +168,13 @@ export abstract class SocketOutput extends SocketBase {
   /** Around the stream's queue: nothing is before it. */
   #send(data: Uint8Array | string, length: number): void {
     const connection = this._nativeLink as TransportConnection
-    connection.write(data)
+    connection.write(data, true)
     this._nativeBytesSent += length
-    if (length > COPIED_MAX) this._nativeEngine.flush()
     const { queuedBytes } = connection
     if (this._nativeLimit > 0) {
       this._nativeTouched(performance.now())
       // It may take long; as long as the peer takes some of it, the connection is not idle.
-      if (queuedBytes > COPIED_MAX) connection.reportWrites = true
+      if (queuedBytes > LONG) connection.reportWrites = true
     }
     // What follows takes the way on which the stream counts, until the kernel has caught up.
     if (queuedBytes >= this.writableHighWaterMark) this.#direct = false

@@ -58,7 +58,8 @@ export class StreamSocket implements TransportConnection {
     stream.on('error', ignore)
   }
 
-  write(data: Uint8Array | string): void {
+  write(given: Uint8Array | string, taken = false): void {
+    const data = taken && typeof given !== 'string' ? Buffer.from(given) : given
     if (this.#outputOver || this.#over) return
     const length = typeof data === 'string' ? Buffer.byteLength(data) : data.length
     if (length === 0) return

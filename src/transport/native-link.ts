@@ -73,6 +73,8 @@ export const Command = {
   idleTimeout: 11,
   noDelay: 12,
   keepAlive: 13,
+  writeTaken: 14,
+  writeLargeTaken: 15,
 } as const
 
 /** Stands for a port where the address is the path of a Unix socket. */
@@ -267,21 +269,28 @@ export class Link {
     this.#queue(Command.keepAlive | (interval << 8), id, (on ? 1 : 0) | (count << 1), idle)
   }
 
-  /** Queues bytes; returns how many. */
-  write(id: number, data: Uint8Array | string): number {
-    const length = typeof data === 'string' ? this.#writeText(id, data) : this.#writeBytes(id, data)
+  /**
+   * Queues bytes; returns how many.
+   *
+   * @param taken their memory may change as soon as this has returned: what is long is offered to the kernel at
+   * once, and what it does not take is copied, as what is short is
+   */
+  write(id: number, data: Uint8Array | string, taken: boolean): number {
+    const length = typeof data === 'string' ? this.#writeText(id, data) : this.#writeBytes(id, data, taken)
     this.#pending += length
     if (this.#pending >= PENDING_MAX) this.flush()
     return length
   }
 
-  #writeBytes(id: number, data: Uint8Array): number {
+  #writeBytes(id: number, data: Uint8Array, taken: boolean): number {
     const length = data.length
     if (length === 0) return 0
-    const slab = slabOf(data)
+    const short = length <= COPY_MAX
+    const slab = taken && short ? undefined : slabOf(data)
     if (slab !== undefined && slab.slabs === this.#slabs && slab.id !== 0) {
-      this.#queue(Command.write | (slab.id << 8), id, data.byteOffset, length)
-    } else if (length <= COPY_MAX) {
+      const operation = taken ? Command.writeTaken : Command.write
+      this.#queue(operation | (slab.id << 8), id, data.byteOffset, length)
+    } else if (short) {
       const start = this.#room(length)
       const arena = this.#arena
       if (length <= LOOP_MAX) {
@@ -292,8 +301,9 @@ export class Link {
       this.#arenaUsed = start + length
       this.#queue(Command.write, id, start, length)
     } else {
-      this.#writeLarge(id, data)
+      this.#writeLarge(id, data, taken)
     }
+    if (taken && !short) this.flush()
     return length
   }
 
@@ -357,7 +367,7 @@ export class Link {
     if (most === 0) return 0
     if (most > ARENA_SIZE) {
       const data = Buffer.from(text)
-      this.#writeLarge(id, data)
+      this.#writeLarge(id, data, false)
       return data.length
     }
     const start = this.#room(most)
@@ -367,7 +377,7 @@ export class Link {
     return length
   }
 
-  #writeLarge(id: number, data: Uint8Array): void {
+  #writeLarge(id: number, data: Uint8Array, taken: boolean): void {
     // Memory of other threads could change while it is sent; and the addon wants the plain kind.
     // So could another engine's, when it is filled again.
     const changes = data.buffer instanceof SharedArrayBuffer || slabOf(data)?.slabs.borrowed === true
@@ -376,7 +386,8 @@ export class Link {
       const piece = plain.length <= PIECE_MAX ? plain : plain.subarray(at, at + PIECE_MAX)
       // The index is good until the next flush.
       if (this.#commands[0] === COMMANDS_MAX) this.flush()
-      this.#queue(Command.writeLarge, id, this.#large.push(piece) - 1, piece.length)
+      const operation = taken ? Command.writeLargeTaken : Command.writeLarge
+      this.#queue(operation, id, this.#large.push(piece) - 1, piece.length)
     }
   }
 }

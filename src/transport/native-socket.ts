@@ -203,7 +203,7 @@ export class NativeConnection implements TransportConnection {
     if (dial.idleTimeout > 0) this.#link.idleTimeout(id, dial.idleTimeout)
     if (this.#reportWrites) this.#command(Command.reportWritesOn)
     if (dial.paused) this.#command(Command.pause)
-    for (const data of dial.backlog) this.#write(data)
+    for (const data of dial.backlog) this.#write(data, false)
     if (dial.shutdown) this.#command(Command.shutdown)
     if (dial.closing) this.#command(Command.close)
   }
@@ -268,8 +268,8 @@ export class NativeConnection implements TransportConnection {
     if (this.established) this.#command(on ? Command.reportWritesOn : Command.reportWritesOff)
   }
 
-  write(data: Uint8Array | string): void {
-    if (this.established && !this.#outputOver) this.#write(data)
+  write(data: Uint8Array | string, taken = false): void {
+    if (this.established && !this.#outputOver) this.#write(data, taken)
     else if (this.dial !== undefined && !this.#outputOver) this.dial.keep(data)
     // One that is gone says so in `closed`; the program cannot have known.
     else if (this.id !== 0 || this.dial !== undefined) {
@@ -327,9 +327,9 @@ export class NativeConnection implements TransportConnection {
     return this.established ? this.#link.descriptor(this.id) : undefined
   }
 
-  #write(data: Uint8Array | string): void {
+  #write(data: Uint8Array | string, taken: boolean): void {
     const link = this.#link
-    const length = link.write(this.id, data)
+    const length = link.write(this.id, data, taken)
     if (this.#epoch !== link.epoch) {
       this.#epoch = link.epoch
       this.#pending = 0

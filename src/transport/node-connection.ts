@@ -159,7 +159,7 @@ export class NodeConnection implements TransportConnection {
     this.#transport.report(connectionEvent(kind, this))
   }
 
-  write(data: Uint8Array | string): void {
+  write(data: Uint8Array | string, taken = false): void {
     // One that is gone says so in `closed`; the program cannot have known.
     if (this.#state === 'closed') return
     if (this.#outputEnded) throw new Error('transport: write after shutdown, close or abort')
@@ -174,7 +174,7 @@ export class NodeConnection implements TransportConnection {
       this.#dial?.keep(data)
       this.#cork()
     } else {
-      this.#send(this.#socket, data, bytes)
+      this.#send(this.#socket, taken && typeof data !== 'string' ? Buffer.from(data) : data, bytes)
     }
     this.#transport.wrote(bytes)
   }
