@@ -87,6 +87,18 @@ void Hosted::again(bool on) {
 }
 
 void Hosted::keep_alive(bool on) {
+  wanted_ = on;
+  refer();
+}
+
+void Hosted::hold(bool on) {
+  if (on == held_) return;
+  held_ = on;
+  refer();
+}
+
+void Hosted::refer() {
+  const bool on = wanted_ || held_;
   for (uv_handle_t* handle :
        {reinterpret_cast<uv_handle_t*>(&poll_), reinterpret_cast<uv_handle_t*>(&idle_)}) {
     if (on) {
@@ -180,6 +192,7 @@ void Hosted::closed() {
 void Hosted::on_teardown(napi_async_cleanup_hook_handle, void* data) {
   Hosted* self = static_cast<Hosted*>(data);
   self->teardown_ = true;
+  if (self->running()) self->last_turn();
   self->release_references();
   self->close();
 }

@@ -22,7 +22,8 @@ class Hosted {
   // It begins with one reference, for the JavaScript handle.
   void unref();
   bool running() const { return state_ == State::running; }
-  // Whether this keeps the environment's event loop alive; at first it does.
+  // Whether this keeps the environment's event loop alive; at first it does. In any case it does while
+  // the engine has something left to do for the program: see `hold`.
   void keep_alive(bool on);
   // Begins to close the libuv handles, and then everything else; `onClosed` follows.
   void close();
@@ -36,6 +37,8 @@ class Hosted {
   virtual void on_turn(bool ready) = 0;
   // Opens handles of its own, which it has to `adopt`. The engine's descriptor is accepted by then.
   virtual void open_more(uv_loop_t*) {}
+  // The environment ends: what was to be done at the end of this turn is done now.
+  virtual void last_turn() = 0;
   // The libuv handles are closed, so that the engine can go.
   virtual void drop_engine() = 0;
   // References to JavaScript's memory are to go while there still is an environment.
@@ -59,12 +62,16 @@ class Hosted {
   void call_batch(uint32_t count);
   // Whether there is to be another turn before the loop sleeps. Costs no system call.
   void again(bool on);
+  // Whether something is under way that keeps the event loop alive whatever the program says, as
+  // libuv's requests do.
+  void hold(bool on);
   // The engine itself is broken, which no argument can bring about: loudly, and without spinning.
   void fail(int error);
 
  private:
   enum class State { running, closing, closed };
 
+  void refer();
   static void on_ready(uv_poll_t* handle, int status, int events);
   static void on_again(uv_idle_t* handle);
   static void on_handle_closed(uv_handle_t* handle);
@@ -80,6 +87,8 @@ class Hosted {
   State state_ = State::running;
   bool teardown_ = false;
   bool again_ = false;
+  bool wanted_ = true;
+  bool held_ = false;
   int references_ = 1;
   size_t open_handles_ = 0;
 

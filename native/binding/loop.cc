@@ -152,6 +152,15 @@ void Loop::execute() {
   shared_.flush(*engine_);
   // What the flush brought about is the next turn's; the loop must not sleep before that.
   again(engine_->pending());
+  hold(engine_->counters().queued_bytes > 0);
+}
+
+// A worker that is terminated may be in the middle of a turn.
+void Loop::last_turn() {
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env(), &scope) != napi_ok) return;
+  shared_.flush(*engine_);
+  static_cast<void>(napi_close_handle_scope(env(), scope));
 }
 
 }  // namespace marketplace::binding

@@ -34,6 +34,7 @@ class Loop final : public Hosted {
 
   void on_turn(bool ready) override;
   void open_more(uv_loop_t* loop) override;
+  void last_turn() override;
   void drop_engine() override { engine_.reset(); }
   void release_memory() override { shared_.release_all(env()); }
   static void on_prepare(uv_prepare_t* handle);

@@ -43,6 +43,7 @@ void Loop::spin() {
     // What has come since is the next turn's. After a spin with events, the next one follows as
     // soon as libuv has looked at its other descriptors.
     again(engine_->pending() || lively_);
+    hold(engine_->counters().queued_bytes > 0);
     // Its notion of the time is from before: it would sleep too long.
     uv_update_time(event_loop());
   }

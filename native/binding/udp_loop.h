@@ -51,6 +51,7 @@ class UdpLoop final : public Hosted {
   bool open_memory(napi_value options);
 
   void on_turn(bool ready) override;
+  void last_turn() override { flush(); }
   void drop_engine() override { engine_.reset(); }
   void release_memory() override;
 

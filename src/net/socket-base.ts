@@ -104,8 +104,9 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
   #remote: SocketAddress | undefined = undefined
   #handle: SocketHandle | undefined = undefined
   #referenced = true
-  /** It has a connection, or is about to. */
-  #alive = false
+  #reads = false
+  /** As the engine was told. */
+  #keepsAlive = false
   #noDelay: boolean
   #keepAlive: KeepAlive
   #typeOfService: number | undefined = undefined
@@ -353,19 +354,25 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
     return this.#noDelay
   }
 
-  /** Whether there is a connection, or an attempt at one. */
-  protected _nativeSetAlive(alive: boolean): void {
-    if (alive === this.#alive) return
-    this.#alive = alive
-    if (!this.#referenced) return
-    if (alive) this._nativeEngine.ref()
-    else this._nativeEngine.unref()
+  /**
+   * Whether it reads from its connection. As Node's, a socket keeps the process alive while it does, if it is
+   * referenced. (Output that waits, attempts to connect and what is closing do that by themselves; a lookup
+   * is Node's.)
+   */
+  protected _nativeReads(reads: boolean): void {
+    this.#reads = reads
+    this.#updateAlive()
   }
 
   #refer(on: boolean): void {
-    if (on === this.#referenced) return
     this.#referenced = on
-    if (!this.#alive) return
+    this.#updateAlive()
+  }
+
+  #updateAlive(): void {
+    const on = this.#reads && this.#referenced
+    if (on === this.#keepsAlive) return
+    this.#keepsAlive = on
     if (on) this._nativeEngine.ref()
     else this._nativeEngine.unref()
   }

@@ -5,9 +5,9 @@
  * the turn, in one system call for each socket; what comes out of the queue goes at once: the queue waits.
  *
  * Invariants: a write goes around the stream's queue (`direct`) only if nothing is queued, corked, ended or
- * destroyed; its bytes are taken by the kernel, or copied, before it returns true, as programs for node:net use
- * their buffers again then. The callback of a write or of the end comes when the kernel has taken the bytes, or
- * with an error: until then the memory of a write with a callback, or after one that returned false, is lent.
+ * destroyed; its bytes are taken by the kernel, or copied, before it returns true, as programs for node:net
+ * use their buffers again then. The callback of a write or of the end comes when the kernel has taken the
+ * bytes, or with an error: until then the memory of what waits in the stream's queue is lent.
  */
 import type { TransportConnection } from '../transport/transport.js'
 import { closedBeforeConnection, socketClosed } from './errors.js'

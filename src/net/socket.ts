@@ -76,6 +76,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   #inputPaused = false
   /** By `_handle.readStop`: nothing is received, whatever the stream wants. */
   #readStopped = false
+  /** The stream asked for data before there was a connection. */
+  #inputWanted = false
   #ended = false
   readonly #onRead: OnRead | undefined
 
@@ -109,7 +111,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.connecting = true
     const dialer = new Dialer(this)
     this.#dialers.add(dialer)
-    this._nativeSetAlive(true)
     try {
       if (to === undefined) dialer.startPath(path as string)
       else dialer.start(to)
@@ -118,7 +119,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
       this.#dialers.delete(dialer)
       if (this.#dialers.size === 0) {
         this.connecting = false
-        if (!this._nativeOpen) this._nativeSetAlive(false)
       }
       throw error
     }
@@ -178,7 +178,12 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     if (this.writableFinished) this._nativeLink?.shutdown()
     this.emit('connect')
     this.emit('ready')
-    if (this._nativeOpen && !this.isPaused()) this.read(0)
+    if (!this._nativeOpen) return
+    const wanted = this.#inputWanted || !this.isPaused()
+    this.#inputWanted = false
+    // As Node's, one that is paused by now, and that nobody has asked for data, reads nothing at all.
+    if (!wanted) this.#pauseInput()
+    else if (!this.isPaused()) this.read(0)
   }
 
   _nativeFailed(error: Error): void {
@@ -192,7 +197,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._nativeOpen = true
     this.#connected = true
     this._nativeUpdateDirect()
-    this._nativeSetAlive(true)
+    this.#updateReading()
   }
 
   /** Of a server: options of its own sockets. */
@@ -204,6 +209,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this._nativeApplyOptions(how.noDelay)
     if (how.pauseOnConnect) {
       this.#inputPaused = true
+      this.#updateReading()
       ;(this as { readableFlowing: boolean | null }).readableFlowing = false
     }
     this.server = server
@@ -274,6 +280,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   #inputEnded(): void {
     this.#ended = true
+    this.#updateReading()
     if (!this._nativeOpen || this.#onRead?.holds === true || this.#onRead?.stopped === true) return
     this.push(null)
     this.read(0)
@@ -284,7 +291,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     // Who asks later for the peer's address gets it, if the program asked before.
     this._nativeLink = undefined
     this._nativeOpen = false
-    this._nativeSetAlive(false)
+    this._nativeReads(false)
     if (error === undefined || (error.code === 'EPIPE' && this.#ended && this._nativeAllTaken)) {
       // That a peer which had ended is gone concerns only who still has something to write.
       callback?.()
@@ -298,7 +305,10 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   // Reading.
 
   override _read(): void {
-    if (this.connecting || !this._nativeOpen) return
+    if (this.connecting || !this._nativeOpen) {
+      this.#inputWanted = true
+      return
+    }
     if (this.#readStopped && this._handle?.reading === false) this._handle.readStart()
     if (this.#onRead === undefined) this.#resumeInput()
   }
@@ -307,6 +317,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     if (this.#inputPaused) return
     this.#inputPaused = true
     if (!this.#readStopped) this._nativeLink?.pause()
+    this.#updateReading()
   }
 
   protected override _nativeLendInput(): void {
@@ -318,18 +329,25 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     if (!this.#inputPaused) return
     this.#inputPaused = false
     if (!this.#readStopped) this._nativeLink?.resume()
+    this.#updateReading()
+  }
+
+  #updateReading(): void {
+    this._nativeReads(this._nativeOpen && !this.#inputPaused && !this.#readStopped && !this.#ended)
   }
 
   _nativeReadStop(): void {
     if (this.#readStopped) return
     this.#readStopped = true
     if (!this.#inputPaused) this._nativeLink?.pause()
+    this.#updateReading()
   }
 
   _nativeReadStart(): void {
     if (!this.#readStopped) return
     this.#readStopped = false
     if (!this.#inputPaused) this._nativeLink?.resume()
+    this.#updateReading()
   }
 
   override pause(): this {
@@ -390,10 +408,9 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     // As Node's, it has no addresses any more.
     this._nativeLink = undefined
     const resource = this._nativeTakeResource()
-    this._nativeSetAlive(false)
+    this._nativeReads(false)
     if (connection !== undefined) {
-      connection.context = new Closing(
-        this, resource as AsyncResource, this._hadError, this._nativeReferenced)
+      connection.context = new Closing(this, resource as AsyncResource, this._hadError)
       if (this.#reset) connection.abort()
       else connection.close()
     }
@@ -435,6 +452,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.#inputPaused = false
     this.#readStopped = false
     this.#rejoins = false
+    this.#inputWanted = false
     this._hadError = false
   }
 }
@@ -444,20 +462,17 @@ class Closing implements DataReceiver {
   _nativeRound = 0
   readonly #socket: Socket
   readonly #hadError: boolean
-  readonly #referenced: boolean
 
-  constructor(
-    socket: Socket, readonly _nativeResource: AsyncResource, hadError: boolean, referenced: boolean,
-  ) {
+  constructor(socket: Socket, readonly _nativeResource: AsyncResource, hadError: boolean) {
     this.#socket = socket
     this.#hadError = hadError
-    this.#referenced = referenced
-    if (referenced) netEngine().ref()
+    // Whatever `unref` said, as a handle of libuv's that closes.
+    netEngine().ref()
   }
 
   _nativeHappened({ kind }: TransportEvent): void {
     if (kind !== 'closed') return
-    if (this.#referenced) netEngine().unref()
+    netEngine().unref()
     this._nativeResource.emitDestroy()
     this.#socket.emit('close', this.#hadError)
   }

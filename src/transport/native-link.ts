@@ -5,6 +5,7 @@
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
  * by a command, so that writes out of it that were queued before still find it.
  */
+import { exit, flushAtExit } from './at-exit.js'
 import { Purpose, slabOf, Slabs, type SlabOptions } from './native-slabs.js'
 import type { QueueLimits } from './queue-limits.js'
 
@@ -125,6 +126,7 @@ export class Link {
   #scheduled = false
   #open = true
   readonly #flushTask: () => void
+  readonly #forgetExit: () => void
 
   readonly #slabs: Slabs
 
@@ -164,6 +166,7 @@ export class Link {
     // The arena comes first, so that its number is 0.
     addon.addSlab(this.#handle, this.#arena.buffer, Purpose.output)
     addon.setGauges(this.#handle, this.gauges)
+    this.#forgetExit = flushAtExit(this.#flushTask)
     this.#slabs = new Slabs(addon, this.#handle, stats, settings, () => { this.flush() })
   }
 
@@ -247,6 +250,7 @@ export class Link {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    this.#forgetExit()
     this.#slabs.close()
     this.#addon.close(this.#handle)
   }
@@ -272,8 +276,8 @@ export class Link {
   /**
    * Queues bytes; returns how many.
    *
-   * @param taken their memory may change as soon as this has returned: what is long is offered to the kernel at
-   * once, and what it does not take is copied, as what is short is
+   * @param taken their memory may change as soon as this has returned: what is long is offered to the kernel
+   * at once, and what it does not take is copied, as what is short is
    */
   write(id: number, data: Uint8Array | string, taken: boolean): number {
     const length = typeof data === 'string' ? this.#writeText(id, data) : this.#writeBytes(id, data, taken)
@@ -341,6 +345,7 @@ export class Link {
     commands[at + 2] = offset
     commands[at + 3] = length
     commands[0] = count + 1
+    if (exit.begun) this.flush()
   }
 
   /** The first command since they were executed: the arena is free again. */

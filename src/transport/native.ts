@@ -73,6 +73,8 @@ class NativeTransport implements Transport, Station, ListenStation {
   #ref = true
   /** The sink still looks at borrowed memory. */
   #kept = false
+  /** As the addon was told. */
+  #keepsAlive = true
   #closing: Promise<void> | undefined
   #closed: () => void = () => undefined
 
@@ -111,7 +113,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     )
     this.metrics.slabs = this.#link.slabs
     this.metrics.opened()
-    if (!this.#ref) this.#link.setRef(false)
+    this.#link.setRef(this.#keepsAlive)
   }
 
   ref(): void {
@@ -208,13 +210,14 @@ class NativeTransport implements Transport, Station, ListenStation {
     if (id > 0) {
       this.#attempts.set(id, connection)
       this.#live++
+      if (this.#attempts.size === 1) this.#updateRef()
     }
     return id
   }
 
   /** `close`, not `abort`: one that is established by now gets an orderly end. */
   giveUp(id: number): void {
-    this.#attempts.delete(id)
+    this.#attemptOver(id)
     this.link.command(Command.close, id)
   }
 
@@ -231,6 +234,14 @@ class NativeTransport implements Transport, Station, ListenStation {
 
   #setRef(on: boolean): void {
     this.#ref = on
+    this.#updateRef()
+  }
+
+  /** Whoever is being connected to keeps the process alive in any case, as a request of libuv's does. */
+  #updateRef(): void {
+    const on = this.#ref || this.#attempts.size > 0
+    if (on === this.#keepsAlive) return
+    this.#keepsAlive = on
     this.#link?.setRef(on)
   }
 
@@ -343,7 +354,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     // It was given up.
     if (connection?.dial === undefined) return undefined
     const closing = connection.dial.closing
-    this.#attempts.delete(id)
+    this.#attemptOver(id)
     this.#dials.delete(connection)
     this.#enter(connection, id)
     this.metrics.connections += 1
@@ -370,8 +381,12 @@ class NativeTransport implements Transport, Station, ListenStation {
   #attemptEnded(id: number, errno: number): void {
     const connection = this.#attempts.get(id)
     if (connection === undefined) return
-    this.#attempts.delete(id)
+    this.#attemptOver(id)
     connection.dial?.attemptFailed(id, errno)
+  }
+
+  #attemptOver(id: number): void {
+    if (this.#attempts.delete(id) && this.#attempts.size === 0) this.#updateRef()
   }
 
   /**

@@ -8,6 +8,7 @@
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import { idleError, socketError } from '../support/errors.js'
+import { exit } from './at-exit.js'
 import { Dial } from './dial.js'
 import { Stat, type Counts } from './metrics.js'
 import { NodeAttempts } from './node-attempts.js'
@@ -185,7 +186,7 @@ export class NodeConnection implements TransportConnection {
   }
 
   #cork(): void {
-    if (this.#corked) return
+    if (this.#corked || exit.begun) return
     this.#corked = true
     this.#socket?.cork()
     this.#transport.corked(this)

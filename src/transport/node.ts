@@ -8,6 +8,7 @@
  */
 import type { Socket } from 'node:net'
 import { AsyncResource } from 'node:async_hooks'
+import { flushAtExit } from './at-exit.js'
 import { publishEvents } from './diagnostics.js'
 import { Counts, Stat } from './metrics.js'
 import { checkedBusyPoll } from './native-backend.js'
@@ -47,6 +48,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   /** The async context in which it was opened. */
   #context: AsyncResource | undefined
   #keepAlive: NodeJS.Timeout | undefined
+  #forgetExit: (() => void) | undefined
   #events: TransportEvent[] = []
   #corked: NodeConnection[] = []
   #pending = 0
@@ -65,6 +67,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     if (this.#sink !== undefined) throw new Error('transport: open must be called once')
     this.#sink = sink
     this.metrics.opened()
+    this.#forgetExit = flushAtExit(this.#flush)
     this.#context = new AsyncResource('MARKETPLACE')
     this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
     if (!this.isRef) this.unref()
@@ -121,6 +124,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
       for (const connection of this.#connections) connection.close()
       this.#onEmpty = () => {
         clearInterval(this.#keepAlive)
+        this.#forgetExit?.()
         this.metrics.closed()
         resolve()
       }

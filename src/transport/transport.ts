@@ -229,8 +229,8 @@ export interface TransportConnection {
    * ends with EFAULT. Must not be called after `shutdown`, `close` or `abort`; on a connection that is gone
    * otherwise it does nothing, as its `closed` may be on the way.
    *
-   * @param taken the memory may change as soon as this has returned: bytes that the kernel does not take at once
-   * are copied. Default false
+   * @param taken the memory may change as soon as this has returned: bytes that the kernel does not take at
+   * once are copied. Default false
    */
   write(data: Uint8Array | string, taken?: boolean): void
   /** Sends FIN after what is queued; receiving goes on. Idempotent. */

@@ -5,6 +5,7 @@
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
  * after the batch in which it was retired; memory given to the engine is used for nothing else.
  */
+import { exit, flushAtExit } from './at-exit.js'
 import { receiveMemory } from './receive-memory.js'
 
 /** What the addon exports as `Udp`. Results are >= 0, or a negative errno. */
@@ -65,6 +66,7 @@ export class UdpLink {
   #scheduled = false
   #open = true
   readonly #flushTask: () => void
+  readonly #forgetExit: () => void
 
   readonly #slabs: (ArrayBuffer | undefined)[] = []
   readonly #retired: number[] = []
@@ -96,6 +98,7 @@ export class UdpLink {
       this.#scheduled = false
       if (this.#commands[0] !== 0) this.flush()
     }
+    this.#forgetExit = flushAtExit(this.#flushTask)
     for (let i = 0; i < SLABS; i++) this.#addSlab()
   }
 
@@ -109,6 +112,7 @@ export class UdpLink {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    this.#forgetExit()
     this.engine.close()
   }
 
@@ -135,6 +139,7 @@ export class UdpLink {
     commands[at + 7] = to[3]
     commands[at + 8] = to[4]
     commands[at + 9] = to[5]
+    if (exit.begun) this.flush()
   }
 
   closeSocket(id: number): void {
