@@ -22,8 +22,8 @@ class Hosted {
   // It begins with one reference, for the JavaScript handle.
   void unref();
   bool running() const { return state_ == State::running; }
-  // Whether this keeps the environment's event loop alive; at first it does. In any case it does while
-  // the engine has something left to do for the program: see `hold`.
+  // Whether this keeps the environment's event loop alive; at first it does. In any case it does
+  // while the engine has something left to do for the program: see `hold`.
   void keep_alive(bool on);
   // Begins to close the libuv handles, and then everything else; `onClosed` follows.
   void close();

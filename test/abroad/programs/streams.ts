@@ -63,10 +63,11 @@ export default programs({
     await closed(server)
   },
   'an iterator beside writes': async ({ net, print, serve }) => {
-    const { server, port } = await serve(async (socket) => {
+    const talk = async (socket: Socket): Promise<void> => {
       for await (const line of createInterface({ input: socket })) socket.write(`<${line}>\n`)
       socket.end('bye\n')
-    }, { allowHalfOpen: true })
+    }
+    const { server, port } = await serve((socket) => { void talk(socket) }, { allowHalfOpen: true })
     const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
     socket.write('one\ntwo\n')
     socket.end('three\n')
@@ -218,7 +219,8 @@ export default programs({
   },
   'write, promisified, in a row': async ({ pair, print }) => {
     const { server, client, peer } = await pair()
-    const write = promisify<Buffer>(peer.write.bind(peer) as never)
+    type Write = (data: Buffer, done: (error?: Error | null) => void) => void
+    const write = promisify(peer.write.bind(peer) as Write)
     const all = text(client)
     for (let i = 0; i < 20; i++) await write(Buffer.alloc(50_000, 'w'))
     peer.end()
