@@ -5,6 +5,10 @@
  * `marketplace:log`; with a subscriber there, nothing is printed: the subscriber is the logger.
  * `NODE_DEBUG=marketplace` prints everything, as Node's own parts do, whatever the level.
  * Callers on warm paths ask `logs(level)` first, so that a level that is off costs one comparison.
+ *
+ * What is printed is for people, and a stranger may cause any number of warnings: of those that differ in
+ * numbers only, ten are printed at once and one a second, with how many were left out; a stack that was
+ * printed within the last minute is not printed again. Subscribers get every record.
  */
 import { channel } from 'node:diagnostics_channel'
 import { debuglog } from 'node:util'
@@ -59,15 +63,93 @@ export function logs(level: LogLevel): boolean {
   return ranks[level] >= lowest
 }
 
+/** The message of an error, if it has one of its own: not a getter, which might throw. */
+function messageOf(error: unknown): unknown {
+  return isNativeError(error) ? Object.getOwnPropertyDescriptor(error, 'message')?.value : undefined
+}
+
+const STACK_MEMORY = 60_000
+const STACKS_MAX = 100
+/** When each stack was printed last. */
+const stacks = new Map<string, number>()
+
+/** Whether a stack was printed within the last minute; from now on it was. */
+function isKnownStack(text: string, now: number): boolean {
+  const printed = stacks.get(text)
+  if (printed !== undefined && now - printed < STACK_MEMORY) return true
+  if (stacks.size >= STACKS_MAX) stacks.clear()
+  stacks.set(text, now)
+  return false
+}
+
 /**
- * A field as it is printed. What the world did (a peer, the kernel) a warning tells in one line: where this
- * package noticed it helps nobody. An exception that ended something keeps its stack.
+ * A field as it is printed; undefined for an error that the message has told already. What the world did (a
+ * peer, the kernel) a warning tells in one line: where this package noticed it helps nobody. An exception
+ * that ended something keeps its stack.
  */
-function shown(level: LogLevel, value: unknown): string {
-  const inOneLine = ranks[level] < ranks.error && isNativeError(value) && Object.hasOwn(value, 'syscall')
-  // Not `value.message`, which may be a getter that throws.
-  const text: unknown = inOneLine ? Object.getOwnPropertyDescriptor(value, 'message')?.value : undefined
-  return safeInspect(text ?? value, { breakLength: Infinity, compact: true, depth: 3 })
+function shown(level: LogLevel, message: string, value: unknown, now: number): string | undefined {
+  const told = messageOf(value)
+  if (ranks[level] < ranks.error && told !== undefined && Object.hasOwn(value as object, 'syscall')) {
+    return told === message ? undefined : safeInspect(told, {})
+  }
+  const text = safeInspect(value, { breakLength: Infinity, compact: true, depth: 3 })
+  const stack = text.indexOf('\n    at ')
+  if (!isNativeError(value) || stack < 0 || !isKnownStack(text, now)) return text
+  return `${text.slice(0, stack)} (its stack was printed before)`
+}
+
+const BURST = 10
+const PER_SECOND = 1
+const KINDS_MAX = 500
+
+/** Records that differ in numbers only. */
+interface Kind {
+  /** How many may be printed at once now, as of `since`. */
+  allowed: number
+  since: number
+  leftOut: number
+}
+const kinds = new Map<string, Kind>()
+let summary: NodeJS.Timeout | undefined
+
+function kindOf(key: string, now: number): Kind {
+  let kind = kinds.get(key)
+  if (kind !== undefined) return kind
+  if (kinds.size >= KINDS_MAX) {
+    tellLeftOut()
+    kinds.clear()
+  }
+  kind = { allowed: BURST, since: now, leftOut: 0 }
+  kinds.set(key, kind)
+  return kind
+}
+
+/** Whether one more of its kind is printed; if not, it is counted. */
+function isAllowed(key: string, now: number): boolean {
+  const kind = kindOf(key, now)
+  kind.allowed = Math.min(BURST, kind.allowed + ((now - kind.since) / 1000) * PER_SECOND)
+  kind.since = now
+  if (kind.allowed >= 1) {
+    kind.allowed -= 1
+    return true
+  }
+  kind.leftOut++
+  summary ??= setTimeout(tellLeftOut, 1000).unref()
+  return false
+}
+
+function tellLeftOut(): void {
+  clearTimeout(summary)
+  summary = undefined
+  for (const [key, kind] of kinds) {
+    if (kind.leftOut > 0) print(`${key} (${kind.leftOut} more like it, not printed)`)
+    kind.leftOut = 0
+  }
+}
+
+function print(text: string): void {
+  if (debug.enabled) debug('%s', text)
+  else process.stderr.write(`${new Date().toISOString()} marketplace ${text}\n`)
 }
 
 export function log(
@@ -78,14 +160,17 @@ export function log(
   if (!logs(level)) return
   // What the message was taken from, such as an error of a program's own making, may have had anything there.
   const message = typeof text === 'string' ? text : safeInspect(text, {})
+  const now = Date.now()
   if (records.hasSubscribers) {
-    records.publish({ level, message, time: Date.now(), fields } satisfies LogRecord)
+    records.publish({ level, message, time: now, fields } satisfies LogRecord)
     return
   }
-  const details = Object.entries(fields)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ` ${name}=${shown(level, value)}`)
-    .join('')
-  if (debug.enabled) debug('%s: %s%s', level, message, details)
-  else process.stderr.write(`marketplace ${level}: ${message}${details}\n`)
+  // Who asks for more than warnings wants to see everything.
+  const limited = ranks[level] >= ranks.warning && !debug.enabled
+  if (limited && !isAllowed(`${level}: ${message.replace(/\d+/g, 'N')}`, now)) return
+  const details = Object.entries(fields).map(([name, value]) => {
+    const detail = value === undefined ? undefined : shown(level, message, value, now)
+    return detail === undefined ? '' : ` ${name}=${detail}`
+  })
+  print(`${level}: ${message}${details.join('')}`)
 }

@@ -67,6 +67,24 @@ export interface SpawnOptions<S> {
   readonly name?: string | undefined
   /** Runs in the parent right after the child's boot, with the child's pid. */
   readonly parent?: ((pid: Pid, state: S) => HandlerResult<S>) | undefined
+  /**
+   * Whether the VM can't do without it: when it fails (a handler or its boot throws, an action of its own
+   * isn't possible, or it quits with an `Error`), the whole VM ends with that as the reason. The promise of a
+   * ground VM is rejected with it; a nested VM fails as a process, and is essential itself or not.
+   * Default: false.
+   */
+  readonly essential?: boolean | undefined
+}
+
+/** What a `Spawn` makes of the options; the rest is the package's own. */
+export interface SpawnSettings {
+  readonly name?: string | undefined
+  readonly parent?: ((pid: Pid, state: never) => AnyResult) | undefined
+  readonly essential?: boolean | undefined
+  /** Whether the child is a VM, whose first process boots with `boot`. */
+  readonly nested?: boolean | undefined
+  /** Whether `boot` is given a function that sets the guard of its process. */
+  readonly driver?: boolean | undefined
 }
 
 /**
@@ -81,12 +99,7 @@ export type Guard = (error: unknown, name: unknown, subject: unknown) => ActionT
 export class Spawn<in S> extends Action<S> {
   constructor(
     readonly boot: () => AnyResult,
-    readonly name: string | undefined,
-    readonly parent: ((pid: Pid, state: never) => AnyResult) | undefined,
-    /** Whether the child is a VM, whose first process boots with `boot`. */
-    readonly nested: boolean,
-    /** Whether `boot` is given a function that sets the guard of its process. */
-    readonly driver = false,
+    readonly settings: SpawnSettings = {},
   ) {
     super()
   }
@@ -96,6 +109,8 @@ export class Quit extends Action {
   constructor(
     readonly pid: Pid | undefined,
     readonly reason: unknown,
+    /** Whether it is what became of a failure, which has been logged. */
+    readonly failed = false,
   ) {
     super()
   }
@@ -183,7 +198,7 @@ export function checkBoot(
   call: string,
   boot: unknown,
   options: unknown,
-  known: readonly string[] = ['name', 'parent'],
+  known: readonly string[] = ['name', 'parent', 'essential'],
 ): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
   if (typeof options !== 'object' || options === null) {
@@ -192,12 +207,15 @@ export function checkBoot(
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
   }
-  const { name, parent } = options as SpawnOptions<unknown>
+  const { name, parent, essential } = options as SpawnOptions<unknown>
   if (name !== undefined && typeof name !== 'string') {
     throw argumentError(call, 'options.name', 'a string', name)
   }
   if (parent !== undefined && typeof parent !== 'function') {
     throw argumentError(call, 'options.parent', 'a function', parent)
+  }
+  if (essential !== undefined && typeof essential !== 'boolean') {
+    throw argumentError(call, 'options.essential', 'a boolean', essential)
   }
 }
 
@@ -208,7 +226,7 @@ export function checkBoot(
  */
 export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
   checkBoot('spawn', boot, options)
-  return new Spawn(boot, options.name, options.parent, false)
+  return new Spawn(boot, options)
 }
 
 /**
@@ -220,7 +238,7 @@ export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = 
  * @param boot is to set the guard, before its endpoints are added
  */
 export function spawnDriver(name: string, boot: (setGuard: (guard: Guard) => void) => ActionTree): Action {
-  return new Spawn(boot as Boot<unknown>, name, undefined, false, true)
+  return new Spawn(boot as Boot<unknown>, { name, driver: true })
 }
 
 /** The same endpoints, which hear only messages that are instances of their topics. */
@@ -236,10 +254,14 @@ export function exactly(action: Action): Action {
  */
 export function nestedVm<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
   checkBoot('nestedVm', boot, options)
-  return new Spawn(boot, options.name, options.parent, true)
+  return new Spawn(boot, { ...options, nested: true })
 }
 
-/** Ends this process. The actions behind it in the queue are dropped. */
+/**
+ * Ends this process. The actions behind it in the queue are dropped.
+ *
+ * @param reason what its peers hear; an `Error` is a failure, which is logged as one that was thrown is
+ */
 export function quit(reason?: unknown): Quit {
   return new Quit(undefined, reason)
 }

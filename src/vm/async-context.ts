@@ -65,9 +65,9 @@ function keptAction(context: AsyncResource, action: Action): ActionTree {
   if (action instanceof AtMetaLevel) return atMetaLevel(keptAction(context, action.action))
   if (action instanceof Yield) return yieldTurn(inside(action.continuation as AnyFunction) as never)
   if (!(action instanceof Spawn)) return action
-  const parent = action.parent && inside(action.parent as AnyFunction)
-  const { name, nested, driver } = action
-  return new Spawn(inside(action.boot) as never, name, parent as never, nested, driver)
+  const { settings } = action
+  const parent = settings.parent && inside(settings.parent as AnyFunction)
+  return new Spawn(inside(action.boot) as never, { ...settings, parent: parent as never })
 }
 
 function handlers(all: AnyHandlers, inside: (run: AnyFunction) => AnyFunction): Handlers {

@@ -8,7 +8,7 @@
 import { isPromise } from 'node:util/types'
 import { log } from '../support/log.js'
 import { AtomTable } from '../topic/index.js'
-import { checkBoot, Spawn, type Boot } from './action.js'
+import { checkBoot, Spawn, type Boot, type SpawnSettings } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import { EventSource, type Release } from './event-source.js'
 import { adoptPromises } from './handler.js'
@@ -30,6 +30,8 @@ const BUSY_SLICES_MAX = 4
 export interface GroundVmOptions {
   /** Name of the first process, for logs. Default `main`. */
   readonly name?: string | undefined
+  /** Whether the first process is essential, as that option of `spawn` says. Default: true. */
+  readonly essential?: boolean | undefined
 }
 
 /** A running ground VM: a promise of its end, and what can be done to it from outside. */
@@ -66,14 +68,16 @@ interface Activation {
  * Runs a Marketplace program.
  *
  * @param boot makes the first transition of the first process
- * @returns a promise that resolves when nothing is queued and no event source is active
+ * @returns a promise that resolves when nothing is queued and no event source is active; it is rejected with
+ * the reason when a process that is essential fails: the first one, and those that are spawned as such
  * @throws TypeError when an argument is of the wrong type
  */
 export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): GroundVm {
-  checkBoot('groundVm', boot, options, ['name'])
+  checkBoot('groundVm', boot, options, ['name', 'essential'])
   const ground = new GroundLoop()
   const end = new Promise<void>((resolve, reject) => {
-    ground.start(boot, options.name ?? 'main', resolve, reject)
+    const { name = 'main', essential = true } = options
+    ground.start(boot, { name, essential }, resolve, reject)
   }) as GroundVm
   end.stop = (reason) => {
     ground.stop(reason)
@@ -103,7 +107,9 @@ class GroundLoop implements Ground {
   private drained: (() => void) | undefined
   /** Somebody wants the end, which comes with the next turn of the loop. */
   private stopping: { readonly reason: unknown } | undefined
-  /** What could not be, and ends everything. */
+  /** All processes have been ended, or are about to be: what ends with them is no failure of its own. */
+  private ending = false
+  /** What could not be, or a failure of an essential process, and ends everything. */
   private failure: { readonly error: unknown } | undefined
   private running = false
   private resuming = false
@@ -113,12 +119,14 @@ class GroundLoop implements Ground {
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
 
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the state is the process's business
-  start(boot: Boot<any>, name: string, resolve: () => void, reject: (error: unknown) => void): void {
+  start(
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the state is the process's business
+    boot: Boot<any>, settings: SpawnSettings, resolve: () => void, reject: (error: unknown) => void,
+  ): void {
     this.resolve = resolve
     this.reject = reject
     this.running = true // the first round comes after the caller has the promise
-    this.vm.spawn(new Spawn(boot, name, undefined, false))
+    this.vm.spawn(new Spawn(boot, settings))
     queueMicrotask(() => {
       this.running = false
       this.run()
@@ -282,6 +290,12 @@ class GroundLoop implements Ground {
     this.endIfDone()
   }
 
+  essentialFailed(error: unknown): void {
+    if (this.ending) return
+    this.failure ??= { error }
+    this.stopping ??= { reason: error }
+  }
+
   /** What can't be, has been: everything is ended and released, and whoever waits for the end hears why. */
   private fail(error: unknown): void {
     log('fatal', 'the ground VM failed', { reason: error })
@@ -293,6 +307,7 @@ class GroundLoop implements Ground {
 
   private quitAll(reason: unknown): void {
     this.stopping = undefined
+    this.ending = true
     for (const process of [...this.vm.processes.values()]) {
       try {
         this.vm.quit(process, reason)

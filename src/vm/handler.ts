@@ -115,9 +115,15 @@ function leaf(value: unknown, out: Action[], refusal: (value: unknown) => Error)
 }
 
 function notAResult(value: unknown): TypeError {
-  return new TypeError(
-    `a handler must return actions, nested arrays of them or a transition; got ${strayValue(value)}`,
-  )
+  return strayResult(value, 'a handler')
+}
+
+/** The error for what is no result of a handler. `who` has returned it. */
+export function strayResult(value: unknown, who: string): TypeError {
+  const way = isPromise(value) || value instanceof Transition
+    ? '' : '. A function that is called for its effect only has braces: (...) => { ... }'
+  const what = 'must return actions, nested arrays of them or a transition'
+  return new TypeError(`${who} ${what}; got ${strayValue(value)}${way}`)
 }
 
 /** Looks now and then only, so that the cost stays linear: whoever is inside of itself gets deep enough. */

@@ -3,13 +3,20 @@
  *
  * Owns what a handler's result does to its process. Who gets a turn when is the VM's business.
  */
-import { isPromise } from 'node:util/types'
-import { log } from '../support/log.js'
-import { Action, Attempt, Quit, SendMessage, type Guard, type Pid } from './action.js'
+import { isNativeError, isPromise } from 'node:util/types'
+import { show } from '../support/errors.js'
+import { functionPlace } from '../support/function-place.js'
+import { log, logs } from '../support/log.js'
+import {
+  Action, Attempt, Quit, SendMessage, type Guard, type Pid, type SpawnSettings,
+} from './action.js'
 import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
-import { adoptPromises, flatten, Transition } from './handler.js'
+import { adoptPromises, flatten, strayResult, Transition } from './handler.js'
 import type { Vm } from './vm.js'
+
+/** The kind of handler that ran. */
+export type EventHandler = 'onPresence' | 'onAbsence' | 'onMessage'
 
 /** Endpoints of a process at an outer level, by name. */
 export type MetaEndpointTable = Map<unknown, Endpoint>
@@ -20,6 +27,32 @@ export type MetaEndpointTable = Map<unknown, Endpoint>
  */
 export function failureOf(error: unknown, who: Process): unknown {
   return error === undefined ? new Error(`${who.describe()} failed: what was thrown is undefined`) : error
+}
+
+/** What of an endpoint a failure of its handlers is told with. */
+function describeEndpoint(endpoint: Endpoint | undefined): Record<string, unknown> {
+  if (endpoint === undefined) return {}
+  const { name, orientation, interest, topic } = endpoint
+  const given = typeof name === 'symbol' ? {} : { name }
+  return { endpoint: `${interest === 'participant' ? '' : `${interest} `}${orientation}`, topic, ...given }
+}
+
+/** What is no action; the error for it says who returned it. */
+class Stray extends Error {
+  constructor(readonly value: unknown) {
+    super()
+  }
+}
+const strayed = (value: unknown): Error => new Stray(value)
+
+/** The handler's place is in the stack, as if it had thrown the error itself. */
+function notAResult(value: unknown, endpoint: Endpoint | undefined, event: EventHandler | undefined): Error {
+  const who = event === undefined || endpoint === undefined
+    ? 'a process' : `${event} of the ${endpoint.orientation} of ${show(endpoint.topic)}`
+  const error = strayResult(value, who)
+  const place = event === undefined ? undefined : functionPlace(endpoint?.[event])
+  if (place !== undefined) error.stack = `${error.name}: ${error.message}\n    at ${event} (${place})`
+  return error
 }
 
 /** Whether a tree is one action or nothing, as most are. */
@@ -40,6 +73,8 @@ export class Process {
   readonly name: string | undefined
   /** What becomes of failures, if they don't end it. */
   guard: Guard | undefined = undefined
+  /** Whether its VM ends when it fails. */
+  readonly essential: boolean
 
   /** Endpoints at its own level. */
   endpoints: EndpointTable = undefined
@@ -54,10 +89,11 @@ export class Process {
   inner: Vm | undefined = undefined
   installed: Set<Endpoint> | undefined = undefined
 
-  constructor(vm: Vm, pid: Pid, name: string | undefined) {
+  constructor(vm: Vm, pid: Pid, { name, essential = false }: SpawnSettings) {
     this.vm = vm
     this.pid = pid
     this.name = name
+    this.essential = essential
   }
 
   enqueue(action: Action): void {
@@ -87,16 +123,19 @@ export class Process {
    * Takes what a handler returned. Anything but a valid result counts as a crash of the handler.
    *
    * @param endpoint whose handler it was, if it was an endpoint's
+   * @param event which of its handlers
    * @param subject the message, or the topic of the meeting, that it was told of
    */
-  accept(result: unknown, endpoint?: Endpoint, subject?: unknown): void {
+  accept(result: unknown, endpoint?: Endpoint, event?: EventHandler, subject?: unknown): void {
     if (result === undefined) return
     if (result instanceof SendMessage) this.enqueue(result)
     else if (result instanceof Transition && result.actions === undefined) this.state = result.state
-    else this.acceptAny(result, endpoint, subject)
+    else this.acceptAny(result, endpoint, event, subject)
   }
 
-  private acceptAny(result: unknown, endpoint: Endpoint | undefined, subject: unknown): void {
+  private acceptAny(
+    result: unknown, endpoint: Endpoint | undefined, event: EventHandler | undefined, subject: unknown,
+  ): void {
     if (!this.alive) {
       this.adopt(result, endpoint)
       return
@@ -111,24 +150,25 @@ export class Process {
       return
     }
     try {
-      this.take(result, endpoint, subject)
+      this.take(result, endpoint, event, subject)
     } catch (error) {
-      this.crash(error, endpoint, subject)
+      this.crash(error, endpoint, event, subject)
     }
   }
 
   /** Takes a result, or throws if it isn't valid: then nothing has changed. */
-  take(result: unknown, endpoint?: Endpoint, subject?: unknown): void {
+  take(result: unknown, endpoint?: Endpoint, event?: EventHandler, subject?: unknown): void {
     if (isPromise(result)) {
-      void this.awaitActions(result, endpoint, subject)
+      void this.awaitActions(result, endpoint, event, subject)
       return
     }
     const actions: Action[] = []
     try {
-      flatten(result instanceof Transition ? result.actions : result, actions)
+      const tree: unknown = result instanceof Transition ? result.actions : result
+      flatten(tree, actions, strayed)
     } catch (error) {
       this.adopt(result, endpoint)
-      throw error
+      throw error instanceof Stray ? notAResult(error.value, endpoint, event) : error
     }
     if (result instanceof Transition) this.state = result.state
     this.enqueueAll(actions)
@@ -136,29 +176,34 @@ export class Process {
 
   /** Keeps the process, and the VMs around it, alive until the promise settles. */
   private async awaitActions(
-    promise: Promise<unknown>, endpoint: Endpoint | undefined, subject: unknown,
+    promise: Promise<unknown>,
+    endpoint: Endpoint | undefined,
+    event: EventHandler | undefined,
+    subject: unknown,
   ): Promise<void> {
     this.hold()
     let take: () => void
     try {
       const value = await promise
-      take = () => { this.takeSettled(value, endpoint, subject) }
+      take = () => { this.takeSettled(value, endpoint, event, subject) }
     } catch (error) {
-      take = () => { this.crash(error, endpoint, subject) }
+      take = () => { this.crash(error, endpoint, event, subject) }
     }
     const lives = this.release()
     take()
     if (lives) this.vm.wake()
   }
 
-  private takeSettled(value: unknown, endpoint: Endpoint | undefined, subject: unknown): void {
+  private takeSettled(
+    value: unknown, endpoint: Endpoint | undefined, event: EventHandler | undefined, subject: unknown,
+  ): void {
     if (!(value instanceof Transition)) {
-      this.accept(value, endpoint, subject)
+      this.accept(value, endpoint, event, subject)
       return
     }
     this.adopt(value, endpoint)
     const error = new TypeError('an async handler must resolve to actions, not to a transition')
-    this.crash(error, endpoint, subject)
+    this.crash(error, endpoint, event, subject)
   }
 
   /** What nobody waits for may still reject: that is logged, and ends nothing. */
@@ -171,7 +216,7 @@ export class Process {
     const what = this.alive
       ? 'returned a promise inside an action tree, which was rejected'
       : 'has ended; then a handler failed'
-    const fields = { endpoint: endpoint?.name, reason: failureOf(reason, this) }
+    const fields = { ...describeEndpoint(endpoint), reason: failureOf(reason, this) }
     log('warning', `${this.describe()} ${what}`, fields)
   }
 
@@ -218,20 +263,37 @@ export class Process {
    * A handler failed: its process is to quit with the error, after what is queued already; or its guard says
    * what else.
    */
-  crash(error: unknown, endpoint?: Endpoint, subject?: unknown): void {
-    if (this.alive) this.fail(error, endpoint?.name, subject)
-    else this.lost(error, endpoint)
+  crash(error: unknown, endpoint?: Endpoint, event?: EventHandler, subject?: unknown): void {
+    if (!this.alive) {
+      this.lost(error, endpoint)
+      return
+    }
+    const handler = event && { handler: event, ...describeEndpoint(endpoint), about: subject }
+    this.fail(error, endpoint?.name, subject, handler)
   }
 
   /** The same for whatever it did, also under the name of an endpoint that it doesn't have. */
-  fail(error: unknown, name: unknown, subject: unknown): void {
+  fail(error: unknown, name: unknown, subject: unknown, details?: Readonly<Record<string, unknown>>): void {
     const reason = failureOf(error, this)
     if (this.guard !== undefined && this.alive) {
       this.survive(this.guard, reason, name, subject)
       return
     }
-    this.enqueue(new Quit(undefined, reason))
-    log('error', `${this.describe()} failed`, { endpoint: name, reason })
+    this.enqueue(new Quit(undefined, reason, true))
+    this.logFailure({ ...details ?? { endpoint: name }, reason })
+  }
+
+  /**
+   * Whoever started a ground VM hears of the failure that ended it: then the log needn't tell. A socket's
+   * error that a process quits with is the world's doing.
+   */
+  logFailure(fields: Readonly<Record<string, unknown>>, what = 'failed'): void {
+    const { reason } = fields
+    const told = this.essential && this.vm.container === undefined
+    const ofSocket = isNativeError(reason) && Object.hasOwn(reason, 'syscall')
+    const worlds = ofSocket && fields['handler'] === undefined
+    const level = told || worlds ? 'info' : 'error'
+    if (logs(level)) log(level, `${this.describe()} ${what}`, fields)
   }
 
   /** Goes on after a failure. What its guard asks for can't fail it again. */

@@ -6,6 +6,7 @@
  * the whole queue is performed, each action taking full effect before the next. Processes that have
  * nothing to do cost nothing.
  */
+import { isNativeError } from 'node:util/types'
 import { log, logs } from '../support/log.js'
 import { RoutingIndex, type AtomTable } from '../topic/index.js'
 import {
@@ -46,6 +47,8 @@ export interface Ground {
   /** An endpoint was installed in, or removed from, the ground VM itself. */
   installed(endpoint: Endpoint): void
   uninstalled(endpoint: Endpoint): void
+  /** A process of the ground VM without which it can't be has failed. */
+  essentialFailed(reason: unknown): void
 }
 
 export class Vm {
@@ -154,8 +157,8 @@ export class Vm {
       process.survive(process.guard, reason, name, subject)
       return
     }
-    log('error', `${process.describe()} failed`, { reason })
-    this.quit(process, reason)
+    process.logFailure({ reason, action: describeAction(action) })
+    this.quit(process, reason, true)
   }
 
   private attempt(process: Process, action: Action): void {
@@ -182,12 +185,18 @@ export class Vm {
     } else if (action instanceof Spawn) {
       this.spawn(action, process)
     } else if (action instanceof Quit) {
-      this.quit(action.pid === undefined ? process : this.processes.get(action.pid), action.reason)
+      this.performQuit(process, action)
     } else if (action instanceof Yield) {
       this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
     } else if (action instanceof Attempt) {
       this.attempt(process, action.action)
     }
+  }
+
+  private performQuit(process: Process, { pid, reason, failed }: Quit): void {
+    const target = pid === undefined ? process : this.processes.get(pid)
+    if (target === process && !failed && isNativeError(reason)) process.logFailure({ reason })
+    this.quit(target, reason, failed || isNativeError(reason))
   }
 
   /** Runs all handlers that a message is for: first the sender's own, then the others'. */
@@ -229,9 +238,9 @@ export class Vm {
     try {
       result = handler(body, target.state, endpoint.name)
     } catch (error) {
-      target.crash(error, endpoint, body)
+      target.crash(error, endpoint, 'onMessage', body)
     }
-    if (result !== undefined) target.accept(result, endpoint, body)
+    if (result !== undefined) target.accept(result, endpoint, 'onMessage', body)
     if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
 
@@ -240,9 +249,9 @@ export class Vm {
     const { onPresence: handler, target } = endpoint
     if (handler === undefined) return
     try {
-      target.accept(handler(topic, target.state, peer, endpoint.name), endpoint, topic)
+      target.accept(handler(topic, target.state, peer, endpoint.name), endpoint, 'onPresence', topic)
     } catch (error) {
-      target.crash(error, endpoint, topic)
+      target.crash(error, endpoint, 'onPresence', topic)
     }
     if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
@@ -252,9 +261,9 @@ export class Vm {
     const { onAbsence: handler, target } = endpoint
     if (handler === undefined) return
     try {
-      target.accept(handler(topic, target.state, reason, peer, endpoint.name), endpoint, topic)
+      target.accept(handler(topic, target.state, reason, peer, endpoint.name), endpoint, 'onAbsence', topic)
     } catch (error) {
-      target.crash(error, endpoint, topic)
+      target.crash(error, endpoint, 'onAbsence', topic)
     }
     if (target !== endpoint.owner) this.climb(target, endpoint.owner)
   }
@@ -329,10 +338,11 @@ export class Vm {
    */
   spawn(action: Spawn<unknown>, parent?: Process, owner = parent): void {
     const pid = this.nextPid++
-    const child = new Process(this, pid, action.name)
-    if (action.nested) child.inner = new Vm(this.ground, child)
+    const { settings } = action
+    const child = new Process(this, pid, settings)
+    if (settings.nested === true) child.inner = new Vm(this.ground, child)
     this.boot(child, action)
-    const continuation = action.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
+    const continuation = settings.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
     if (continuation !== undefined && parent?.alive === true) {
       this.run(parent, (state) => continuation(pid, state), owner)
     }
@@ -342,15 +352,18 @@ export class Vm {
     if (child.inner !== undefined) {
       this.processes.set(child.pid, child)
       if (logs('debug')) log('debug', `${child.describe()} starting`)
-      child.inner.spawn(new Spawn(action.boot, action.name, undefined, false))
+      child.inner.spawn(new Spawn(action.boot, { name: action.settings.name }))
       this.schedule(child)
       return
     }
     try {
       const boot = action.boot as (setGuard?: (guard: Guard) => void) => unknown
-      child.take(action.driver ? boot((guard) => { child.guard = guard }) : boot())
+      child.take(action.settings.driver === true ? boot((guard) => { child.guard = guard }) : boot())
     } catch (error) {
-      log('error', `${child.describe()} did not boot`, { reason: failureOf(error, child) })
+      const reason = failureOf(error, child)
+      child.logFailure({ reason }, 'did not boot')
+      child.alive = false
+      if (child.essential) this.essentialFailed(reason)
       return
     }
     this.processes.set(child.pid, child)
@@ -358,8 +371,18 @@ export class Vm {
     if (child.isIdle()) this.collectable.push(child)
   }
 
-  /** Ends a process: its endpoints go one by one, what its handlers return is lost. */
-  quit(process: Process | undefined, reason: unknown): void {
+  /** This VM can't go on: as a process of the VM around it, it fails. */
+  private essentialFailed(reason: unknown): void {
+    if (this.container === undefined) this.ground.essentialFailed(reason)
+    else this.container.enqueue(new Quit(undefined, reason, true))
+  }
+
+  /**
+   * Ends a process: its endpoints go one by one, what its handlers return is lost.
+   *
+   * @param failed whether that is a failure: then a VM which can't do without the process ends, too
+   */
+  quit(process: Process | undefined, reason: unknown, failed = isNativeError(reason)): void {
     if (process === undefined || !process.alive) return
     if (logs('info')) log('info', `${process.describe()} quits`, { reason })
     process.end()
@@ -374,6 +397,7 @@ export class Vm {
         new Relayed(new DeleteMetaEndpoints([...table.values()], reason), process, i + 1),
       )
     })
+    if (failed && process.essential) this.essentialFailed(reason)
   }
 
   /** The process that this VM was is no more. @returns those that were in it, which end too */

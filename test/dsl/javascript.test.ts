@@ -46,12 +46,12 @@ t.test('mistakes are reported where they are made', async (t) => {
 
 t.test('mistakes in what a handler returns end its process, with the mistake as reason', async (t) => {
   const mistakes: Record<string, RegExp> = {
-    '5': /got 5$/,
-    "'quit'": /got 'quit'$/,
-    true: /got true$/,
+    '5': /got 5\. A function that is called for its effect only has braces: \(...\) => { ... }$/,
+    "'quit'": /got 'quit'\. /,
+    true: /got true\. /,
     '[Promise.resolve(quit())]': /got a promise inside an action tree$/,
     '[transition(1)]': /got a transition inside an action tree$/,
-    quit: /got \[Function: quit\]$/,
+    quit: /got \[Function: quit\]\. /,
   }
   const { end } = collectLog()
   for (const [returned, expected] of Object.entries(mistakes)) {

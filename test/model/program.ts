@@ -172,6 +172,6 @@ export function rank(seed: number, serial: number): number {
 export function showError(error: Error): string {
   if (error.message.startsWith('endpoint ') && error.message.includes(' is already a ')) return '<D1: role>'
   if (error.message.includes(' is impossible: ')) return '<D1: no meta-level>'
-  if (error.message.startsWith('a handler must return ')) return '<stray value>'
+  if (/ must return actions/.test(error.message)) return '<stray value>'
   return `<exn: ${error.message}>`
 }

@@ -2,9 +2,13 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { patient } from './patience.js'
 
 const LOG = new URL('../../src/support/log.js', import.meta.url).href
 const LEVELS = ['debug', 'info', 'warning', 'error', 'fatal'] as const
+
+/** What each line of the log begins with. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?=marketplace )/gm
 
 interface Output {
   readonly code: number | null
@@ -21,7 +25,7 @@ function withLog(level: string | undefined, program: string): Output {
     encoding: 'utf8',
     cwd: fileURLToPath(new URL('.', import.meta.url)),
   })
-  return { code: status, stdout, stderr }
+  return { code: status, stdout, stderr: stderr.replace(TIME, '') }
 }
 
 const EACH = `
@@ -96,6 +100,48 @@ t.test('values that cannot be inspected do no harm', async (t) => {
   // Newer Nodes can show even this error.
   const shown = /\nmarketplace warning: proxy proxy=<Revoked Proxy> failed=(<uninspectable object>|{.*})\n$/
   t.match(stderr, shown)
+})
+
+t.test('each line has the time', async (t) => {
+  const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', `
+    import { log } from ${JSON.stringify(LOG)}
+    log('warning', 'text')
+  `], { env: { ...process.env, MARKETPLACE_LOG: '', NODE_OPTIONS: '' }, encoding: 'utf8' })
+  t.match(stderr, /^\S+Z marketplace warning: text\n$/)
+  t.ok(Math.abs(Date.parse(stderr.split(' ')[0] ?? '') - Date.now()) < patient(60_000), stderr)
+})
+
+t.test('an event is told once: not the message again as the reason', async (t) => {
+  const { stderr } = withLog(undefined, `
+    const reason = Object.assign(new Error('connect ECONNREFUSED'), { syscall: 'connect' })
+    log('warning', reason.message, { reason, port: 1 })
+  `)
+  t.equal(stderr, 'marketplace warning: connect ECONNREFUSED port=1\n')
+})
+
+t.test('a stranger can\'t flood it: records alike but for numbers, and stacks', async (t) => {
+  const { stderr } = withLog(undefined, `
+    const fail = (i) => log('error', 'process ' + i + ' failed', { reason: new Error('bad frame') })
+    for (let i = 0; i < 1000; i++) fail(i)
+    log('error', 'something else')
+    setTimeout(() => {}, 1500)
+  `)
+  const lines = stderr.trim().split('\n')
+  t.equal(lines.filter((line) => line.includes('bad frame')).length, 10)
+  t.equal(lines.filter((line) => /^ +at /.test(line)).length > 0, true, 'the first has its stack')
+  t.equal(stderr.split('its stack was printed before').length - 1, 9)
+  t.match(stderr, /\nmarketplace error: process N failed \(990 more like it, not printed\)\n/)
+  t.match(stderr, 'something else')
+  const subscribed = withLog(undefined, `
+    import { subscribe } from 'node:diagnostics_channel'
+    let count = 0
+    subscribe(LOG_CHANNEL, () => count++)
+    for (let i = 0; i < 1000; i++) log('error', 'process ' + i + ' failed')
+    console.log(count)
+  `)
+  t.equal(subscribed.stdout, '1000\n')
+  const debugged = withLog('debug', "for (let i = 0; i < 100; i++) log('info', 'process ' + i + ' starting')")
+  t.equal(debugged.stderr.trim().split('\n').length, 100, 'who asks for everything gets it')
 })
 
 t.test('with a subscriber on the channel nothing is printed; it gets the record', async (t) => {

@@ -50,7 +50,7 @@ async function stderrOf(env: NodeJS.ProcessEnv): Promise<string> {
 
 void t.test('an error in a handler begins in the handler', async (t) => {
   const stderr = await stderrOf({})
-  t.match(stderr, /^marketplace error: process 1 failed reason=Error: oops\n +at .*\[eval1?\]/)
+  t.match(stderr, /^\S+Z marketplace error: process 1 failed .* reason=Error: oops\n +at .*\[eval1?\]/)
 })
 
 void t.test('NODE_DEBUG=marketplace', async (t) => {
@@ -58,5 +58,5 @@ void t.test('NODE_DEBUG=marketplace', async (t) => {
   t.notMatch(await stderrOf({ NODE_DEBUG: 'net' }), /MARKETPLACE/)
   const stderr = await stderrOf({ NODE_DEBUG: 'marketplace' })
   t.match(stderr, /^MARKETPLACE \d+: debug: process 0 \(main\) starting$/m)
-  t.match(stderr, /^MARKETPLACE \d+: error: process 1 failed reason=Error: oops$/m)
+  t.match(stderr, /^MARKETPLACE \d+: error: process 1 failed .* reason=Error: oops$/m)
 })

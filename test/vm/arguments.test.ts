@@ -101,7 +101,9 @@ t.test('what an error shows is short, and on one line', async (t) => {
   }
 })
 
-const EXPECTED = 'a handler must return actions, nested arrays of them or a transition; got '
+const EXPECTED = "onPresence of the subscriber of [ 'q' ] must return actions, nested arrays of them "
+  + 'or a transition; got '
+const WAY = '. A function that is called for its effect only has braces: (...) => { ... }'
 
 t.test('stray values in action trees: the process quits, nothing of the tree is done', async (t) => {
   const strays: Record<string, readonly [value: unknown, shown: string]> = {
@@ -122,7 +124,7 @@ t.test('stray values in action trees: the process quits, nothing of the tree is 
       endpoint.subscriber(['m'], { onMessage: () => print('sent') }),
       spawn(() => endpoint.subscriber(['q'], { onPresence: () => value })),
     ])
-    t.same(lines, [EXPECTED + shown], name)
+    t.same(lines, [EXPECTED + shown + (/promise|transition/.test(shown) ? '' : WAY)], name)
     t.same(logged(log, 'error'), ['process 1 failed'], name)
   }
 })
@@ -167,11 +169,11 @@ t.test('what a boot may not return: the child never lives, the parent goes on', 
 })
 
 t.test('a ground VM whose first process does not boot ends at once', async (t) => {
-  const { ended, log } = await run(() => {
-    throw new Error('no')
-  })
+  const no = new Error('no')
+  await t.rejects(groundVm(() => { throw no }), no)
+  const { ended, log } = await run(() => spawn(() => { throw no }))
   t.ok(ended)
-  t.same(logged(log, 'error'), ['process 0 (main) did not boot'])
+  t.same(logged(log, 'error'), ['process 1 did not boot'])
 })
 
 t.test('undefined, null, false and empty arrays are skipped', async (t) => {

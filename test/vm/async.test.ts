@@ -88,7 +88,7 @@ t.test('the ground VM itself may boot asynchronously', async (t) => {
 t.test('an async handler that resolves to what it may not', async (t) => {
   const results: Record<string, readonly [unknown, RegExp]> = {
     'a transition': [transition(1), /^TypeError: an async handler must resolve to actions, not to a trans/],
-    'a number': [5, /^TypeError: a handler must return actions.*got 5$/],
+    'a number': [5, /^TypeError: onPresence of .* must return actions.*got 5\. /],
     'a list with a promise': [[Promise.resolve()], /got a promise inside an action tree$/],
   }
   for (const [name, [value, expected]] of Object.entries(results)) {

@@ -209,7 +209,7 @@ t.test('no handler of a process that ends, no promise in a tree, is an unhandled
     for (const { level, message, fields } of lines) {
       t.equal(level, 'warning')
       t.match(message, /^process 1 \(rejecting\) /)
-      t.equal(fields['endpoint'], 'own')
+      t.equal(fields['name'], 'own')
     }
   }
   t.throws(() => atMetaLevel(no() as never), /got Promise/)

@@ -34,7 +34,8 @@ export async function run(program: (print: Print) => ActionTree, options: RunOpt
     lines.push(values.map(text).join(' '))
   }
   const { records, end } = collectLog()
-  const ground = groundVm(() => program(print))
+  // What becomes of the program is in the log and in the trace.
+  const ground = groundVm(() => program(print), { essential: false })
   const timeout = new AbortController()
   try {
     await meanwhile?.(ground, print)
