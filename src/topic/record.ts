@@ -78,8 +78,6 @@ function kindFor(label: string, fields: readonly string[], instances = 0): Recor
 
 /**
  * Which of its namesakes a record is; a wildcard in a pattern, undefined if it is the plain value.
- *
- * @internal
  */
 export function instanceOf(record: RecordBase): unknown {
   const { arity, slots } = record.$kind
@@ -317,8 +315,6 @@ export function defineRecord<const L extends string, const N extends readonly st
 
 /**
  * Defines a type of records of two fields that can have namesakes (see the top of this file).
- *
- * @internal
  */
 export function defineInstancedRecord<const L extends string, const N extends readonly [string, string]>(
   label: L,
@@ -334,7 +330,6 @@ export function defineInstancedRecord<const L extends string, const N extends re
  *
  * @param record a message of an instanced kind, whose fields have no parts
  * @param instance a positive integer
- * @internal
  */
 export function withInstance<R extends RecordBase>(record: R, instance: number): R {
   return new record.$kind.Maker(record.$kind, record.$0, record.$1, instance) as R

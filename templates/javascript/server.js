@@ -1,5 +1,4 @@
 /** The server: one process for each connection. */
-import { pathToFileURL } from 'node:url'
 import {
   _, endpoint, groundVm, quit, sendMessage, spawn, tcpBare, tcpChannel, tcpError, tcpListener, tcpListening,
 } from 'marketplace-native'
@@ -12,11 +11,11 @@ const session = (them, us) =>
   })
 
 /**
- * Starts the server on a port of this machine; 0 is any free one.
+ * Starts the server on a port of this machine; 0 is any free one. `listening` is told which it is.
  *
- * @returns the running VM; `await` it for its end, `stop()` ends it
+ * @returns the running VM: `await` it for its end, a failure of the first process included; `stop()` ends it
  */
-export function serve(port, { listening, failed }) {
+export function serve(port, listening) {
   const here = tcpListener(port)
   return groundVm(() => [
     tcpBare({ host: '127.0.0.1' }),
@@ -25,18 +24,11 @@ export function serve(port, { listening, failed }) {
       onPresence: ({ source: them, destination: us }) => spawn(() => session(them, us)),
     }),
     endpoint.subscriber(tcpListening(here, _), { onPresence: ({ address }) => listening(address.port) }),
-    endpoint.subscriber(tcpError(here, _, _), { onMessage: ({ error }) => failed(error) }),
+    endpoint.subscriber(tcpError(here, _, _), {
+      onMessage: ({ error }) => {
+        // The port can't be had: there is no server. What befalls one connection is no reason to end.
+        if (error.syscall === 'listen' || error.syscall === 'bind') throw error
+      },
+    }),
   ])
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const vm = serve(Number(process.argv[2] ?? 5998), {
-    listening: (port) => console.log(`listening on 127.0.0.1:${port}`),
-    failed: (error) => {
-      console.error(error.message)
-      process.exitCode = 1
-      void vm.stop()
-    },
-  })
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void vm.stop())
 }

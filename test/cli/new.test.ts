@@ -1,12 +1,15 @@
 /** `marketplace new`: the project that it makes passes its test, runs, and measures itself. */
-import { spawnSync, type SpawnSyncReturns } from 'node:child_process'
+import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import t from 'tap'
 import { Cli } from '../support/cli.js'
 import { patient } from '../support/patience.js'
+import { runProgram } from '../support/util.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
@@ -57,9 +60,36 @@ for (const language of ['javascript', 'typescript']) {
     const dist = typescript ? 'dist/' : ''
     const tested = node(project, '--test', `${dist}server.test.js`)
     t.equal(tested.status, 0, tested.stdout)
-    const wrong = node(project, `${dist}server.js`, '70000')
-    t.equal(wrong.status, 1)
-    t.match(wrong.stderr, 'got 70000')
+    for (const args of [['70000'], ['--port', '70000'], ['--port', 'x'], ['--prot', '1']]) {
+      const wrong = node(project, `${dist}main.js`, ...args)
+      t.equal(wrong.status, 1)
+      t.match(wrong.stderr, /^[^\n]*(got 70000|got x|'--prot')[^\n]*\n$/, 'one line')
+    }
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const { port } = taken.address() as AddressInfo
+    const busy = await runProgram(process.execPath, [join(project, `${dist}main.js`), '--port', String(port)],
+      Buffer.alloc(0))
+    t.equal(busy.code, 1)
+    t.match(busy.stderr, /EADDRINUSE/)
+    t.equal(busy.stderr.split('EADDRINUSE').length - 1, 1, `said once: ${busy.stderr}`)
+    taken.close()
+    // A project that is reached by another name, and one that a process manager loads.
+    const link = join(room, `link-${language}`)
+    symlinkSync(project, link)
+    const main = join(project, `${dist}main.js`)
+    const byPm2 = `
+      process.argv[1] = '/usr/lib/pm2/ProcessContainerFork.js'
+      import(${JSON.stringify(pathToFileURL(main).href)})
+    `
+    for (const args of [[join(link, `${dist}main.js`), '0'], ['-e', byPm2, '--', '--port', '0']]) {
+      const server = spawn(process.execPath, args, { cwd: project })
+      const [said] = await once(server.stdout, 'data') as [Buffer]
+      t.match(said.toString(), 'listening on 127.0.0.1:')
+      const gone = once(server, 'exit')
+      server.kill('SIGTERM')
+      t.equal((await gone)[0], 0)
+    }
     if (typescript) return
     // Seconds instead of the usual ones: what it prints is the point here.
     const bench = readFileSync(join(project, 'bench.js'), 'utf8')
@@ -67,7 +97,7 @@ for (const language of ['javascript', 'typescript']) {
     const shorter = Object.entries(quick).reduce(
       (text, [name, value]) => text.replace(new RegExp(`${name} = \\d+`), `${name} = ${value}`), bench)
     writeFileSync(join(project, 'bench.js'), shorter)
-    const measured = node(project, 'bench.js', 'server.js')
+    const measured = node(project, 'bench.js', 'main.js')
     t.equal(measured.status, 0, measured.stderr)
     t.match(measured.stdout, /CPU per message: \d+\.\d\d of node:net's/)
   })

@@ -7,7 +7,8 @@ import { serve } from './server.js'
 
 /** Starts the server on any free port. */
 const started = () => new Promise<{ vm: GroundVm, port: number }>((resolve, reject) => {
-  const vm = serve(0, { listening: (port) => resolve({ vm, port }), failed: reject })
+  const vm = serve(0, (port) => resolve({ vm, port }))
+  vm.catch(reject)
 })
 
 test('what is sent comes back', async () => {
