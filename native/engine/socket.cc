@@ -192,24 +192,27 @@ int accept_socket(int listener, Descriptor& out, Address& peer) {
   }
 }
 
+// Neither waits, whatever the descriptor's mode: others may share it, such as a child that has
+// the socket as its standard input, and make it a blocking one.
 ssize_t receive_into(int socket, uint8_t* memory, size_t size) {
   for (;;) {
-    const ssize_t result = ::recv(socket, memory, size, 0);
+    const ssize_t result = ::recv(socket, memory, size, MSG_DONTWAIT);
     if (result >= 0) return result;
     if (errno != EINTR) return -errno;
   }
 }
 
 ssize_t send_pieces(int socket, const iovec* pieces, int count) {
+  constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
   for (;;) {
     ssize_t result;
     if (count == 1) {
-      result = ::send(socket, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
+      result = ::send(socket, pieces[0].iov_base, pieces[0].iov_len, flags);
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(pieces);
       message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);  // musl has int
-      result = ::sendmsg(socket, &message, MSG_NOSIGNAL);
+      result = ::sendmsg(socket, &message, flags);
     }
     if (result >= 0) return result;
     if (errno != EINTR) return -errno;

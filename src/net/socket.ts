@@ -20,6 +20,7 @@ import {
   checkString, invalidHandleType, notInPlace, socketClosed, streamDestroyed, withoutAddress,
 } from './errors.js'
 import { isInPlace } from './in-place.js'
+import { noticeDataListener, type Layer, type Layered } from './layer.js'
 import { OnRead, onReadOptions } from './onread.js'
 import { socketResource, type SocketOptions } from './socket-base.js'
 import { SocketOutput } from './socket-output.js'
@@ -63,7 +64,7 @@ export interface AcceptedAs {
   readonly pauseOnConnect: boolean
 }
 
-export class Socket extends SocketOutput implements DataReceiver, DialOwner {
+export class Socket extends SocketOutput implements DataReceiver, DialOwner, Layered {
   _server: SocketOwner | null = null
   declare autoSelectFamilyAttemptedAddresses?: string[]
   /** More than one, if `connect` was called again meanwhile; then at most one of them gets a connection. */
@@ -80,6 +81,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   #inputWanted = false
   #ended = false
   readonly #onRead: OnRead | undefined
+  /** Who has the input, in place of the stream. */
+  #layer: Layer | undefined = undefined
 
   constructor(options?: SocketOptions | number) {
     if (typeof options === 'number') options = { fd: options }
@@ -179,6 +182,10 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
     this.emit('connect')
     this.emit('ready')
     if (!this._nativeOpen) return
+    if (this.#layer !== undefined) {
+      if (this.#inputPaused) this._nativeLink?.pause()
+      return
+    }
     const wanted = this.#inputWanted || !this.isPaused()
     this.#inputWanted = false
     // As Node's, one that is paused by now, and that nobody has asked for data, reads nothing at all.
@@ -221,6 +228,11 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   _nativeReceived(data: Buffer): void {
     if (!this._nativeOpen) return
     if (this._nativeLimit > 0) this._nativeTouched(this._nativeEngine.now)
+    if (this.#layer !== undefined) {
+      this._nativeBytesRead += data.length
+      this.#layer.received(data)
+      return
+    }
     if (this.#onRead !== undefined) {
       this.#onRead.hold(data)
       if (!this.#onRead.waits) this.#handToOnRead(this.#onRead)
@@ -281,6 +293,10 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   #inputEnded(): void {
     this.#ended = true
     this.#updateReading()
+    if (this.#layer !== undefined) {
+      if (this._nativeOpen) this.#layer.ended()
+      return
+    }
     if (!this._nativeOpen || this.#onRead?.holds === true || this.#onRead?.stopped === true) return
     this.push(null)
     this.read(0)
@@ -297,14 +313,32 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
       callback?.()
     } else {
       const failure = withoutAddress(error)
-      this.destroy(failure)
+      // It concerns who uses the connection.
+      this.#layer?.failed(failure)
+      this.destroy(this.#layer === undefined ? failure : undefined)
       callback?.(failure)
     }
   }
 
   // Reading.
 
+  override on(event: string | symbol, listener: (...args: never[]) => void): this {
+    if (event === 'data') noticeDataListener(listener)
+    return super.on(event, listener as (...args: unknown[]) => void)
+  }
+
+  _nativeLayOver(layer: Layer): void {
+    this.#layer = layer
+    this.#resumeInput()
+  }
+
+  _nativeLayerReads(on: boolean): void {
+    if (on) this.#resumeInput()
+    else this.#pauseInput()
+  }
+
   override _read(): void {
+    if (this.#layer !== undefined) return
     if (this.connecting || !this._nativeOpen) {
       this.#inputWanted = true
       return
@@ -351,7 +385,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   }
 
   override pause(): this {
-    if (this.#onRead !== undefined && this._nativeOpen) {
+    if (this.#onRead !== undefined && this._nativeOpen && this.#layer === undefined) {
       this.#onRead.stopped = true
       this.#pauseInput()
     }
@@ -370,6 +404,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
 
   #resumeOnRead(): void {
     if (this.#onRead === undefined || !this._nativeOpen || !this.#onRead.stopped) return
+    if (this.#layer !== undefined) return
     this.#onRead.stopped = false
     if (this.#onRead.holds || this.#ended) this.#continueOnRead(this.#onRead)
     else this.#resumeInput()
@@ -447,6 +482,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner {
   #renew(): void {
     (this as unknown as { _undestroy(): void })._undestroy()
     this.#reset = false
+    this.#layer = undefined
     this.#ended = false
     this.#connected = false
     this.#inputPaused = false
