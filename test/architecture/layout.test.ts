@@ -36,7 +36,8 @@ t.test('a file imports what is there, and no file of the tests', async (t) => {
 
 t.test('native code is reached from one file', async (t) => {
   // Node's own modules are none of it.
-  const loads = (path: string): boolean => /createRequire\((?!import\.meta\.url\)\('node:)|process\.dlopen/.test(textOf(path))
+  const native = /createRequire\((?!import\.meta\.url\)\('node:)|process\.dlopen/
+  const loads = (path: string): boolean => native.test(textOf(path))
   const loading = filesBelow('src', '.ts').filter(loads)
   t.strictSame(loading, ['src/transport/native-addon.ts'])
 })

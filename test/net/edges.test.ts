@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import type nodeNet from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
 import t from 'tap'
 import net, { promises, Socket as OurSocket } from '../../src/net/index.js'
 import { timeoutEntries } from '../../src/net/timeouts.js'
@@ -76,6 +77,19 @@ both('socket-constructor', 'a socket without a connection is nobody\'s stdio', (
   const socket = own(new net.Socket())
   const stdio = [socket, 'ignore', 'ignore'] as const
   t.throws(() => spawn('true', [], { stdio: [...stdio] }), { code: 'ERR_INVALID_ARG_VALUE' })
+})
+
+both('child-process-connect-reset', 'to look at a socket does not stop it', async (t, { pair }) => {
+  const { client, peer } = await pair()
+  const heard = once(client, 'data')
+  inspect(client, { showHidden: true, depth: 0 })
+  const names: string[] = []
+  for (const name in client) names.push(name)
+  t.notOk(names.includes('fd'))
+  t.notOk('fd' in { ...client })
+  Object.assign({}, client)
+  peer.write('hello')
+  t.equal(String((await heard)[0]), 'hello')
 })
 
 type Newer = OurSocket & {
