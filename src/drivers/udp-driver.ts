@@ -5,12 +5,14 @@
  * there is any socket; and is itself the publisher of what comes and the subscriber to what is to be
  * sent. One process does it all, so that what it sends keeps the order in which it happened.
  */
-import { argumentError, asError, rangeError } from '../support/errors.js'
+import { constants } from 'node:os'
+import { argumentError, asError, rangeError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree, type Role } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import { openUdpTransport } from '../transport/udp-choose.js'
+import type { SocketAddress, SocketError } from '../transport/transport.js'
 import type { UdpEvent, UdpSocket, UdpSocketOptions } from '../transport/udp-transport.js'
 import { UdpHold } from './udp-hold.js'
 import {
@@ -59,6 +61,13 @@ class Binding {
   get current(): boolean {
     return this.local.binding === this
   }
+}
+
+/** Of a datagram whose bytes are gone: what others received in the same turn may lie in the same memory. */
+function takenAway({ address, port }: SocketAddress): SocketError {
+  const error = socketError(-constants.errno.EFAULT, 'recvmsg', address, port)
+  error.message += ': the program detached the memory before it was delivered'
+  return error
 }
 
 export class UdpDriver {
@@ -201,7 +210,9 @@ export class UdpDriver {
         if (!binding.current) return undefined
         const { remote, data } = event
         if (remote === undefined || data === undefined) return undefined
-        return sendMessage(udpPacket(udpRemoteAddress(remote.address, remote.port), address, data))
+        const from = udpRemoteAddress(remote.address, remote.port)
+        if (data.length !== event.length) return this.failed(address, from, takenAway(remote))
+        return sendMessage(udpPacket(from, address, data))
       }
       case 'bound':
         return binding.current ? this.bound(binding) : undefined

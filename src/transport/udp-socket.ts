@@ -26,7 +26,7 @@ const HOSTS_MAX = 1024
 export function udpEvent(
   kind: UdpEventKind, socket: UdpSocket, data?: Buffer, remote?: SocketAddress, error?: SocketError,
 ): UdpEvent {
-  return { kind, socket, data, remote, error }
+  return { kind, socket, data, length: data === undefined ? 0 : data.length, remote, error }
 }
 
 /** The address of an IPv4 peer as an IPv6 socket sees it. */

@@ -92,6 +92,8 @@ export interface UdpEvent {
   readonly socket: UdpSocket
   /** Set for `datagram`. Belongs to the receiver for as long as it keeps it. */
   readonly data: Buffer | undefined
+  /** Bytes of `data` when it came. It is shorter if the program has detached the memory since. */
+  readonly length: number
   readonly remote: SocketAddress | undefined
   readonly error: SocketError | undefined
 }

@@ -1,6 +1,8 @@
 /** The driver `udp` in ground and nested VMs, over both transports, against plain sockets. */
 import { createSocket } from 'node:dgram'
 import { readdirSync } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
+import { runInThisContext } from 'node:vm'
 import t from 'tap'
 import { endpoint } from '../../src/dsl/index.js'
 import { eventRelay } from '../../src/drivers/event-relay.js'
@@ -12,8 +14,12 @@ import { _ } from '../../src/topic/index.js'
 import {
   deleteEndpoint, groundVm, nestedVm, sendMessage, spawn, type ActionTree,
 } from '../../src/vm/index.js'
+import type { UdpTransport } from '../../src/transport/udp-transport.js'
 import { missing, pattern, runProgram, sleep, until } from '../support/util.js'
 import { both, echo, host, onBoth, plainClient } from './udp-program.js'
+
+setFlagsFromString('--allow-natives-syntax')
+const detachNatively = runInThisContext('(buffer) => %ArrayBufferDetach(buffer)') as (buffer: ArrayBufferLike) => void
 
 onBoth('a listener echoes', async (t, run) => {
   const program = run((program) => spawn(() => both(program, udpListener(0), echo)))
@@ -329,6 +335,53 @@ for i in range(200):
     assert client.recvfrom(65536)[0] == b're:%d' % i
 print('done')
 `
+
+/** Takes memory away from everyone, as a program could. False if this Node doesn't let it. */
+function detach(buffer: ArrayBufferLike): boolean {
+  const prototype = ArrayBuffer.prototype as { transfer?: (this: ArrayBufferLike) => unknown }
+  try {
+    if (prototype.transfer === undefined) detachNatively(buffer)
+    else prototype.transfer.call(buffer)
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error
+  }
+  return buffer.byteLength === 0
+}
+
+onBoth('a datagram whose memory was detached before is an error, not an empty one', async (t, run) => {
+  let detached = 0
+  let left = 0
+  const onTransport = (transport: UdpTransport): void => {
+    const open = transport.open.bind(transport)
+    transport.open = (sink) => {
+      open((events) => {
+        // As a handler of an earlier turn's does while these wait for the VM.
+        for (const { data } of events) {
+          if (data === undefined || data.length !== 5) continue
+          if (detach(data.buffer)) detached++
+          else left++
+        }
+        sink(events)
+      })
+    }
+  }
+  const program = run((program) => spawn(() => both(program, udpListener(0), echo)), { onTransport })
+  const client = plainClient(t)
+  await until(() => program.port(0) > 0)
+  client.send('gone!', program.port(0))
+  await until(() => detached + left === 1)
+  await until(() => program.errors.length === detached)
+  t.notOk(program.trace.includes('i: message '))
+  if (detached > 0) {
+    const [{ remote, error }] = program.errors
+    t.match(error, { code: 'EFAULT', syscall: 'recvmsg', message: /detached the memory/ })
+    t.strictSame(remote, udpRemoteAddress(host, client.socket.address().port))
+  }
+  // An empty one is none of that, and the socket lives on.
+  client.send('', program.port(0))
+  await until(() => client.got.includes('re:'))
+  t.equal(program.errors.length, detached)
+})
 
 onBoth('echo to python3', async (t, run) => {
   const program = run((program) => spawn(() => both(program, udpListener(0), echo)))

@@ -2,10 +2,10 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <thread>
 
 #include "../../native/engine/socket.h"
 #include "harness.h"
+#include "meanwhile.h"
 
 namespace marketplace::test {
 
@@ -199,7 +199,7 @@ TEST("close of a connection whose peer is blocked in sending") {
   host.engine.close(id);
   host.engine.flush();
   std::string got;
-  std::thread peer([&] {
+  Meanwhile peer(client, [&] {
     send_all(client, data);
     for (std::string part = "x"; !part.empty(); got += part) part = read_some(client, 65536);
   });

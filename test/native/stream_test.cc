@@ -2,10 +2,11 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <thread>
+#include <cerrno>
 
 #include "../../native/engine/socket.h"
 #include "harness.h"
+#include "meanwhile.h"
 
 namespace marketplace::test {
 
@@ -163,9 +164,10 @@ TEST("a paused connection leaves its bytes in the kernel until the sender blocks
   CHECK(host.run_for(50) <= idle_turns_max());
   host.engine.pause(id, false);
   host.engine.flush();
-  std::thread rest([&] {
+  Meanwhile rest(client, [&] {
     while (sent < data.size()) {
       const ssize_t n = ::send(client.get(), data.data() + sent, data.size() - sent, MSG_NOSIGNAL);
+      CHECK(n > 0 || errno == EAGAIN);
       if (n > 0) sent += static_cast<size_t>(n);
     }
   });
@@ -194,7 +196,7 @@ TEST("reading stops without slabs and goes on with them, nothing lost") {
   Descriptor client;
   const uint32_t id = host.accept(host.listen(), client);
   const std::string data = pattern(1024 * 1024, 3);
-  std::thread sender([&] { send_all(client, data); });
+  Meanwhile sender(client, [&] { send_all(client, data); });
   host.until([&] { return host.input[static_cast<int32_t>(id)].size() == data.size(); });
   sender.join();
   CHECK(host.input[static_cast<int32_t>(id)] == data);

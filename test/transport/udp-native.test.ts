@@ -105,3 +105,24 @@ void t.test('what is not an engine is refused', options, (t) => {
   t.throws(() => { bind.call(impostor, '127.0.0.1', 0, new Int32Array(10)) }, TypeError)
   t.end()
 })
+
+void t.test('the memory of datagrams cannot be transferred from under other senders', options, async (t) => {
+  const station = new Station(nativeUdpTransport())
+  const [socket, log, port] = await station.bind({})
+  for (let i = 0; i < 10; i++) socket.send(`datagram ${i}`, '127.0.0.1', port)
+  await until(() => log.received.length === 10)
+  const memory = log.received[0].data.buffer as ArrayBuffer & { transfer?(): unknown }
+  const { byteLength } = memory
+  try {
+    structuredClone(memory, { transfer: [memory] })
+  } catch (error) {
+    t.match(error, { name: 'DataCloneError' }, 'newer Nodes say no')
+  }
+  if (memory.transfer !== undefined) t.throws(() => memory.transfer?.(), TypeError)
+  t.equal(memory.byteLength, byteLength)
+  t.strictSame(
+    log.received.map(({ data }) => data.toString()).sort(),
+    Array.from({ length: 10 }, (_, i) => `datagram ${i}`),
+  )
+  await station.transport.close()
+})
