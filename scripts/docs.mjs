@@ -2,10 +2,13 @@
  * `npm run docs`: builds the site in build/docs with TypeDoc, from the docstrings and the pages in docs/.
  * Fails on warnings, on unresolved `{@link}`s and on broken links: those of the Markdown pages and of the
  * README as they stand in the repository, and those of the site. Links to other sites are not followed.
- * `npm run docs -- links` looks at the Markdown files only.
+ * Fails, too, on a page of the site whose title isn't its heading, and on a link of the site to a file that a
+ * browser would show as it is, or download: Markdown and sources have pages.
+ * `npm run docs -- links` looks at the Markdown files only; `npm run docs -- --out DIRECTORY` (below the root) builds
+ * the site elsewhere.
  */
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { dirname, extname, join, relative, resolve } from 'node:path'
 import { install } from './install.mjs'
 import { ROOT, StepFailed, filesBelow, main, say, step } from './steps.mjs'
 
@@ -95,18 +98,57 @@ function checkLinks(name, files) {
   say(`${name}: ${links} links in ${files.length} files checked`)
 }
 
+/** What a browser shows as a page, or a page is made of. */
+const SHOWN = ['', '.html', '.css', '.js', '.svg', '.png']
+
+/** A page that was left out of typedoc.json is copied as it is: its readers would see Markdown. */
+function checkPages(files) {
+  const raw = new Set()
+  for (const file of files) {
+    for (const target of contents(file).links) {
+      const path = target.split(/[#?]/)[0]
+      if (!elsewhere(target) && !SHOWN.includes(extname(path))) raw.add(`${file}: ${target}`)
+    }
+  }
+  if (raw.size > 0) {
+    process.stderr.write(`${[...raw].join('\n')}\n`)
+    throw new StepFailed(`site: ${raw.size} links lead to files that aren't pages; is one missing in typedoc.json?`)
+  }
+}
+
+/** The side bar shows titles, the page its heading: the same words, so that readers know where they are. */
+function checkTitles() {
+  const { projectDocuments } = JSON.parse(readFileSync(join(ROOT, 'typedoc.json'), 'utf8'))
+  const wrong = projectDocuments.flatMap((file) => {
+    const text = readFileSync(join(ROOT, file), 'utf8')
+    const title = /^---\ntitle: (.+)\n---\n/.exec(text)?.[1]
+    const heading = /^# (.+)$/m.exec(text)?.[1].replaceAll('`', '')
+    return title === heading ? [] : [`${file}: its title is '${title}', its heading '${heading}'`]
+  })
+  if (wrong.length === 0) return
+  process.stderr.write(`${wrong.join('\n')}\n`)
+  throw new StepFailed(`pages: ${wrong.length} titles aren't the headings`)
+}
+
 function markdownFiles() {
-  const pages = ['README.md', 'CONTRIBUTING.md', ...filesBelow('docs')]
+  const pages = ['README.md', 'CONTRIBUTING.md', 'bench/README.md', 'examples/README.md', ...filesBelow('docs')]
   return pages.filter((file) => file.endsWith('.md') && existsSync(join(ROOT, file)))
 }
 
 await main(async () => {
-  const [only] = process.argv.slice(2)
-  if (only !== undefined && only !== 'links') throw new StepFailed(`docs: can't do '${only}', only 'links'`)
+  const [only, directory] = process.argv.slice(2)
+  const site = only === '--out' ? directory : SITE
+  if (site === undefined) throw new StepFailed('docs: --out needs a directory')
+  if (only !== undefined && only !== 'links' && only !== '--out') {
+    throw new StepFailed(`docs: can't do '${only}', only 'links' and '--out DIRECTORY'`)
+  }
   checkLinks('pages', markdownFiles())
+  checkTitles()
   if (only === 'links') return
   await install()
-  rmSync(join(ROOT, SITE), { recursive: true, force: true })
-  await step('typedoc', process.execPath, [TYPEDOC, '--out', SITE])
-  checkLinks('site', filesBelow(SITE).filter((file) => file.endsWith('.html')))
+  rmSync(join(ROOT, site), { recursive: true, force: true })
+  await step('typedoc', process.execPath, [TYPEDOC, '--out', site])
+  const files = filesBelow(site).filter((file) => file.endsWith('.html'))
+  checkPages(files)
+  checkLinks('site', files)
 })

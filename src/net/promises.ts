@@ -23,11 +23,19 @@ export type ListenOptions = ServerOpts & NetListenOptions & {
 /**
  * Connects.
  *
- * @param args as those of `net.connect`: options, a path, or a port and a host
+ * @param options as those of `net.connect`; a string is the path of a Unix socket
  * @returns the socket, connected
  * @throws (rejects) what the socket's 'error' event would have told: ECONNREFUSED, ABORT_ERR, ...
  */
 export async function connect(options: ConnectOptions | string): Promise<Socket>
+/**
+ * Connects.
+ *
+ * @param port the port, 0 to 65535
+ * @param host a name or an address; 'localhost' if it isn't given
+ * @returns the socket, connected
+ * @throws (rejects) what the socket's 'error' event would have told: ECONNREFUSED, ABORT_ERR, ...
+ */
 export async function connect(port: number, host?: string): Promise<Socket>
 export async function connect(...args: unknown[]): Promise<Socket> {
   const [options] = _normalizeArgs(args) as [NetConnectOpts]
