@@ -1,8 +1,8 @@
 /**
  * For TypeDoc: what the site needs beyond its options.
  *
- * - Source files and folders that a page links to become pages below it. As files they would be downloaded, and a
- *   `.ts` file would be taken for a film.
+ * - Source files and folders that a page links to become pages below it. As files they would be downloaded,
+ *   and a `.ts` file would be taken for a film.
  * - The entry points go by the names that programs import.
  * - Comments of Node's types link to events, which have no place here; they become code.
  */
@@ -15,7 +15,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const EVENT = /^'\w+'$/
 const ENTRY_POINTS = { index: 'marketplace-native', net: 'marketplace-native/net' }
 /** What the site shows as code, and the language that it is coloured as. */
-const LANGUAGES = { '.ts': 'ts', '.mjs': 'js', '.js': 'js', '.json': 'json', '.c': 'text', '.h': 'text', '.cc': 'text' }
+const LANGUAGES = {
+  '.ts': 'ts', '.mjs': 'js', '.js': 'js', '.json': 'json', '.c': 'text', '.h': 'text', '.cc': 'text',
+}
 
 function plain(parts = []) {
   return parts.map((part) => part.kind === 'inline-tag' && EVENT.test(part.text)
@@ -46,7 +48,8 @@ const text = (markdown) => ({ kind: 'text', text: markdown })
 function sourceParts(path, title) {
   if (!statSync(path).isDirectory()) return [text(`# ${title}\n\n`), code(path)]
   const files = readdirSync(path).filter((file) => extname(file) in LANGUAGES).sort()
-  return [text(`# ${title}\n`), ...files.flatMap((file) => [text(`\n\n## ${file}\n\n`), code(join(path, file))])]
+  const parts = files.flatMap((file) => [text(`\n\n## ${file}\n\n`), code(join(path, file))])
+  return [text(`# ${title}\n`), ...parts]
 }
 
 /** What a link of a page leads to, if the site can show it as code. */

@@ -4,8 +4,8 @@
  * README as they stand in the repository, and those of the site. Links to other sites are not followed.
  * Fails, too, on a page of the site whose title isn't its heading, and on a link of the site to a file that a
  * browser would show as it is, or download: Markdown and sources have pages.
- * `npm run docs -- links` looks at the Markdown files only; `npm run docs -- --out DIRECTORY` (below the root) builds
- * the site elsewhere.
+ * `npm run docs -- links` looks at the Markdown files only; `npm run docs -- --out DIRECTORY` builds the site
+ * elsewhere, below the root.
  */
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, extname, join, relative, resolve } from 'node:path'
@@ -112,7 +112,7 @@ function checkPages(files) {
   }
   if (raw.size > 0) {
     process.stderr.write(`${[...raw].join('\n')}\n`)
-    throw new StepFailed(`site: ${raw.size} links lead to files that aren't pages; is one missing in typedoc.json?`)
+    throw new StepFailed(`site: ${raw.size} links lead to files, not pages; is one missing in typedoc.json?`)
   }
 }
 
@@ -131,7 +131,8 @@ function checkTitles() {
 }
 
 function markdownFiles() {
-  const pages = ['README.md', 'CONTRIBUTING.md', 'bench/README.md', 'examples/README.md', ...filesBelow('docs')]
+  const others = ['README.md', 'CONTRIBUTING.md', 'bench/README.md', 'examples/README.md']
+  const pages = [...others, ...filesBelow('docs')]
   return pages.filter((file) => file.endsWith('.md') && existsSync(join(ROOT, file)))
 }
 

@@ -1,7 +1,7 @@
 /**
- * The site as `npm run docs` builds it: everything that a page leads to is a page, the side bar has the pages' own
- * titles, and the index of the search holds the text of all of them. It is opened from disk, so the index must be
- * a script: a page of `file:` may not fetch.
+ * The site as `npm run docs` builds it: everything that a page leads to is a page, the side bar has the
+ * pages' own titles, and the search's index holds the text of all of them. It is opened from disk, so
+ * the index must be a script: a page of `file:` may not fetch.
  */
 import { execFile } from 'node:child_process'
 import { readFileSync, readdirSync, rmSync } from 'node:fs'
