@@ -1,6 +1,8 @@
 /**
  * The chat server: sessions in a nested VM talk to each other; each also talks to its connection,
  * outside, at the meta-level. Who is there follows from presence: there is no list of members.
+ *
+ * What a member wrote is shown on the terminals of others, so it reaches them as text only: see `printable`.
  */
 import {
   _,
@@ -20,14 +22,24 @@ import {
 
 const says = defineRecord('says', ['who', 'what']).of<[who: string, what: string]>()
 
-/** More than this without a line end, and it is no chat. */
+/** More bytes than this without a line end, and it is no chat. */
 const lineMax = 64 * 1024
+
+/**
+ * Control characters (C0, DEL, C1, and so every escape sequence) move the cursor of a terminal, line and
+ * paragraph separators break lines, and direction controls reorder what others see: each becomes U+FFFD, a
+ * tab one space. Bytes that aren't UTF-8 are U+FFFD already. All other text stays as it is.
+ */
+const printable = (line: string) =>
+  line.replace(/\t/g, ' ').replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '\ufffd')
+
+const lineEnd = Buffer.from('\n')
 
 /** Cuts what came into lines: the complete ones, and the bytes of the next. */
 const splitLines = (data: Buffer) => {
   const end = data.lastIndexOf('\n')
   const lines = end < 0 ? [] : data.toString('utf8', 0, end).split('\n')
-  return { lines: lines.map((line) => line.replace(/\r$/, '')), rest: data.subarray(end + 1) }
+  return { lines: lines.map((line) => printable(line.replace(/\r$/, ''))), rest: data.subarray(end + 1) }
 }
 
 const session = (user: string, them: TcpEnd, us: TcpEnd) => {
@@ -40,9 +52,18 @@ const session = (user: string, them: TcpEnd, us: TcpEnd) => {
       endpoint.subscriber(tcpChannel(them, us, _), {
         onAbsence: () => quit(),
         onMessage: ({ subpacket }, pending: Buffer) => {
-          if (subpacket === eof) return quit()
+          // Who leaves in the middle of a line has said it, too: the end of the connection ends it.
+          if (subpacket === eof) {
+            const { lines } = splitLines(pending.length > 0 ? Buffer.concat([pending, lineEnd]) : pending)
+            return [...lines.map((line) => sendMessage(says(user, line))), quit()]
+          }
           const { lines, rest } = splitLines(Buffer.concat([pending, subpacket]))
-          if (rest.length > lineMax) return quit(new Error(`${user} never ends a line`))
+          if (rest.length > lineMax) {
+            return [
+              tell(`You are cut off: a line has ${lineMax} bytes at most, and yours didn't end.`),
+              quit(new Error(`${user} never ends a line`)),
+            ]
+          }
           return transition(
             rest,
             lines.map((line) => sendMessage(says(user, line))),

@@ -103,7 +103,7 @@ onBoth('lines are cut as they are written, whatever the packets', async (t, star
   await speaker.say(...Array.from(balloon, (byte) => Buffer.of(byte)))
   await speaker.say('with cr\r\n', 'cut cr\r', '\nin\rside\n', '\n', 'x'.repeat(60_000), 'y\n', 'last\n')
   const said = [
-    'one', 'two', 'three', 'four', 'grüße 🎈 日本', 'with cr', 'cut cr', 'in\rside', '',
+    'one', 'two', 'three', 'four', 'grüße 🎈 日本', 'with cr', 'cut cr', 'in\ufffdside', '',
     `${'x'.repeat(60_000)}y`, 'last',
   ].map((line) => `user1: ${line}`)
   await listener.hears('user1: last')
@@ -113,13 +113,39 @@ onBoth('lines are cut as they are written, whatever the packets', async (t, star
   }
 })
 
-onBoth('what follows the last line end is no line', async (t, start) => {
+onBoth('who leaves in the middle of a line has said it', async (t, start) => {
   const port = await start(() => chatServer(0)).port()
-  const [speaker, listener] = [await guest(t, port), await guest(t, port)]
+  const [speaker, listener, quiet] = [await guest(t, port), await guest(t, port), await guest(t, port)]
+  await listener.hears('user3 arrived.')
   speaker.output.end('whole\npart')
   await listener.hears('user1 departed.')
-  t.strictSame(listener.lines.slice(-2), ['user1: whole', 'user1 departed.'])
+  t.strictSame(listener.lines.slice(-3), ['user1: whole', 'user1: part', 'user1 departed.'])
   await until(() => speaker.gone)
+  quiet.output.end('ended\n')
+  await listener.hears('user3 departed.')
+  t.strictSame(listener.lines.slice(-2), ['user3: ended', 'user3 departed.'], 'and nothing twice, nor empty')
+})
+
+onBoth('what a member sends moves no cursor; text stays as it is', async (t, start) => {
+  const port = await start(() => chatServer(0)).port()
+  const [speaker, listener] = [await guest(t, port), await guest(t, port)]
+  const controls = [
+    ...Array.from({ length: 0x20 }, (_all, code) => code),
+    ...Array.from({ length: 0x21 }, (_all, i) => 0x7f + i),
+    0x2028, 0x2029, 0x202e, 0x2066,
+  ].filter((code) => code !== 0x0a && code !== 0x09)
+  const text = 'gru\u0308\u00dfe 👩‍👩‍👧 日本 שלום 🇩🇪'
+  await speaker.say('\x1b[2J\x1b]0;title\x07\x9b2J\n', Buffer.from([0x9b, 0x32, 0x4a, 0x0a]))
+  await speaker.say(...controls.map((code) => `a${String.fromCodePoint(code)}b\n`), 'a\tb\n', `${text}\n`)
+  await speaker.say('\x1b[1Awithout an end')
+  speaker.output.end()
+  await listener.hears('user1 departed.')
+  t.strictSame(listener.lines.filter((line) => line.startsWith('user1: ')), [
+    '\ufffd[2J\ufffd]0;title\ufffd\ufffd2J', '\ufffd2J', ...controls.map(() => 'a\ufffdb'), 'a b', text,
+    '\ufffd[1Awithout an end',
+  ].map((line) => `user1: ${line}`))
+  // eslint-disable-next-line no-control-regex -- that is what must not be there
+  t.notMatch(listener.text, /[\x00-\x09\x0b-\x1f\x7f-\x9f]/)
 })
 
 onBoth('a guest that resets, and one that never ends a line, depart; the others go on', async (t, start) => {
@@ -130,6 +156,7 @@ onBoth('a guest that resets, and one that never ends a line, depart; the others 
   await patient.hears('user3 departed.')
   for (let sent = 0; sent < 40 && !endless.gone; sent++) await endless.say('z'.repeat(8192))
   await until(() => endless.gone)
+  t.equal(endless.lines.at(-1), "You are cut off: a line has 65536 bytes at most, and yours didn't end.")
   await patient.hears('user2 departed.')
   const next = await guest(t, port)
   await patient.say('still here\n')
