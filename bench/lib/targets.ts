@@ -94,12 +94,12 @@ function figureRatio(one: Figure | undefined, base: Figure | undefined): Figure 
 
 const echoTargets: readonly EchoTarget[] = [
   {
-    title: 'CPU, 100 connections / plain node:net (issue 2)',
+    title: 'CPU, 100 connections, on epoll / plain node:net',
     limit: 0.6,
     of: versus('echo-100', 'cpu', 'node-net', 'epoll'),
   },
   {
-    title: 'CPU, 100 connections / C epoll (issue 2)',
+    title: 'CPU, 100 connections, on epoll / C epoll',
     limit: 1.5,
     of: versus('echo-100', 'cpu', 'c-epoll', 'epoll'),
   },

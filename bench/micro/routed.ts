@@ -101,8 +101,7 @@ export function routedSuite({ operations }: Effort): Suite {
       ...stringPrograms(operations),
     ],
     claims: [
-      ratio('routed message, 10,000 subscribers / 10 (issue 2)', 'routed-10000', 'routed-10', 4),
-      ratio('routed message, 10,000 subscribers / 10 (issue 3)', 'routed-10000', 'routed-10', 2),
+      ratio('routed message, 10,000 subscribers / 10', 'routed-10000', 'routed-10', 2),
       ratio('  the baseline likewise: Map.get and call, 10,000 / 10', 'map-10000', 'map-10'),
       ...SIZES.map(versusMap),
       ratio('  the same with strings, 1,000 in turn', 'routed-strings', 'map-strings'),

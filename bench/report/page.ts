@@ -1,5 +1,5 @@
 /**
- * The report as one HTML page: charts, the same figures as tables, targets, and who is missing.
+ * The report as one HTML page: charts, the same figures as tables, who is missing, and last the targets.
  *
  * Invariants: it opens from disk and needs nothing else, no script and no network; it follows the reader's
  * light or dark setting; every text from the results is escaped.
@@ -32,6 +32,14 @@ th { color: var(--muted); font-weight: normal; }
 tr + tr { border-top: 1px solid var(--grid); }
 summary { cursor: pointer; color: var(--muted); }
 details { margin: 1rem 0; }
+/* On a telephone a target's figures stand below its name: beside it they would be out of sight. */
+@media (max-width: 600px) {
+  h1 { font-size: 1.5rem; }
+  #targets + .wide tr { display: flex; flex-wrap: wrap; padding: 0.3rem 0; }
+  #targets + .wide tr:first-child { display: none; }
+  #targets + .wide td { padding: 0 1rem 0 0; }
+  #targets + .wide td:first-child { flex-basis: 100%; white-space: normal; }
+}
 `
 
 interface Column {
@@ -191,10 +199,10 @@ export async function renderPage(report: BenchReport): Promise<string> {
     '<h1>marketplace-native: benchmarks</h1>\n',
     describeRun(report).map((line) => `<p class="run">${escape(line)}</p>\n`).join(''),
     '<p class="run">The method, its limits, and how to read the charts: docs/performance.md.</p>\n',
-    section('targets', 'Targets', targets),
     section('scenarios', 'Against peers', scenarios),
     section('series', 'Against size', series),
     section('micro', 'Inside the VM', microSection(report)),
+    section('targets', 'Targets', targets),
     '</body>\n</html>\n',
   ].join('')
 }
