@@ -4,6 +4,7 @@
  * It is the TCP drivers' conversation over another kind of socket: the same rules, and the same two ways to
  * control the flow.
  */
+import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { bareConversations, type BareTcpOptions } from '../drivers/tcp-bare.js'
 import type { Conversation } from '../drivers/tcp-conversation.js'
@@ -12,13 +13,14 @@ import type { TcpOptions } from '../drivers/tcp-options.js'
 import { tcpChannel, type TcpEnd } from '../drivers/tcp-records.js'
 import { endpoint } from '../dsl/index.js'
 import { checkOptions, integer, ofType, oneOf } from '../support/checks.js'
-import { argumentError, asError } from '../support/errors.js'
+import { argumentError, asError, show, socketError } from '../support/errors.js'
 import { _, isGround } from '../topic/index.js'
 import { queueLimits } from '../transport/queue-limits.js'
 import { spawnDriver, type Guard } from '../vm/action.js'
 import {
-  deleteEndpoint, eventSource, quit, type Action, type ActionTree, type EventSink,
+  deleteEndpoint, eventSource, quit, yieldTurn, type Action, type ActionTree, type EventSink,
 } from '../vm/index.js'
+import { Claim } from './sole.js'
 import { StreamSocket } from './stream-socket.js'
 
 /** Options of `channelFor`; those that the TCP drivers have, too, mean the same. */
@@ -52,7 +54,8 @@ const checks = {
  * `tcpChannel(source, destination, data)`, and what is sent as `tcpChannel(destination, source, data)` it
  * writes.
  * The conversation is there as long as the stream is, and ends with its error; when a participant goes, the
- * stream is ended, or destroyed with the participant's reason.
+ * stream is ended, or destroyed with the participant's reason. While another stream speaks for the same
+ * conversation, this one is destroyed at once, with the error EADDRINUSE.
  *
  * @param duplex a stream of bytes that nobody else reads from or writes to
  * @param source the end that the stream stands for: `streamEnd(id)`, for one, which no driver acts on
@@ -98,7 +101,10 @@ function speakFor(
     sink = opened
     for (const deed of early.splice(0)) opened.fire(deed)
     opened.whenIdle(() => { opened.fire(() => conversation.release()) })
-    return () => { socket.close() }
+    return () => {
+      claim.giveUp()
+      socket.close()
+    }
   })
   const fire = (deed: Deed): void => {
     if (sink === undefined) early.push(deed)
@@ -113,22 +119,39 @@ function speakFor(
     settleLater: (which: Conversation) => {
       sink?.whenIdle(() => { fire(() => which.settle()) })
     },
-    gone: () => [LISTENING, TALKING, deeds].map((name) => deleteEndpoint(name)),
+    gone: () => [[LISTENING, TALKING, deeds].map((name) => deleteEndpoint(name)), claim.drop()],
   }
   const settings = { allowHalfOpen, halfCloseTimeout, pauseOnAccept: true, borrowed: false }
   const make = options.flow === 'credit' ? creditConversations : bareConversations
   const conversation = make(settings, options)(socket, source, destination, host)
   socket.context = conversation
-  // Something failed that should not have: that is the end of this conversation, and of the stream.
-  setGuard((error) => {
-    socket.reason ??= asError(error, 'the conversation failed')
+  const claim = new Claim('channelFor', source, destination)
+  conversation.owner = { left: () => { claim.giveUp() } }
+  // That is the end of this conversation, and of the stream.
+  const fail = (error: Error): ActionTree => {
+    socket.reason ??= error
     return [conversation.broken(socket.reason), host.gone(), quit(socket.reason)]
-  })
-  return [
+  }
+  setGuard((error) => fail(asError(error, 'the conversation failed')))
+  const parts = [
     endpoint.subscriber([deeds, _], { name: deeds, onMessage: ([, deed]) => deed() }),
     whyTheyLeft(socket, source, destination),
     conversation.open(),
   ]
+  let refused = false
+  const claimed = claim.make(() => {
+    refused = true
+    return undefined
+  })
+  if (claim.alone) return [claimed, parts]
+  // Whether the other one is in this VM is known when the claim has been made.
+  return [claimed, yieldTurn(() => (refused ? fail(notAlone(source, destination)) : parts))]
+}
+
+function notAlone(source: TcpEnd, destination: TcpEnd): Error {
+  const error = socketError(-constants.errno.EADDRINUSE, 'channelFor')
+  error.message += `: another stream speaks for the conversation of ${show(source)} with ${show(destination)}`
+  return error
 }
 
 const LISTENING = 'why they stopped listening'

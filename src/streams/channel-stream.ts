@@ -22,9 +22,10 @@ import { slabOf } from '../transport/native-slabs.js'
 import { exactly } from '../vm/action.js'
 import type { SocketError } from '../transport/transport.js'
 import {
-  atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, type Action, type ActionTree,
+  atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action, type ActionTree,
   type EventSink,
 } from '../vm/index.js'
+import { Claim } from './sole.js'
 
 /** Options of `fromChannel`. */
 export interface ChannelStreamOptions {
@@ -68,7 +69,8 @@ const checks = {
 /**
  * Makes a stream of one conversation: what comes from `source` is read from it, what is written to it goes
  * there. The process that returns `actions` takes part in the conversation for the stream; when the stream
- * is destroyed, or has ended in both directions, it takes part no longer.
+ * is destroyed, or has ended in both directions, it takes part no longer. Of two streams of one conversation,
+ * the one that was made later is destroyed with the error EISCONN.
  *
  * @param source the other end; with both ends, one conversation is meant: wildcards are an error
  * @param destination this end. A handle opens the connection, as any endpoint with one does
@@ -107,6 +109,7 @@ export class ChannelStream extends Duplex {
   readonly #input = { met: false }
   readonly #output = { met: false }
   readonly #failures = {}
+  readonly #claim: Claim
   /** What waits until both are met. */
   #waiting: (() => void)[] = []
   /** Whether the endpoints are gone, or about to go. */
@@ -128,6 +131,7 @@ export class ChannelStream extends Duplex {
     super({ readableHighWaterMark, writableHighWaterMark })
     this.#source = source
     this.#destination = destination
+    this.#claim = new Claim('fromChannel', source, destination)
     this.#levels = options.metaLevels ?? 0
     this.#maxBuffered = options.maxBufferedBytes ?? BUFFERED_BYTES_MAX
   }
@@ -175,7 +179,16 @@ export class ChannelStream extends Duplex {
       onMessage: ([, deed]) => deed(),
     }))
     // A message that has wildcards in it, and so meets everybody's conversations, is for none of them.
-    return actions.map((action) => this.#outside(exactly(action)))
+    const parts = actions.map((action) => this.#outside(exactly(action)))
+    const claim = this.#claim.make(() => {
+      const what = 'another stream takes part in this conversation'
+      if (!this.#left) this.#fail(this.#error('EISCONN', 'connect', what))
+      return undefined
+    }).map((action) => this.#outside(action))
+    if (this.#claim.alone) return [claim, parts]
+    // Whether the other one is in that VM is known when the claim has been made; whoever takes part, and
+    // leaves, ends the conversation.
+    return [claim, this.#outside(yieldTurn(() => (this.#left ? this.#leave(undefined) : parts)))]
   }
 
   /** @internal */
@@ -211,7 +224,7 @@ export class ChannelStream extends Duplex {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#waiting = []
     if (!this.#left) {
-      this.#left = true
+      this.#leaves()
       this.#fire(() => this.#leave(error ?? undefined))
     }
     this.#finish(error ?? undefined)
@@ -255,7 +268,7 @@ export class ChannelStream extends Duplex {
 
   #meet(end: { met: boolean }): ActionTree {
     end.met = true
-    if (!this.#isMet()) return undefined
+    if (!this.#isMet() || this.#left) return undefined
     const waiting = this.#waiting
     this.#waiting = []
     for (const what of waiting) what()
@@ -325,7 +338,7 @@ export class ChannelStream extends Duplex {
   /** The conversation is over, or the process ends. */
   #over(reason: unknown): ActionTree {
     if (this.#left) return undefined
-    this.#left = true
+    this.#leaves()
     const lost = this.writableLength > 0 ? this.#error('EPIPE', 'write', OVER) : undefined
     if (reason !== undefined) this.#fail(asError(reason, 'the conversation ended'))
     else if (!this.#inputEnded) this.#fail(lost)
@@ -338,12 +351,20 @@ export class ChannelStream extends Duplex {
     this.#context.runInAsyncScope(() => { this.destroy(error) })
   }
 
-  #leave(reason: unknown): ActionTree {
-    return [this.#input, this.#output, this.#failures, this.#deeds]
-      .map((name) => this.#outside(deleteEndpoint(name, reason)))
+  #leaves(): void {
+    this.#left = true
+    this.#claim.giveUp()
   }
 
-  #error(code: 'EPIPE' | 'ENOBUFS' | 'ENOTCONN', syscall: string, what: string): SocketError {
+  #leave(reason: unknown): ActionTree {
+    return [
+      [this.#input, this.#output, this.#failures, this.#deeds]
+        .map((name) => this.#outside(deleteEndpoint(name, reason))),
+      this.#claim.drop().map((action) => this.#outside(action)),
+    ]
+  }
+
+  #error(code: 'EISCONN' | 'ENOBUFS' | 'ENOTCONN' | 'EPIPE', syscall: string, what: string): SocketError {
     const error = socketError(-constants.errno[code], syscall, this.remoteAddress, this.remotePort)
     error.message += `: ${what}`
     return error

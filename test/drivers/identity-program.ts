@@ -6,7 +6,7 @@
 import { createConnection, type Socket } from 'node:net'
 import {
   _, endpoint, eof, quit, sendFeedback, sendMessage, spawn, tcpChannel, tcpCredit, tcpListener, type Action,
-  type ActionTree, type TcpEnd,
+  type ActionTree, type TcpEnd, type TcpListener, type UnixListener,
 } from 'marketplace-native'
 import { Remote } from './tcp-program.js'
 
@@ -72,9 +72,9 @@ export class IdentityServer {
   late = false
   lingers = false
 
-  listen(): Action {
-    return endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
-      name: 'server',
+  listen(here: TcpListener | UnixListener = tcpListener(0)): Action {
+    return endpoint.subscriber(tcpChannel(_, here, _), {
+      name: here,
       interest: 'observer',
       onPresence: ({ source: them, destination: us }) => {
         const session = new IdentitySession(this.sessions.length, them, us, this.lingers)

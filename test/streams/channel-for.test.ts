@@ -184,6 +184,58 @@ void t.test('streams that have ended, or are of an odd kind', { timeout: TIMEOUT
   t.strictSame(heard, [Buffer.from([1, 0xe4]), eof])
 })
 
+void t.test('two streams never speak for one conversation', { timeout: TIMEOUT }, async (t) => {
+  const pair = async (): Promise<[near: Socket, far: Socket]> => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const far = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    const [near] = await once(server, 'connection') as [Socket]
+    server.close()
+    far.on('error', () => undefined)
+    t.teardown(() => { far.destroy() })
+    return [near, far]
+  }
+  const pairs = [await pair(), await pair(), await pair(), await pair()]
+  const heard: string[] = []
+  const failed: (Error | undefined)[] = []
+  for (const [i, [near, far]] of pairs.entries()) {
+    near.on('error', (error) => { failed[i] = error })
+    far.write(`user ${i}`)
+  }
+  const remote = new Remote()
+  const speak = (i: number): ActionTree => channelFor(pairs[i][0], them, us)
+  const vm = groundVm(() => [
+    // At once, and one after the other.
+    speak(0), speak(1),
+    spawn(() => [remote.ear, endpoint.subscriber(tcpChannel(them, us, _), {
+      onPresence: () => { heard.push('presence') },
+      onAbsence: () => {
+        heard.push('absence')
+        // The name may be used again now.
+        return speak(3)
+      },
+      onMessage: ({ subpacket }) => {
+        heard.push(String(subpacket))
+        return sendMessage(tcpChannel(us, them, `to ${String(subpacket)}`))
+      },
+    })]),
+  ])
+  t.teardown(() => vm.stop())
+  const [answer] = await once(pairs[0][1], 'data') as [Buffer]
+  t.equal(answer.toString(), 'to user 0')
+  remote.do(speak(2))
+  await until(() => failed[1] !== undefined && failed[2] !== undefined)
+  for (const i of [1, 2]) {
+    t.match(failed[i], { code: 'EADDRINUSE', message: /another stream speaks for the conversation of/ })
+    await until(() => pairs[i][0].destroyed)
+    t.equal(pairs[i][1].bytesRead, 0)
+  }
+  pairs[0][1].resetAndDestroy()
+  const [next] = await once(pairs[3][1], 'data') as [Buffer]
+  t.equal(next.toString(), 'to user 3')
+  t.strictSame(heard, ['presence', 'user 0', 'absence', 'presence', 'user 3'])
+})
+
 void t.test('wrong arguments', async (t) => {
   const stream = new PassThrough()
   t.throws(() => channelFor({} as Duplex, them, us), {

@@ -309,6 +309,35 @@ void t.test('a conversation that is not there', { timeout: patient(20_000) }, as
   await vm
 })
 
+onBoth('two streams never share a conversation', async (t, start) => {
+  for (const driver of DRIVERS) {
+    const both: ChannelStream[] = []
+    const ends: Promise<Error | undefined>[] = []
+    const read: string[] = ['', '']
+    const program = start(() => server((them, us) => [0, 1].map((i) => {
+      const { stream, actions } = fromChannel(them, us)
+      both[i] = stream
+      ends[i] = endOf(stream)
+      stream.on('data', (data) => { read[i] += String(data) })
+      return spawn(() => actions)
+    })), { driver })
+    const socket = await client(await program.port())
+    socket.write('hello')
+    await until(() => ends.length === 2)
+    t.match(await ends[1], { code: 'EISCONN', message: /another stream takes part in this conversation/ })
+    await until(() => read[0] === 'hello')
+    const [first] = both
+    first.write('answer')
+    const [answer] = await once(socket, 'data') as [Buffer]
+    t.equal(answer.toString(), 'answer')
+    socket.end(' again')
+    await until(() => read[0] === 'hello again')
+    t.equal(read[1], '')
+    first.end()
+    t.equal(await ends[0], undefined)
+  }
+})
+
 void t.test('wrong arguments', async (t) => {
   const [them, us] = [tcpAddress(host, 1), tcpListener(2)]
   t.throws(() => fromChannel(_ as never, us), {
