@@ -455,7 +455,8 @@ onEach('a driver that is started again knows the sessions that are left', async 
     await until(() => client.heard.size > 0 && (!unix || heard.some((line) => line.startsWith(`${round} `))))
     if (round === 0) {
       remote.do(kill(pid))
-      await until(() => server.sessions.every(({ absent }) => absent) && port === 0 && near.every(({ closed }) => closed))
+      await until(() => server.sessions.every(({ absent }) => absent) && port === 0)
+      await until(() => near.every(({ closed }) => closed))
       remote.do(sockets())
     } else {
       t.equal(client.heard.size, 1)
