@@ -20,6 +20,7 @@ import { heading, scenarioReport, seriesReport } from './lib/report.js'
 import { FORMAT, type BenchReport, type ScenarioReport, type Series } from './lib/result.js'
 import { measureScenario, messageOf } from './lib/rounds.js'
 import { microSeries, nestingSeries } from './lib/series.js'
+import { doubts, readLoad, summary } from './lib/summary.js'
 import { evaluateEchoTargets, targetTable } from './lib/targets.js'
 
 /** A long run must not end with a file that can't be written. */
@@ -95,6 +96,8 @@ async function measureAll(agenda: Agenda): Promise<Results> {
 }
 
 async function main(): Promise<void> {
+  // Before anything is built: that is load of our own.
+  const begin = readLoad()
   const options = parseOptions(process.argv.slice(2))
   const agenda = agendaOf(options)
   const { pinning, ...method } = agenda.plan
@@ -104,6 +107,7 @@ async function main(): Promise<void> {
   const environment = describeEnvironment(pinning)
   process.stdout.write(heading(environment, method))
   const results = await measureAll(agenda)
+  const reasons = doubts(begin, readLoad(), results.scenarios)
   const targets = [
     ...evaluateEchoTargets(results.scenarios),
     ...(results.micro?.targets ?? []),
@@ -119,6 +123,7 @@ async function main(): Promise<void> {
     const written = await writeReport(report, options.report)
     process.stdout.write(`\n${written.join('\n')}\n`)
   }
+  process.stdout.write(summary(results.scenarios, targets, reasons))
   const measured = results.scenarios.some(({ arms }) => arms.some(({ figures }) => figures.rate))
   const swept = results.series.some(({ lines }) => lines.some(({ points }) => points.length > 0))
   process.exitCode = measured || swept || results.micro !== null ? 0 : 1
