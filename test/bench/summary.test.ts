@@ -12,7 +12,8 @@ const quiet = scenarios.map((one) => ({ ...one, noise: { ...one.noise, cpu: 0.02
 
 t.test('a calm machine leaves no doubts', (t) => {
   t.strictSame(doubts(calm, later, quiet), [])
-  t.match(summary(quiet, evaluateEchoTargets(quiet), []), /a message costs .* node:net.*\n\d+ of \d+ targets/)
+  const text = summary(quiet, evaluateEchoTargets(quiet), [])
+  t.match(text, /a message costs .* node:net.*\n\d+ of \d+ targets/)
   t.end()
 })
 
