@@ -20,7 +20,8 @@ t.test('a calm machine leaves no doubts', (t) => {
 t.test('each sign of a busy machine is told', (t) => {
   t.strictSame(doubts({ ...calm, average: 9 }, later, quiet), ['the load was 9.0 when it began'])
   t.strictSame(doubts(calm, { ...later, average: 7.25 }, quiet), ['the load was 7.3 at its end'])
-  t.strictSame(doubts(calm, { ...later, stolen: 300 }, quiet), ['30 % of the CPU time went to other machines'])
+  const stolen = { ...later, stolen: 300 }
+  t.strictSame(doubts(calm, stolen, quiet), ['30 % of the CPU time went to other machines'])
   t.strictSame(doubts(calm, later, noisy), ['two identical servers differed by 40 %'])
   t.match(summary([], [], ['x']), 'too busy to believe these figures: x.')
   t.end()
