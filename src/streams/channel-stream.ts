@@ -22,8 +22,8 @@ import { slabOf } from '../transport/native-slabs.js'
 import { exactly } from '../vm/action.js'
 import type { SocketError } from '../transport/transport.js'
 import {
-  atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action, type ActionTree,
-  type EventSink,
+  atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action,
+  type ActionTree, type EventSink,
 } from '../vm/index.js'
 import { Claim } from './sole.js'
 

@@ -8,8 +8,8 @@ import { createConnection, createServer, type Socket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
-  _, deleteEndpoint, endpoint, eof, groundVm, kill, sendFeedback, sendMessage, spawn, tcp, tcpAddress, tcpBare,
-  tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver, udp, unixListener, unixListening,
+  _, deleteEndpoint, endpoint, eof, groundVm, kill, sendFeedback, sendMessage, spawn, tcp, tcpAddress,
+  tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver, udp, unixListener, unixListening,
   type Action, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { equal, mapKey } from '../../src/topic/index.js'
@@ -278,7 +278,8 @@ onEach('a storm of connections that are reset at once', async (t, { start, node 
   }
   await Promise.all(ports.map((fromPort) => reuse(fromPort, CLIENTS / ports.length)))
   // The last one of all comes after them: all that were accepted before it are known when it is served.
-  const last = new IdentityClient(clients.length, { from: '127.0.0.1', fromPort: ports[0], to: '127.0.0.1' }, port)
+  const route: Route = { from: '127.0.0.1', fromPort: ports[0], to: '127.0.0.1' }
+  const last = new IdentityClient(clients.length, route, port)
   clients.push(last)
   await until(() => server.sessions.some(({ heard }) => heard.has(`client ${last.number}`)))
   last.socket.resetAndDestroy()
@@ -289,7 +290,8 @@ onEach('a storm of connections that are reset at once', async (t, { start, node 
   t.ok(server.sessions.length > CLIENTS / (node ? 10 : 2), `${server.sessions.length} sessions`)
   const served = server.sessions.filter(({ heard }) => heard.size > 0).length
   t.ok(served > CLIENTS / 20, `${served} have heard their client`)
-  t.equal(new Set(server.sessions.map(({ them }) => mapKey(them))).size, server.sessions.length)
+  const names = new Set(server.sessions.map(({ them }) => mapKey(them)))
+  t.equal(names.size, server.sessions.length)
 }, ['bare'])
 
 /** What one use of a handle heard between presence and absence, or what one of the server's connections did. */
@@ -298,7 +300,7 @@ interface Use {
   present: boolean
 }
 
-onEach('a handle again and again: between presence and absence it is one connection', async (t, { start }) => {
+onEach('a handle again and again: one connection from presence to absence', async (t, { start }) => {
   const served: Set<string>[] = []
   const server = createServer((socket) => {
     const heard = new Set<string>()
@@ -348,7 +350,7 @@ onEach('a handle again and again: between presence and absence it is one connect
   t.same(served.filter((heard) => heard.size > 1).map((heard) => [...heard]), [])
 })
 
-onEach('credit for a closed conversation delivers nothing under a handle that is used again', async (t, { start }) => {
+onEach('credit for a closed conversation delivers nothing to the next one', async (t, { start }) => {
   let connected = 0
   const server = createServer((socket) => {
     socket.write(`connection ${++connected}`)
