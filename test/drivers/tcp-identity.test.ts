@@ -9,8 +9,8 @@ import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
   _, deleteEndpoint, endpoint, eof, groundVm, kill, sendFeedback, sendMessage, spawn, tcp, tcpAddress,
-  tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver, udp, unixListener, unixListening,
-  type Action, type ActionTree, type TcpEnd,
+  tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver, udp, unixListener,
+  unixListening, type Action, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { equal, mapKey } from '../../src/topic/index.js'
 import { VARIANTS } from '../support/variants.js'
@@ -294,7 +294,7 @@ onEach('a storm of connections that are reset at once', async (t, { start, node 
   t.equal(names.size, server.sessions.length)
 }, ['bare'])
 
-/** What one use of a handle heard between presence and absence, or what one of the server's connections did. */
+/** What one use of a handle heard between presence and absence. */
 interface Use {
   readonly heard: Set<string>
   present: boolean
@@ -410,7 +410,7 @@ onEach('who stays on a handle hears that the connection is another one', async (
   program.do(deleteEndpoint('comes'))
 }, ['bare'])
 
-onEach('a driver that is started again knows the sessions that are left', async (t, { driver, transport }) => {
+onEach('a driver that is started again knows who is left', async (t, { driver, transport }) => {
   const fromPort = await freePort()
   const folder = mkdtempSync(join(tmpdir(), 'marketplace-'))
   t.teardown(() => { rmSync(folder, { recursive: true }) })
