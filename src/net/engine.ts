@@ -31,8 +31,6 @@ export interface DataReceiver extends Receiver {
   /** The last round in which it was given some. */
   _nativeRound: number
   _nativeReceived(data: Buffer): void
-  /** It asked to be called in a round of its own. */
-  _nativeContinue(): void
 }
 
 /** A listener's receiver. */
@@ -44,10 +42,6 @@ export interface Acceptor extends Receiver {
 
 function receive(receiver: DataReceiver, data: Buffer): void {
   receiver._nativeReceived(data)
-}
-
-function goOn(receiver: DataReceiver): void {
-  receiver._nativeContinue()
 }
 
 function happen(receiver: Receiver, event: TransportEvent): void {
@@ -93,8 +87,8 @@ export class NetEngine {
   /** Batches that are not delivered yet, the first from `#next` on. */
   readonly #batches: (readonly TransportEvent[])[] = []
   #next = 0
-  /** Those that asked to go on, before anything else is delivered. */
-  readonly #continuing: DataReceiver[] = []
+  /** What is to be done before anything else is delivered, each in a round of its own. */
+  readonly #continuing: { readonly resource: AsyncResource, readonly what: () => void }[] = []
   #round = 0
   #inRound = false
 
@@ -137,9 +131,9 @@ export class NetEngine {
     this.#transport.flush()
   }
 
-  /** Has a receiver called in a round of its own, before anything else that waits. */
-  continue(receiver: DataReceiver): void {
-    this.#continuing.push(receiver)
+  /** Calls `what` in a round of its own and in this context, before anything else that waits. */
+  continue(resource: AsyncResource, what: () => void): void {
+    this.#continuing.push({ resource, what })
     // A round is followed by others; who is not called from one needs one.
     if (!this.#inRound) setImmediate(() => { this.#continueLater() })
   }
@@ -157,9 +151,9 @@ export class NetEngine {
   #deliverRound(): boolean {
     this.#inRound = true
     try {
-      const receiver = this.#continuing.shift()
-      if (receiver === undefined) this.#deliverNext()
-      else receiver._nativeResource.runInAsyncScope(goOn, undefined, receiver)
+      const next = this.#continuing.shift()
+      if (next === undefined) this.#deliverNext()
+      else next.resource.runInAsyncScope(next.what)
     } finally {
       this.#inRound = false
     }

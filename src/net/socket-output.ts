@@ -9,6 +9,7 @@
  * use their buffers again then. The callback of a write or of the end comes when the kernel has taken the
  * bytes, or with an error: until then the memory of what waits in the stream's queue is lent.
  */
+import { AsyncResource } from 'node:async_hooks'
 import type { TransportConnection } from '../transport/transport.js'
 import { closedBeforeConnection, socketClosed } from './errors.js'
 import { SocketBase } from './socket-base.js'
@@ -109,8 +110,13 @@ export abstract class SocketOutput extends SocketBase {
     this._nativeAllTaken = connection?.queuedBytes === 0
     connection?.shutdown()
     this.#onTaken = callback
-    // As Node's, not before the next phase: a write after the end that comes meanwhile is an error before.
-    setImmediate(() => { this._nativeOffered() })
+    // As Node's: not in this turn, as a write after the end that comes meanwhile is an error before; but
+    // before anything that the end has brought about.
+    const resource = new AsyncResource('SHUTDOWNWRAP', { requireManualDestroy: true })
+    this._nativeEngine.continue(resource, () => {
+      resource.emitDestroy()
+      this._nativeOffered()
+    })
   }
 
   override cork(): void {

@@ -252,12 +252,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     }
   }
 
-  _nativeContinue(): void {
-    const onRead = this.#onRead as OnRead
-    onRead.waits = false
-    if (this._nativeOpen) this.#handToOnRead(onRead)
-  }
-
   /** One buffer of what it holds: between two calls of the program's function, ticks and promises run. */
   #handToOnRead(onRead: OnRead): void {
     if (!onRead.stopped && onRead.holds) this._nativeBytesRead += onRead.next()
@@ -276,7 +270,10 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
   #continueOnRead(onRead: OnRead): void {
     if (onRead.waits) return
     onRead.waits = true
-    this._nativeEngine.continue(this)
+    this._nativeEngine.continue(this._nativeResource, () => {
+      onRead.waits = false
+      if (this._nativeOpen) this.#handToOnRead(onRead)
+    })
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
@@ -515,10 +512,6 @@ class Closing implements DataReceiver {
 
   _nativeReceived(): void {
     // Nobody reads any more.
-  }
-
-  _nativeContinue(): void {
-    // Only a socket asks to be continued.
   }
 }
 

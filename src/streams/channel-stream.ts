@@ -3,9 +3,10 @@
  * compression, parsers.
  *
  * Owns the translation between a stream's demand and a conversation's credit. Invariants: what is granted
- * and what waits to be read are both at most `readableHighWaterMark` where the driver counts credit; a
- * write is done when the driver has said that the kernel took it, if it says such things; whatever ends
- * the process or the conversation ends the stream, and the other way round, with the same reason.
+ * is at most `readableHighWaterMark`, and what waits to be read at most twice that, where the driver counts
+ * credit; a write is done when the driver has said that the kernel took it, if it says such things;
+ * whatever ends the process or the conversation ends the stream, and the other way round, with the same
+ * reason; what the stream's listeners hear is in order, and between two events ticks and promises have run.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
@@ -17,6 +18,7 @@ import {
 import { endpoint } from '../dsl/index.js'
 import { checkOptions, integer, type Checks } from '../support/checks.js'
 import { argumentError, asError, socketError } from '../support/errors.js'
+import { turn } from '../support/turns.js'
 import { _, isGround } from '../topic/index.js'
 import { slabOf } from '../transport/native-slabs.js'
 import { exactly } from '../vm/action.js'
@@ -116,6 +118,13 @@ export class ChannelStream extends Duplex {
   #left = false
   #inputEnded = false
 
+  /** The last turn in which the stream's listeners may have heard something. */
+  #toldIn = -1
+  /** What they are to hear in later turns, one thing in each. */
+  readonly #held: (() => void)[] = []
+  /** Bytes among that. */
+  #heldBytes = 0
+
   /** Bytes granted and not come yet. */
   #credit = 0
   #sent = 0
@@ -170,7 +179,7 @@ export class ChannelStream extends Duplex {
     if (tcpHandle.is(this.#destination)) {
       actions.push(endpoint.subscriber(tcpError(this.#destination, this.#source as never, _), {
         name: this.#failures,
-        onMessage: ({ error }) => { this.#fail(error) },
+        onMessage: ({ error }) => { this.#endWith(error) },
       }))
     }
     // The last one: when the process ends, the others have told why before this one goes.
@@ -223,6 +232,8 @@ export class ChannelStream extends Duplex {
   /** @internal */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#waiting = []
+    this.#held.length = 0
+    this.#heldBytes = 0
     if (!this.#left) {
       this.#leaves()
       this.#fire(() => this.#leave(error ?? undefined))
@@ -279,19 +290,54 @@ export class ChannelStream extends Duplex {
     ].map((action) => this.#outside(action))
   }
 
-  #receive(subpacket: unknown): void {
-    if (subpacket === eof) {
-      this.#inputEnded = true
-      this.push(null)
+  /** Tells the listeners something: now, or in the first turn in which they hear nothing else. */
+  #tell(what: () => void): void {
+    const now = turn()
+    if (this.#held.length === 0 && this.#toldIn !== now) {
+      this.#toldIn = now
+      what()
       return
     }
-    if (!Buffer.isBuffer(subpacket) || this.#inputEnded) return
-    this.#credit = Math.max(0, this.#credit - subpacket.length)
+    this.#held.push(what)
+    // Between immediates of one phase, ticks and promises run.
+    setImmediate(this.#release)
+  }
+
+  readonly #release = (): void => {
+    const what = this.#held.shift()
+    if (what === undefined) return
+    this.#toldIn = turn()
+    try {
+      what()
+    } catch (error) {
+      // A listener's fault is the process's that has the stream, as it is when it is told at once.
+      if (this.#left) throw error
+      this.#fire(() => { throw error })
+    }
+  }
+
+  #receive(subpacket: unknown): void {
+    if (this.#inputEnded) return
+    if (subpacket === eof) {
+      this.#inputEnded = true
+      this.#tell(() => { this.push(null) })
+      return
+    }
+    if (!Buffer.isBuffer(subpacket)) return
+    const { length } = subpacket
+    this.#credit = Math.max(0, this.#credit - length)
     // A stream is read later; borrowed memory is gone by then.
-    this.push(slabOf(subpacket)?.slabs.borrowed === true ? Buffer.from(subpacket) : subpacket)
-    if (this.readableLength <= this.#maxBuffered) return
-    const what = `${this.readableLength} bytes wait to be read; maxBufferedBytes is ${this.#maxBuffered}`
-    this.#fail(this.#error('ENOBUFS', 'read', what))
+    const data = slabOf(subpacket)?.slabs.borrowed === true ? Buffer.from(subpacket) : subpacket
+    this.#heldBytes += length
+    this.#tell(() => {
+      this.#heldBytes -= length
+      this.push(data)
+      if (this.readableLength <= this.#maxBuffered) return
+      const what = `${this.readableLength} bytes wait to be read; maxBufferedBytes is ${this.#maxBuffered}`
+      this.#endWith(this.#error('ENOBUFS', 'read', what))
+    })
+    // The next piece is granted as early as if this one had not to wait for its turn.
+    if (this.#heldBytes > 0 && this.#heldBytes <= this.readableHighWaterMark) this._read()
   }
 
   #send(pieces: readonly (Buffer | typeof eof)[], done: (error?: Error | null) => void): void {
@@ -326,7 +372,11 @@ export class ChannelStream extends Duplex {
   #takenBy(bytes: number): void {
     this.#told = true
     this.#taken = Math.min(this.#sent, this.#taken + bytes)
-    if (this.#taken === this.#sent) this.#finish()
+    if (this.#taken !== this.#sent) return
+    // Only 'drain' and 'finish' are events; a callback that is there already misses nothing.
+    const done = this.#done
+    if (!this.writableNeedDrain && !this.writableEnded) this.#finish()
+    else if (done !== undefined) this.#tell(() => { if (this.#done === done) this.#finish() })
   }
 
   #finish(error?: Error): void {
@@ -339,12 +389,18 @@ export class ChannelStream extends Duplex {
   #over(reason: unknown): ActionTree {
     if (this.#left) return undefined
     this.#leaves()
-    const lost = this.writableLength > 0 ? this.#error('EPIPE', 'write', OVER) : undefined
-    if (reason !== undefined) this.#fail(asError(reason, 'the conversation ended'))
-    else if (!this.#inputEnded) this.#fail(lost)
+    const isTaken = this.writableLength === 0 || (this.#told && this.#taken === this.#sent)
+    const lost = isTaken ? undefined : this.#error('EPIPE', 'write', OVER)
+    if (reason !== undefined) this.#endWith(asError(reason, 'the conversation ended'))
+    else if (!this.#inputEnded) this.#endWith(lost)
     // What came can still be read; after `end`, the driver hands on what it has.
-    else this.#finish(lost)
+    else this.#tell(() => { this.#finish(lost) })
     return this.#leave(reason)
+  }
+
+  /** After what came before. */
+  #endWith(error: Error | undefined): void {
+    this.#tell(() => { this.#fail(error) })
   }
 
   #fail(error?: Error): void {

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
 import t from 'tap'
 import net from 'marketplace-native/net'
+import { patient } from '../support/patience.js'
 import { sleep } from '../support/util.js'
 
 const { href } = new URL('../../src/net/index.js', import.meta.url)
@@ -16,7 +17,7 @@ async function run(
 ): Promise<{ code: number, out: string, err: string }> {
   const prelude = `const net = (await import(${JSON.stringify(href)})).default
 const { once } = await import('node:events')
-setTimeout(() => { console.log('still there'); process.exit(3) }, 2000).unref()
+setTimeout(() => { console.log('still there'); process.exit(3) }, ${patient(2000)}).unref()
 `
   const child = spawn(process.execPath, ['--input-type=module', '-e', prelude + program], {
     env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'],

@@ -272,11 +272,14 @@ export default programs({
       socket.destroy()
       return handle() as never
     })
-    server.on('error', (error) => { print(error) })
+    const failed = new Promise<void>((resolve) => {
+      server.on('error', (error) => { print(error); resolve() })
+    })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
     const { port } = server.address() as { port: number }
     await once(net.connect(port, '127.0.0.1').resume(), 'close')
+    await failed
     await closed(server)
   },
   'onread into one buffer': async ({ net, print, serve }) => {

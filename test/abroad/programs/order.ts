@@ -1,0 +1,58 @@
+/** The order of 'finish', 'data', 'end' and 'close' on a quiet connection. */
+import { once } from 'node:events'
+import { programs, type Environment, type Pair } from '../program.js'
+
+const EVENTS = ['data', 'end', 'finish', 'close'] as const
+
+/** What a client tells after something is done to its connection, in a phase of the loop. */
+const told = (body: (pair: Pair) => unknown) => async ({ pair, print }: Environment): Promise<void> => {
+  const both = await pair()
+  const { client, peer, server } = both
+  for (const event of EVENTS) client.on(event, (...args: unknown[]) => { print(event, ...args) })
+  const end = Promise.all([once(client, 'close'), once(peer.resume(), 'close')])
+  await body(both)
+  await end
+  server.close()
+  await once(server, 'close')
+}
+
+export default programs({
+  'end': told(({ client }) => client.end()),
+  'end in an immediate': told(({ client }) => { setImmediate(() => client.end()) }),
+  'end in a timer': told(({ client }) => { setTimeout(() => client.end(), 1) }),
+  'end in a tick of an immediate': told(({ client }) => {
+    setImmediate(() => { process.nextTick(() => client.end()) })
+  }),
+  'end in a promise of an immediate': told(async ({ client }) => {
+    await new Promise(setImmediate)
+    client.end()
+  }),
+  'end in a data handler': told(({ client, peer }) => {
+    client.once('data', () => client.end())
+    peer.write('x')
+  }),
+  'end of both in one turn': told(({ client, peer }) => {
+    client.end()
+    peer.end()
+  }),
+  'end, and the peer answers with data': told(({ client, peer }) => {
+    peer.removeAllListeners('end')
+    peer.on('end', () => peer.end('answer'))
+    setImmediate(() => client.end())
+  }),
+  'end with bytes': told(({ client }) => { setImmediate(() => client.end('bytes')) }),
+  'many end in one turn': async ({ pair, print }) => {
+    const pairs = await Promise.all(Array.from({ length: 20 }, async () => pair()))
+    const lines = pairs.map(() => [] as string[])
+    const over = pairs.map(async ({ client, peer, server }, i) => {
+      for (const event of EVENTS) client.on(event, () => { lines[i].push(event) })
+      peer.resume()
+      await once(client, 'close')
+      server.close()
+      await once(server, 'close')
+    })
+    setImmediate(() => { for (const { client } of pairs) client.end() })
+    await Promise.all(over)
+    print(new Set(lines.map((line) => line.join())).size, lines[0])
+  },
+})
