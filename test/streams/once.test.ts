@@ -1,4 +1,4 @@
-/** Who waits for events of a channel's stream with promises hears all of them, also when many come at once. */
+/** Who waits for events of a channel's stream with promises hears all, also when many come at once. */
 import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import t, { type Test } from 'tap'

@@ -18,7 +18,9 @@ function oldSocket({ net }: Environment, inherit: (constructor: Old) => void): O
     this.greeting = 'hello'
   } as unknown as Old
   inherit(Client)
-  ;(Client.prototype as { greet: unknown }).greet = function (this: Socket & { greeting: string }, who: string) {
+  ;(Client.prototype as { greet: unknown }).greet = function (
+    this: Socket & { greeting: string }, who: string,
+  ) {
     this.end(`${this.greeting}, ${who}`)
   }
   return Client
