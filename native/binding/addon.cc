@@ -13,6 +13,7 @@
 #include <new>
 #include <string>
 
+#include "../engine/socket.h"
 #include "loop.h"
 #include "options.h"
 #include "udp.h"
@@ -273,12 +274,25 @@ napi_value type_of_service(napi_env env, napi_callback_info info) {
   return arguments.result(loop->engine().type_of_service(id));
 }
 
-// The connection keeps it: who gets the number may not close it.
+int shared_descriptor(const Arguments& arguments) {
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return -EBADF;
+  const uint32_t id = arguments.number(1);
+  return arguments.flag(2) ? loop->engine().share_listener(id) : loop->engine().share(id);
+}
+
+// Of a listener (flag) or a connection, which keeps it: who gets the number may not close it.
 napi_value descriptor(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
-  Loop* loop = arguments.loop();
-  return arguments.result(loop == nullptr ? -EBADF
-                                          : loop->engine().descriptor(arguments.number(1)));
+  return arguments.result(shared_descriptor(arguments));
+}
+
+// A further one for the same socket, which is the caller's.
+napi_value duplicate(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  const int descriptor = shared_descriptor(arguments);
+  if (descriptor < 0) return arguments.result(descriptor);
+  return arguments.result(engine::duplicate(descriptor));
 }
 
 bool set_text(napi_env env, napi_value object, const char* name, const char* text) {
@@ -357,6 +371,7 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("remoteAddress", remote_address),
       function("typeOfService", type_of_service),
       function("descriptor", descriptor),
+      function("duplicate", duplicate),
       function("info", info),
       function("setRef", set_ref),
       function("flush", flush),

@@ -39,6 +39,7 @@ struct Socket {
   bool listening = false;
   bool connecting = false;
   bool unix_domain = false;
+  bool shared = false;  // others have, or may have, descriptors of the same kernel socket
   uint8_t wanted = want_nothing;
   // The backend's own: whether the kernel knows the socket, for what, and whether that is stale.
   bool attached = false;

@@ -17,7 +17,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
 
 Engine::~Engine() {
   connections_.each([](Connection& connection) {
-    if (connection.output.empty()) return;
+    if (connection.output.empty() || connection.shared) return;
     static_cast<void>(reset_on_close(connection.descriptor.get()));
   });
 }
@@ -189,7 +189,8 @@ void Engine::update_interest(Connection& connection) {
     if (connection.receiving() && !connection.held()) wanted |= want_receive;
     if (!connection.output.empty()) wanted |= want_send;
     // A peer that is blocked in sending would not read what we still have for it.
-    if (connection.state == State::closing && !connection.input_ended) wanted |= want_discard;
+    const bool closing = connection.state == State::closing && !connection.shared;
+    if (closing && !connection.input_ended) wanted |= want_discard;
     // A Unix socket hangs up when its peer has closed, TCP only when it is reset: after FIN, both
     // find that out by sending.
     const bool done = connection.lost || (connection.unix_domain && connection.input_ended);
@@ -201,7 +202,9 @@ void Engine::update_interest(Connection& connection) {
 // An end with an error is no end that the peer may take for one of the stream.
 void Engine::finish(Connection& connection, int error, Call call) {
   // Fails for a socket that has been reset already, which is as good.
-  if (error != 0) static_cast<void>(reset_on_close(connection.descriptor.get()));
+  if (error != 0 && !connection.shared) {
+    static_cast<void>(reset_on_close(connection.descriptor.get()));
+  }
   finish_in_order(connection, error, call);
 }
 
@@ -285,9 +288,19 @@ int Engine::type_of_service(uint32_t id) {
   return connection == nullptr ? -ENOTCONN : engine::type_of_service(connection->descriptor.get());
 }
 
-int Engine::descriptor(uint32_t id) {
+int Engine::share(uint32_t id) {
   Connection* connection = connections_.find(id);
-  return connection == nullptr ? -ENOTCONN : connection->descriptor.get();
+  return connection == nullptr ? -ENOTCONN : share(*connection);
+}
+
+int Engine::share_listener(uint32_t id) {
+  Listener* listener = listeners_.find(id);
+  return listener == nullptr ? -EBADF : share(*listener);
+}
+
+int Engine::share(Socket& socket) {
+  socket.shared = true;
+  return socket.descriptor.get();
 }
 
 void Engine::expire_idle() {

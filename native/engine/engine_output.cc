@@ -303,7 +303,9 @@ void Engine::output_changed(Connection& connection) {
   if (connection.connecting) {
     if (closing && connection.output.empty()) return finish(connection, 0, Call::none);
   } else if (connection.output.empty()) {
-    const bool end = (connection.shutdown_wanted || closing) && !connection.output_ended;
+    // Who shares the kernel's socket goes on with it.
+    const bool leaving = closing && !connection.shared;
+    const bool end = (connection.shutdown_wanted || leaving) && !connection.output_ended;
     // When both directions end here, closing the descriptor sends the FIN.
     if (end && !(closing && connection.input_ended)) {
       const int result = shutdown_output(connection.descriptor.get());
@@ -315,7 +317,7 @@ void Engine::output_changed(Connection& connection) {
       connection.output_ended = true;
     }
     if (closing) {
-      if (!connection.input_ended) {
+      if (!connection.input_ended && leaving) {
         const int socket = connection.descriptor.get();
         static_cast<void>(discard_input(socket, connection.unix_domain));
       }

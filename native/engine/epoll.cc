@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
+#include <cassert>
 #include <cerrno>
 #include <utility>
 
@@ -48,6 +49,15 @@ void EpollBackend::want(Socket& socket, uint8_t wanted) {
   if (socket.attached == (wanted != want_nothing) && socket.armed == mask_of(wanted)) return;
   socket.unsettled = true;
   unsettled_.push_back(token_of(socket));
+}
+
+// Closing the last descriptor is enough for the kernel, but of a shared one ours isn't the last.
+void EpollBackend::forget(Socket& socket) {
+  if (!socket.shared || !socket.attached) return;
+  epoll_event event{};
+  const int result = epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.descriptor.get(), &event);
+  assert(result == 0);
+  static_cast<void>(result);
 }
 
 void EpollBackend::settle(BackendSink& sink) {

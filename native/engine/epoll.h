@@ -20,6 +20,7 @@ class EpollBackend final : public Backend {
   int open() override;
   int descriptor() const override { return epoll_.get(); }
   void want(Socket& socket, uint8_t wanted) override;
+  void forget(Socket& socket) override;
   void settle(BackendSink& sink) override;
   ssize_t send(Socket& socket, const iovec* pieces, int count) override;
   void wake_at(int64_t time_ms) override;

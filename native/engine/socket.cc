@@ -1,6 +1,7 @@
 // System calls on TCP sockets; see socket.h.
 #include "socket.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -217,6 +218,12 @@ ssize_t send_pieces(int socket, const iovec* pieces, int count) {
     if (result >= 0) return result;
     if (errno != EINTR) return -errno;
   }
+}
+
+int duplicate(int socket) {
+  // Standard streams that happen to be closed are no place for it.
+  const int result = ::fcntl(socket, F_DUPFD_CLOEXEC, 3);
+  return result < 0 ? -errno : result;
 }
 
 int shutdown_output(int socket) {

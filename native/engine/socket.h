@@ -35,6 +35,8 @@ int type_of_service(int socket);
 int accept_socket(int listener, Descriptor& out, Address& peer);
 ssize_t receive_into(int socket, uint8_t* memory, size_t size);
 ssize_t send_pieces(int socket, const iovec* pieces, int count);
+// A further descriptor of the same socket; or negative errno.
+int duplicate(int socket);
 int shutdown_output(int socket);
 
 // The error that the kernel holds for this socket, which forgets it.

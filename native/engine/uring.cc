@@ -241,6 +241,7 @@ void UringBackend::cancel_receive(Socket& socket) {
 void UringBackend::forget(Socket& socket) {
   if (socket.held) held_.erase(token_of(socket));
   cancel_receive(socket);
+  watch_.forget(socket);
 }
 
 ssize_t UringBackend::send(Socket& socket, const iovec* pieces, int count) {

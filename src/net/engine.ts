@@ -35,6 +35,8 @@ export interface DataReceiver extends Receiver {
 
 /** A listener's receiver. */
 export interface Acceptor extends Receiver {
+  /** The async context of what is not about a connection. */
+  readonly _nativeListenResource: AsyncResource
   /** Before that, and outside of its async context, which the connection does not inherit. */
   _nativePrepare(connection: TransportConnection): void
   _nativeAccepted(connection: TransportConnection): void
@@ -56,8 +58,8 @@ function accept(acceptor: Acceptor, connection: TransportConnection): void {
 function deliver(event: TransportEvent): void {
   const { connection } = event
   if (connection === undefined) {
-    const receiver = event.listener?.context as Receiver | undefined
-    if (receiver !== undefined) receiver._nativeResource.runInAsyncScope(happen, undefined, receiver, event)
+    const acceptor = event.listener?.context as Acceptor | undefined
+    acceptor?._nativeListenResource.runInAsyncScope(happen, undefined, acceptor, event)
     return
   }
   if (event.kind === 'accepted') {

@@ -6,6 +6,7 @@ import * as nodeNet from 'node:net'
 import { connectArgs } from './connect-args.js'
 import { nativeNet } from './engine.js'
 import { callable } from './in-place.js'
+import { sendOurs } from './sending.js'
 import { Server as NativeServer } from './server.js'
 import { Socket as NativeSocket } from './socket.js'
 
@@ -15,6 +16,7 @@ export type {
 } from 'node:net'
 
 const native = nativeNet()
+if (native) sendOurs()
 
 /** As `net.Socket`. */
 export const Socket = (

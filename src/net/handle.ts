@@ -11,6 +11,9 @@ export interface HandleOwner {
   readonly _nativeResource: { asyncId(): number }
   _nativeReadStop(): void
   _nativeReadStart(): void
+  _nativeSetNoDelay(on: boolean): void
+  _nativeSetKeepAlive(on: boolean, delay: number, interval: number | undefined, count: number | undefined): void
+  readonly fd: number | undefined
   ref(): unknown
   unref(): unknown
 }
@@ -18,39 +21,54 @@ export interface HandleOwner {
 export class SocketHandle {
   /** Whether the stream has it read: Node's `http` sets it to false where it stops a socket. */
   reading = true
-  readonly #owner: HandleOwner
 
-  constructor(owner: HandleOwner) {
-    this.#owner = owner
-  }
+  /** @param owner its socket */
+  constructor(readonly owner: HandleOwner) {}
 
   /** Nothing is read of the kernel's socket any more, whatever the stream asks for. Returns 0, as libuv's. */
   readStop(): number {
-    this.#owner._nativeReadStop()
+    this.owner._nativeReadStop()
     return 0
   }
 
   /** Goes on as the stream asks for. Returns 0, as libuv's. */
   readStart(): number {
-    this.#owner._nativeReadStart()
+    this.owner._nativeReadStart()
+    return 0
+  }
+
+  /** Returns 0, as libuv's. */
+  setNoDelay(on: boolean): number {
+    this.owner._nativeSetNoDelay(on)
+    return 0
+  }
+
+  /** Times are seconds. Returns 0, as libuv's. */
+  setKeepAlive(on: boolean, delay: number, interval?: number, count?: number): number {
+    this.owner._nativeSetKeepAlive(on, delay, interval, count)
     return 0
   }
 
   ref(): void {
-    this.#owner.ref()
+    this.owner.ref()
   }
 
   unref(): void {
-    this.#owner.unref()
+    this.owner.unref()
   }
 
   /** That of async_hooks, which Node's `http` asks for. */
   getAsyncId(): number {
-    return this.#owner._nativeResource.asyncId()
+    return this.owner._nativeResource.asyncId()
+  }
+
+  /** The kernel's number, so that a child process can have the socket as its `stdio`. */
+  get fd(): number {
+    return this.owner.fd ?? -1
   }
 
   /** Whether it keeps the process alive. */
   hasRef(): boolean {
-    return this.#owner._nativeReferenced
+    return this.owner._nativeReferenced
   }
 }

@@ -44,7 +44,7 @@ const IPV6_ONLY = 1
 const REUSE_PORT = 2
 
 /** What Node's Server has for a handle: it asks no more of it than this. */
-class ListenHandle {
+export class ListenHandle {
   #referenced = true
   #open = true
   /** Only TCP's have it, as Node's `address` then gives the path. Programs may put another one there. */
@@ -62,13 +62,16 @@ class ListenHandle {
     }
   }
 
-  close(): void {
+  /** @param callback called in the next phase */
+  close(callback = (): void => { /* Nothing to be done. */ }): void {
     if (!this.#open) return
     this.unref()
     this.#open = false
     this.listener.context = undefined
     this.listener.close()
     this.acceptor.over()
+    // As a handle of libuv's that closes, it keeps the process alive until the next phase.
+    setImmediate(callback)
   }
 
   ref(): void {
@@ -87,6 +90,10 @@ class ListenHandle {
     return this.#referenced && this.#open
   }
 
+  /** The kernel's number, so that a child process can have the listener as its `stdio`. */
+  get fd(): number {
+    return this.listener.descriptor ?? -1
+  }
 
   /** For the options `readableAll` and `writableAll`. Returns 0, or a negative errno. */
   fchmod(mode: number): number {
@@ -159,6 +166,8 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
     if (handle.listener.address === undefined) {
       // It failed, which is told in a moment; who called is only known now.
       acceptor.failedAt = fromCaller(new Error()).stack
+      const { failure } = handle.listener
+      if (failure !== undefined) publishFailure(this, failure)
       handle.unref()
       return
     }
@@ -223,6 +232,8 @@ function leadTo(error: Error, stack: string | undefined): void {
 class ServerAcceptor implements Acceptor {
   /** That of `listen`. */
   readonly _nativeResource: AsyncResource
+  /** As Node tells what becomes of `listen`: from a tick, which the listener has triggered. */
+  readonly _nativeListenResource: AsyncResource
   /** The stack of a `listen` that failed. */
   failedAt: string | undefined = undefined
   readonly #server: Server
@@ -235,6 +246,8 @@ class ServerAcceptor implements Acceptor {
     this.#server = server
     const type = kind === -1 ? 'PIPESERVERWRAP' : 'TCPSERVERWRAP'
     this._nativeResource = new AsyncResource(type, { requireManualDestroy: true })
+    const triggerAsyncId = this._nativeResource.asyncId()
+    this._nativeListenResource = new AsyncResource('TickObject', { triggerAsyncId, requireManualDestroy: true })
   }
 
   /** Nothing is told any more. */
@@ -242,6 +255,7 @@ class ServerAcceptor implements Acceptor {
     if (this.#over) return
     this.#over = true
     this._nativeResource.emitDestroy()
+    this._nativeListenResource.emitDestroy()
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
@@ -251,7 +265,6 @@ class ServerAcceptor implements Acceptor {
     } else if (kind === 'listen-failed') {
       const failure = error as SocketError
       leadTo(failure, this.failedAt)
-      publishFailure(server, failure)
       this.over()
       server.emit('error', failure)
     } else if (kind === 'accept-failed') {

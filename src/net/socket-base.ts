@@ -103,6 +103,7 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
   protected _nativeBytesSent = 0
   #remote: SocketAddress | undefined = undefined
   #handle: SocketHandle | undefined = undefined
+  #givenHandle: SocketHandle | null | undefined = undefined
   #referenced = true
   #reads = false
   /** As the engine was told. */
@@ -147,10 +148,17 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
     return (socket._nativeLink !== undefined || socket.connecting) && !socket.destroyed
   }
 
-  /** While it is connected, what programs use of libuv's; otherwise null, as Node's. */
+  /** While it connects or is connected, what programs use of libuv's; otherwise null, as Node's. */
   get _handle(): SocketHandle | null {
-    if (this._nativeLink === undefined || this.destroyed) return null
+    if (!(#remote in this) || this.destroyed) return null
+    if (this.#givenHandle !== undefined) return this.#givenHandle
+    if (!SocketBase.#isAttached(this)) return null
     return (this.#handle ??= new SocketHandle(this))
+  }
+
+  /** Programs may put what they like there; only they find it. */
+  set _handle(given: SocketHandle | null) {
+    this.#givenHandle = given
   }
 
   get _nativeReferenced(): boolean {
@@ -223,7 +231,7 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
     const on = enable === undefined || Boolean(enable)
     if (on === this.#noDelay) return this
     this.#noDelay = on
-    this._nativeLink?.setNoDelay(on)
+    this.#applyNoDelay()
     return this
   }
 
@@ -345,7 +353,7 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
 
   /** The kernel's socket is there: it gets its options. */
   protected _nativeApplyOptions(noDelay: boolean): void {
-    if (this.#noDelay !== noDelay) this._nativeLink?.setNoDelay(this.#noDelay)
+    if (this.#noDelay !== noDelay || (noDelay && this.#handle !== undefined)) this.#applyNoDelay()
     if (this.#keepAlive.on) this.#applyKeepAlive()
     if (this.#typeOfService !== undefined) this.#applyTypeOfService((error) => { this.emit('error', error) })
   }
@@ -377,8 +385,28 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
     else this._nativeEngine.unref()
   }
 
+  // By the handle, if somebody has asked for it: programs put their own functions on it.
+
+  #applyNoDelay(): void {
+    if (this._nativeLink === undefined) return
+    const to = this.#handle
+    if (to === undefined) this._nativeSetNoDelay(this.#noDelay)
+    else to.setNoDelay(this.#noDelay)
+  }
+
   #applyKeepAlive(): void {
+    if (this._nativeLink === undefined) return
     const { on, delay, interval, count } = this.#keepAlive
+    const to = this.#handle
+    if (to === undefined) this._nativeSetKeepAlive(on, delay, interval, count)
+    else to.setKeepAlive(on, delay, interval, count)
+  }
+
+  _nativeSetNoDelay(on: boolean): void {
+    this._nativeLink?.setNoDelay(on)
+  }
+
+  _nativeSetKeepAlive(on: boolean, delay: number, interval?: number, count?: number): void {
     this._nativeLink?.setKeepAlive(on, delay, interval, count)
   }
 

@@ -11,7 +11,7 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { TransportConnection } from '../transport/transport.js'
-import { closedBeforeConnection, socketClosed } from './errors.js'
+import { closedBeforeConnection, nodeError, socketClosed } from './errors.js'
 import { SocketBase } from './socket-base.js'
 
 export type Callback = (error?: Error | null) => void
@@ -30,7 +30,9 @@ function isUtf8(encoding: unknown): boolean {
 }
 
 function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
-  return typeof chunk !== 'string' || isUtf8(encoding) ? chunk : Buffer.from(chunk, encoding)
+  if (typeof chunk !== 'string' || isUtf8(encoding)) return chunk
+  if ((encoding as string) !== 'buffer') return Buffer.from(chunk, encoding)
+  throw nodeError(TypeError, 'ERR_INVALID_ARG_TYPE', 'Second argument must be a buffer')
 }
 
 export abstract class SocketOutput extends SocketBase {
@@ -112,7 +114,8 @@ export abstract class SocketOutput extends SocketBase {
     this.#onTaken = callback
     // As Node's: not in this turn, as a write after the end that comes meanwhile is an error before; but
     // before anything that the end has brought about.
-    const resource = new AsyncResource('SHUTDOWNWRAP', { requireManualDestroy: true })
+    const triggerAsyncId = this._nativeResource.asyncId()
+    const resource = new AsyncResource('SHUTDOWNWRAP', { triggerAsyncId, requireManualDestroy: true })
     this._nativeEngine.continue(resource, () => {
       resource.emitDestroy()
       this._nativeOffered()
@@ -189,8 +192,20 @@ export abstract class SocketOutput extends SocketBase {
   /** Offers all that was written to the kernel, now, so that the stream hears in the same turn, mostly. */
   #offer(callback: Callback): void {
     this._nativeEngine.flush()
-    this.#onTaken = callback
+    const waits = (this._nativeLink?.queuedBytes ?? 0) > 0
+    this.#onTaken = waits ? this.#asRequest('WRITEWRAP', callback) : callback
     this._nativeOffered()
+  }
+
+  /** In an async context of its own, as Node has for each request that libuv does not answer at once. */
+  #asRequest(type: 'WRITEWRAP', callback: Callback): Callback {
+    const triggerAsyncId = this._nativeResource.asyncId()
+    const resource = new AsyncResource(type, { triggerAsyncId, requireManualDestroy: true })
+    return (error) => {
+      // Also if it throws, nothing comes from here any more.
+      resource.emitDestroy()
+      resource.runInAsyncScope(callback, undefined, error)
+    }
   }
 
   /** The connection is there, or nothing may go around the queue any more. */

@@ -363,6 +363,31 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     this.#updateReading()
   }
 
+  /**
+   * A number of the kernel's socket that is the caller's, for another process; undefined if there is no
+   * connection, negative if it failed.
+   */
+  _nativeDuplicate(): number | undefined {
+    if (!this._nativeOpen) return undefined
+    // What was written is before what the other one writes.
+    this._nativeEngine.flush()
+    return this._nativeLink?.duplicate?.()
+  }
+
+  /** Another process has it from now on. As Node's, this one is left without a connection, and tells nothing. */
+  _nativeGiveAway(): void {
+    const connection = this._nativeOpen ? this._nativeLink : undefined
+    const resource = this._nativeTakeResource()
+    const waiting = this._nativeEndOutput()
+    this._nativeStopTimeout()
+    this._nativeOpen = false
+    this._nativeLink = undefined
+    this._server = null
+    this._nativeReads(false)
+    if (connection !== undefined) connection.context = new Leaving(connection, resource as AsyncResource)
+    waiting?.()
+  }
+
   #updateReading(): void {
     this._nativeReads(this._nativeOpen && !this.#inputPaused && !this.#readStopped && !this.#ended)
   }
@@ -434,7 +459,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     this.connecting = false
     this._nativeStopTimeout()
     this.#cancelDialers()
-    this._hadError = error !== null && error !== undefined
+    const hadError = error !== null && error !== undefined
     const connection = this._nativeOpen ? this._nativeLink : undefined
     this._nativeOpen = false
     // As Node's, it has no addresses any more.
@@ -442,7 +467,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     const resource = this._nativeTakeResource()
     this._nativeReads(false)
     if (connection !== undefined) {
-      connection.context = new Closing(this, resource as AsyncResource, this._hadError)
+      connection.context = new Closing(this, resource as AsyncResource, hadError)
       if (this.#reset) connection.abort()
       else connection.close()
     }
@@ -452,7 +477,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     this._server = null
     // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
     if (connection !== undefined) return
-    const hadError = this._hadError
     if (resource !== undefined && (dialing || this.#connected)) {
       setImmediate(() => { emitClose(this, resource, hadError) })
     } else {
@@ -512,6 +536,36 @@ class Closing implements DataReceiver {
 
   _nativeReceived(): void {
     // Nobody reads any more.
+  }
+}
+
+/** What is left of a connection that another process has: its output, until the kernel has it. */
+class Leaving implements DataReceiver {
+  _nativeRound = 0
+  readonly #connection: TransportConnection
+
+  constructor(connection: TransportConnection, readonly _nativeResource: AsyncResource) {
+    this.#connection = connection
+    connection.pause()
+    connection.reportWrites = connection.queuedBytes > 0
+    this.#closeIfDone()
+  }
+
+  _nativeHappened({ kind }: TransportEvent): void {
+    if (kind === 'written') this.#closeIfDone()
+    else if (kind === 'closed') this._nativeResource.emitDestroy()
+  }
+
+  _nativeReceived(): void {
+    // It came before the other process had it.
+  }
+
+  _nativeContinue(): void {
+    // Only a socket asks to be continued.
+  }
+
+  #closeIfDone(): void {
+    if (this.#connection.queuedBytes === 0) this.#connection.close()
   }
 }
 

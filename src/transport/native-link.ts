@@ -34,7 +34,8 @@ export interface Addon {
   localAddress(handle: object, id: number, words: Int32Array): number
   remoteAddress(handle: object, id: number, words: Int32Array): number
   typeOfService(handle: object, id: number, value: number | undefined): number
-  descriptor(handle: object, id: number): number
+  descriptor(handle: object, id: number, isListener: boolean): number
+  duplicate(handle: object, id: number, isListener: boolean): number
   info(handle: object): AddonInfo | undefined
   setRef(handle: object, on: boolean): void
   flush(handle: object): void
@@ -231,9 +232,14 @@ export class Link {
     return this.#addon.typeOfService(this.#handle, id, value)
   }
 
-  /** The kernel's number of the connection, or a negative errno. */
-  descriptor(id: number): number {
-    return this.#addon.descriptor(this.#handle, id)
+  /** The kernel's number of the connection or listener, or a negative errno. */
+  descriptor(id: number, isListener: boolean): number {
+    return this.#addon.descriptor(this.#handle, id, isListener)
+  }
+
+  /** A further number of the same, which the caller is to close; or a negative errno. */
+  duplicate(id: number, isListener: boolean): number {
+    return this.#addon.duplicate(this.#handle, id, isListener)
   }
 
   /** Whether the engine keeps the event loop alive. */

@@ -18,6 +18,7 @@ import type {
 } from './transport.js'
 
 const ENOTCONN = -constants.errno.ENOTCONN
+const EBADF = -constants.errno.EBADF
 /** Seconds between probes, and how many, where only the time until the first is said: as libuv has them. */
 const KEEP_ALIVE_INTERVAL = 1
 const KEEP_ALIVE_COUNT = 10
@@ -59,6 +60,7 @@ export class NativeDropEvent extends NativeEvent {
 export class NativeListener implements TransportListener {
   context: unknown = undefined
   address: SocketAddress | undefined = undefined
+  failure: SocketError | undefined = undefined
   /** The engine's; 0 before it listens and after it failed. */
   id = 0
   closed = false
@@ -84,6 +86,14 @@ export class NativeListener implements TransportListener {
   get commonAddress(): SocketAddress | undefined {
     const address = this.address
     return address?.address === '::' || address?.address === '0.0.0.0' ? undefined : address
+  }
+
+  get descriptor(): number | undefined {
+    return this.id === 0 || this.closed ? undefined : this.#station.link.descriptor(this.id, true)
+  }
+
+  duplicate(): number {
+    return this.id === 0 || this.closed ? EBADF : this.#station.link.duplicate(this.id, true)
   }
 
   /** It listens. */
@@ -324,7 +334,11 @@ export class NativeConnection implements TransportConnection {
   }
 
   get descriptor(): number | undefined {
-    return this.established ? this.#link.descriptor(this.id) : undefined
+    return this.established ? this.#link.descriptor(this.id, false) : undefined
+  }
+
+  duplicate(): number {
+    return this.established ? this.#link.duplicate(this.id, false) : ENOTCONN
   }
 
   #write(data: Uint8Array | string, taken: boolean): void {

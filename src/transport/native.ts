@@ -194,6 +194,7 @@ class NativeTransport implements Transport, Station, ListenStation {
   }
 
   listenFailed(listener: NativeListener, error: SocketError): void {
+    listener.failure = error
     this.later(new NativeEvent('listen-failed', undefined, listener, undefined, 0, error))
   }
 

@@ -189,6 +189,12 @@ export interface TransportListener {
   readonly address: SocketAddress | undefined
   /** What the kernel has; asks it. `undefined` unless it listens, and always with node:net. */
   readonly settings: SocketSettings | undefined
+  /** Why it does not listen, if that is known; `listen-failed` tells it, too. */
+  readonly failure?: SocketError | undefined
+  /** As that of a connection. */
+  readonly descriptor?: number | undefined
+  /** As that of a connection. */
+  duplicate?(): number
   /**
    * Stops accepting; connections wait in the kernel's queue. Those that the kernel has handed over
    * already are still reported.
@@ -274,8 +280,11 @@ export interface TransportConnection {
   /**
    * The kernel's number of an established connection, for a child process to inherit; only the native
    * transport has it. The connection keeps it: it must not be closed, and is read only if `pause` was called.
+   * From then on the connection shares the kernel's socket: `close` does no more than to close it here.
    */
   readonly descriptor?: number | undefined
+  /** As `descriptor`, but a number of its own, which the caller is to close; or a negative errno. */
+  duplicate?(): number
   /**
    * The peer's address as the kernel has it. `remote` of an outbound connection is what was asked for: the
    * same, but for other spellings, and for 0.0.0.0 and ::, which lead to this machine. Only the native

@@ -154,3 +154,38 @@ both('perf_hooks', 'performance entries of type net', async (t, env) => {
   // The observers of a kind of entry are known only to Node itself.
   t.match(outcome, { code: 0, out: env.ours ? '' : 'connect' })
 })
+
+both('server-close', 'a server that closes lets beforeExit come once more', async (t, env) => {
+  const outcome = await run(env, `
+    process.once('beforeExit', () => {
+      const server = net.createServer().listen(0, '127.0.0.1', () => {
+        server.close()
+        process.once('beforeExit', () => console.log('again'))
+      })
+    })`)
+  t.match(outcome, { code: 0, out: 'again' })
+})
+
+both('connect-destroy', 'connects, ends and long writes are async resources', async (t, env) => {
+  const outcome = await run(env, `
+    import { createHook, executionAsyncId } from 'node:async_hooks'
+    const alive = new Map()
+    const ended = []
+    createHook({
+      init(id, type) { if (/^(TCPCONNECT|SHUTDOWN|WRITE)WRAP$/.test(type)) alive.set(id, type) },
+      destroy(id) { if (alive.has(id)) ended.push(alive.get(id)) },
+    }).enable()
+    ${PAIR}
+    peer.resume()
+    client.write(Buffer.alloc(32 << 20), () => {
+      const within = alive.get(executionAsyncId())
+      client.end(() => {
+        server.close()
+        peer.end()
+        peer.on('close', () => setTimeout(() => {
+          console.log(within, ended.includes('TCPCONNECTWRAP'), ended.includes('SHUTDOWNWRAP'))
+        }, 20))
+      })
+    })`)
+  t.match(outcome, { code: 0, out: 'WRITEWRAP true true' })
+})

@@ -139,3 +139,15 @@ both('keepalive connect-keepalive persistent-keepalive server-keepalive', 'setKe
   await until(() => keepsAlive(port, client.localPort))
   t.pass('the server\'s own side')
 }, { skip: linux })
+
+both('connect-nodelay connect-keepalive', 'options go by the functions of the handle', async (t, env) => {
+  const server = await env.listen()
+  const client = env.connect(server, { noDelay: true, keepAlive: true, keepAliveInitialDelay: 5000 })
+  const called: unknown[] = []
+  Object.assign((client as unknown as { _handle: object })._handle, {
+    setNoDelay(on: boolean) { called.push(['setNoDelay', on]) },
+    setKeepAlive(on: boolean, seconds: number) { called.push(['setKeepAlive', on, seconds]) },
+  })
+  await once(client, 'connect')
+  t.strictSame(called, [['setNoDelay', true], ['setKeepAlive', true, 5]])
+})

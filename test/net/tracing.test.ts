@@ -142,3 +142,24 @@ both('other:diagnostics-channel-net', 'each connect of a socket is published', a
   await Promise.all([closed(first), closed(second)])
   t.strictSame(seen.filter((socket) => socket === first || socket === second), [first, second])
 })
+
+both('other:diagnostics-channel-net', 'an address in use is traced within listen', async (t, env) => {
+  const first = await env.listen()
+  const server = env.own(env.net.createServer())
+  const events: string[] = []
+  follow(t, server, (event) => { events.push(event) })
+  const told = once(server, 'error')
+  server.listen(portOf(first), '127.0.0.1')
+  await told.catch(() => undefined)
+  t.equal(events.filter((event) => event === 'error').length, 1)
+  // Without a host nothing is looked up: it is known at once.
+  const any = env.own(env.net.createServer().listen(0))
+  await once(any, 'listening')
+  const other = env.own(env.net.createServer())
+  const seen: string[] = []
+  follow(t, other, (event) => { seen.push(event) })
+  const failed = once(other, 'error')
+  other.listen(portOf(any))
+  t.equal(seen.includes('error'), true)
+  await failed
+}, { skip })
