@@ -106,8 +106,9 @@ class Engine final : private BackendSink {
   // IP_TOS, or an IPv6 connection's traffic class: from 0 to 255, or negative errno.
   int set_type_of_service(uint32_t id, int value);
   int type_of_service(uint32_t id);
-  // Of the kernel, for a child process to inherit, or to be duplicated. It stays the connection's, which
-  // from then on ends by closing it and no more: what others have is left as it is. Or negative errno.
+  // Of the kernel, for a child process to inherit, or to be duplicated. It stays the connection's,
+  // which from then on ends by closing it and no more: what others have is left as it is. Or
+  // negative errno.
   int share(uint32_t id);
   int share_listener(uint32_t id);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
