@@ -5,7 +5,7 @@
 import type { EventEmitter } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { argumentError, show } from '../support/errors.js'
+import { argumentError, isError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { eventSource, type EventSource } from '../vm/index.js'
 import { eof, type Eof } from './tcp-records.js'
@@ -125,7 +125,7 @@ export function iterableSource<T>(iterable: AsyncIterable<T>): EventSource<T | E
     }
     pump().catch((error: unknown) => {
       const text = (): string => typeof error === 'string' ? error : `the iterable failed: ${show(error)}`
-      sink.fire(error instanceof Error ? error : new Error(text(), { cause: error }))
+      sink.fire(isError(error) ? error : new Error(text(), { cause: error }))
     })
     return () => {
       released = true

@@ -3,6 +3,7 @@ import { integer } from '../support/checks.js'
 import { sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver, type MakeConversation } from './tcp-driver.js'
+import { takesPart } from './tcp-demand.js'
 import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel, type TcpChannel } from './tcp-records.js'
 
@@ -46,8 +47,10 @@ interface BareSettings extends ConversationSettings {
 
 /** Of a connection from which nothing is read before somebody takes part. */
 const waitingInbound: Handlers<TcpChannel> = {
-  onPresence: (_topic, _state, _peer, conversation) => { (conversation as BareConversation).start() },
-  onAbsence: (_topic, _state, _reason, _peer, conversation) => (conversation as BareConversation).close(),
+  onPresence: (_topic, _state, peer, conversation) => {
+    if (takesPart(peer)) (conversation as BareConversation).start()
+  },
+  onAbsence: (_topic, _state, _reason, peer, conversation) => (conversation as BareConversation).left(peer),
 }
 
 class BareConversation extends Conversation {

@@ -13,6 +13,7 @@ import {
   addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
 } from '../vm/index.js'
 import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
+import { takesPart } from './tcp-demand.js'
 import {
   abort, eof, halfOpen, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
 } from './tcp-records.js'
@@ -54,12 +55,12 @@ const HALF_OPEN = 8
 
 /** The publisher of what comes is called by its conversation, for whoever shares these handlers. */
 const inbound: Handlers<TcpChannel> = {
-  onAbsence: (_topic, _state, _reason, _peer, conversation) => (conversation as Conversation).close(),
+  onAbsence: (_topic, _state, _reason, peer, conversation) => (conversation as Conversation).left(peer),
 }
 
 /** The subscriber of what is to go is called by the connection. */
 const outbound: Handlers<TcpChannel> = {
-  onAbsence: (_topic, _state, _reason, _peer, socket) => conversationOf(socket).close(),
+  onAbsence: (_topic, _state, _reason, peer, socket) => conversationOf(socket).left(peer),
   onMessage: ({ subpacket }, _state, socket) => conversationOf(socket).send(subpacket),
 }
 
@@ -239,6 +240,11 @@ export abstract class Conversation {
       log('error', 'a socket could not be closed', { remote: this.remote, reason: error })
     }
     return this.leave(reason)
+  }
+
+  /** A peer has gone: the conversation ends if it took part in it. */
+  left(peer: Role): ActionTree {
+    return takesPart(peer) ? this.close() : undefined
   }
 
   /** Ends the conversation; what was sent before is still handed to the kernel. */

@@ -3,7 +3,9 @@ import { rangeError } from '../support/errors.js'
 import { isGround } from '../topic/index.js'
 import { pathError } from '../transport/socket-options.js'
 import type { SocketError } from '../transport/transport.js'
+import { PeerRole, type Role } from '../vm/index.js'
 import {
+  tcpChannel,
   tcpHandle,
   tcpListener,
   unixAddress,
@@ -44,6 +46,16 @@ export function sessionEnds({ source, destination }: TcpChannel): [remote: TcpEn
 export function wantedConnection({ source, destination }: TcpChannel): [TcpHandle, RemoteEnd] | undefined {
   const [local, remote] = tcpHandle.is(source) ? [source, destination] : [destination, source]
   return isGround(local) && isGround(remote) ? [local as TcpHandle, remote as RemoteEnd] : undefined
+}
+
+/**
+ * Whether a peer takes part in a conversation, or only observes it: it takes part if it names its own end, the
+ * source of what it publishes, or the destination of what it subscribes to. One that leaves that open, such as
+ * `tcpChannel(_, _, _)`, meets everybody's conversations; none of them ends with it.
+ */
+export function takesPart(peer: Role): boolean {
+  const topic = PeerRole.wholeTopic(peer)
+  return tcpChannel.is(topic) && isGround(peer.orientation === 'publisher' ? topic.source : topic.destination)
 }
 
 function isPort(port: unknown, lowest: number): port is number {

@@ -52,7 +52,7 @@ interface CreditSettings extends ConversationSettings {
 }
 
 const creditInbound: Handlers<TcpChannel> = {
-  onAbsence: (_topic, _state, _reason, _peer, conversation) => (conversation as CreditConversation).close(),
+  onAbsence: (_topic, _state, _reason, peer, conversation) => (conversation as CreditConversation).left(peer),
   onMessage: (body, _state, conversation) => (conversation as CreditConversation).feedback(body.subpacket),
 }
 

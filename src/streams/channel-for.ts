@@ -10,6 +10,7 @@ import { bareConversations, type BareTcpOptions } from '../drivers/tcp-bare.js'
 import type { Conversation } from '../drivers/tcp-conversation.js'
 import { creditConversations, type FlowControlledTcpOptions } from '../drivers/tcp.js'
 import type { TcpOptions } from '../drivers/tcp-options.js'
+import { takesPart } from '../drivers/tcp-demand.js'
 import { tcpChannel, type TcpEnd } from '../drivers/tcp-records.js'
 import { endpoint } from '../dsl/index.js'
 import { checkOptions, integer, ofType, oneOf } from '../support/checks.js'
@@ -18,7 +19,7 @@ import { _, isGround } from '../topic/index.js'
 import { queueLimits } from '../transport/queue-limits.js'
 import { spawnDriver, type Guard } from '../vm/action.js'
 import {
-  deleteEndpoint, eventSource, quit, yieldTurn, type Action, type ActionTree, type EventSink,
+  deleteEndpoint, eventSource, quit, yieldTurn, type Action, type ActionTree, type EventSink, type Role,
 } from '../vm/index.js'
 import { Claim } from './sole.js'
 import { StreamSocket } from './stream-socket.js'
@@ -161,8 +162,8 @@ const TALKING = 'why they stopped talking'
 function whyTheyLeft(socket: StreamSocket, source: TcpEnd, destination: TcpEnd): ActionTree {
   const observer = {
     interest: 'observer' as const,
-    onAbsence: (_topic: unknown, _state: unknown, reason: unknown) => {
-      if (reason !== undefined) socket.reason ??= asError(reason, 'the conversation ended')
+    onAbsence: (_topic: unknown, _state: unknown, reason: unknown, peer: Role) => {
+      if (reason !== undefined && takesPart(peer)) socket.reason ??= asError(reason, 'the conversation ended')
     },
   }
   return [

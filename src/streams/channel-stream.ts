@@ -11,6 +11,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
 import { Duplex } from 'node:stream'
+import { takesPart } from '../drivers/tcp-demand.js'
 import {
   eof, halfOpen, tcpAddress, tcpChannel, tcpCredit, tcpError, tcpHandle, tcpMode, type TcpChannel,
   type TcpEnd,
@@ -25,7 +26,7 @@ import { exactly } from '../vm/action.js'
 import type { SocketError } from '../transport/transport.js'
 import {
   atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action,
-  type ActionTree, type EventSink,
+  type ActionTree, type EventSink, type Role,
 } from '../vm/index.js'
 import { Claim } from './sole.js'
 
@@ -159,17 +160,20 @@ export class ChannelStream extends Duplex {
   endpoints(): ActionTree {
     const incoming = tcpChannel(this.#source, this.#destination, _)
     const outgoing = tcpChannel(this.#destination, this.#source, _)
-    const onAbsence = (_topic: TcpChannel, _state: unknown, reason: unknown): ActionTree => this.#over(reason)
+    const onPresence = (_topic: TcpChannel, _state: unknown, peer: Role, end: unknown): ActionTree =>
+      takesPart(peer) ? this.#meet(end as { met: boolean }) : undefined
+    const onAbsence = (_topic: TcpChannel, _state: unknown, reason: unknown, peer: Role): ActionTree =>
+      takesPart(peer) ? this.#over(reason) : undefined
     const actions: Action[] = [
       endpoint.subscriber(incoming, {
         name: this.#input,
-        onPresence: () => this.#meet(this.#input),
+        onPresence,
         onAbsence,
         onMessage: ({ subpacket }) => { this.#context.runInAsyncScope(this.#receive, this, subpacket) },
       }),
       endpoint.publisher(outgoing, {
         name: this.#output,
-        onPresence: () => this.#meet(this.#output),
+        onPresence,
         onAbsence,
         onMessage: ({ subpacket }: { subpacket: unknown }) => {
           if (tcpCredit.is(subpacket)) this.#takenBy(subpacket.amount)

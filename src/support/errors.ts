@@ -78,9 +78,18 @@ export function show(value: unknown): string {
   return text.length > 120 ? `${text.slice(0, 117)}...` : text
 }
 
+/** Whether any value is an error: of a proxy that can't even be asked, it isn't one. */
+export function isError(value: unknown): value is Error {
+  try {
+    return value instanceof Error
+  } catch {
+    return false
+  }
+}
+
 /** A reason, which may be any value, as an error; `what` says what it is the reason of. */
 export function asError(reason: unknown, what: string): Error {
-  return reason instanceof Error ? reason : new Error(`${what}: ${show(reason)}`, { cause: reason })
+  return isError(reason) ? reason : new Error(`${what}: ${show(reason)}`, { cause: reason })
 }
 
 /** Where this package's compiled files are, and its sources, which source maps lead to. */

@@ -1,4 +1,9 @@
-/** What a topic is before it is put anywhere: within the limits; linear or not; safe from later writes. */
+/**
+ * What a topic is before it is put anywhere: within the limits; linear or not; safe from later writes; and
+ * without proxies, which would run code of its owner, and may fail, when others send.
+ */
+import { isProxy } from 'node:util/types'
+import { show } from '../support/errors.js'
 import { limitError, limits } from './limits.js'
 import { RecordBase } from './record.js'
 import { bytesIn } from './structural-key.js'
@@ -22,8 +27,10 @@ const NEITHER: Examined = { linear: false, fixed: false }
  * Walks a topic once, level by level.
  *
  * @throws RangeError when it exceeds a limit; that includes one that contains itself
+ * @throws TypeError when there is a proxy in it
  */
 export function examine(topic: unknown): Examined {
+  if (mayBeProxy(topic)) checkNoProxy(topic)
   if (!isCompound(topic)) {
     if (bytesIn(topic) > limits.bytes) throw limitError('bytes', topic)
     return topic instanceof Uint8Array ? LINEAR : LINEAR_FIXED
@@ -45,6 +52,7 @@ export function examine(topic: unknown): Examined {
     for (let i = 0; i < n; i++) {
       const inner = part(compound, i)
       if (typeof inner === 'number') continue
+      if (mayBeProxy(inner)) checkNoProxy(inner)
       if (isCompound(inner)) {
         ;(below ??= []).push(inner)
         continue
@@ -68,6 +76,23 @@ export function examine(topic: unknown): Examined {
   }
   if (linear) return fixed ? LINEAR_FIXED : LINEAR
   return fixed ? FIXED : NEITHER
+}
+
+function mayBeProxy(value: unknown): value is object {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function'
+}
+
+/**
+ * To look at a value is to look at its prototypes, so these may be none either. Those of arrays and bytes don't
+ * matter: they are copied.
+ */
+function checkNoProxy(value: object): void {
+  let here: object | null = value
+  do {
+    if (isProxy(here)) throw new TypeError(`a topic can't have a proxy in it; got ${show(value)}`)
+    if (here instanceof RecordBase || here instanceof Wildcard || Array.isArray(here)) return
+    here = Object.getPrototypeOf(here) as object | null
+  } while (here !== null && here !== Object.prototype)
 }
 
 /** Whether no wildcard stands twice in a topic. @throws RangeError when it exceeds a limit */

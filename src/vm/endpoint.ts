@@ -3,7 +3,7 @@ import { examine, sameTopic, snapshot, type IndexEntry } from '../topic/index.js
 import type { AddEndpoint, AnyHandlers } from './action.js'
 import type { HandlerResult } from './handler.js'
 import type { Process } from './process.js'
-import { Role, type Interest, type Orientation } from './role.js'
+import { PeerRole, Role, type Interest, type Orientation } from './role.js'
 
 type PresenceHandler = (topic: unknown, state: unknown, peer: Role, name: unknown) => HandlerResult<unknown>
 type AbsenceHandler = (
@@ -131,7 +131,7 @@ export class Endpoint implements IndexEntry {
 
   /** The role of this endpoint as a peer meets it. */
   roleMeeting(topic: unknown): Role {
-    return new Role(this.orientation, topic, this.interest)
+    return new PeerRole(this.orientation, topic, this.interest, this.topic)
   }
 
   /** Whether it is to be told of a peer's coming and going. */

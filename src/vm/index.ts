@@ -24,6 +24,7 @@ export {
   type Handlers,
 } from './handler.js'
 export {
+  PeerRole,
   role,
   Role,
   type AbsenceEvent,

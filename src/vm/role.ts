@@ -33,6 +33,24 @@ export class Role {
 }
 
 /**
+ * The role of a peer, as it is told of: its topic is what the two topics have in common. What drivers need in
+ * addition is known to them only: a peer that asks for one thing, and one that asks for all, can meet in the same.
+ */
+export class PeerRole extends Role {
+  readonly #whole: unknown
+
+  constructor(orientation: Orientation, topic: unknown, interest: Interest, whole: unknown) {
+    super(orientation, topic, interest)
+    this.#whole = whole
+  }
+
+  /** The topic that a peer has itself, which may have wildcards where what it has in common has none. */
+  static wholeTopic(peer: Role): unknown {
+    return peer instanceof PeerRole ? peer.#whole : peer.topic
+  }
+}
+
+/**
  * Makes a role.
  *
  * @param topic default `_`; `undefined` itself is none

@@ -2,11 +2,11 @@
 import { logged, run } from './harness.js'
 import t from 'tap'
 import {
-  _, addEndpoint, atMetaLevel, endpoint, eventSource, EventSource, groundVm, kill, nestedVm, publisherOf,
+  _, addEndpoint, atMetaLevel, endpoint, eventSource, EventSource, groundVm, kill, lineSource, nestedVm, publisherOf,
   role, sendMessage, spawn, transition, wild, yieldTurn, type ActionTree,
 } from './unchecked.js'
 
-type Case = readonly [name: string, call: () => unknown, message: string]
+type Case = readonly [name: string, call: () => unknown, message: string | RegExp]
 
 const noop = (): void => undefined
 
@@ -47,6 +47,17 @@ rejects('role', [
   ['orientation', () => role('both'), "role: orientation must be 'publisher' or 'subscriber'; got 'both'"],
   ['interest', () => role('publisher', _, 'some'),
     "role: interest must be 'participant', 'observer' or 'everything'; got 'some'"],
+])
+
+rejects('undefined is no default where it could mean everything', [
+  ['role', () => role('subscriber', undefined),
+    'role: topic must be a topic (`_` meets everything); got undefined'],
+  ['subscriber', () => endpoint.subscriber(undefined),
+    'endpoint.subscriber: topic must be a topic (`_` meets everything); got undefined'],
+  ['publisher with handlers', () => publisherOf(undefined, {}),
+    'endpoint.publisher: topic must be a topic (`_` meets everything); got undefined'],
+  ['wild', () => wild(undefined), /^wild: name must be .*; got undefined$/],
+  ['lineSource', () => lineSource(undefined), 'lineSource: stream must be a readable stream; got undefined'],
 ])
 
 rejects('addEndpoint', [

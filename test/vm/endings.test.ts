@@ -3,7 +3,7 @@ import { logged, run, sleep } from './harness.js'
 import { inspect } from 'node:util'
 import t from 'tap'
 import {
-  _, atMetaLevel, deleteEndpoint, endpoint, eventSource, groundVm, kill, nestedVm, quit, sendMessage, spawn,
+  _, atMetaLevel, defineRecord, deleteEndpoint, endpoint, eventSource, groundVm, kill, nestedVm, quit, sendMessage, spawn,
   tcpBare, tcpChannel, tcpListener, tcpListening, transition, yieldTurn, type Action, type ActionTree,
   type GroundVm, type HandlerResult,
 } from 'marketplace-native'
@@ -74,6 +74,35 @@ t.test('a topic that cannot be installed is an error of its process, and leaves 
       t.same(lines.sort(), ['absence', 'presence', 'true'], level)
     }
   }
+})
+
+t.test('a proxy in a topic ends its process, and fails nobody who sends later', async (t) => {
+  const record = defineRecord('endings-record', ['x'])
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  const whimsical = Object.create(new Proxy({}, { get: trap, getPrototypeOf: trap })) as unknown
+  const proxies = {
+    record: new Proxy(record(1), { get: trap }), array: new Proxy([1], { get: trap }), object: new Proxy({}, {}),
+    function: new Proxy(() => undefined, {}), wildcard: new Proxy(_, {}), bytes: new Proxy(new Uint8Array(1), {}),
+    revoked: revoked.proxy, hostile, whimsical,
+  }
+  const placed: string[] = []
+  const { lines } = await run((print) => [
+    spawn(() => [
+      endpoint.subscriber(['k', _], { onMessage: () => print('message') }),
+      endpoint.subscriber(record(_), { onMessage: () => print('record') }),
+    ], { name: 'receiver' }),
+    Object.entries(proxies).flatMap(([name, proxy]) => ['k', 'record'].map((where) => spawn(() => [
+      endpoint.subscriber(where === 'k' ? ['k', proxy] : record(proxy)),
+      yieldTurn(() => { placed.push(name) }),
+    ], { name }))),
+    later(2, () => [
+      sendMessage(['k', record(1)]), sendMessage(['k', _]), sendMessage(record([1])), sendMessage(record(_)),
+      endpoint.publisher(['k', _]), endpoint.publisher(record(_)),
+    ]),
+  ])
+  t.same(lines, ['message', 'message', 'record', 'record'])
+  t.same(placed, [], 'none of them is there')
 })
 
 t.test('a source is not activated for an endpoint that cannot be installed', async (t) => {

@@ -12,6 +12,7 @@ export const defineRecord = unchecked(api.defineRecord)
 export const eventSource = unchecked(api.eventSource)
 export const groundVm = unchecked(api.groundVm)
 export const kill = unchecked(api.kill)
+export const lineSource = unchecked(api.lineSource)
 export const nestedVm = unchecked(api.nestedVm)
 export const publisherOf = unchecked(api.endpoint.publisher)
 export const endpoint = { subscriber: unchecked(api.endpoint.subscriber), publisher: publisherOf }
