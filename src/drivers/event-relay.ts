@@ -46,7 +46,7 @@ function relay(id: unknown, setGuard: (guard: Guard) => void): ActionTree {
         onMessage: ([, value]) => sendMessage([source, value]),
         // A relay further out could not have it.
         onAbsence: ([, what], _state, reason) =>
-          (what as unknown) === SOURCE_FAILED ? [unsubscribe(source), tell(source, reason)] : undefined,
+          what === SOURCE_FAILED ? [unsubscribe(source), tell(source, reason)] : undefined,
       }),
     )
   }

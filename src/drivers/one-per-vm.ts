@@ -9,7 +9,12 @@ import { log } from '../support/log.js'
 import { _, defineRecord } from '../topic/index.js'
 import { quit, type ActionTree } from '../vm/index.js'
 
-const driverRuns = defineRecord('driver-runs', ['what', 'serial']).of<[what: string, serial: number]>()
+/** A driver's start. Nobody else has one: what programs publish, with wildcards in it or not, is none. */
+class Start {
+  constructor(readonly serial: number) {}
+}
+
+const driverRuns = defineRecord('driver-runs', ['what', 'start']).of<[what: string, start: unknown]>()
 
 /** Drivers of this thread in the order in which they started. */
 let started = 0
@@ -21,14 +26,14 @@ let started = 0
  * @param call what the program called to start the driver
  */
 export function onePerVm(what: string, call: string): ActionTree {
-  const own = ++started
+  const own = new Start(++started)
   return [
     endpoint.publisher(driverRuns(what, own), { name: driverRuns, interest: 'observer' }),
     endpoint.subscriber(driverRuns(what, _), {
       name: 'other drivers',
       interest: 'everything',
-      onPresence: ({ serial }) => {
-        if (serial >= own) return undefined
+      onPresence: ({ start }) => {
+        if (!(start instanceof Start) || start.serial >= own.serial) return undefined
         const reason = new Error(`${call}: this VM has a ${what} already, and two would do everything twice`)
         log('warning', reason.message, { reason })
         return quit(reason)

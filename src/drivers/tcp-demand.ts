@@ -49,9 +49,9 @@ export function wantedConnection({ source, destination }: TcpChannel): [TcpHandl
 }
 
 /**
- * Whether a peer takes part in a conversation, or only observes it: it takes part if it names its own end, the
- * source of what it publishes, or the destination of what it subscribes to. One that leaves that open, such as
- * `tcpChannel(_, _, _)`, meets everybody's conversations; none of them ends with it.
+ * Whether a peer takes part in a conversation, or only observes it: it takes part if it names its own end,
+ * the source of what it publishes, or the destination of what it subscribes to. One that leaves that open,
+ * such as `tcpChannel(_, _, _)`, meets everybody's conversations; none of them ends with it.
  */
 export function takesPart(peer: Role): boolean {
   const topic = PeerRole.wholeTopic(peer)

@@ -83,7 +83,7 @@ function mayBeProxy(value: unknown): value is object {
 }
 
 /**
- * To look at a value is to look at its prototypes, so these may be none either. Those of arrays and bytes don't
+ * To look at a value is to look at its prototypes, so these may be none either. Those of arrays don't
  * matter: they are copied.
  */
 function checkNoProxy(value: object): void {

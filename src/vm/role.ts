@@ -33,8 +33,8 @@ export class Role {
 }
 
 /**
- * The role of a peer, as it is told of: its topic is what the two topics have in common. What drivers need in
- * addition is known to them only: a peer that asks for one thing, and one that asks for all, can meet in the same.
+ * The role of a peer, as it is told of: its topic is what the two topics have in common. A peer that asks
+ * for one thing, and one that asks for all, can meet in the same: drivers have to tell them apart.
  */
 export class PeerRole extends Role {
   readonly #whole: unknown

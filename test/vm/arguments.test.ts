@@ -2,8 +2,8 @@
 import { logged, run } from './harness.js'
 import t from 'tap'
 import {
-  _, addEndpoint, atMetaLevel, endpoint, eventSource, EventSource, groundVm, kill, lineSource, nestedVm, publisherOf,
-  role, sendMessage, spawn, transition, wild, yieldTurn, type ActionTree,
+  _, addEndpoint, atMetaLevel, endpoint, eventSource, EventSource, groundVm, kill, lineSource, nestedVm,
+  publisherOf,  role, sendMessage, spawn, transition, wild, yieldTurn, type ActionTree,
 } from './unchecked.js'
 
 type Case = readonly [name: string, call: () => unknown, message: string | RegExp]

@@ -3,7 +3,8 @@ import { logged, run, sleep } from './harness.js'
 import { inspect } from 'node:util'
 import t from 'tap'
 import {
-  _, atMetaLevel, defineRecord, deleteEndpoint, endpoint, eventSource, groundVm, kill, nestedVm, quit, sendMessage, spawn,
+  _, atMetaLevel, defineRecord, deleteEndpoint, endpoint, eventSource, groundVm, kill, nestedVm, quit,
+  sendMessage, spawn,
   tcpBare, tcpChannel, tcpListener, tcpListening, transition, yieldTurn, type Action, type ActionTree,
   type GroundVm, type HandlerResult,
 } from 'marketplace-native'
@@ -82,8 +83,9 @@ t.test('a proxy in a topic ends its process, and fails nobody who sends later', 
   revoked.revoke()
   const whimsical = Object.create(new Proxy({}, { get: trap, getPrototypeOf: trap })) as unknown
   const proxies = {
-    record: new Proxy(record(1), { get: trap }), array: new Proxy([1], { get: trap }), object: new Proxy({}, {}),
-    function: new Proxy(() => undefined, {}), wildcard: new Proxy(_, {}), bytes: new Proxy(new Uint8Array(1), {}),
+    record: new Proxy(record(1), { get: trap }), array: new Proxy([1], { get: trap }),
+    object: new Proxy({}, {}), function: new Proxy(() => undefined, {}), wildcard: new Proxy(_, {}),
+    bytes: new Proxy(new Uint8Array(1), {}),
     revoked: revoked.proxy, hostile, whimsical,
   }
   const placed: string[] = []
