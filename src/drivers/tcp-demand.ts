@@ -3,7 +3,7 @@ import { rangeError } from '../support/errors.js'
 import { isGround } from '../topic/index.js'
 import { pathError } from '../transport/socket-options.js'
 import type { SocketError } from '../transport/transport.js'
-import { PeerRole, type Role } from '../vm/index.js'
+import { PeerRole, type Role } from '../vm/role.js'
 import {
   tcpChannel,
   tcpHandle,

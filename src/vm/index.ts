@@ -24,7 +24,6 @@ export {
   type Handlers,
 } from './handler.js'
 export {
-  PeerRole,
   role,
   Role,
   type AbsenceEvent,
