@@ -19,6 +19,7 @@ import {
   transition,
   type TcpEnd,
 } from 'marketplace-native'
+import { Gather } from './support/gather.js'
 
 const says = defineRecord('says', ['who', 'what']).of<[who: string, what: string]>()
 
@@ -35,39 +36,36 @@ const printable = (line: string) =>
 
 const lineEnd = Buffer.from('\n')
 
-/** Cuts what came into lines: the complete ones, and the bytes of the next. */
-const splitLines = (data: Buffer) => {
-  const end = data.lastIndexOf('\n')
-  const lines = end < 0 ? [] : data.toString('utf8', 0, end).split('\n')
-  return { lines: lines.map((line) => printable(line.replace(/\r$/, ''))), rest: data.subarray(end + 1) }
+/** Takes what came: the lines that are complete now. `pending` keeps the begin of the next one. */
+const splitLines = (data: Buffer, pending: Gather) => {
+  const end = data.lastIndexOf('\n') + 1
+  pending.add(data.subarray(0, end))
+  const lines = end === 0 ? [] : pending.take().toString('utf8').split('\n').slice(0, -1)
+  pending.add(data.subarray(end))
+  return lines.map((line) => printable(line.replace(/\r$/, '')))
 }
 
 const session = (user: string, them: TcpEnd, us: TcpEnd) => {
   const tell = (text: string) => atMetaLevel(sendMessage(tcpChannel(us, them, `${text}\n`)))
 
   return transition(
-    Buffer.alloc(0), // the state: a line that has not ended yet
+    new Gather(), // the state: a line that has not ended yet
     endpoint.publisher(says(user, _)),
     atMetaLevel(
       endpoint.subscriber(tcpChannel(them, us, _), {
         onAbsence: () => quit(),
-        onMessage: ({ subpacket }, pending: Buffer) => {
+        onMessage: ({ subpacket }, pending: Gather) => {
+          const say = (bytes: Buffer) => splitLines(bytes, pending).map((line) => sendMessage(says(user, line)))
           // Who leaves in the middle of a line has said it, too: the end of the connection ends it.
-          if (subpacket === eof) {
-            const { lines } = splitLines(pending.length > 0 ? Buffer.concat([pending, lineEnd]) : pending)
-            return [...lines.map((line) => sendMessage(says(user, line))), quit()]
-          }
-          const { lines, rest } = splitLines(Buffer.concat([pending, subpacket]))
-          if (rest.length > lineMax) {
+          if (subpacket === eof) return [pending.length > 0 && say(lineEnd), quit()]
+          const said = say(subpacket)
+          if (pending.length > lineMax) {
             return [
               tell(`You are cut off: a line has ${lineMax} bytes at most, and yours didn't end.`),
               quit(new Error(`${user} never ends a line`)),
             ]
           }
-          return transition(
-            rest,
-            lines.map((line) => sendMessage(says(user, line))),
-          )
+          return said
         },
       }),
     ),

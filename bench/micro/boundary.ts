@@ -29,7 +29,9 @@ function openEngine(): Engine {
   const spying = Object.create(addon, { create: { value: create } }) as Addon
   const none = (): void => undefined
   const limits = { each: QUEUED_MAX, total: QUEUED_MAX, pauses: false }
-  const memory = { reuseSlabs: false, poisonSlabs: false, maxSlabBytes: Infinity }
+  const memory = {
+    isolates: false, reuseSlabs: false, poisonSlabs: false, maxSlabBytes: Infinity, keepsFreedMemory: false,
+  }
   const settings = { backend: EPOLL, closeTimeout: 1000, busyPoll: 0, ...limits, ...memory }
   const stats = new Float64Array(STATS_MAX)
   const link = new Link(spying, settings, stats, none, none)

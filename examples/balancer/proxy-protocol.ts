@@ -50,7 +50,10 @@ function parseV1(bytes: Buffer): Parsed {
   if (family === 0) throw new Error(`the protocol "${protocol}" is not known`)
   if (words.length !== 6) throw new Error(`it has ${words.length} words instead of 6`)
   for (const address of [from, to]) {
-    if (isIP(address) !== family) throw new Error(`"${address}" is no address of ${protocol}`)
+    // `isIP` takes zones, which mean something on the sender's machine only, and are not in the protocol.
+    if (isIP(address) !== family || address.includes('%')) {
+      throw new Error(`"${address}" is no address of ${protocol}`)
+    }
   }
   const ends = { source: tcpAddress(from, port(fromPort)), destination: tcpAddress(to, port(toPort)) }
   return { ends, rest }
@@ -68,6 +71,9 @@ function parseV2(bytes: Buffer): Parsed {
   const rest = bytes.subarray(length)
   // The proxy's own connection, such as a check: whatever the addresses say.
   if (command === 0) return { ends: undefined, rest }
+  if (familyAndProtocol >> 4 > 3 || (familyAndProtocol & 15) > 2) {
+    throw new Error(`its family and protocol are 0x${familyAndProtocol.toString(16)}`)
+  }
   const size = { 0x11: 4, 0x21: 16 }[familyAndProtocol]
   if (size === undefined) return { ends: undefined, rest }
   const addresses = bytes.subarray(V2_START, length)
@@ -81,7 +87,8 @@ function parseV2(bytes: Buffer): Parsed {
 
 /** Both addresses in one family: an IPv4 address beside an IPv6 one is written as that. */
 function sameFamily({ source, destination }: NonNullable<Ends>): (ipaddr.IPv4 | ipaddr.IPv6)[] {
-  const both = [source, destination].map(({ host }) => ipaddr.process(host))
+  // Without zones, which mean something on this machine only.
+  const both = [source, destination].map(({ host }) => ipaddr.process(host.replace(/%.*/, '')))
   if (both[0].kind() === both[1].kind()) return both
   return both.map((one) => (one instanceof ipaddr.IPv4 ? one.toIPv4MappedAddress() : one))
 }

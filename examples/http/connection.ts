@@ -197,7 +197,8 @@ export class HttpConnection {
     if (this.phase === 'closing') return undefined
     if (complete) return this.handOver(exchange)
     const expected = exchange.head.headers.get('expect')?.toLowerCase()
-    if (expected === undefined) return this.proceed()
+    // Who speaks 1.0 does not wait for an answer in between.
+    if (expected === undefined || exchange.head.version === '1.0') return this.proceed()
     // The client asks before it sends the body; if the answer is no, nobody knows whether it sends it.
     if (expected !== '100-continue') return this.refuse({ status: 417, why: 'only 100-continue is met' })
     if (exchange.handlers === 0) return this.refuse(this.unhandled(exchange))

@@ -1,6 +1,7 @@
 /** Bytes to requests, within limits: what is wrong with a request is told as the status to answer with. */
 import { Llhttp, OK, PAUSED, PAUSED_UPGRADE, STOPPED, type Callbacks } from './llhttp.js'
 import type { Request } from './records.js'
+import { Gather } from '../support/gather.js'
 
 export interface Limits {
   /** Bytes of a request's target and headers, trailers included. */
@@ -22,6 +23,13 @@ export type Head = Omit<Request, 'body'> & { readonly keepAlive: boolean }
 
 const hasBody = (headers: ReadonlyMap<string, string>) =>
   headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
+
+/** A host, by name or address, and perhaps a port; or nothing. */
+const HOST = /^(\[[\da-f:.]+\]|[\w.~!$&'()*+;=%-]*)(:\d*)?$/i
+
+/** The options of a Connection header. */
+const connectionOptions = (headers: ReadonlyMap<string, string>) =>
+  (headers.get('connection') ?? '').toLowerCase().split(',').map((option) => option.trim())
 
 /** Splits a target; the path's parts are decoded one by one, so that an encoded slash is no slash. */
 function splitTarget(target: string): { path: string[], query: string } | undefined {
@@ -54,8 +62,7 @@ export class RequestParser implements Callbacks {
   private value = ''
   private inValue = false
   private headers = new Map<string, string>()
-  private parts: Buffer[] = []
-  private bodyBytes = 0
+  private readonly body = new Gather()
   private complete = false
 
   constructor(limits: Limits) {
@@ -92,14 +99,13 @@ export class RequestParser implements Callbacks {
 
   /** The request that is complete; the next one may come then. */
   take(): Request {
-    const { head, parts } = this
-    const body = parts.length === 1 ? parts[0] : Buffer.concat(parts)
-    this.headBytes = this.bodyBytes = 0
+    const { head } = this
+    const body = this.body.take()
+    this.headBytes = 0
     this.target = this.field = this.value = ''
     this.inValue = this.complete = false
     this.headers = new Map()
     this.head = undefined
-    this.parts = []
     this.begun = this.input.length > 0
     return { ...(head as Head), body }
   }
@@ -157,24 +163,29 @@ export class RequestParser implements Callbacks {
     if (method === 'CONNECT') return this.stop(501, 'this is no proxy')
     if (split === undefined) return this.stop(400, 'the path is not well encoded')
     const hosts = headers.get('host')
-    if (hosts === undefined ? version === '1.1' : hosts.includes(',')) {
-      return this.stop(400, 'there must be one Host header')
+    if (hosts === undefined ? version === '1.1' : !HOST.test(hosts)) {
+      return this.stop(400, 'there must be one Host header, with a host')
     }
     const coding = headers.get('transfer-encoding')
+    // Who speaks 1.0 knows no chunks: somebody on the way may have taken the body for something else.
+    if (coding !== undefined && version === '1.0') {
+      return this.stop(400, 'HTTP/1.0 has no transfer encodings')
+    }
     if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
       return this.stop(501, `the transfer encoding ${coding} is not known here`)
     }
     if (Number(headers.get('content-length') ?? 0) > this.limits.maxBody) {
       return this.stop(413, 'the body is too large')
     }
-    this.head = { method, target, ...split, version, headers, keepAlive }
+    // Whatever else is said beside it, `close` closes.
+    const stays = keepAlive && !connectionOptions(headers).includes('close')
+    this.head = { method, target, ...split, version, headers, keepAlive: stays }
     return hasBody(headers) ? PAUSED : OK
   }
 
   onBody(bytes: Buffer): number {
-    this.bodyBytes += bytes.length
-    if (this.bodyBytes > this.limits.maxBody) return this.stop(413, 'the body is too large')
-    this.parts.push(bytes)
+    if (this.body.length + bytes.length > this.limits.maxBody) return this.stop(413, 'the body is too large')
+    this.body.add(bytes)
     return OK
   }
 

@@ -61,6 +61,9 @@ export function answer(
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw new RangeError(`answer: status must be a whole number from 200 to 599, not ${status}`)
   }
+  if (body === streamed && (status === 204 || status === 304)) {
+    throw new RangeError(`answer: ${status} has no body that could be streamed`)
+  }
   for (const [name, value] of Object.entries(headers)) {
     validateHeaderName(name)
     validateHeaderValue(name, value)

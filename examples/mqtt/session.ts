@@ -5,12 +5,11 @@ import {
   type ActionTree,
 } from 'marketplace-native'
 import { CLIENT_ID_BYTES_MAX, Counts, FILTERS_MAX, FORMS_MAX } from './limits.js'
+import { Frames } from './frames.js'
 import {
   filterOf, mqttClient, mqttMessage, mqttRetained, Pattern, placeOf, type Message,
 } from './topics.js'
 
-/** Bytes of a packet. */
-const PACKET_MAX = 1024 * 1024
 /** Messages that a client may leave unacknowledged. */
 const IN_FLIGHT_MAX = 10_000
 /** Milliseconds until a connection has to say who it is. */
@@ -30,6 +29,7 @@ export class Session {
   silenceMax = CONNECT_WITHIN
   readonly #client: number
   readonly #send: (bytes: Buffer) => ActionTree
+  readonly #frames = new Frames()
   readonly #parser = parser({ protocolVersion: 4 })
   readonly #filters = new Map<string, { readonly form: string, readonly pattern: Pattern, readonly qos: QoS }>()
   readonly #forms = new Counts()
@@ -54,10 +54,16 @@ export class Session {
   /** Performs the packets that bytes complete. */
   receive(bytes: Buffer): ActionTree {
     this.lastHeard = Date.now()
-    const waiting = this.#parser.parse(bytes)
+    let problem: ActionTree
+    try {
+      const packets = this.#frames.add(bytes)
+      if (packets.length > 0) this.#parser.parse(packets)
+    } catch (error) {
+      problem = quit(error)
+    }
     const actions = this.#actions
     this.#actions = []
-    return waiting <= PACKET_MAX ? actions : [actions, quit(new RangeError('the packet is too long'))]
+    return [actions, problem]
   }
 
   #reply(packet: Packet): ActionTree {

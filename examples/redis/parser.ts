@@ -5,6 +5,8 @@
  * The arguments are views of what was received: who keeps one copies it.
  */
 
+import { Gather } from '../support/gather.js'
+
 /** One that can't be understood: what follows it could be anything, so that the connection has to close. */
 export class ProtocolError extends Error {}
 
@@ -14,25 +16,31 @@ export type Arguments = Buffer[]
 const INLINE_MAX = 64 * 1024
 const ARGUMENTS_MAX = 1024 * 1024
 const BULK_MAX = 512 * 1024 * 1024
+/** Bytes of all of a command: its query buffer. */
+const COMMAND_MAX = 1024 * 1024 * 1024
 /** Digits of a length, with its sign. */
 const LENGTH_MAX = 20
 
+const NOTHING = Buffer.alloc(0)
 const ASTERISK = 42
 const DOLLAR = 36
 const CR = 13
 const LF = 10
 
 export class CommandParser {
-  #input: Buffer = Buffer.alloc(0)
-  /** What came since, if a command needs more: joined when enough is there. */
-  #more: Buffer[] = []
-  #bytes = 0
+  /** What came of a command that isn't complete, from its begin on. */
+  readonly #begun = new Gather()
+  /** What is parsed, from the begin of the command at hand on. */
+  #input: Buffer = NOTHING
   /** So many bytes are needed before it is worth while to look again. */
   #needed = 1
-  /** Where the parser is. */
+  /** Where the command at hand begins, and where the parser is. */
+  #start = 0
   #at = 0
-  /** Arguments of the command at hand, and how many it has; -1: it has not begun. */
-  #arguments: Arguments = []
+  /** Up to where there is no end of a line, for a command without lengths. */
+  #searched = 0
+  /** Where the arguments of the command at hand begin and end, and how many it has; -1: it has not begun. */
+  #places: number[] = []
   #expected = -1
   /** Length of the argument at hand; -1: not known yet. */
   #length = -1
@@ -44,17 +52,37 @@ export class CommandParser {
    * @throws ProtocolError after the commands before it
    */
   feed(chunk: Buffer, found: (command: Arguments) => void): void {
-    this.#more.push(chunk)
-    this.#bytes += chunk.length
-    if (this.#bytes < this.#needed) return
-    this.#input = this.#more.length === 1 ? chunk : Buffer.concat(this.#more, this.#bytes)
-    this.#at = 0
-    for (let command = this.#next(); command !== undefined; command = this.#next()) found(command)
-    // The arguments so far are views of the input, which stays for as long as they are needed.
-    const rest = this.#input.subarray(this.#at)
-    this.#more = rest.length === 0 ? [] : [rest]
-    this.#bytes = rest.length
-    this.#needed = this.#length < 0 ? rest.length + 1 : this.#length + 2
+    const begun = this.#begun
+    const joined = begun.length > 0
+    if (joined) begun.add(chunk)
+    if (begun.length + (joined ? 0 : chunk.length) < this.#needed) {
+      if (!joined) begun.add(chunk)
+      return
+    }
+    this.#input = joined ? begun.bytes : chunk
+    if (this.#input.length > COMMAND_MAX) throw new ProtocolError('too big command')
+    for (let command = this.#next(); command !== undefined; command = this.#next()) {
+      this.#start = this.#at
+      found(command)
+    }
+    this.#needed = this.#length < 0 ? this.#input.length + 1 : this.#at + this.#length + 2
+    this.#keep(joined)
+    this.#input = NOTHING
+  }
+
+  /** Keeps what has been begun, so that it is at the begin of the input the next time. */
+  #keep(joined: boolean): void {
+    const start = this.#start
+    if (joined && start === 0) return
+    const rest = this.#input.subarray(start)
+    // The commands that were found stay where they are: they are views.
+    if (joined) this.#begun.forget()
+    this.#begun.add(rest)
+    this.#needed -= start
+    this.#at -= start
+    this.#searched = Math.max(0, this.#searched - start)
+    this.#places = this.#places.map((place) => place - start)
+    this.#start = 0
   }
 
   #next(): Arguments | undefined {
@@ -65,34 +93,34 @@ export class CommandParser {
       if (count === undefined) return undefined
       this.#expected = Math.max(count, 0)
     }
-    while (this.#arguments.length < this.#expected) {
-      const argument = this.#bulk()
-      if (argument === undefined) return undefined
-      this.#arguments.push(argument)
+    while (this.#places.length < 2 * this.#expected) {
+      if (!this.#bulk()) return undefined
     }
-    const command = this.#arguments
-    this.#arguments = []
+    const command: Arguments = []
+    const places = this.#places
+    for (let i = 0; i < places.length; i += 2) command.push(this.#input.subarray(places[i], places[i + 1]))
+    this.#places = []
     this.#expected = -1
     return command
   }
 
-  /** `$3\r\nabc\r\n` */
-  #bulk(): Buffer | undefined {
+  /** `$3\r\nabc\r\n`: false if it is not there yet. */
+  #bulk(): boolean {
     if (this.#length < 0) {
       const type = this.#input[this.#at]
-      if (type === undefined) return undefined
+      if (type === undefined) return false
       if (type !== DOLLAR) throw new ProtocolError(`expected '$', got '${String.fromCharCode(type)}'`)
       const length = this.#number('bulk length', BULK_MAX)
-      if (length === undefined) return undefined
+      if (length === undefined) return false
       if (length < 0) throw new ProtocolError('invalid bulk length')
       this.#length = length
     }
     const end = this.#at + this.#length
-    if (this.#input.length < end + 2) return undefined
-    const argument = this.#input.subarray(this.#at, end)
+    if (this.#input.length < end + 2) return false
+    this.#places.push(this.#at, end)
     this.#at = end + 2
     this.#length = -1
-    return argument
+    return true
   }
 
   /** `*3\r\n`, `$3\r\n`: the number; undefined if it is not there yet. */
@@ -111,11 +139,13 @@ export class CommandParser {
 
   /** Words up to the end of the line. */
   #inline(): Arguments | undefined {
-    const end = this.#input.indexOf(LF, this.#at)
+    const end = this.#input.indexOf(LF, Math.max(this.#at, this.#searched))
     if ((end < 0 ? this.#input.length : end) - this.#at > INLINE_MAX) {
       throw new ProtocolError('too big inline request')
     }
+    this.#searched = this.#input.length
     if (end < 0) return undefined
+    this.#searched = 0
     const line = this.#input.toString('latin1', this.#at, end).trim()
     this.#at = end + 1
     const words = line.matchAll(/"((?:[^"\\]|\\.)*)"(?=\s|$)|'([^']*)'(?=\s|$)|([^\s"']+)|(["'])/g)

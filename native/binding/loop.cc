@@ -55,6 +55,7 @@ bool Loop::open_engine(napi_value options) {
   uint32_t backend = 0;
   uint32_t busy_poll_us = 0;
   bool poison = false;
+  bool keeps_freed = false;
   if (napi_get_named_property(env(), options, "closeTimeout", &value) != napi_ok ||
       napi_get_value_int64(env(), value, &engine_options.close_timeout_ms) != napi_ok ||
       napi_get_named_property(env(), options, "backend", &value) != napi_ok ||
@@ -66,11 +67,14 @@ bool Loop::open_engine(napi_value options) {
       napi_get_named_property(env(), options, "reuseSlabs", &value) != napi_ok ||
       napi_get_value_bool(env(), value, &engine_options.reuses_slabs) != napi_ok ||
       napi_get_named_property(env(), options, "poisonSlabs", &value) != napi_ok ||
-      napi_get_value_bool(env(), value, &poison) != napi_ok) {
+      napi_get_value_bool(env(), value, &poison) != napi_ok ||
+      napi_get_named_property(env(), options, "keepsFreedMemory", &value) != napi_ok ||
+      napi_get_value_bool(env(), value, &keeps_freed) != napi_ok) {
     static_cast<void>(napi_throw_type_error(env(), nullptr, "create: wrong options"));
     return false;
   }
   if (!open_limits(options, engine_options)) return false;
+  if (keeps_freed) keep_freed_memory();
   busy_poll_ = uint64_t{busy_poll_us} * 1000;
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
@@ -92,7 +96,6 @@ bool Loop::open_engine(napi_value options) {
 }
 
 bool Loop::open(napi_value options) {
-  keep_freed_memory();
   return shared_.open(env(), options) && open_engine(options) &&
          open_functions(options, "MARKETPLACE") && open_handles(engine_->descriptor());
 }

@@ -1,4 +1,5 @@
-// One wish to malloc, which V8 takes slabs from.
+// One wish to malloc, which V8 takes slabs from. It holds for all of the process, whose memory is
+// not ours: it is made only if the program asks for it (MARKETPLACE_KEEP_MEMORY).
 #pragma once
 
 #include <cstdlib>

@@ -12,7 +12,9 @@ import { _ } from '../topic/index.js'
 import {
   addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
 } from '../vm/index.js'
-import type { SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
+import type {
+  BufferLifetime, SocketError, TransportConnection, TransportEvent,
+} from '../transport/transport.js'
 import { takesPart } from './tcp-demand.js'
 import {
   abort, eof, halfOpen, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,
@@ -26,8 +28,8 @@ export interface ConversationSettings {
   readonly halfCloseTimeout: number | undefined
   /** Nothing is read from an accepted connection before somebody takes part in it. */
   readonly pauseOnAccept: boolean
-  /** What came dies with the turn. */
-  readonly borrowed: boolean
+  /** Whose memory what came is in. */
+  readonly buffers: BufferLifetime
 }
 
 /** Who keeps account of a conversation's name. */

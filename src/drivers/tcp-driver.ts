@@ -33,6 +33,7 @@ import { onePerVm } from './one-per-vm.js'
 import {
   Conversation, type ConversationHost, type ConversationOwner, type ConversationSettings,
 } from './tcp-conversation.js'
+import { defaultBuffers } from '../transport/buffers-option.js'
 import { delivery } from './tcp-delivery.js'
 import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'
@@ -132,9 +133,9 @@ class TcpDriver implements ConversationHost, ListenersHost {
   constructor(options: TcpOptions, conversations: (settings: ConversationSettings) => MakeConversation) {
     this.options = options
     this.listeners = new TcpListeners(this, options)
-    const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false, buffers } = options
-    const borrowed = buffers === 'borrowed'
-    this.makeConversation = conversations({ allowHalfOpen, halfCloseTimeout, pauseOnAccept, borrowed })
+    const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false } = options
+    const { buffers = defaultBuffers() } = options
+    this.makeConversation = conversations({ allowHalfOpen, halfCloseTimeout, pauseOnAccept, buffers })
   }
 
   boot(): ActionTree {

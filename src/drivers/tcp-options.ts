@@ -6,6 +6,7 @@ import { busyPollCheck } from '../transport/native-backend.js'
 import { slabChecks } from '../transport/native-slabs.js'
 import type { TransportName } from '../transport/choose.js'
 import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/socket-options.js'
+import { defaultBuffers } from '../transport/buffers-option.js'
 import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '../transport/transport.js'
 
 /**
@@ -52,9 +53,12 @@ export interface TcpOptions
    */
   readonly busyPoll?: number | undefined
   /**
-   * How long received bytes stay as they are. 'owned' (default): for as long as the program keeps them.
+   * How long received bytes stay as they are. 'owned': for as long as the program keeps them.
    * 'borrowed': until the VM is idle, when their memory is received into again; what is kept over an
-   * `await` or a timer has to be copied. Only the native transport lends. See docs/buffers.md.
+   * `await` or a timer has to be copied. Only the native transport lends. 'isolated': as 'owned', and each
+   * Buffer's ArrayBuffer holds that Buffer's bytes and nothing else, at the price of a copy; without it,
+   * other connections' bytes are in it, too. Default: the environment's MARKETPLACE_BUFFERS, or else 'owned'.
+   * See docs/buffers.md.
    */
   readonly buffers?: BufferLifetime | undefined
   /** With 'borrowed', overwrite what is over with 0xdb. Default: whether MARKETPLACE_POISON is 1. */
@@ -105,6 +109,7 @@ const tcpChecks = {
  */
 export function checkTcpOptions(call: string, options: TcpOptions, own: Checks): void {
   checkOptions(call, options, { ...tcpChecks, ...own }, 'options.')
+  if (options.buffers === undefined) defaultBuffers()
   checkTogether(call, options, 'options.')
 }
 

@@ -6,10 +6,10 @@
  * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
 import { integer } from '../support/checks.js'
-import { show } from '../support/errors.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver, type MakeConversation } from './tcp-driver.js'
+import { TcpInput } from './tcp-input.js'
 import type { TcpOptions } from './tcp-options.js'
 import { tcpChannel, tcpCredit, tcpMode, type TcpChannel } from './tcp-records.js'
 
@@ -44,9 +44,6 @@ export function creditConversations(
 
 const own = { maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
 
-const LF = 10
-const CR = 13
-
 interface CreditSettings extends ConversationSettings {
   readonly maxLineLength: number
 }
@@ -60,15 +57,7 @@ class CreditConversation extends Conversation {
   protected readonly settings: CreditSettings
   private mode: 'lines' | 'bytes' = 'bytes'
   private credit = 0
-  /** What came and has not been delivered. */
-  private chunks: Buffer[] = []
-  private waiting = 0
-  /** Bytes at the front that are known to hold no line end. */
-  private scanned = 0
-  /** The last line ended with CR: an LF that follows belongs to it. */
-  private skipLF = false
-  /** A line longer than allowed has come, with its end. */
-  private overlong = false
+  private readonly input: TcpInput
   private ended = false
   private endTold = false
   private paused: boolean
@@ -78,6 +67,7 @@ class CreditConversation extends Conversation {
   constructor(settings: CreditSettings, ...ends: ConstructorParameters<typeof Conversation>) {
     super(...ends)
     this.settings = settings
+    this.input = new TcpInput(settings.maxLineLength, settings.buffers === 'isolated')
     this.untouched = settings.pauseOnAccept && this.socket.listener !== undefined
     this.paused = this.untouched
     this.socket.reportWrites = true
@@ -102,7 +92,7 @@ class CreditConversation extends Conversation {
         return this.refuse(subpacket)
       this.mode = mode
       this.credit = 0
-      this.scanned = 0
+      if (mode === 'bytes') this.input.forgetLines()
     } else {
       return this.refuse(subpacket)
     }
@@ -110,12 +100,9 @@ class CreditConversation extends Conversation {
   }
 
   protected override receive(data: Buffer): ActionTree {
-    this.chunks.push(data)
-    this.waiting += data.length
+    this.input.add(data)
     const actions = this.deliver()
-    // What waited before has been copied before, and what waits now ends with what came now.
-    const last = this.chunks.length - 1
-    if (this.settings.borrowed && last >= 0) this.chunks[last] = Buffer.from(this.chunks[last])
+    if (this.settings.buffers === 'borrowed' && this.input.waiting > 0) this.input.keep()
     return actions
   }
 
@@ -138,19 +125,20 @@ class CreditConversation extends Conversation {
   }
 
   private deliver(): ActionTree {
+    const { input } = this
     const out: ActionTree[] = []
-    while (this.credit > 0) {
-      const piece = this.mode === 'bytes' ? this.takeBytes() : this.takeLine()
-      if (piece === undefined) break
-      out.push(sendMessage(tcpChannel(this.remote, this.local, piece)))
+    try {
+      while (this.credit > 0) {
+        const piece = this.take()
+        if (piece === undefined) break
+        this.credit -= this.mode === 'bytes' ? piece.length : 1
+        out.push(sendMessage(tcpChannel(this.remote, this.local, piece)))
+      }
+    } catch (error) {
+      // A line that is too long, or for which there is no memory: this connection's fault alone.
+      return [out, this.close(error)]
     }
-    if (this.overlong || (this.mode === 'lines' && this.scanned > this.settings.maxLineLength)) {
-      return [
-        out,
-        this.close(new RangeError(`a line is longer than ${show(this.settings.maxLineLength)} bytes`)),
-      ]
-    }
-    if (this.ended && this.waiting === 0 && !this.endTold) {
+    if (this.ended && input.waiting === 0 && !this.endTold) {
       this.endTold = true
       out.push(this.endInbound())
     }
@@ -158,79 +146,9 @@ class CreditConversation extends Conversation {
     return out
   }
 
-  /** As much as is there and as the credit covers. */
-  private takeBytes(): Buffer | undefined {
-    this.dropLF()
-    if (this.waiting === 0) return undefined
-    const [first] = this.chunks
-    const piece = first.length <= this.credit ? first : first.subarray(0, this.credit)
-    this.drop(piece.length)
-    this.credit -= piece.length
-    return piece
-  }
-
-  /** The next line, without its end; at the end of input also one that has none. */
-  private takeLine(): Buffer | undefined {
-    this.dropLF()
-    const length = this.findLineEnd()
-    if (length > this.settings.maxLineLength) {
-      this.overlong = true
-      return undefined
-    }
-    if (length < 0) {
-      if (!this.ended || this.waiting === 0) return undefined
-      this.credit--
-      return this.take(this.waiting)
-    }
-    const line = this.take(length)
-    this.skipLF = this.chunks[0][0] === CR
-    this.drop(1)
-    this.credit--
-    return line
-  }
-
-  /** How many bytes precede the first line end; -1 if there is none yet. */
-  private findLineEnd(): number {
-    let start = 0
-    for (const chunk of this.chunks) {
-      const from = Math.max(0, this.scanned - start)
-      if (from < chunk.length) {
-        const lf = chunk.indexOf(LF, from)
-        const cr = (lf < 0 ? chunk : chunk.subarray(0, lf)).indexOf(CR, from)
-        const end = cr >= 0 ? cr : lf
-        if (end >= 0) {
-          this.scanned = 0
-          return start + end
-        }
-      }
-      start += chunk.length
-    }
-    this.scanned = start
-    return -1
-  }
-
-  private dropLF(): void {
-    if (!this.skipLF || this.waiting === 0) return
-    this.skipLF = false
-    if (this.chunks[0][0] === LF) this.drop(1)
-  }
-
-  /** Removes and returns bytes from the front; only a line that came in pieces is copied. */
-  private take(length: number): Buffer {
-    const [first] = this.chunks as (Buffer | undefined)[]
-    if (first === undefined || length === 0) return Buffer.alloc(0)
-    const piece = length <= first.length ? first.subarray(0, length) : Buffer.concat(this.chunks, length)
-    this.drop(length)
-    return piece
-  }
-
-  private drop(length: number): void {
-    this.waiting -= length
-    let left = length
-    let whole = 0
-    while (left > 0 && left >= this.chunks[whole].length) left -= this.chunks[whole++].length
-    if (whole > 0) this.chunks.splice(0, whole)
-    if (left > 0) this.chunks[0] = this.chunks[0].subarray(left)
+  private take(): Buffer | undefined {
+    if (this.mode === 'bytes') return this.input.takeBytes(this.credit)
+    return this.input.takeLine() ?? (this.ended ? this.input.takeLast() : undefined)
   }
 
   /**
@@ -239,7 +157,7 @@ class CreditConversation extends Conversation {
    * nothing is read, nor noticed, before the first credit.
    */
   private balance(): void {
-    const pause = this.credit <= 0 && (this.waiting > 0 || this.untouched)
+    const pause = this.credit <= 0 && (this.input.waiting > 0 || this.untouched)
     if (pause === this.paused || this.ended) return
     this.paused = pause
     if (pause) this.socket.pause()

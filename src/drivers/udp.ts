@@ -5,6 +5,7 @@ import { argumentError, asError } from '../support/errors.js'
 import { spawnDriver } from '../vm/action.js'
 import type { Action } from '../vm/index.js'
 import type { TransportName } from '../transport/choose.js'
+import { defaultBuffers, keptBuffersCheck } from '../transport/buffers-option.js'
 import { UDP_PAYLOAD_MAX, type UdpSocketOptions, type UdpTransport } from '../transport/udp-transport.js'
 import { onePerVm } from './one-per-vm.js'
 import { UdpDriver } from './udp-driver.js'
@@ -32,11 +33,13 @@ const udpChecks: Readonly<Record<keyof UdpOptions, Check>> = {
   sendBufferSize: integer(1, 0x3fffffff),
   maxDatagramSize: integer(1, UDP_PAYLOAD_MAX),
   maxQueuedBytes: integer(0, 0x7fffffff),
+  buffers: keptBuffersCheck,
   onTransport: ofType('function'),
 }
 
 function checkUdpOptions(call: string, options: UdpOptions): void {
   checkOptions(call, options, udpChecks, 'options.')
+  if (options.buffers === undefined) defaultBuffers()
   const { host, type, ipv6Only } = options
   if (ipv6Only === true && (type === 'udp4' || (host !== undefined && isIP(host) === 4))) {
     throw argumentError(call, 'options.ipv6Only', 'false for IPv4', ipv6Only)

@@ -14,6 +14,7 @@
 import type { AsyncResource } from 'node:async_hooks'
 import { openTransport } from '../transport/choose.js'
 import { goOnWithout, loadNative } from '../transport/native-addon.js'
+import { defaultBuffers } from '../transport/buffers-option.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/transport.js'
@@ -84,6 +85,9 @@ export class NetEngine {
   /** Milliseconds, as of the last batch: near enough for time-outs, and cheaper than the clock. */
   now = performance.now()
 
+  /** What is received is copied for its socket, which then sees no other's bytes. */
+  isolates = false
+
   readonly #transport: Transport
   #references = 0
   /** Batches that are not delivered yet, the first from `#next` on. */
@@ -95,7 +99,11 @@ export class NetEngine {
   #inRound = false
 
   constructor() {
+    const buffers = defaultBuffers()
+    this.isolates = buffers === 'isolated'
     this.#transport = openTransport('native', {
+      // Copied, if at all, for each socket: so that it can be asked for at any time.
+      buffers: 'owned',
       // What `destroy` leaves unsent is dropped, as Node does.
       closeTimeout: 0,
       // The streams' own high-water marks limit what is queued, as Node's do.

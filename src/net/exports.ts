@@ -3,8 +3,9 @@
  * types, which are those of `node:net`.
  */
 import * as nodeNet from 'node:net'
+import { keptBuffersCheck, type KeptBuffers } from '../transport/buffers-option.js'
 import { connectArgs } from './connect-args.js'
-import { nativeNet } from './engine.js'
+import { nativeNet, netEngine } from './engine.js'
 import { callable } from './in-place.js'
 import { sendOurs } from './sending.js'
 import { Server as NativeServer } from './server.js'
@@ -50,6 +51,22 @@ export const createServer = native
 export const connect = native ? nativeConnect as typeof nodeNet.connect : nodeNet.connect
 /** As `net.createConnection`. */
 export const createConnection = connect
+/**
+ * Whose memory all sockets of this thread get what they receive in, from now on. 'isolated': each Buffer has
+ * an ArrayBuffer of its own, which can be transferred, at the price of a copy. 'owned', the default unless
+ * the environment's MARKETPLACE_BUFFERS is `isolated`: other connections' bytes are in it, too.
+ * (Where `node:net` is used instead, each Buffer has one of its own in any case.)
+ *
+ * @throws TypeError for anything else
+ */
+export function setBuffers(buffers: KeptBuffers): void {
+  keptBuffersCheck('setBuffers', 'buffers', buffers)
+  if (native) netEngine().isolates = buffers === 'isolated'
+}
+/** What `setBuffers` or the environment has set. */
+export function getBuffers(): KeptBuffers {
+  return !native || netEngine().isolates ? 'isolated' : 'owned'
+}
 /** As `net.Stream`: the socket's older name. */
 export const Stream = Socket
 

@@ -13,6 +13,7 @@ import * as nodeNet from 'node:net'
 import type {
   ConnectOptions, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'
+import { isolated } from '../transport/buffers-option.js'
 import { connectArgs, destination } from './connect-args.js'
 import { Dialer, type DialOwner, type Meeting } from './dialer.js'
 import { netEngine, type DataReceiver } from './engine.js'
@@ -225,19 +226,20 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
 
   // What the engine reports.
 
-  _nativeReceived(data: Buffer): void {
+  _nativeReceived(received: Buffer): void {
     if (!this._nativeOpen) return
     if (this._nativeLimit > 0) this._nativeTouched(this._nativeEngine.now)
     if (this.#layer !== undefined) {
-      this._nativeBytesRead += data.length
-      this.#layer.received(data)
+      this._nativeBytesRead += received.length
+      this.#layer.received(received)
       return
     }
     if (this.#onRead !== undefined) {
-      this.#onRead.hold(data)
+      this.#onRead.hold(received)
       if (!this.#onRead.waits) this.#handToOnRead(this.#onRead)
       return
     }
+    const data = this._nativeEngine.isolates ? isolated(received) : received
     this._nativeBytesRead += data.length
     const state = (this as unknown as { _readableState: ReadableState })._readableState
     if (

@@ -18,6 +18,7 @@ import { argumentError, asError, show, socketError } from '../support/errors.js'
 import { _, isGround } from '../topic/index.js'
 import { queueLimits } from '../transport/queue-limits.js'
 import { spawnDriver, type Guard } from '../vm/action.js'
+import { defaultBuffers } from '../transport/buffers-option.js'
 import {
   deleteEndpoint, eventSource, quit, yieldTurn, type Action, type ActionTree, type EventSink, type Role,
 } from '../vm/index.js'
@@ -122,7 +123,7 @@ function speakFor(
     },
     gone: () => [[LISTENING, TALKING, deeds].map((name) => deleteEndpoint(name)), claim.drop()],
   }
-  const settings = { allowHalfOpen, halfCloseTimeout, pauseOnAccept: true, borrowed: false }
+  const settings = { allowHalfOpen, halfCloseTimeout, pauseOnAccept: true, buffers: defaultBuffers() }
   const make = options.flow === 'credit' ? creditConversations : bareConversations
   const conversation = make(settings, options)(socket, source, destination, host)
   socket.context = conversation

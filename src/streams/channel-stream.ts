@@ -23,6 +23,7 @@ import { turn } from '../support/turns.js'
 import { _, isGround } from '../topic/index.js'
 import { slabOf } from '../transport/native-slabs.js'
 import { exactly } from '../vm/action.js'
+import { isolated } from '../transport/buffers-option.js'
 import type { SocketError } from '../transport/transport.js'
 import {
   atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action,
@@ -331,7 +332,7 @@ export class ChannelStream extends Duplex {
     const { length } = subpacket
     this.#credit = Math.max(0, this.#credit - length)
     // A stream is read later; borrowed memory is gone by then.
-    const data = slabOf(subpacket)?.slabs.borrowed === true ? Buffer.from(subpacket) : subpacket
+    const data = slabOf(subpacket)?.slabs.reused === true ? isolated(subpacket) : subpacket
     this.#heldBytes += length
     this.#tell(() => {
       this.#heldBytes -= length

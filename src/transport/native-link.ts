@@ -319,7 +319,7 @@ export class Link {
 
   /** Nobody looks any more at the views made so far. Done by the next flush. */
   viewsOver(): void {
-    if (this.#slabs.borrowed) this.#commands[VIEWS] = Views.over
+    if (this.#slabs.reused) this.#commands[VIEWS] = Views.over
   }
 
   /** The views made so far are still looked at: if that is why memory is short, there will be other memory. */
@@ -391,7 +391,7 @@ export class Link {
   #writeLarge(id: number, data: Uint8Array, taken: boolean): void {
     // Memory of other threads could change while it is sent; and the addon wants the plain kind.
     // So could another engine's, when it is filled again.
-    const changes = data.buffer instanceof SharedArrayBuffer || slabOf(data)?.slabs.borrowed === true
+    const changes = data.buffer instanceof SharedArrayBuffer || slabOf(data)?.slabs.reused === true
     const plain = changes ? Buffer.from(data) : data
     for (let at = 0; at < plain.length; at += PIECE_MAX) {
       const piece = plain.length <= PIECE_MAX ? plain : plain.subarray(at, at + PIECE_MAX)

@@ -4,16 +4,18 @@
  * Owns how many there are, of which kind, and the limit of all together. A slab is filled from its
  * start; when it is full it is spent: only the views that the program keeps hold it then, and the
  * garbage collector frees it. In mode 'borrowed' it is filled again instead, unless the views are needed
- * for so long that reading would have to wait for it.
+ * for so long that reading would have to wait for it. In mode 'isolated' it is always filled again, as the
+ * program gets copies, and no view ever leaves this folder.
  *
  * Invariants: memory given to the engine is used for nothing else; what is lent and what is pinned is at
  * most `max` bytes, except that there is always one slab.
  */
-import { integer, ofType, oneOf, type Check } from '../support/checks.js'
+import { integer, ofType, type Check } from '../support/checks.js'
 import { log } from '../support/log.js'
 import { Stat, type SlabCounts } from './metrics.js'
 import type { Addon } from './native-link.js'
 import { receiveMemory } from './receive-memory.js'
+import { buffersCheck, defaultBuffers, isolated } from './buffers-option.js'
 import type { TransportOptions } from './transport.js'
 
 /** What an ArrayBuffer is for; as in native/binding/shared.h. */
@@ -21,10 +23,14 @@ export const Purpose = { output: 0, input: 1, smallInput: 2 } as const
 
 /** What the engine is told of slabs. */
 export interface SlabOptions {
-  /** Slabs are filled again once a turn's views are over: the views are borrowed. */
+  /** Slabs are filled again once a turn's views are over: they are borrowed, or nobody has any. */
   readonly reuseSlabs: boolean
+  /** What is received is copied, each piece into memory of its own. */
+  readonly isolates: boolean
   /** And overwritten before. */
   readonly poisonSlabs: boolean
+  /** Tell malloc, for all of the process, to keep what was freed; see native/binding/malloc.h. */
+  readonly keepsFreedMemory: boolean
   /** Most bytes that are lent or pinned. */
   readonly maxSlabBytes: number
 }
@@ -34,7 +40,7 @@ const MAX_DEFAULT = 1024 * 1024 * 1024
 
 /** What the options about memory may be. */
 export const slabChecks = {
-  buffers: oneOf('owned', 'borrowed'),
+  buffers: buffersCheck,
   poison: ofType('boolean'),
   maxSlabBytes: integer(MAX_LEAST, Number.MAX_SAFE_INTEGER, 'bytes'),
 } satisfies Partial<Record<keyof TransportOptions, Check>>
@@ -44,9 +50,16 @@ export function slabOptions(call: string, options: TransportOptions): SlabOption
   for (const name of Object.keys(slabChecks) as (keyof typeof slabChecks)[]) {
     if (options[name] !== undefined) slabChecks[name](call, name, options[name])
   }
-  const { buffers, poison = process.env.MARKETPLACE_POISON === '1' } = options
+  const { buffers = defaultBuffers(), poison = process.env.MARKETPLACE_POISON === '1' } = options
   const { maxSlabBytes = MAX_DEFAULT } = options
-  return { reuseSlabs: buffers === 'borrowed', poisonSlabs: poison, maxSlabBytes }
+  const isolates = buffers === 'isolated'
+  return {
+    reuseSlabs: isolates || buffers === 'borrowed',
+    isolates,
+    poisonSlabs: poison,
+    maxSlabBytes,
+    keepsFreedMemory: process.env.MARKETPLACE_KEEP_MEMORY === '1',
+  }
 }
 
 /**
@@ -93,7 +106,9 @@ export function slabOf(data: Uint8Array): Slab | undefined {
 }
 
 export class Slabs implements SlabCounts {
-  readonly borrowed: boolean
+  /** Their memory is received into again: whoever keeps a view of it copies it. */
+  readonly reused: boolean
+  readonly isolates: boolean
   /** Times that reading stopped because of the limit. */
   stalls = 0
 
@@ -124,9 +139,10 @@ export class Slabs implements SlabCounts {
     this.#stats = stats
     this.#max = options.maxSlabBytes
     this.#added = added
-    this.borrowed = options.reuseSlabs
+    this.reused = options.reuseSlabs
+    this.isolates = options.isolates
     this.#fill(this.#big)
-    if (!this.borrowed) this.#fill(this.#small)
+    if (!this.reused) this.#fill(this.#small)
   }
 
   /** Bytes of slabs that are to be filled, or are being filled. */
@@ -143,7 +159,8 @@ export class Slabs implements SlabCounts {
 
   /** The bytes of a `data` record. */
   view(id: number, offset: number, length: number): Buffer {
-    return Buffer.from((this.#slabs[id] as Slab).buffer, offset, length)
+    const view = Buffer.from((this.#slabs[id] as Slab).buffer, offset, length)
+    return this.isolates ? isolated(view) : view
   }
 
   /** Nothing more will be received into this slab: it is replaced, and released after the batch. */
@@ -172,7 +189,7 @@ export class Slabs implements SlabCounts {
 
   /** Whether borrowed ones are short, all being in use; once for each time that they are. */
   takeShortage(): boolean {
-    const shortage = this.borrowed && this.#shortage
+    const shortage = this.reused && !this.isolates && this.#shortage
     this.#shortage = false
     return shortage
   }
@@ -252,7 +269,7 @@ export class Slabs implements SlabCounts {
       this.#timer = undefined
       const { lent } = this.#big
       this.#fill(this.#big)
-      if (!this.borrowed && this.#big.lent === this.#big.wanted) this.#fill(this.#small)
+      if (!this.reused && this.#big.lent === this.#big.wanted) this.#fill(this.#small)
       if (this.#big.lent === lent) return
       this.#stalled = false
       this.#added()

@@ -271,6 +271,8 @@ class NativeTransport implements Transport, Station, ListenStation {
       const event = records[at] === Record.data ? this.#data(records, at) : this.#other(records, at)
       if (event !== undefined) events.push(event)
     }
+    // The program has copies only: whatever it does with them, the slabs are free.
+    if (this.#settings.isolates) this.link.viewsOver()
     try {
       return this.#report(events)
     } finally {

@@ -14,6 +14,7 @@ import { Stat, type Counts } from './metrics.js'
 import { NodeAttempts } from './node-attempts.js'
 import type { NodeListener } from './node-listener.js'
 import { overflowError, takenAwayError, type QueueLimits } from './queue-limits.js'
+import { isolatedFromNode } from './buffers-option.js'
 import { nodeLacks } from './socket-options.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
@@ -24,6 +25,8 @@ export interface NodeStation {
   readonly metrics: Counts
   readonly closeTimeout: number
   readonly limits: QueueLimits
+  /** Whether each piece of what comes is to have an ArrayBuffer of its own. */
+  readonly isolates: boolean
   /** Whether it keeps the process alive. */
   readonly isRef: boolean
   /** Bytes that wait to be sent, on all connections. */
@@ -292,7 +295,8 @@ export class NodeConnection implements TransportConnection {
     const { metrics } = this.#transport
     metrics.bytesIn += data.length
     metrics.chunksIn += 1
-    this.#transport.report(connectionEvent('data', this, data))
+    const piece = this.#transport.isolates ? isolatedFromNode(data) : data
+    this.#transport.report(connectionEvent('data', this, piece))
   }
 
   #ended(): void {

@@ -15,6 +15,7 @@ import { checkedBusyPoll } from './native-backend.js'
 import { NodeConnection, type NodeStation } from './node-connection.js'
 import { NodeListener, type NodeListenerHost } from './node-listener.js'
 import { queueLimits, type QueueLimits } from './queue-limits.js'
+import { buffersCheck, defaultBuffers } from './buffers-option.js'
 import { checkConnectOptions, checkListenOptions } from './socket-options.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent,
@@ -37,6 +38,7 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
   readonly metrics = new Counts(false)
   readonly closeTimeout: number
   readonly limits: QueueLimits
+  readonly isolates: boolean
   queuedTotal = 0
   inputHeld = false
   readonly #heldBack = new Set<NodeConnection>()
@@ -61,6 +63,9 @@ class NodeTransport implements Transport, NodeListenerHost, NodeStation {
     this.closeTimeout = options.closeTimeout ?? DEFAULT_CLOSE_TIMEOUT
     this.limits = queueLimits('nodeTransport', options)
     checkedBusyPoll('nodeTransport', options.busyPoll)
+    const { buffers = defaultBuffers() } = options
+    buffersCheck('nodeTransport', 'buffers', buffers)
+    this.isolates = buffers === 'isolated'
   }
 
   open(sink: TransportSink): void {

@@ -14,9 +14,11 @@
  *   connection's `closed` event carries an error.
  */
 
+import type { BufferLifetime } from './buffers-option.js'
 import type { TransportMetrics } from './metrics.js'
 import type { SocketAddress, SocketError } from '../support/socket-error.js'
 
+export type { BufferLifetime, KeptBuffers } from './buffers-option.js'
 export type { SocketAddress, SocketError } from '../support/socket-error.js'
 
 /** What a socket reports. Plain strings: V8 compares interned strings by pointer. */
@@ -347,7 +349,9 @@ export interface TransportOptions {
   /**
    * How long the bytes of a `data` event stay as they are. 'owned': for as long as the program keeps
    * them. 'borrowed': until the sink returns, unless it returns false, and then until `reuse`; their
-   * memory is received into again. The node transport's are always owned. Default 'owned'.
+   * memory is received into again. The node transport's are always owned. 'isolated': as 'owned', and each
+   * piece is copied into an ArrayBuffer that holds nothing else. Default: the environment's
+   * MARKETPLACE_BUFFERS, or else 'owned'.
    */
   readonly buffers?: BufferLifetime | undefined
   /**
@@ -362,9 +366,6 @@ export interface TransportOptions {
    */
   readonly maxSlabBytes?: number | undefined
 }
-
-/** How long received bytes stay as they are; see `TransportOptions.buffers`. */
-export type BufferLifetime = 'owned' | 'borrowed'
 
 /** What the native engine may be asked to talk to the kernel with. */
 export type TransportBackend = 'auto' | 'epoll' | 'io_uring'

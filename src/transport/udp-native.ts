@@ -12,6 +12,7 @@ import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
 import { socketAddress, withZone } from './native-address.js'
 import { loadNative, nativeAddon } from './native.js'
+import { isolated } from './buffers-option.js'
 import type { SocketAddress, SocketError } from './transport.js'
 import { ADDRESS_WORDS, UDP_RECORD_WORDS, UdpLink, type UdpEngineConstructor } from './udp-native-link.js'
 import { lacksIPv6, UdpSocketBase, UdpTransportBase, type UdpStation } from './udp-socket.js'
@@ -223,7 +224,8 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
   }
 
   received(data: Buffer, remote: SocketAddress): void {
-    if (this.state === 'bound') this.report('datagram', data, remote)
+    if (this.state !== 'bound') return
+    this.report('datagram', this.isolates ? isolated(data) : data, remote)
   }
 
   failed(kind: number, errno: number, remote: SocketAddress): void {

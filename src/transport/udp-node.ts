@@ -8,6 +8,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
+import { isolatedFromNode } from './buffers-option.js'
 import type { SocketAddress, SocketError } from './transport.js'
 import { lacksIPv6, MAPPED, UdpSocketBase, UdpTransportBase, type UdpStation } from './udp-socket.js'
 import type { UdpMetrics, UdpSocketOptions, UdpTransport } from './udp-transport.js'
@@ -179,7 +180,7 @@ class NodeUdpSocket extends UdpSocketBase<string> {
     this.#metrics.bytesIn += data.length
     const remote = addressOf(from)
     if (data.length > this.maxDatagramSize) this.tooLong(remote)
-    else this.report('datagram', data, remote)
+    else this.report('datagram', this.isolates ? isolatedFromNode(data) : data, remote)
   }
 
   #closeIfSettled(): void {

@@ -8,6 +8,7 @@ import { lookup, type LookupOneOptions } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants, networkInterfaces } from 'node:os'
 import { socketError } from '../support/errors.js'
+import { defaultBuffers } from './buffers-option.js'
 import type { SocketAddress, SocketError } from './transport.js'
 import {
   UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpMetrics, type UdpSink, type UdpSocket,
@@ -79,6 +80,7 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
   protected readonly options: UdpSocketOptions
   protected readonly maxDatagramSize: number
   protected readonly maxQueuedBytes: number
+  protected readonly isolates: boolean
   /** Bytes that wait for the address of their host. */
   #waitingBytes = 0
   protected state: 'binding' | 'bound' | 'closing' | 'closed' = 'binding'
@@ -91,6 +93,7 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
     this.options = options
     this.maxDatagramSize = options.maxDatagramSize ?? UDP_PAYLOAD_MAX
     this.maxQueuedBytes = options.maxQueuedBytes ?? QUEUED_BYTES_MAX
+    this.isolates = (options.buffers ?? defaultBuffers()) === 'isolated'
   }
 
   /**

@@ -14,7 +14,7 @@
  *   errors that come back by ICMP are not reported.
  * - An IPv4 peer has an IPv4 address, also where the socket is an IPv6 one that takes both.
  */
-import type { SocketAddress, SocketError } from './transport.js'
+import type { KeptBuffers, SocketAddress, SocketError } from './transport.js'
 
 export type UdpEventKind =
   | 'bound' // `socket.address` is now the real one
@@ -58,6 +58,11 @@ export interface UdpSocketOptions {
   readonly maxDatagramSize?: number | undefined
   /** Bytes that may wait for the kernel; more fail with ENOBUFS. Default 1 MiB. */
   readonly maxQueuedBytes?: number | undefined
+  /**
+   * 'isolated': each datagram is copied into an ArrayBuffer that holds nothing else. 'owned': in its
+   * ArrayBuffer are other datagrams as well. Default: the environment's MARKETPLACE_BUFFERS, or else 'owned'.
+   */
+  readonly buffers?: KeptBuffers | undefined
 }
 
 export interface UdpSocket {

@@ -116,3 +116,61 @@ onBoth('borrowed: a VM that is never idle still receives', async (t, start) => {
   t.equal(wrong, 0)
   socket.destroy()
 })
+
+/** Texts of what came, when each piece was in memory of its own that could be given to another thread. */
+function transferred(pieces: readonly Buffer[]): string[] {
+  return pieces.map((piece) => {
+    const { byteLength } = piece.buffer
+    if (byteLength !== piece.length) throw new Error(`${byteLength} for ${piece.length}`)
+    const there = structuredClone(piece, { transfer: [piece.buffer as ArrayBuffer] })
+    if (piece.length !== 0) throw new Error('it was copied')
+    return Buffer.from(there).toString()
+  })
+}
+
+onBothWithCredit('isolated: bytes and lines, split by credit and joined of pieces', async (t, open) => {
+  const pieces: Buffer[] = []
+  const { session, socket } = await open({ buffers: 'isolated' }, (data) => {
+    pieces.push(data)
+    return undefined
+  })
+  session.mode('bytes', 3)
+  socket.write('abcdefgh')
+  await until(() => pieces.length === 1)
+  session.credit(5)
+  await until(() => pieces.length === 2)
+  session.mode('lines', 3)
+  await writeApart(socket, ['one\r\ntw', 'o\n', 'three\nre'])
+  await until(() => pieces.length === 5)
+  session.mode('bytes', 100)
+  await until(() => pieces.length === 6)
+  t.strictSame(transferred(pieces), ['abc', 'defgh', 'one', 'two', 'three', 're'])
+  socket.destroy()
+})
+
+onBoth('isolated: what a connection hears is in no other one\'s memory', async (t, start) => {
+  const heard: Buffer[] = []
+  const session = (them: TcpEnd, us: TcpEnd): ActionTree => endpoint.subscriber(tcpChannel(them, us, _), {
+    onAbsence: () => quit(),
+    onMessage: ({ subpacket }) => {
+      heard.push(subpacket as Buffer)
+      return sendMessage(tcpChannel(us, them, subpacket))
+    },
+  })
+  const program = start(() => [server(session)], { buffers: 'isolated' })
+  const port = await program.port()
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => client(port)))
+  let echoed = 0
+  const sent: string[] = []
+  for (const [index, socket] of sockets.entries()) {
+    socket.on('data', ({ length }) => { echoed += length })
+    const text = String.fromCharCode(97 + index).repeat(10 + 97 * index)
+    sent.push(text)
+    socket.write(text)
+  }
+  await until(() => echoed === sent.join('').length)
+  const texts = transferred(heard)
+  for (const text of texts) t.equal(new Set(text).size, 1, 'the bytes of one connection')
+  t.equal(texts.join('').length, sent.join('').length)
+  for (const socket of sockets) socket.destroy()
+})

@@ -99,6 +99,26 @@ onBothWithCredit('a line that did not end before eof counts as one, for credit',
   t.equal(await program.reason('in'), undefined)
 })
 
+onBothWithCredit('eof needs no credit, whatever the last line ends with', async (t, open) => {
+  for (const end of ['\n', '\r', '\r\n']) {
+    const { program, session, socket } = await open()
+    session.mode('lines', 1)
+    socket.end(`line${end}`)
+    t.equal(await program.reason('in'), undefined)
+    t.strictSame(session.got, ['line', eof], JSON.stringify(end))
+  }
+})
+
+onBothWithCredit('an LF that belongs to a CR waits for no credit', async (t, open) => {
+  const { program, session, socket } = await open()
+  session.mode('lines', 1)
+  await writeApart(socket, ['line\r', '\n'])
+  session.mode('bytes')
+  socket.end()
+  t.equal(await program.reason('in'), undefined, 'it is no byte that could be read')
+  t.strictSame(session.got, ['line', eof])
+})
+
 onBothWithCredit('eof is noticed without credit', async (t, open) => {
   const { program, session, socket } = await open()
   socket.end()

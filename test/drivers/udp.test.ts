@@ -404,3 +404,24 @@ void t.test('options are checked', async (t) => {
   for (const [options, message] of wrong) t.throws(() => udp(options), { message })
   t.throws(() => udp(null as never), /options must be an object/)
 })
+
+onBoth('isolated: each datagram is in memory of its own', async (t, run) => {
+  const bodies: Buffer[] = []
+  const program = run((program) => spawn(() => both(program, udpListener(0), ({ body }) => {
+    bodies.push(body)
+    return undefined
+  })), { buffers: 'isolated' })
+  const client = plainClient(t)
+  await until(() => program.port(0) > 0)
+  const sizes = [0, 1, 64, 65, 1400, 20_000]
+  for (const [index, size] of sizes.entries()) {
+    client.send(Buffer.alloc(size, index), program.port(0))
+    await until(() => bodies.length === index + 1)
+  }
+  t.strictSame(bodies.map(({ length }) => length), sizes)
+  t.strictSame(bodies.map(({ buffer }) => buffer.byteLength), sizes)
+  t.ok(bodies.every((body, index) => body.every((byte) => byte === index)))
+  for (const body of bodies) structuredClone(body, { transfer: [body.buffer as ArrayBuffer] })
+  t.ok(bodies.every(({ length }) => length === 0))
+  t.throws(() => udp({ buffers: 'borrowed' as never }), /buffers must be 'owned' or 'isolated'/)
+})

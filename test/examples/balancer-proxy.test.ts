@@ -27,6 +27,8 @@ t.test('what is said is what the specification has', async (t) => {
   t.ok(proxyHeader('v2', far6).equals(v2tcp6))
   t.equal(proxyHeader('v1', undefined).toString(), 'PROXY UNKNOWN\r\n')
   t.ok(proxyHeader('v2', undefined).equals(hex(`${signature} 21 00 0000`)))
+  const linked = { source: tcpAddress('fe80::1%lo', 1), destination: tcpAddress('fe80::2%lo', 2) }
+  t.equal(proxyHeader('v1', linked).toString(), 'PROXY TCP6 fe80::1 fe80::2 1 2\r\n', 'zones stay here')
   const mixed = { source: far.source, destination: far6.destination }
   t.equal(proxyHeader('v1', mixed).toString(), 'PROXY TCP6 ::ffff:c000:201 2001:db8::2 56324 443\r\n')
 })
@@ -35,6 +37,7 @@ t.test('what is heard, cut anywhere', async (t) => {
   const known = [
     [v1tcp4, far], [v1tcp6, far6], [v2tcp4, far], [v2tcp6, far6],
     [Buffer.from('PROXY UNKNOWN\r\n'), undefined],
+    [Buffer.from(`PROXY UNKNOWN ${'x'.repeat(91)}\r\n`), undefined],
     [Buffer.from('PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n'), undefined],
     [hex(`${signature} 20 00 0000`), undefined],
     [hex(`${signature} 20 11 000c c0000201 c6336407 dc04 01bb`), undefined],
@@ -61,12 +64,28 @@ const wrong: readonly (readonly [Buffer | string, RegExp])[] = [
   ['PROXY TCP4 192.0.2.256 198.51.100.7 1 2\r\n', /no address of TCP4/],
   ['PROXY TCP4 2001:db8::1 198.51.100.7 1 2\r\n', /no address of TCP4/],
   ['PROXY TCP6 192.0.2.1 ::1 1 2\r\n', /no address of TCP6/],
+  ['PROXY TCP6 fe80::1%lo ::1 1 2\r\n', /"fe80::1%lo" is no address of TCP6/],
+  ['PROXY TCP6 ::1 fe80::1%1 1 2\r\n', /no address of TCP6/],
+  ['PROXY TCP6 [::1] ::1 1 2\r\n', /no address of TCP6/],
+  ['PROXY TCP4 192.0.2.01 198.51.100.7 1 2\r\n', /no address of TCP4/],
+  ['PROXY TCP4 192.0.2.1\t198.51.100.7 1 2\r\n', /5 words/],
+  ['PROXY TCP4 192.0.2.1 198.51.100.7 1 2 \r\n', /7 words/],
+  ['PROXY TCP4 192.0.2.1 198.51.100.7 1 2\n\r\n', /no port/],
+  ['PROXY TCP4 192.0.2.1 198.51.100.7 0x1 2\r\n', /no port/],
+  ['PROXY TCP4 192.0.2.1 198.51.100.7 00 2\r\n', /no port/],
+  ['PROXY TCP4 192.0.2.1 198.51.100.7 +1 2\r\n', /no port/],
+  ['PROXY  TCP4 192.0.2.1 198.51.100.7 1 2\r\n', /protocol "" is not known/],
+  ['PROXY tcp4 192.0.2.1 198.51.100.7 1 2\r\n', /protocol "tcp4" is not known/],
+  ['PROXY UNKNOWNX\r\n', /protocol "UNKNOWNX" is not known/],
+  [`PROXY UNKNOWN ${'x'.repeat(92)}\r\n`, /does not end within 107/],
   ['PROXY TCP4 192.0.2.1 198.51.100.7 65536 2\r\n', /no port/],
   ['PROXY TCP4 192.0.2.1 198.51.100.7 01 2\r\n', /no port/],
   ['PROXY TCP4 192.0.2.1 198.51.100.7 -1 2\r\n', /no port/],
   [`PROXY TCP4 ${'1'.repeat(200)}`, /does not end within 107/],
   [hex(`${signature} 11 11 000c c0000201 c6336407 dc04 01bb`), /version is 1/],
   [hex(`${signature} 22 11 000c c0000201 c6336407 dc04 01bb`), /command is 2/],
+  [hex(`${signature} 21 41 0000`), /family and protocol are 0x41/],
+  [hex(`${signature} 21 13 000c c0000201 c6336407 dc04 01bb`), /family and protocol are 0x13/],
   [hex(`${signature} 21 11 0004 c0000201`), /cut off/],
   [hex(`${signature} 21 11 ffff c0000201`), /more than/],
   [hex('0d0a0d0a 000d0a51 5549540b 21 11'), /does not begin as one/],

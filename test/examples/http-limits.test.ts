@@ -30,6 +30,20 @@ const refused: readonly [string, number, string][] = [
   ['chunked, but not as the last', 400, post(['Transfer-Encoding: chunked, gzip'], '0\r\n\r\n')],
   ['a coding that isn\'t known', 501, post(['Transfer-Encoding: gzip, chunked'], '0\r\n\r\n')],
   ['chunked twice', 400, post([chunked, chunked], '0\r\n\r\n')],
+  ['chunks, said by who knows none', 400,
+    'POST /echo HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n'
+    + '2\r\nab\r\n0\r\n\r\n'],
+  ['chunks and a length, said by who knows none', 400,
+    'POST /echo HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n'
+    + 'Transfer-Encoding: chunked\r\n\r\nab'],
+  ['a Transfer-Encoding that is empty', 501, post(['Transfer-Encoding:'], '')],
+  ['a Host that is none', 400, 'GET / HTTP/1.1\r\nHost: a b\r\n\r\n'],
+  ['a Host with a path', 400, 'GET / HTTP/1.1\r\nHost: here/there\r\n\r\n'],
+  ['a Host with a user', 400, 'GET / HTTP/1.1\r\nHost: me@here\r\n\r\n'],
+  ['a length that is empty', 400, post(['Content-Length:'], 'abcd')],
+  ['a list of lengths', 400, post(['Content-Length: 4, 4'], 'abcd')],
+  ['a chunk that ends with LF alone', 400, post([chunked], '2\nab\n0\n\n')],
+  ['a chunk extension with a bare CR', 400, post([chunked], '2;a\rb\r\nab\r\n0\r\n\r\n')],
   ['no Host', 400, 'GET / HTTP/1.1\r\n\r\n'],
   ['two Hosts', 400, get('/', 'Host: there')],
   ['a path with bad escapes', 400, get('/hello/%zz')],
@@ -152,4 +166,27 @@ onHttp('who asks and asks, and reads no answer, is held up', async (t, run) => {
   t.ok(metrics.queuedBytes < 4 * 1024 * 1024, `${metrics.queuedBytes} bytes wait to be sent`)
   socket.destroy()
   await until(() => program.connections === 0)
+})
+
+onHttp('a connection stays only where that was said, and not said otherwise', async (t, run) => {
+  const { port } = await run()
+  const cases: readonly [string, string, boolean][] = [
+    ['1.1', '', true],
+    ['1.1', 'Connection: close', false],
+    ['1.1', 'Connection: keep-alive, Close', false],
+    ['1.1', 'Connection: x\r\nConnection: close', false],
+    ['1.0', '', false],
+    ['1.0', 'Connection: keep-alive', true],
+    ['1.0', 'Connection: keep-alive, close', false],
+    ['1.0', 'Connection: close, keep-alive', false],
+  ]
+  for (const [version, header, stays] of cases) {
+    const first = `GET / HTTP/${version}\r\nHost: here\r\n${header === '' ? '' : `${header}\r\n`}\r\n`
+    const heard = await say(port, first, get('/', last))
+    t.strictSame(statuses(heard), stays ? [200, 200] : [200], `${version} ${header}`)
+  }
+  const asks = 'POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab'
+  t.strictSame(statuses(await say(port, asks)), [200], 'who speaks 1.0 is not told to go on')
+  const empty = 'GET / HTTP/1.1\r\nX-Empty:\r\nHost: here\r\nConnection: close\r\n\r\n'
+  t.strictSame(statuses(await say(port, empty)), [200], 'an empty header is not joined with the next')
 })

@@ -1,5 +1,7 @@
 /** The memory of received bytes: how long it stays, what pins it, its limit, and what may be done to it. */
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInThisContext } from 'node:vm'
 import t, { type Test } from 'tap'
@@ -150,8 +152,10 @@ function isGlibc(): boolean {
   return header.glibcVersionRuntime !== undefined
 }
 
-onNative('memory comes back without page faults', async (t, open) => {
+onNative('with MARKETPLACE_KEEP_MEMORY=1 memory comes back without page faults', async (t, open) => {
   if (!isGlibc()) return void t.pass('only glibc is told to keep what was freed')
+  process.env['MARKETPLACE_KEEP_MEMORY'] = '1'
+  t.teardown(() => { delete process.env['MARKETPLACE_KEEP_MEMORY'] })
   let length = 0
   const listener = await open().listen({ data: (_connection, data) => { length += data.length } })
   const socket = await client(portOf(listener))
@@ -172,6 +176,36 @@ onNative('memory comes back without page faults', async (t, open) => {
   }
   t.ok(least < 4, `${least} faults per MiB`)
   socket.destroy()
+})
+
+const ALLOCATES = `
+  import { readFileSync } from 'node:fs'
+  import { openTransport } from TRANSPORT
+  const transport = openTransport('native')
+  transport.open(() => undefined)
+  const heap = () => {
+    const maps = readFileSync('/proc/self/maps', 'utf8')
+    const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) .*\\[heap\\]$/m.exec(maps)
+    return parseInt(to, 16) - parseInt(from, 16)
+  }
+  const before = heap()
+  const big = Buffer.allocUnsafeSlow(24 * 1024 * 1024).fill(1)
+  console.log(heap() - before >= big.length)
+  await transport.close()
+`
+
+void t.test('malloc does what it does without us, unless it was asked for', async (t) => {
+  if (VARIANTS[0].skip || !isGlibc()) return void t.pass('only glibc is told anything')
+  const { href } = new URL('../../src/transport/choose.js', import.meta.url)
+  const program = ALLOCATES.replace('TRANSPORT', JSON.stringify(href))
+  for (const keep of ['', '1']) {
+    // A big block is not taken from the heap, which grows only, but mapped, and given back when it is freed.
+    const { stdout, stderr } = await promisify(execFile)(
+      process.execPath, ['--input-type=module', '-e', program],
+      { env: { ...process.env, MARKETPLACE_KEEP_MEMORY: keep } },
+    )
+    t.equal(stdout, `${keep === '1'}\n`, stderr)
+  }
 })
 
 onNative('borrowed: what is kept is overwritten when its turn is over', async (t, open) => {
@@ -395,3 +429,57 @@ for (const buffers of ['owned', 'borrowed'] as const) {
     after.destroy()
   })
 }
+
+onEveryTransport('isolated: pieces of any size have memory of their own', async (t, open) => {
+  const kept: Buffer[] = []
+  let length = 0
+  // Memory that is received into again is overwritten before: what is no copy would show it.
+  const listener = await open({ buffers: 'isolated', poison: true }).listen({
+    data: (connection, data) => {
+      kept.push(data)
+      length += data.length
+      connection.write(data)
+    },
+  })
+  const port = portOf(listener)
+  const sizes = [1, 64, 65, 512, 2048, 2049, 128 * KIBIBYTE, MEBIBYTE]
+  const sent = sizes.map((size) => pattern(size, size))
+  for (const bytes of sent) {
+    const socket = await client(port)
+    const back: Buffer[] = []
+    let returned = 0
+    socket.on('data', (data) => {
+      back.push(data)
+      returned += data.length
+    })
+    socket.write(bytes)
+    await until(() => returned === bytes.length)
+    t.ok(Buffer.concat(back).equals(bytes), `${bytes.length} bytes came back`)
+    socket.destroy()
+  }
+  t.ok(Buffer.concat(kept).equals(Buffer.concat(sent)), 'and are as they were')
+  t.strictSame(kept.filter((data) => data.buffer.byteLength !== data.length), [], 'nothing is beside them')
+  const moved = kept.map((data) => structuredClone(data, { transfer: [data.buffer as ArrayBuffer] }))
+  t.ok(kept.every((data) => data.length === 0), 'they can be transferred')
+  t.ok(Buffer.concat(moved).equals(Buffer.concat(sent)))
+  t.equal(length, Buffer.concat(sent).length)
+})
+
+onNative('isolated: slabs are used again at once, whatever the program keeps', async (t, open) => {
+  const station = open({ buffers: 'isolated', maxSlabBytes: MEBIBYTE })
+  const kept: Buffer[] = []
+  let length = 0
+  const listener = await station.listen({
+    data: (_connection, data) => {
+      kept.push(data)
+      length += data.length
+    },
+  })
+  const socket = await client(portOf(listener))
+  const sent = pattern(4 * MEBIBYTE)
+  socket.write(sent)
+  await until(() => length === sent.length)
+  t.ok(Buffer.concat(kept).equals(sent))
+  t.equal(station.transport.metrics.slabBytesPinned, 0)
+  socket.destroy()
+})
