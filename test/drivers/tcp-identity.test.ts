@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 import {
   _, deleteEndpoint, endpoint, eof, groundVm, kill, sendFeedback, sendMessage, spawn, tcp, tcpAddress,
   tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver, udp, unixListener,
-  unixListening, type Action, type ActionTree, type TcpEnd,
+  unixListening, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { equal, mapKey } from '../../src/topic/index.js'
 import { VARIANTS } from '../support/variants.js'
@@ -423,10 +423,10 @@ onEach('a driver that is started again knows who is left', async (t, { driver, t
   let port = 0
   let unixListens = false
   const make = driver === 'tcp' ? tcp : tcpBare
-  // A driver's action is a spawn as others are; the continuation tells its pid.
-  const sockets = (): Action => Object.assign(make({ transport, host: ANY }), {
-    parent: (started: number) => { pid = started },
-  })
+  // Pids count up: the driver's is the one after that of a process that tells its own.
+  const sockets = (): ActionTree => [
+    spawn(() => undefined, { parent: (before) => { pid = before + 1 } }), make({ transport, host: ANY }),
+  ]
   const vm = groundVm(() => spawn(() => [
     remote.ear, server.listen(), unix && server.listen(unixListener(path)),
     endpoint.subscriber(tcpListening(_, _), {
