@@ -54,6 +54,8 @@ const INBOUND_ENDED = 2
 const CLOSED = 4
 /** The program wants this one as the option `allowHalfOpen` wants all. */
 const HALF_OPEN = 8
+/** The socket is closed in order, and what came waits to be delivered: the driver is told when it ends. */
+const OUTLIVES = 16
 
 /** The publisher of what comes is called by its conversation, for whoever shares these handlers. */
 const inbound: Handlers<TcpChannel> = {
@@ -263,6 +265,10 @@ export abstract class Conversation {
 
   private lost(error: SocketError | undefined): ActionTree {
     clearTimeout(this.deadline)
+    if (error === undefined && this.timedOut === undefined && !this.closed && this.holdsInput) {
+      this.bits |= OUTLIVES
+      return undefined
+    }
     const gone = this.host.gone(this)
     if (error !== undefined) this.addAddress(error)
     // The program's doing, unlike a reset.
@@ -288,6 +294,12 @@ export abstract class Conversation {
     this.bits |= CLOSED
     this.owner?.left(this.remote, this.local)
     clearTimeout(this.deadline)
-    return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason)]
+    const gone = this.has(OUTLIVES) ? this.host.gone(this) : undefined
+    return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason), gone]
+  }
+
+  /** Whether something came, the peer's end included, that nobody was ready to take. */
+  protected get holdsInput(): boolean {
+    return false
   }
 }

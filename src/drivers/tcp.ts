@@ -111,6 +111,10 @@ class CreditConversation extends Conversation {
     return this.deliver()
   }
 
+  protected override get holdsInput(): boolean {
+    return this.ended && !this.endTold
+  }
+
   protected override written(bytes: number): ActionTree {
     const { local, remote } = this
     return sendFeedback(tcpChannel(local, remote, tcpCredit(bytes)))

@@ -1,6 +1,7 @@
 /** The flow-controlled driver: credit, modes, line ends, and what it refuses. */
 import { onBothWithCredit, writeApart } from './credit-session.js'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import t from 'tap'
 import { eof, tcpCredit, tcpMode } from 'marketplace-native'
 import { pattern, randomSource, readAll, sleep, until } from '../support/util.js'
@@ -39,6 +40,33 @@ onBothWithCredit('random lines, random packets', async (t, open) => {
   const lines = [...text.split(/\r\n|\n|\r/), eof]
   await session.gets(lines)
   t.strictSame(session.got, lines)
+})
+
+onBothWithCredit('both sides have ended: what waits for credit is not lost', async (t, open) => {
+  const { program, session, socket } = await open()
+  session.remote.do(session.send(eof))
+  socket.end('abcdefghij')
+  await readAll(socket)
+  await once(socket, 'close')
+  session.credit(4)
+  await until(() => session.got.join('') === 'abcd')
+  t.equal(program.all('in', 'absence').length, 0, 'it goes on until all was delivered')
+  session.credit(100)
+  await until(() => session.got.length > 1 && program.all('in', 'absence').length > 0)
+  t.strictSame(session.got, ['abcd', 'efghij', eof])
+  t.equal(program.all('in', 'absence')[0].reason, undefined)
+  await until(() => program.connections === 0)
+})
+
+onBothWithCredit('both sides have ended, and who is to read leaves: the socket is let go', async (t, open) => {
+  const { program, session, socket } = await open()
+  session.remote.do(session.send(eof))
+  socket.end('abcdefghij')
+  await readAll(socket)
+  session.credit(1)
+  await until(() => session.got.length === 1)
+  await program.vm.stop()
+  t.equal(program.connections, 0)
 })
 
 onBothWithCredit('never more than the credit, bytes as they come', async (t, open) => {

@@ -4,6 +4,7 @@
  */
 import { collectLog, type LogLine } from '../vm/log-records.js'
 import { readdirSync } from 'node:fs'
+import { patient } from '../support/patience.js'
 import t, { type Test } from 'tap'
 import {
   _, deleteEndpoint, endpoint, eventRelay, eventSource, groundVm, nestedVm, spawn, tcp, tcpBare, tcpChannel,
@@ -164,7 +165,7 @@ export type Start = (boot: (program: Program) => ActionTree, options?: ProgramOp
 export type Body = (t: Test, start: Start, transport: Name) => Promise<void>
 
 /** Registers a test per transport. A transport that is missing is skipped with the reason. */
-export function onBoth(name: string, body: Body, skip: string | false = false, timeout = 20_000): void {
+export function onBoth(name: string, body: Body, skip: string | false = false, timeout = patient(20_000)): void {
   const native = loadNative()
   for (const transport of TRANSPORTS) {
     const reason = transport === 'node' || native.ok ? skip : `native transport: ${native.reason}`
