@@ -130,6 +130,7 @@ function withOurs(send: Send): Send {
 /** Of this thread, from now on; also of children that are started later. */
 export function sendOurs(): void {
   if (process.send !== undefined) {
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called on the process again
     process.send = Object.assign(withOurs(process.send as Send), process.send) as NonNullable<typeof process.send>
   }
   // Node puts the function on each child that has a channel.

@@ -111,11 +111,13 @@ class Classes {
   }
 
   private rootOf(compound: Compound): { above: Compound; size: number } {
-    let member = this.members.get(compound)
-    if (member === undefined) this.members.set(compound, (member = { above: compound, size: 1 }))
+    const known = this.members.get(compound)
+    let member: { above: Compound; size: number } = known ?? { above: compound, size: 1 }
+    if (known === undefined) this.members.set(compound, member)
     for (let here = compound; member.above !== here; ) {
       here = member.above
-      member = this.members.get(here) as { above: Compound; size: number }
+      // Whoever is above another is a member.
+      member = this.members.get(here) ?? member
     }
     return member
   }

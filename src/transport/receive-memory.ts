@@ -21,5 +21,5 @@ export function receiveMemory(size: number): ArrayBuffer {
   const { buffer } = Buffer.allocUnsafeSlow(size)
   markAsUntransferable(buffer)
   for (const name of moving) Object.defineProperty(buffer, name, { value: refuse })
-  return buffer as ArrayBuffer
+  return buffer
 }

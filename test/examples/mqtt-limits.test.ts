@@ -65,7 +65,11 @@ for (const [name, bytes] of [['2.4 KB', 2400], ['60 KB', 60_000]] as const) {
     const filters: readonly (readonly [what: string, topics: string[], granted: number[]])[] = [
       ['one filter of many levels', [`${'a/'.repeat(bytes / 2 - 1)}+`], [128]],
       ['many wildcards', [`${'+/'.repeat(bytes / 2 - 1)}#`], [128]],
-      ['many short filters', Array.from({ length: Math.min(bytes / 6, FILTERS_MAX) }, (_value, i) => `f${i % 1000}`), []],
+      [
+        'many short filters',
+        Array.from({ length: Math.min(bytes / 6, FILTERS_MAX) }, (_value, i) => `f${i % 1000}`),
+        [],
+      ],
     ]
     const longest = await served(port, async () => {
       const hostile = await connect(port, 'hostile')

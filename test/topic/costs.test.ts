@@ -162,7 +162,8 @@ t.test('what exceeds a limit is refused, and the error says which limit and what
     t.throws(() => isSpecialization(value, _), expected)
   }
   const wide = Array.from({ length: 22 }).reduce<unknown>((value) => [value, value], 1)
-  t.throws(() => examine(wide), { message: /topicLimits: parts/ as unknown as string }, 'what is shared counts each time')
+  const parts = { message: /topicLimits: parts/ as unknown as string }
+  t.throws(() => examine(wide), parts, 'what is shared counts each time')
   t.doesNotThrow(() => examine(listOf(1000, _)))
   t.doesNotThrow(() => examine(new Array(65_536).fill(1)))
 })
@@ -215,7 +216,8 @@ t.test('forms of topics: so many of one constructor, then an error, and room aga
   const entries = Array.from({ length: 10 }, (_value, i) => new Entry(form(i)))
   for (const entry of entries) index.add(entry)
   const { size } = atoms
-  t.throws(() => { index.add(new Entry(form(10))) }, { message: /at most 10 forms .*topicLimits: forms/ as unknown as string })
+  const forms = { message: /at most 10 forms .*topicLimits: forms/ as unknown as string }
+  t.throws(() => { index.add(new Entry(form(10))) }, forms)
   t.strictSame([index.size, atoms.size], [10, size], 'nothing has happened')
   index.add(new Entry(form(3)))
   index.add(new Entry(['other constructor', _]))
@@ -228,7 +230,8 @@ t.test('skeletons and atoms are there as long as somebody holds them', async (t)
   const atoms = new AtomTable()
   const [index, other] = [new RoutingIndex<Entry>(atoms), new RoutingIndex<Entry>(atoms)]
   const skeletons = atoms.skeletons.size
-  const topics = Array.from({ length: 2000 }, (_value, i) => listOf(11, ['k', i], (bit) => ((i >> bit) & 1) === 1 ? _ : bit))
+  const topics = Array.from({ length: 2000 }, (_value, i) =>
+    listOf(11, ['k', i], (bit) => ((i >> bit) & 1) === 1 ? _ : bit))
   const entries = topics.map((topic) => new Entry(topic))
   for (const entry of entries) index.add(entry)
   t.equal(atoms.skeletons.size, skeletons + 2000)

@@ -2,7 +2,8 @@
 import { collectLog } from './log-records.js'
 import t from 'tap'
 import {
-  _, atMetaLevel, deleteEndpoint, endpoint, eventSource, groundVm, kill, nestedVm, quit, sendMessage, spawn, topicLimits,
+  _, atMetaLevel, deleteEndpoint, endpoint, eventSource, groundVm, kill, nestedVm, quit, sendMessage, spawn,
+  topicLimits,
   transition, wild, yieldTurn, type ActionTree,
 } from 'marketplace-native'
 import { collectGarbage } from '../support/util.js'
