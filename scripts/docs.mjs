@@ -143,10 +143,10 @@ await main(async () => {
   if (only !== undefined && only !== 'links' && only !== '--out') {
     throw new StepFailed(`docs: can't do '${only}', only 'links' and '--out DIRECTORY'`)
   }
+  if (only !== 'links') await install()
   checkLinks('pages', markdownFiles())
   checkTitles()
   if (only === 'links') return
-  await install()
   rmSync(join(ROOT, site), { recursive: true, force: true })
   await step('typedoc', process.execPath, [TYPEDOC, '--out', site])
   const files = filesBelow(site).filter((file) => file.endsWith('.html'))

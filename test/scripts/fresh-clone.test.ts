@@ -1,6 +1,6 @@
 /** Nothing is installed: each command of package.json begins with that, instead of failing for want of it. */
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,6 +17,9 @@ t.test('every command installs what it needs', { timeout: patient(120_000) }, as
   for (const name of ['package.json', 'package-lock.json', 'scripts']) {
     cpSync(join(ROOT, name), join(clone, name), { recursive: true })
   }
+  // A tree of Node's tests, for the command that takes one.
+  mkdirSync(join(clone, 'test/parallel'), { recursive: true })
+  const more: Readonly<Record<string, readonly string[]>> = { 'test:node': ['.'] }
   const asked = join(clone, 'asked')
   const npm = join(clone, 'npm.js')
   // It need not install anything to show that it is asked; after it, the command ends.
@@ -35,7 +38,7 @@ t.test('every command installs what it needs', { timeout: patient(120_000) }, as
     if (LATER.includes(script)) continue
     rmSync(asked, { force: true })
     const { status, stdout, stderr } = spawnSync(
-      process.execPath, [`scripts/${script}.mjs`, ...args.split(' ').filter(Boolean)],
+      process.execPath, [`scripts/${script}.mjs`, ...args.split(' ').filter(Boolean), ...more[name] ?? []],
       { cwd: clone, encoding: 'utf8', env: { ...process.env, npm_execpath: npm } },
     )
     if (stderr.includes('is for Linux on x64')) continue
