@@ -143,8 +143,6 @@ async function bundleEsm(esbuild) {
     splitting: true,
     chunkNames: 'shared-[hash]',
     packages: 'external',
-    sourcemap: true,
-    sourcesContent: false,
   })
 }
 

@@ -11,7 +11,8 @@ const UNPACKED_MAX = 2_000_000
 /** What a binary takes that isn't packed here: `-- quick` has only the one that was built. */
 const BINARY = 215_000
 /** Milliseconds, beyond what bare Node takes. */
-const IMPORT_MAX = 50
+/** In times of node:net's: 50 ms on a machine where that takes 2.5 ms. Slower ones have the same ratio. */
+const IMPORT_MAX = 20
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 /** Nodes that load the ESM build, whether it is imported or required. */
 const requiresEsm = ([major, minor]) =>
@@ -127,5 +128,5 @@ export function checkImport({ directory, env, node }) {
   const main = least('marketplace-native')
   const net = least('node:net')
   say(`import: ${main.toFixed(1)} ms, ${(main / net).toFixed(1)} times node:net (${net.toFixed(1)} ms)`)
-  expect(`import within ${IMPORT_MAX} ms`, main <= IMPORT_MAX)
+  expect(`import within ${IMPORT_MAX} times node:net's`, main <= IMPORT_MAX * net)
 }
