@@ -78,7 +78,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
   #inputPaused = false
   /** By `_handle.readStop`: nothing is received, whatever the stream wants. */
   #readStopped = false
-  /** The stream asked for data before there was a connection. */
+  /** The stream asked for data before the listeners of 'connect' had run. */
   #inputWanted = false
   #ended = false
   readonly #onRead: OnRead | undefined
@@ -338,10 +338,9 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
 
   override _read(): void {
     if (this.#layer !== undefined) return
-    if (this.connecting || !this._nativeOpen) {
-      this.#inputWanted = true
-      return
-    }
+    // Also in a listener of 'connect', before it was looked at whether anybody wants data.
+    this.#inputWanted = true
+    if (this.connecting || !this._nativeOpen) return
     if (this.#readStopped && this._handle?.reading === false) this._handle.readStart()
     if (this.#onRead === undefined) this.#resumeInput()
   }

@@ -113,6 +113,16 @@ export class IdentityClient extends Lines {
   speak(): void {
     if (this.state === 'open') this.socket.write(`client ${this.number}\n`)
   }
+
+  /**
+   * Not while it is being ended: Node then fails with EINVAL, and keeps a handle that its process, at its
+   * end, waits for without an end.
+   */
+  reset(): void {
+    const { socket } = this
+    if (socket.writableEnded && !socket.writableFinished) socket.once('finish', () => { this.reset() })
+    else socket.resetAndDestroy()
+  }
 }
 
 /** What is wrong with who heard whom; empty if nothing is. */

@@ -408,3 +408,21 @@ both('write-slow', 'many small pieces in one turn: after a false there is a drai
   if (told) await until(() => drains.length === 1)
   t.equal(drains.length, told ? 1 : 0)
 })
+
+both('read-in-connect', 'read by read(), asked for in a listener of connect, before and after there is one of readable', async (t, env) => {
+  const server = await env.listen((socket) => { socket.end('all of it') })
+  for (const asksFirst of [true, false]) {
+    const client = env.connect(server)
+    let got = ''
+    client.once('connect', () => {
+      if (asksFirst) client.read()
+      client.on('readable', () => {
+        for (let piece = client.read() as Buffer | null; piece !== null; piece = client.read() as Buffer | null) {
+          got += piece.toString()
+        }
+      })
+    })
+    await once(client, 'end')
+    t.equal(got, 'all of it')
+  }
+})

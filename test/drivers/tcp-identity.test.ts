@@ -86,7 +86,7 @@ onEach('a port connects again after a reset that nobody has read', async (t, { s
   server.lingers = true
   const first = new IdentityClient(0, route, port)
   await until(() => server.sessions.length === 1)
-  first.socket.resetAndDestroy()
+  first.reset()
   await until(() => first.state === 'over')
   server.late = false
   const second = new IdentityClient(1, route, port)
@@ -139,7 +139,7 @@ onEach('a session that lingers has nothing to do with who comes after it', async
   await until(() => server.sessions.length === 1)
   program.do(server.sessions[0].grant())
   await until(() => server.sessions[0].heard.size === 1)
-  first.socket.resetAndDestroy()
+  first.reset()
   await until(() => server.sessions[0].absent)
   const second = new IdentityClient(1, route, port)
   await until(() => server.sessions.length === 2)
@@ -219,7 +219,7 @@ async function play(place: Place, ports: readonly number[], steps: readonly Step
     } else {
       const session = pick(server.sessions, one[1])
       const client = pick(clients, one[1])
-      if (one[0] === 'reset') client?.socket.resetAndDestroy()
+      if (one[0] === 'reset') client?.reset()
       else if (one[0] === 'end') client?.socket.end()
       else if (one[0] === 'say') client?.speak()
       else if (one[0] === 'join') session?.remote.do(session.takePart())
@@ -235,7 +235,7 @@ async function play(place: Place, ports: readonly number[], steps: readonly Step
   const open = clients.filter(({ state }) => state === 'open')
   for (const client of open) client.speak()
   await sleep(10)
-  for (const client of clients) client.socket.resetAndDestroy()
+  for (const client of clients) client.reset()
   // From those whose sessions went before they took part nothing is read, so that their end isn't noticed.
   program.do(server.sessions.map(({ them, us }, name) => [
     endpoint.subscriber(tcpChannel(them, us, _), { name }), deleteEndpoint(name),
@@ -273,7 +273,7 @@ onEach('a storm of connections that are reset at once', async (t, { start, node 
       await new Promise((resolve) => { client.socket.once('connect', resolve).once('close', resolve) })
       // Before it is accepted, before its session is there, and after that.
       for (let turns = i % 5; turns > 0; turns--) await setImmediate()
-      client.socket.resetAndDestroy()
+      client.reset()
     }
   }
   await Promise.all(ports.map((fromPort) => reuse(fromPort, CLIENTS / ports.length)))
@@ -282,7 +282,7 @@ onEach('a storm of connections that are reset at once', async (t, { start, node 
   const last = new IdentityClient(clients.length, route, port)
   clients.push(last)
   await until(() => server.sessions.some(({ heard }) => heard.has(`client ${last.number}`)))
-  last.socket.resetAndDestroy()
+  last.reset()
   await until(() => program.connections === 0)
   await until(() => server.sessions.every(({ absent }) => absent))
   t.same(mixedUp(server.sessions, clients), [])
