@@ -4,6 +4,8 @@ import { isGround } from '../topic/index.js'
 import { pathError } from '../transport/socket-options.js'
 import type { SocketError } from '../transport/transport.js'
 import { PeerRole, type Role } from '../vm/role.js'
+import { answeredByDriver } from '../vm/wiring.js'
+import { isPort } from './record-checks.js'
 import {
   tcpChannel,
   tcpHandle,
@@ -58,10 +60,6 @@ export function takesPart(peer: Role): boolean {
   return tcpChannel.is(topic) && isGround(peer.orientation === 'publisher' ? topic.source : topic.destination)
 }
 
-function isPort(port: unknown, lowest: number): port is number {
-  return Number.isInteger(port) && (port as number) >= lowest && (port as number) <= 65535
-}
-
 /** The error for a remote end that nothing can be connected to. */
 export function wrongRemote(remote: RemoteEnd): SocketError | undefined {
   if (unixAddress.is(remote)) return pathError('connect', remote.path)
@@ -90,3 +88,14 @@ function badAddress(syscall: string, got: unknown, lowest: number): SocketError 
 export function plainHost(host: string): string {
   return host.startsWith('::ffff:') && host.includes('.') ? host.slice(7) : host
 }
+
+answeredByDriver(tcpChannel, {
+  driver: 'a TCP driver: tcpBare(), or tcp() for flow control',
+  // Of streams and sessions, neither asks for a socket.
+  wanted: (topic: TcpChannel) => {
+    const [, local] = sessionEnds(topic)
+    if (isListener(local)) return wantedListener(topic) !== undefined
+    const { source, destination } = topic
+    return (tcpHandle.is(source) || tcpHandle.is(destination)) && wantedConnection(topic) !== undefined
+  },
+})

@@ -1,6 +1,7 @@
 /** The records that programs and the TCP drivers exchange. */
-import { defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
 import type { SocketError } from '../transport/transport.js'
+import { wrongMode, wrongPort } from './record-checks.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */
 export const eof: unique symbol = Symbol('eof')
@@ -34,8 +35,13 @@ export const tcpHandle = defineRecord('tcp-handle', ['id']).of<[id: unknown]>()
 /** A record that `tcpHandle` makes. */
 export type TcpHandle = RecordFrom<typeof tcpHandle>
 
-/** A local address with a port of the program's choice; 0 lets the kernel choose (see `tcpListening`). */
-export const tcpListener = defineRecord('tcp-listener', ['port']).of<[port: number]>()
+/**
+ * A local address with a port of the program's choice; 0 lets the kernel choose (see `tcpListening`).
+ *
+ * @throws TypeError or RangeError for what is no port
+ */
+export const tcpListener = defineCheckedRecord('tcp-listener', ['port'], (port) => wrongPort('tcpListener', port))
+  .of<[port: number]>()
 /** A record that `tcpListener` makes. */
 export type TcpListener = RecordFrom<typeof tcpListener>
 
@@ -70,8 +76,12 @@ export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: numb
 /** A record that `tcpCredit` makes. */
 export type TcpCredit = RecordFrom<typeof tcpCredit>
 
-/** Feedback of flow control: how incoming bytes are cut into subpackets. Resets credit to 0. */
-export const tcpMode = defineRecord('tcp-mode', ['mode']).of<[mode: 'lines' | 'bytes']>()
+/**
+ * Feedback of flow control: how incoming bytes are cut into subpackets. Resets credit to 0.
+ *
+ * @throws TypeError for another mode
+ */
+export const tcpMode = defineCheckedRecord('tcp-mode', ['mode'], wrongMode).of<[mode: 'lines' | 'bytes']>()
 /** A record that `tcpMode` makes. */
 export type TcpMode = RecordFrom<typeof tcpMode>
 

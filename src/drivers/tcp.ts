@@ -6,6 +6,7 @@
  * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
 import { integer } from '../support/checks.js'
+import { log } from '../support/log.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver, type MakeConversation } from './tcp-driver.js'
@@ -38,7 +39,7 @@ export function creditConversations(
   common: ConversationSettings,
   { maxLineLength = LINE_MAX }: Pick<FlowControlledTcpOptions, 'maxLineLength'>,
 ): MakeConversation {
-  const settings = { ...common, maxLineLength }
+  const settings = { ...common, maxLineLength, watch: new CreditWatch() }
   return (...ends) => new CreditConversation(settings, ...ends)
 }
 
@@ -46,6 +47,32 @@ const own = { maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
 
 interface CreditSettings extends ConversationSettings {
   readonly maxLineLength: number
+  readonly watch: CreditWatch
+}
+
+/** Milliseconds that what came may wait for the very first credit before it is said. */
+const PATIENCE = 1000
+
+/**
+ * Notices a program that never gives credit, mostly one that means `tcpBare`: to it, nothing ever comes. Once
+ * a driver was given some, whoever gives none has his reasons.
+ */
+class CreditWatch {
+  credited = false
+  private looking = false
+
+  waits({ local, remote }: CreditConversation, isOver: () => boolean): void {
+    if (this.looking) return
+    this.looking = true
+    setTimeout(() => {
+      this.looking = false
+      if (this.credited || isOver()) return
+      this.credited = true // said once
+      log('warning', 'data has waited for a second for credit, and no session of tcp() has given any yet: '
+        + 'send sendFeedback(tcpChannel(them, us, tcpCredit(n))), or start tcpBare(), which needs none',
+      { local, remote })
+    }, PATIENCE).unref()
+  }
 }
 
 const creditInbound: Handlers<TcpChannel> = {
@@ -85,6 +112,7 @@ class CreditConversation extends Conversation {
       const { amount } = subpacket
       if (!Number.isSafeInteger(amount) || amount < 0) return this.refuse(subpacket)
       this.credit += amount
+      this.settings.watch.credited = true
       if (amount > 0) this.untouched = false
     } else if (tcpMode.is(subpacket)) {
       const { mode } = subpacket
@@ -102,7 +130,10 @@ class CreditConversation extends Conversation {
   protected override receive(data: Buffer): ActionTree {
     this.input.add(data)
     const actions = this.deliver()
-    if (this.settings.buffers === 'borrowed' && this.input.waiting > 0) this.input.keep()
+    if (this.input.waiting > 0) {
+      if (this.settings.buffers === 'borrowed') this.input.keep()
+      if (!this.settings.watch.credited) this.settings.watch.waits(this, () => this.closed)
+    }
     return actions
   }
 

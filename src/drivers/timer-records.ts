@@ -1,11 +1,15 @@
 /** The records that programs and the timer driver exchange. */
-import { defineRecord, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
+import { answeredByDriver } from '../vm/wiring.js'
+import { wrongTime } from './record-checks.js'
 
 /**
  * Asks for a timer. `relative`: in `msecs` milliseconds, by the monotonic clock. `absolute`: when the
  * wall clock shows `msecs` milliseconds since 1970. Labels, any values, are shared by all processes.
+ *
+ * @throws TypeError for `msecs` that are no number
  */
-export const setTimer = defineRecord('set-timer', ['label', 'msecs', 'kind']).of<
+export const setTimer = defineCheckedRecord('set-timer', ['label', 'msecs', 'kind'], wrongTime).of<
   [label: unknown, msecs: number, kind: 'relative' | 'absolute']
 >()
 /** A record that `setTimer` makes. */
@@ -27,3 +31,7 @@ export type TimerExpired = RecordFrom<typeof timerExpired>
 export const timerError = defineRecord('timer-error', ['label', 'error']).of<[label: unknown, error: Error]>()
 /** A record that `timerError` makes. */
 export type TimerError = RecordFrom<typeof timerError>
+
+const timers = { driver: 'a timer driver: timerDriver(), or timerRelay() in a nested VM', keeps: true }
+answeredByDriver(setTimer, timers)
+answeredByDriver(cancelTimer, timers)

@@ -5,7 +5,7 @@
  * nested VM timers of the VM around it, under labels of its own, so that relays don't meet each
  * other's timers.
  */
-import { argumentError, asError } from '../support/errors.js'
+import { asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { endpoint } from '../dsl/index.js'
 import { _, isGround, mapKey } from '../topic/index.js'
@@ -14,19 +14,11 @@ import {
   atMetaLevel, deleteEndpoint, eventSource, sendMessage, type Action, type ActionTree,
 } from '../vm/index.js'
 import { onePerVm } from './one-per-vm.js'
+import { wrongTimer } from './record-checks.js'
 import { numberTold, takeNumber } from './relay-labels.js'
 import { TimerQueue } from './timer-queue.js'
 import { cancelTimer, setTimer, timerError, timerExpired, type SetTimer } from './timer-records.js'
 import { definite } from './wish.js'
-
-/** Why a timer can't be had like that. */
-function wrongTimer({ msecs, kind }: SetTimer): Error | undefined {
-  if ((kind as unknown) !== 'relative' && (kind as unknown) !== 'absolute') {
-    return argumentError('setTimer', 'kind', "'relative' or 'absolute'", kind)
-  }
-  if (typeof msecs === 'number' && msecs < Infinity) return undefined
-  return argumentError('setTimer', 'msecs', 'a number below infinity', msecs)
-}
 
 /** Tells whoever asked for a timer, or for its end, that it can't be had. */
 function refused(label: unknown, error: Error): ActionTree {

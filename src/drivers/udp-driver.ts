@@ -14,6 +14,7 @@ import { endpoint } from '../dsl/index.js'
 import { openUdpTransport } from '../transport/udp-choose.js'
 import type { SocketAddress, SocketError } from '../transport/transport.js'
 import type { UdpEvent, UdpSocket, UdpSocketOptions } from '../transport/udp-transport.js'
+import { isPort } from './record-checks.js'
 import { UdpHold } from './udp-hold.js'
 import {
   udpBound,
@@ -350,8 +351,4 @@ function checkMembership(group: unknown, networkInterface: unknown): void {
     const expected = 'a name, an address or undefined'
     throw argumentError('udpMembership', 'networkInterface', expected, networkInterface)
   }
-}
-
-function isPort(port: unknown, lowest: number): port is number {
-  return Number.isInteger(port) && (port as number) >= lowest && (port as number) <= 65535
 }

@@ -1,5 +1,7 @@
 /** The records that programs and the UDP driver exchange. */
-import { defineRecord, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, defineRecord, isGround, type RecordFrom } from '../topic/index.js'
+import { answeredByDriver } from '../vm/wiring.js'
+import { wrongPort } from './record-checks.js'
 
 /** A remote address: `host` as text (a name or an IP address), `port` as a number. */
 export const udpRemoteAddress = defineRecord('udp-remote-address', ['host', 'port']).of<
@@ -13,8 +15,13 @@ export const udpHandle = defineRecord('udp-handle', ['id']).of<[id: unknown]>()
 /** A record that `udpHandle` makes. */
 export type UdpHandle = RecordFrom<typeof udpHandle>
 
-/** A local address with a port of the program's choice; 0 lets the kernel choose (see `udpBound`). */
-export const udpListener = defineRecord('udp-listener', ['port']).of<[port: number]>()
+/**
+ * A local address with a port of the program's choice; 0 lets the kernel choose (see `udpBound`).
+ *
+ * @throws TypeError or RangeError for what is no port
+ */
+export const udpListener = defineCheckedRecord('udp-listener', ['port'], (port) => wrongPort('udpListener', port))
+  .of<[port: number]>()
 /** A record that `udpListener` makes. */
 export type UdpListener = RecordFrom<typeof udpListener>
 
@@ -78,3 +85,10 @@ export const udpError = defineRecord('udp-error', ['local', 'remote', 'error']).
 >()
 /** A record that `udpError` makes. */
 export type UdpError = RecordFrom<typeof udpError>
+
+const isLocal = (end: unknown): boolean => (udpListener.is(end) || udpHandle.is(end)) && isGround(end)
+
+answeredByDriver(udpPacket, {
+  driver: 'a UDP driver: udp()',
+  wanted: ({ source, destination }: UdpPacket) => isLocal(source) || isLocal(destination),
+})

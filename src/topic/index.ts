@@ -1,6 +1,6 @@
 /** Topics and messages: what the rest of the project uses of this folder. */
 export {
-  defineInstancedRecord, defineRecord, instanceOf, RecordBase, withInstance,
+  defineCheckedRecord, defineInstancedRecord, defineRecord, instanceOf, RecordBase, withInstance,
   type RecordFrom, type RecordOf, type RecordType,
 } from './record.js'
 export { _, wild, Wildcard } from './wildcard.js'

@@ -220,10 +220,13 @@ function isOpen(field: unknown): boolean {
   return field instanceof Wildcard
 }
 
+function miscount({ label, arity }: RecordKind, got: number): TypeError {
+  return fromCaller(new TypeError(`${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`))
+}
+
 function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
   const miscounted = (got: number): never => {
-    const { label, arity } = kind
-    throw new TypeError(`${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`)
+    throw miscount(kind, got)
   }
   const { Maker } = kind
   switch (kind.arity) {
@@ -335,9 +338,30 @@ export function withInstance<R extends RecordBase>(record: R, instance: number):
   return new record.$kind.Maker(record.$kind, record.$0, record.$1, instance) as R
 }
 
-function typeOf(kind: RecordKind): unknown {
+/**
+ * Defines a type of records with values that make no sense refused where they are made, so that the error
+ * points there. The one who is sent such records checks them all the same: others can define them, too.
+ *
+ * @param wrong the error for these values, if they are wrong; each may be a wildcard
+ */
+export function defineCheckedRecord<const L extends string, const N extends readonly string[]>(
+  label: L,
+  fields: N,
+  wrong: (first: unknown, second: unknown, third: unknown) => Error | undefined,
+): RecordType<L, N, { readonly [K in keyof N]: unknown }> {
+  const kind = kindFor(label, Object.freeze([...fields]))
+  const { Maker, arity } = kind
+  if (arity > 3) throw new Error(`${label}: only up to three fields can be checked`)
+  return typeOf(kind, function (a, b, c) {
+    if (arguments.length !== arity) throw miscount(kind, arguments.length)
+    const error = wrong(a, b, c)
+    if (error !== undefined) throw error
+    return new Maker(kind, a, b, c)
+  }) as never
+}
+
+function typeOf(kind: RecordKind, make: (...args: unknown[]) => RecordBase = makerOf(kind)): unknown {
   const { label } = kind
-  const make = makerOf(kind)
   Object.defineProperties(make, {
     name: { value: label },
     label: { value: label },

@@ -16,6 +16,7 @@ import {
   checkShutdownOptions, ShuttingDown, type Shutdown, type ShutdownOptions, type ShutdownReport,
 } from './shutdown.js'
 import { Vm, type Ground } from './vm.js'
+import { Wiring } from './wiring.js'
 
 /** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
 const SLICE = 20_000
@@ -93,6 +94,7 @@ export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): Groun
 
 class GroundLoop implements Ground {
   readonly atoms = new AtomTable()
+  readonly wiring = new Wiring()
   pending = 0
   work = 0
   private readonly vm = new Vm(this)
@@ -366,6 +368,7 @@ class GroundLoop implements Ground {
     // Who is to end with a reason is told it, also when the slice was over before.
     if (this.stopping !== undefined || this.idleCallbacks.length > 0) return
     this.ended = true
+    this.wiring.concludeAll()
     if (this.failure === undefined) this.resolve()
     else this.reject(this.failure.error)
   }

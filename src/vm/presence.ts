@@ -39,6 +39,8 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
       if (topic !== NO_MEETING) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic))
     }
   }
+  if (peers.length === 0) vm.ground.wiring.unmet(vm, endpoint)
+  if (endpoint.exact && endpoint.receives) vm.ground.wiring.installed(vm, endpoint)
 }
 
 /**
@@ -70,7 +72,7 @@ export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): 
 }
 
 /** Those whose topics may meet that of an endpoint in its index; those of its own process come first. */
-function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
+export function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
   const index = endpoint.orientation === 'publisher' ? vm.subscribers : vm.publishers
   const peers: Endpoint[] = []
   index.peersOf(endpoint, peers)

@@ -33,6 +33,7 @@ import { failureOf, Process } from './process.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
+import type { Wiring } from './wiring.js'
 
 /** What a VM needs of the ground VM around everything. */
 export interface Ground {
@@ -47,6 +48,8 @@ export interface Ground {
   /** An endpoint was installed in, or removed from, the ground VM itself. */
   installed(endpoint: Endpoint): void
   uninstalled(endpoint: Endpoint): void
+  /** What was asked for and nobody has answered, anywhere inside. */
+  readonly wiring: Wiring
   /** A process of the ground VM without which it can't be has failed. */
   essentialFailed(reason: unknown): void
 }
@@ -203,7 +206,10 @@ export class Vm {
   deliver(sender: Process, body: unknown, orientation: Orientation): void {
     const index = orientation === 'publisher' ? this.subscribers : this.publishers
     const only = index.onlyReceiver(body)
-    if (only === undefined) return
+    if (only === undefined) {
+      this.ground.wiring.unheard(this, sender, body, orientation)
+      return
+    }
     if (only !== null) {
       this.hear(only, body)
       return
@@ -211,6 +217,7 @@ export class Vm {
     const found = this.found
     const count = index.receivers(body, found as Endpoint[])
     if (index.refused > 0) this.tellRefused(sender, body, index)
+    else if (count === 0) this.ground.wiring.unheard(this, sender, body, orientation)
     this.ground.work += count
     let others = 0
     for (let i = 0; i < count; i++) {
@@ -421,6 +428,7 @@ export class Vm {
     this.collectable = []
     for (const process of candidates) {
       if (!process.alive || process.scheduled || !process.isIdle()) continue
+      if (process.inner !== undefined) this.ground.wiring.conclude(process.inner)
       process.end()
       this.processes.delete(process.pid)
       if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)

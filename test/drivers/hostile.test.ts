@@ -21,6 +21,7 @@ import { VARIANTS, type Variant } from '../support/transports.js'
 import { client, deferred, freePort, until } from '../support/util.js'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { anySetTimer, anyTcpListener, anyUdpListener } from '../support/unchecked.js'
 
 const trap = (): never => { throw new Error('trap') }
 const cyclic: unknown[] = ['cyclic']
@@ -56,7 +57,7 @@ const hostile: Readonly<Record<string, unknown>> = {
   'detached bytes': detached, 'shared bytes': new Uint8Array(new SharedArrayBuffer(4)),
   'other bytes': new Float64Array(2),
   'a data view': new DataView(new ArrayBuffer(2)), 'an array buffer': new ArrayBuffer(2),
-  'an address': tcpAddress('', 80), 'a wild address': tcpAddress(_, 1), 'a listener': tcpListener(-1),
+  'an address': tcpAddress('', 80), 'a wild address': tcpAddress(_, 1), 'a listener': anyTcpListener(-1),
   'a handle of nothing': tcpHandle(undefined), 'a promise': Promise.resolve(1),
   'an error': new Error('hostile'),
 }
@@ -84,26 +85,26 @@ const source = (activate: (sink: EventSink<unknown>) => unknown): Action =>
 /** Everything that can be sent to a driver or be wanted of one, with a value in each place. */
 const asks: Readonly<Record<string, Any>> = {
   'sendMessage(x)': (x) => [sendMessage(x), sendFeedback(x)],
-  'setTimer(x, 1)': (x) => sendMessage(setTimer(x, 1, 'relative')),
-  'setTimer(l, x)': (x) => sendMessage(setTimer('hostile', x, 'relative')),
-  'setTimer(l, 1, x)': (x) => sendMessage(setTimer('hostile', 1, x)),
-  'setTimer(x, x, x)': (x) => sendMessage(setTimer(x, x, x)),
+  'setTimer(x, 1)': (x) => sendMessage(anySetTimer(x, 1, 'relative')),
+  'setTimer(l, x)': (x) => sendMessage(anySetTimer('hostile', x, 'relative')),
+  'setTimer(l, 1, x)': (x) => sendMessage(anySetTimer('hostile', 1, x)),
+  'setTimer(x, x, x)': (x) => sendMessage(anySetTimer(x, x, x)),
   'cancelTimer(x)': (x) => sendMessage(cancelTimer(x)),
   'tcpAddress(x, 80)': (x) => endpoint.publisher(tcpChannel(tcpHandle('h'), tcpAddress(x, 80), _)),
   'tcpAddress(h, x)': (x) => endpoint.subscriber(tcpChannel(tcpAddress('127.0.0.1', x), tcpHandle('p'), _)),
   'tcpHandle(x)': (x) => endpoint.publisher(tcpChannel(tcpHandle(x), tcpAddress('127.0.0.1', 9), _)),
   'unixAddress(x)': (x) => endpoint.publisher(tcpChannel(tcpHandle('u'), unixAddress(x), _)),
-  'tcpListener(x)': (x) => endpoint.subscriber(tcpChannel(_, tcpListener(x), _)),
+  'tcpListener(x)': (x) => endpoint.subscriber(tcpChannel(_, anyTcpListener(x), _)),
   'unixListener(x)': (x) => endpoint.subscriber(tcpChannel(_, unixListener(x), _)),
   'tcpChannel(x, l, _)': (x) => endpoint.subscriber(tcpChannel(x, tcpListener(1), _)),
   'tcpChannel(_, _, x)': (x) => [sendMessage(tcpChannel(_, _, x)), sendFeedback(tcpChannel(_, _, x))],
   'tcpChannel(x, x, x)': (x) => [sendMessage(tcpChannel(x, x, x)), sendFeedback(tcpChannel(x, x, x))],
   'tcpChannel(listener, _, x)': (x) => sendMessage(tcpChannel(tcpListener(0), _, x)),
   'tcpAccepting(x)': (x) =>
-    [sendMessage(tcpAccepting(x, true)), sendMessage(tcpAccepting(tcpListener(x), true))],
+    [sendMessage(tcpAccepting(x, true)), sendMessage(tcpAccepting(anyTcpListener(x), true))],
   'tcpAccepting(l, x)': (x) => x !== false && sendMessage(tcpAccepting(tcpListener(0), x)),
   'tcpError(x, x, x)': (x) => sendMessage(tcpError(x, x, x)),
-  'udpListener(x)': (x) => endpoint.subscriber(udpPacket(_, udpListener(x), _)),
+  'udpListener(x)': (x) => endpoint.subscriber(udpPacket(_, anyUdpListener(x), _)),
   'udpHandle(x)': (x) => endpoint.subscriber(udpPacket(_, udpHandle(x), _)),
   'udpPacket(x, x, x)': (x) => sendMessage(udpPacket(x, x, x)),
   'udpPacket(_, a, x)': (x) => sendMessage(udpPacket(_, udpRemoteAddress('127.0.0.1', 9), x)),
@@ -289,7 +290,7 @@ async function everybodyLives(
       return actions
     }, { name: 'from-channel' }),
     endpoint.subscriber(tcpError(tcpHandle('p'), _, _), failure('no address')),
-    endpoint.subscriber(tcpError(tcpListener(-1), _, _), failure('no port')),
+    endpoint.subscriber(tcpError(anyTcpListener(-1), _, _), failure('no port')),
     endpoint.subscriber(timerError('hostile', _), failure('no time')),
     endpoint.subscriber([orders, _], { onMessage: (order) => isGround(order) ? order[1] : undefined }),
   ])

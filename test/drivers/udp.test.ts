@@ -17,6 +17,7 @@ import {
 import type { UdpTransport } from '../../src/transport/udp-transport.js'
 import { missing, pattern, runProgram, sleep, until } from '../support/util.js'
 import { both, echo, host, onBoth, plainClient } from './udp-program.js'
+import { anyUdpListener } from '../support/unchecked.js'
 
 setFlagsFromString('--allow-natives-syntax')
 const detachNatively = runInThisContext('(buffer) => %ArrayBufferDetach(buffer)') as (buffer: ArrayBufferLike) => void
@@ -210,7 +211,7 @@ onBoth('what is too long for maxDatagramSize is reported', async (t, run) => {
 onBoth('local addresses that cannot be', async (t, run) => {
   const wrong = [65_536, -1, 1.5, '80']
   const program = run(() => wrong.map((port) =>
-    spawn(() => endpoint.subscriber(udpPacket(_, udpListener(port as number), _)))))
+    spawn(() => endpoint.subscriber(udpPacket(_, anyUdpListener(port), _)))))
   await until(() => program.errors.length === wrong.length)
   t.strictSame(program.errors.map(({ error }) => error.code), wrong.map(() => 'ERR_OUT_OF_RANGE'))
 })

@@ -209,14 +209,15 @@ onBoth('a slow reader holds up who sends, and memory is bounded', async (t, star
     if (slow === 'client') socket.pause().write('go')
     else socket.end(said)
     const [{ metrics }] = program.transports
+    const waiting = (): number => metrics.bytesIn - metrics.bytesOut
     let before = -1
+    // It comes to a standstill, with little that waits: on a busy machine there are earlier ones with more.
     await until(() => {
-      const still = metrics.bytesIn > 100_000 && metrics.bytesIn === before
+      const still = metrics.bytesIn > 100_000 && metrics.bytesIn === before && waiting() < 1024 * 1024
       before = metrics.bytesIn
       return still
     }, 200)
-    t.ok(metrics.bytesIn < said.length, `${slow}: not all of it was read`)
-    t.ok(metrics.bytesIn - metrics.bytesOut < 1024 * 1024, `${metrics.bytesIn - metrics.bytesOut} bytes wait`)
+    t.ok(metrics.bytesIn < said.length, `${slow}: not all of it was read, ${waiting()} bytes wait`)
     if (slow === 'client') t.ok((await readAll(socket)).equals(said), 'and all of it comes')
     else {
       const [far] = [...server.sockets].filter(({ bytesRead }) => bytesRead > 0 || server.sockets.size === 1)

@@ -206,7 +206,7 @@ TEST("sends to many connections in one turn: partial ones, refused ones, and tho
   std::vector<Line> lines(40);
   for (Line& line : lines) line.id = host.accept(listener, line.client);
   std::vector<std::string> data;
-  for (uint32_t i = 0; i < lines.size(); i++) data.push_back(pattern(i % 4 == 0 ? 9'000'000 : 70, i));
+  for (uint32_t i = 0; i < lines.size(); i++) data.push_back(pattern(i % 8 == 0 ? 9'000'000 : 70, i));
   reset(lines[1].client);
   lines[2].client.reset();
   for (uint32_t i = 0; i < lines.size(); i++) {

@@ -1,0 +1,39 @@
+/**
+ * What makes no sense in the records that programs send to drivers: refused where such a record is made, where
+ * the mistake is, and again by the driver, as records of the same kind can be made in other ways.
+ */
+import { argumentError, rangeError } from '../support/errors.js'
+import { Wildcard } from '../topic/index.js'
+
+/** Whether it can be the number of a port from `lowest` on. */
+export function isPort(port: unknown, lowest: number): port is number {
+  return Number.isInteger(port) && (port as number) >= lowest && (port as number) <= 65535
+}
+
+/** Why a listener can't have this port. */
+export function wrongPort(call: string, port: unknown): Error | undefined {
+  if (port instanceof Wildcard || isPort(port, 0)) return undefined
+  const what = typeof port === 'number' ? rangeError : argumentError
+  return what(call, 'port', 'an integer from 0 to 65535', port)
+}
+
+/** Why there is no such mode. */
+export function wrongMode(mode: unknown): Error | undefined {
+  if (mode instanceof Wildcard || mode === 'lines' || mode === 'bytes') return undefined
+  return argumentError('tcpMode', 'mode', "'lines' or 'bytes'", mode)
+}
+
+/** Why nobody can mean this as a time. */
+export function wrongTime(_label: unknown, msecs: unknown): Error | undefined {
+  if (typeof msecs === 'number' || msecs instanceof Wildcard) return undefined
+  return argumentError('setTimer', 'msecs', 'a number', msecs)
+}
+
+/** Why a timer can't be had like that: what the driver of the original ignores, it may be sent. */
+export function wrongTimer({ msecs, kind }: { readonly msecs: unknown, readonly kind: unknown }): Error | undefined {
+  if (kind !== 'relative' && kind !== 'absolute') {
+    return argumentError('setTimer', 'kind', "'relative' or 'absolute'", kind)
+  }
+  if (typeof msecs === 'number' && msecs < Infinity) return undefined
+  return argumentError('setTimer', 'msecs', 'a number below infinity', msecs)
+}
