@@ -65,8 +65,11 @@ export type Boot<S> = () => HandlerResult<S>
 export interface SpawnOptions<S> {
   /** For logs and errors. */
   readonly name?: string | undefined
-  /** Runs in the parent right after the child's boot, with the child's pid. */
-  readonly parent?: ((pid: Pid, state: S) => HandlerResult<S>) | undefined
+  /**
+   * Runs in the parent right after the child's boot, with the child's pid. `failure` is what the boot threw;
+   * undefined if it booted. (That of `nestedVm` is what the boot of the first process inside threw.)
+   */
+  readonly parent?: ((pid: Pid, state: S, failure: unknown) => HandlerResult<S>) | undefined
   /**
    * Whether the VM can't do without it: when it fails (a handler or its boot throws, an action of its own
    * isn't possible, or it quits with an `Error`), the whole VM ends with that as the reason. The promise of a
@@ -74,13 +77,20 @@ export interface SpawnOptions<S> {
    * Default: false.
    */
   readonly essential?: boolean | undefined
+  /**
+   * Whether it ends when the process that starts it ends, in whatever way, with the same reason. It may end
+   * before, which does nothing to that process; as long as it lives, that process isn't garbage-collected.
+   * Default: false.
+   */
+  readonly link?: boolean | undefined
 }
 
 /** What a `Spawn` makes of the options; the rest is the package's own. */
 export interface SpawnSettings {
   readonly name?: string | undefined
-  readonly parent?: ((pid: Pid, state: never) => AnyResult) | undefined
+  readonly parent?: ((pid: Pid, state: never, failure: unknown) => AnyResult) | undefined
   readonly essential?: boolean | undefined
+  readonly link?: boolean | undefined
   /** Whether the child is a VM, whose first process boots with `boot`. */
   readonly nested?: boolean | undefined
   /** Whether `boot` is given a function that sets the guard of its process. */
@@ -198,7 +208,7 @@ export function checkBoot(
   call: string,
   boot: unknown,
   options: unknown,
-  known: readonly string[] = ['name', 'parent', 'essential'],
+  known: readonly string[] = ['name', 'parent', 'essential', 'link'],
 ): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
   if (typeof options !== 'object' || options === null) {
@@ -207,15 +217,18 @@ export function checkBoot(
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
   }
-  const { name, parent, essential } = options as SpawnOptions<unknown>
+  const { name, parent } = options as SpawnOptions<unknown>
   if (name !== undefined && typeof name !== 'string') {
     throw argumentError(call, 'options.name', 'a string', name)
   }
   if (parent !== undefined && typeof parent !== 'function') {
     throw argumentError(call, 'options.parent', 'a function', parent)
   }
-  if (essential !== undefined && typeof essential !== 'boolean') {
-    throw argumentError(call, 'options.essential', 'a boolean', essential)
+  for (const flag of ['essential', 'link'] as const) {
+    const value: unknown = (options as SpawnOptions<unknown>)[flag]
+    if (value !== undefined && typeof value !== 'boolean') {
+      throw argumentError(call, `options.${flag}`, 'a boolean', value)
+    }
   }
 }
 

@@ -13,6 +13,7 @@ import {
 import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
 import { adoptPromises, flatten, strayResult, Transition } from './handler.js'
+import { untie, type Ties } from './ties.js'
 import type { Vm } from './vm.js'
 
 /** The kind of handler that ran. */
@@ -84,6 +85,9 @@ export class Process {
   pending = 0
   /** Those of its own. */
   private held = 0
+
+  /** Other processes that end with it, or that it ends with. */
+  ties: Ties | undefined = undefined
 
   /** The VM that this process is, and the endpoints that processes inside of it have at this level. */
   inner: Vm | undefined = undefined
@@ -247,16 +251,23 @@ export class Process {
     process.vm.ground.pending += by
   }
 
-  /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */
-  end(): void {
+  /**
+   * The process is no more, nor is anything inside of it: nothing that is under way comes back.
+   *
+   * @returns those outside of it that are to end with it
+   */
+  end(): Process[] | undefined {
     const ending: Process[] = [this]
+    let linked: Process[] | undefined
     for (let process = ending.pop(); process !== undefined; process = ending.pop()) {
       process.alive = false
       process.queue = undefined
       if (process.held > 0) process.changePending(-process.held)
       process.held = 0
       if (process.inner !== undefined) for (const inside of process.inner.abandon()) ending.push(inside)
+      if (process.ties !== undefined) for (const child of untie(process)) (linked ??= []).push(child)
     }
+    return linked
   }
 
   /**

@@ -129,6 +129,9 @@ export const inference = {
       }),
       yieldTurn((state: State) => [sendMessage(state.n), undefined, false, [[quit()]]]),
       spawn(() => transition('another'), { parent: (pid, state: State) => transition({ n: state.n + pid }) }),
+      spawn(() => undefined, {
+        link: true, parent: (_pid, _state, failure) => failure instanceof Error ? quit(failure) : undefined,
+      }),
       atMetaLevel(endpoint.publisher(['m'], { onMessage: (_body, state: State) => transition(state) })),
     ),
 
@@ -209,6 +212,10 @@ export const misuse = [
   () => spawn(() => 5),
   // @ts-expect-error -- an unknown option
   () => spawn(() => undefined, { nmae: 'x' }),
+  // @ts-expect-error -- not a boolean
+  () => spawn(() => undefined, { link: 'yes' }),
+  // @ts-expect-error -- what a boot has thrown may be anything
+  () => spawn(() => undefined, { parent: (_pid, _state, failure) => quit(failure.message) }),
   // @ts-expect-error -- a boot that returns a string
   () => nestedVm(() => 'x'),
   // @ts-expect-error -- not an action

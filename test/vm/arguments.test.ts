@@ -40,6 +40,7 @@ for (const [name, start] of [['spawn', spawn], ['nestedVm', nestedVm]] as const)
     ['options', () => start(noop, 'name'), `${name}: options must be an object; got 'name'`],
     ['name', () => start(noop, { name: 5 }), `${name}: options.name must be a string; got 5`],
     ['parent', () => start(noop, { parent: [] }), `${name}: options.parent must be a function; got []`],
+    ['link', () => start(noop, { link: 1 }), `${name}: options.link must be a boolean; got 1`],
   ])
 }
 
