@@ -4,7 +4,7 @@
  */
 import t from 'tap'
 import {
-  _, addEndpoint, atMetaLevel, defineRecord, endpoint, eof, eventSource, groundVm, kill, nestedVm, quit, role,
+  _, addEndpoint, atMetaLevel, defineRecord, endpoint, eof, eventSource, every, groundVm, kill, nestedVm, quit, role,
   sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener, transition,
   yieldTurn,
   type Action, type ActionTree, type Eof, type MessageOf, type RecordFrom, type RecordOf, type Role,
@@ -232,6 +232,8 @@ export const misuse = [
   () => kill(),
   // @ts-expect-error -- not a function
   () => groundVm(quit()),
+  // @ts-expect-error -- a tick is a number
+  () => endpoint.subscriber([every(100), _], { onMessage: ([, n]) => sendMessage(n.length) }),
   // @ts-expect-error -- not what the source fires
   () => eventSource<number>('x', (sink) => sink.fire('text')),
   // @ts-expect-error -- a release is a function
