@@ -8,6 +8,7 @@ import { argumentError, show } from '../support/errors.js'
 import {
   adoptPromises, flatten, type ActionTree, type Handler, type HandlerResult, type Handlers,
 } from './handler.js'
+import type { Process } from './process.js'
 import { checkOrientation, Role, type Orientation } from './role.js'
 
 /** Identifies a process in its VM. Counts from 0; not used again while the VM lives. */
@@ -44,6 +45,8 @@ export class AddEndpoint<in S> extends Action<S> {
     readonly handlers: AnyHandlers,
     /** Whether messages that are more general than the topic are not for it. */
     readonly exact = false,
+    /** Whether it hears of events at once, also in a process that is sequential. */
+    readonly immediate = false,
   ) {
     super()
   }
@@ -61,7 +64,7 @@ export class DeleteEndpoint extends Action {
 /** Makes the first transition of a process. */
 export type Boot<S> = () => HandlerResult<S>
 
-/** Options of `spawn` and `nestedVm`. */
+/** Options of `spawn`. */
 export interface SpawnOptions<S> {
   /** For logs and errors. */
   readonly name?: string | undefined
@@ -83,7 +86,17 @@ export interface SpawnOptions<S> {
    * Default: false.
    */
   readonly link?: boolean | undefined
+  /**
+   * Whether its async handlers run one after another: while a promise that one of its handlers or continuations
+   * has returned is pending, and until the actions that it resolves to are performed, events wait. They are then
+   * handled in their order, each when the actions of the one before are performed, with the state as it is then.
+   * At most 10,000 may wait: with one more the process fails. What waits at its end is dropped. Default: false.
+   */
+  readonly sequential?: boolean | undefined
 }
+
+/** Options of `nestedVm`: a VM has no handlers that could wait, the processes in it have. */
+export type NestedVmOptions<S> = Omit<SpawnOptions<S>, 'sequential'>
 
 /** What a `Spawn` makes of the options; the rest is the package's own. */
 export interface SpawnSettings {
@@ -91,6 +104,7 @@ export interface SpawnSettings {
   readonly parent?: ((pid: Pid, state: never, failure: unknown) => AnyResult) | undefined
   readonly essential?: boolean | undefined
   readonly link?: boolean | undefined
+  readonly sequential?: boolean | undefined
   /** Whether the child is a VM, whose first process boots with `boot`. */
   readonly nested?: boolean | undefined
   /** Whether `boot` is given a function that sets the guard of its process. */
@@ -144,6 +158,12 @@ export class AtMetaLevel<in S> extends Action<S> {
     this.innermost = action instanceof AtMetaLevel ? action.innermost : action
     this.levels = action instanceof AtMetaLevel ? action.levels + 1 : 1
   }
+}
+
+/** What only this folder makes, and what does all by itself. */
+export abstract class Inner extends Action {
+  /** Performs it in the turn of the process, which has it in its queue. */
+  abstract perform(process: Process): void
 }
 
 /** An action whose failure is logged, and ends nothing. */
@@ -203,12 +223,15 @@ export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint 
   return new DeleteEndpoint(name, reason)
 }
 
+/** Options of `nestedVm`; of `spawn` as well, which has one more. */
+const CHILD_OPTIONS = ['name', 'parent', 'essential', 'link']
+
 /** @internal */
 export function checkBoot(
   call: string,
   boot: unknown,
   options: unknown,
-  known: readonly string[] = ['name', 'parent', 'essential', 'link'],
+  known: readonly string[],
 ): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
   if (typeof options !== 'object' || options === null) {
@@ -224,7 +247,7 @@ export function checkBoot(
   if (parent !== undefined && typeof parent !== 'function') {
     throw argumentError(call, 'options.parent', 'a function', parent)
   }
-  for (const flag of ['essential', 'link'] as const) {
+  for (const flag of ['essential', 'link', 'sequential'] as const) {
     const value: unknown = (options as SpawnOptions<unknown>)[flag]
     if (value !== undefined && typeof value !== 'boolean') {
       throw argumentError(call, `options.${flag}`, 'a boolean', value)
@@ -238,7 +261,7 @@ export function checkBoot(
  * @param boot runs at once; what it returns is the child's first transition
  */
 export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
-  checkBoot('spawn', boot, options)
+  checkBoot('spawn', boot, options, [...CHILD_OPTIONS, 'sequential'])
   return new Spawn(boot, options)
 }
 
@@ -257,7 +280,7 @@ export function spawnDriver(name: string, boot: (setGuard: (guard: Guard) => voi
 /** The same endpoints, which hear only messages that are instances of their topics. */
 export function exactly(action: Action): Action {
   if (!(action instanceof AddEndpoint)) return action
-  return new AddEndpoint(action.name, action.role, action.handlers, true)
+  return new AddEndpoint(action.name, action.role, action.handlers, true, action.immediate)
 }
 
 /**
@@ -265,8 +288,8 @@ export function exactly(action: Action): Action {
  *
  * @param boot makes the first transition of the first process inside
  */
-export function nestedVm<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
-  checkBoot('nestedVm', boot, options)
+export function nestedVm<C, S = unknown>(boot: Boot<C>, options: NestedVmOptions<S> = {}): Spawn<S> {
+  checkBoot('nestedVm', boot, options, CHILD_OPTIONS)
   return new Spawn(boot, { ...options, nested: true })
 }
 

@@ -14,6 +14,7 @@ import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
 import { adoptPromises, flatten, strayResult, Transition } from './handler.js'
 import { untie, type Ties } from './ties.js'
+import { handlerBehind, WaitingLine } from './waiting-line.js'
 import type { Vm } from './vm.js'
 
 /** The kind of handler that ran. */
@@ -51,7 +52,7 @@ function notAResult(value: unknown, endpoint: Endpoint | undefined, event: Event
   const who = event === undefined || endpoint === undefined
     ? 'a process' : `${event} of the ${endpoint.orientation} of ${show(endpoint.topic)}`
   const error = strayResult(value, who)
-  const place = event === undefined ? undefined : functionPlace(endpoint?.[event])
+  const place = event === undefined ? undefined : functionPlace(handlerBehind(endpoint?.[event]))
   if (place !== undefined) error.stack = `${error.name}: ${error.message}\n    at ${event} (${place})`
   return error
 }
@@ -88,16 +89,19 @@ export class Process {
 
   /** Other processes that end with it, or that it ends with. */
   ties: Ties | undefined = undefined
+  /** What waits for its handlers, if they run one after another. */
+  readonly line: WaitingLine | undefined
 
   /** The VM that this process is, and the endpoints that processes inside of it have at this level. */
   inner: Vm | undefined = undefined
   installed: Set<Endpoint> | undefined = undefined
 
-  constructor(vm: Vm, pid: Pid, { name, essential = false }: SpawnSettings) {
+  constructor(vm: Vm, pid: Pid, { name, essential = false, sequential = false }: SpawnSettings) {
     this.vm = vm
     this.pid = pid
     this.name = name
     this.essential = essential
+    this.line = sequential ? new WaitingLine(this) : undefined
   }
 
   enqueue(action: Action): void {
@@ -186,6 +190,7 @@ export class Process {
     subject: unknown,
   ): Promise<void> {
     this.hold()
+    this.line?.began()
     let take: () => void
     try {
       const value = await promise
@@ -195,6 +200,7 @@ export class Process {
     }
     const lives = this.release()
     take()
+    this.line?.settled()
     if (lives) this.vm.wake()
   }
 

@@ -16,6 +16,7 @@ import {
   Attempt,
   DeleteEndpoint,
   describeAction,
+  Inner,
   Quit,
   SendMessage,
   Spawn,
@@ -193,6 +194,8 @@ export class Vm {
       this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
     } else if (action instanceof Attempt) {
       this.attempt(process, action.action)
+    } else if (action instanceof Inner) {
+      action.perform(process)
     }
   }
 

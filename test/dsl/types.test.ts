@@ -130,7 +130,9 @@ export const inference = {
       yieldTurn((state: State) => [sendMessage(state.n), undefined, false, [[quit()]]]),
       spawn(() => transition('another'), { parent: (pid, state: State) => transition({ n: state.n + pid }) }),
       spawn(() => undefined, {
-        link: true, parent: (_pid, _state, failure) => failure instanceof Error ? quit(failure) : undefined,
+        link: true,
+        sequential: true,
+        parent: (_pid, _state, failure) => failure instanceof Error ? quit(failure) : undefined,
       }),
       atMetaLevel(endpoint.publisher(['m'], { onMessage: (_body, state: State) => transition(state) })),
     ),
@@ -212,6 +214,8 @@ export const misuse = [
   () => spawn(() => 5),
   // @ts-expect-error -- an unknown option
   () => spawn(() => undefined, { nmae: 'x' }),
+  // @ts-expect-error -- a VM has no handlers
+  () => nestedVm(() => undefined, { sequential: true }),
   // @ts-expect-error -- not a boolean
   () => spawn(() => undefined, { link: 'yes' }),
   // @ts-expect-error -- what a boot has thrown may be anything

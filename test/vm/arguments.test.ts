@@ -44,6 +44,13 @@ for (const [name, start] of [['spawn', spawn], ['nestedVm', nestedVm]] as const)
   ])
 }
 
+rejects('an option of one of them', [
+  ['sequential', () => spawn(noop, { sequential: 1 }),
+    'spawn: options.sequential must be a boolean; got 1'],
+  ['of a VM', () => nestedVm(noop, { sequential: true }),
+    "nestedVm: options must be made of name, parent, essential, link; got 'sequential'"],
+])
+
 rejects('role', [
   ['orientation', () => role('both'), "role: orientation must be 'publisher' or 'subscriber'; got 'both'"],
   ['interest', () => role('publisher', _, 'some'),
