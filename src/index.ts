@@ -38,7 +38,7 @@ export type { TransportMetrics } from './transport/metrics.js'
 export {
   metricInstruments, prometheusText, type MetricInstrument, type MetricPoint, type PrometheusOptions,
 } from './transport/telemetry.js'
-export { emitterSource, iterableSource, lineSource, signalSource } from './drivers/sources.js'
+export { emitterSource, every, iterableSource, lineSource, signalSource } from './drivers/sources.js'
 export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'
 export * from './streams/index.js'
 export { eventRelay } from './drivers/event-relay.js'

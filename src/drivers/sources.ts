@@ -1,14 +1,17 @@
 /**
  * Event sources that most programs need: signals, lines of a stream, events of an emitter, async
- * iterables. Subscribe to `[source, _]` in the ground VM, or in a nested VM with an event-relay.
+ * iterables, ticks. Subscribe to `[source, _]` in the ground VM, or in a nested VM with an event-relay.
  */
 import type { EventEmitter } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { argumentError, isError, show } from '../support/errors.js'
+import { argumentError, isError, rangeError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { eventSource, type EventSource } from '../vm/index.js'
 import { eof, type Eof } from './tcp-records.js'
+
+/** Node's timers hold no more: 2^31 - 1 ms. */
+const TIMEOUT_MAX = 0x7fffffff
 
 /**
  * A signal of the operating system. While it is subscribed to, the signal does nothing else.
@@ -138,5 +141,41 @@ export function iterableSource<T>(iterable: AsyncIterable<T>): EventSource<T | E
       }
       void close()
     }
+  })
+}
+
+/**
+ * Ticks at equal intervals by the monotonic clock: the number of each, from 1. Number n is due n times `msecs`
+ * after the first subscriber came, so what one is late by does not add up. When the event loop was busy for
+ * longer than an interval, the ticks that it missed are left out, and the number of the next one says so.
+ *
+ * @param msecs milliseconds, 1 or more; fractions count
+ * @throws TypeError or RangeError when it is something else
+ */
+export function every(msecs: number): EventSource<number> {
+  const expected = 'a number of milliseconds, 1 or more'
+  if (typeof msecs !== 'number') throw argumentError('every', 'msecs', expected, msecs)
+  if (!(msecs >= 1 && msecs < Infinity)) throw rangeError('every', 'msecs', expected, msecs)
+  return eventSource<number>(`every ${msecs} ms`, (sink) => {
+    const start = performance.now()
+    let last = 0
+    let timer: NodeJS.Timeout
+    const arm = (): void => {
+      const delay = start + (last + 1) * msecs - performance.now()
+      timer = setTimeout(tick, Math.min(TIMEOUT_MAX, Math.max(1, Math.ceil(delay))))
+    }
+    const tick = (): void => {
+      // Node's timers may be early by a part of a millisecond, and are set again for longer intervals.
+      const due = Math.floor((performance.now() - start) / msecs)
+      if (due > last) {
+        last = due
+        arm()
+        sink.fire(due)
+      } else {
+        arm()
+      }
+    }
+    arm()
+    return () => { clearTimeout(timer) }
   })
 }

@@ -60,6 +60,10 @@ interface Target {
 /** Whether a lookup has found what it may find. */
 const isAddress = (found: unknown): found is string => typeof found === 'string' && isIP(found) !== 0
 
+const isIterable = (found: unknown): found is Iterable<unknown> => (
+  found !== null && found !== undefined && Symbol.iterator in Object(found)
+)
+
 export class Dialer implements Receiver {
   readonly #owner: DialOwner
   #to: Destination | undefined
@@ -167,7 +171,8 @@ export class Dialer implements Receiver {
     }
     const lists: Target[][] = [[], []]
     let first: unknown
-    const list = found as readonly { address: string, family: number }[]
+    // What is no list of addresses, or an empty one, fails this socket; Node throws it at the lookup.
+    const list = isIterable(found) ? Array.from(found, (one) => (one ?? {}) as Partial<Target>) : []
     for (const { address, family } of list) {
       this.#owner.emit('lookup', error, address, family, to.host)
       if (this.#over) return
@@ -179,7 +184,7 @@ export class Dialer implements Receiver {
     if (lists[0].length === 0) {
       const [one] = list
       if (!isAddress(one?.address)) this.#failLater(invalidIp(one?.address))
-      else this.#failLater(invalidFamily(one.family, to.host, to.port))
+      else this.#failLater(invalidFamily(one?.family, to.host, to.port))
       return
     }
     const turns = Array.from({ length: Math.max(lists[0].length, lists[1].length) }, (_, i) => i)

@@ -75,13 +75,16 @@ export {
   setDefaultAutoSelectFamily, setDefaultAutoSelectFamilyAttemptTimeout, SocketAddress,
 } from 'node:net'
 
-// What `http` and others of Node's look for.
-const underscored = nodeNet as unknown as {
+// What `http` and others of Node's look for, and what its types or this Node may not have.
+const untyped = nodeNet as unknown as {
   _normalizeArgs: (args: readonly unknown[]) => unknown[]
   _createServerHandle: unknown
   _setSimultaneousAccepts: unknown
+  BoundSocket: unknown
 }
 /** As Node's, for libraries that use it. */
-export const _normalizeArgs = underscored._normalizeArgs
+export const _normalizeArgs = untyped._normalizeArgs
 /** As Node's, for libraries that use it. */
-export const _createServerHandle = underscored._createServerHandle
+export const _createServerHandle = untyped._createServerHandle
+/** Node's own, undefined where it has none: what listens or connects with one has Node's own sockets. */
+export const BoundSocket = untyped.BoundSocket

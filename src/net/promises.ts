@@ -1,5 +1,5 @@
 /**
- * `connect` and `listen` as promises, as `node:net/promises` of newer Nodes has them.
+ * `connect` and `listen` as promises, as `node:net/promises` has them in Node's main branch (26.10 has no such module).
  * Owns nothing: a failed or cancelled one leaves no socket behind.
  */
 import type { ListenOptions as NetListenOptions, NetConnectOpts, Server, ServerOpts, Socket } from 'node:net'

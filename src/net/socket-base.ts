@@ -297,6 +297,8 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
     this.#timeoutResource?.emitDestroy()
     this.#timeoutResource = new AsyncResource('Timeout', MANUAL)
     startTimeout(this)
+    // Also what was written before may take long.
+    this._nativeOutputMoves()
     if (callback !== undefined) this.once('timeout', callback)
     return this
   }
@@ -317,7 +319,9 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
   }
 
   _nativeExpired(): void {
-    this.#timeoutResource?.runInAsyncScope(this.#timedOut, this)
+    // The peer takes what was written, however slowly: that is no silence.
+    if (this._nativeOutputMoves()) this._nativeTouched(performance.now())
+    else this.#timeoutResource?.runInAsyncScope(this.#timedOut, this)
   }
 
   protected _nativeTouched(now: number): void {
@@ -347,6 +351,9 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
     this.#resource = undefined
     return resource
   }
+
+  /** Whether output waits, and the kernel has taken some since the last write, or since this was asked. */
+  protected abstract _nativeOutputMoves(): boolean
 
   /** The descriptor is given to somebody else, too, who is to read it. */
   protected abstract _nativeLendInput(): void

@@ -5,9 +5,10 @@
  * the turn, in one system call for each socket; what comes out of the queue goes at once: the queue waits.
  *
  * Invariants: a write goes around the stream's queue (`direct`) only if nothing is queued, corked, ended or
- * destroyed; its bytes are taken by the kernel, or copied, before it returns true, as programs for node:net
- * use their buffers again then. The callback of a write or of the end comes when the kernel has taken the
- * bytes, or with an error: until then the memory of what waits in the stream's queue is lent.
+ * destroyed, and nobody has put a `_write` of their own in the place of this one; its bytes are taken by the
+ * kernel, or copied, before it returns true, as programs for node:net use their buffers again then. The
+ * callback of a write or of the end comes when the kernel has taken the bytes, or with an error: until then
+ * the memory of what waits in the stream's queue is lent.
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { TransportConnection } from '../transport/transport.js'
@@ -40,10 +41,14 @@ export abstract class SocketOutput extends SocketBase {
   protected _nativeOpen = false
   /** It has ended, and the kernel had taken all before that. */
   protected _nativeAllTaken = false
+  /** The kernel was told of the end. */
+  protected _nativeEndTaken = false
   #direct = false
   #textDirect = true
   /** Of a write that waits for the connection. */
   #pendingBytes = 0
+  /** How many bytes the kernel had taken when something was written, or when the time-out last came up. */
+  #takenBefore = 0
   /** Of the write, or of the end, that the kernel is taking. */
   #onTaken: Callback | undefined = undefined
 
@@ -62,7 +67,8 @@ export abstract class SocketOutput extends SocketBase {
   }
 
   override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
-    if (this.#direct && callback === undefined && typeof encoding !== 'function') {
+    const direct = this.#direct && this._write === plainWrite
+    if (direct && callback === undefined && typeof encoding !== 'function') {
       const text = typeof chunk === 'string'
       if (text ? this.#textDirect && isUtf8(encoding) : chunk instanceof Uint8Array) {
         const length = text ? Buffer.byteLength(chunk) : (chunk as Uint8Array).length
@@ -77,10 +83,14 @@ export abstract class SocketOutput extends SocketBase {
   }
 
   override _write(chunk: Uint8Array | string, encoding: BufferEncoding, callback: Callback): void {
-    this._writev([{ chunk, encoding }], callback)
+    this.#writeAll([{ chunk, encoding }], callback)
   }
 
   override _writev(chunks: readonly Chunk[], callback: Callback): void {
+    this.#writeAll(chunks, callback)
+  }
+
+  #writeAll(chunks: readonly Chunk[], callback: Callback): void {
     if (this.connecting) {
       this.#whenConnected(chunks, callback)
       return
@@ -91,6 +101,7 @@ export abstract class SocketOutput extends SocketBase {
     }
     if (this._nativeLimit > 0) this._nativeTouched(performance.now())
     const connection = this._nativeLink as TransportConnection
+    this.#takenBefore = this._nativeBytesSent - connection.queuedBytes
     for (const piece of chunks) {
       const data = bytesOf(piece)
       this._nativeBytesSent += Buffer.byteLength(data)
@@ -118,6 +129,7 @@ export abstract class SocketOutput extends SocketBase {
     const resource = new AsyncResource('SHUTDOWNWRAP', { triggerAsyncId, requireManualDestroy: true })
     this._nativeEngine.continue(resource, () => {
       resource.emitDestroy()
+      this._nativeEndTaken = true
       this._nativeOffered()
     })
   }
@@ -165,7 +177,7 @@ export abstract class SocketOutput extends SocketBase {
     this.once('connect', () => {
       this.off('close', onClose)
       this.#pendingBytes = 0
-      this._writev(chunks, callback)
+      this.#writeAll(chunks, callback)
     })
     this.once('close', onClose)
   }
@@ -182,6 +194,7 @@ export abstract class SocketOutput extends SocketBase {
     const { queuedBytes } = connection
     if (this._nativeLimit > 0) {
       this._nativeTouched(performance.now())
+      this.#takenBefore = this._nativeBytesSent - queuedBytes
       // It may take long; as long as the peer takes some of it, the connection is not idle.
       if (queuedBytes > LONG) connection.reportWrites = true
     }
@@ -208,8 +221,21 @@ export abstract class SocketOutput extends SocketBase {
     }
   }
 
+  protected override _nativeOutputMoves(): boolean {
+    const connection = this._nativeOpen ? this._nativeLink : undefined
+    if (connection === undefined) return false
+    const { queuedBytes } = connection
+    const taken = this._nativeBytesSent - queuedBytes
+    const moves = queuedBytes > 0 && taken > this.#takenBefore
+    this.#takenBefore = taken
+    // From now on it hears of it in time.
+    if (queuedBytes > 0) connection.reportWrites = true
+    return moves
+  }
+
   /** The connection is there, or nothing may go around the queue any more. */
   protected _nativeUpdateDirect(): void {
+    this.#takenBefore = 0
     this.#direct = this.#isDirect()
   }
 
@@ -221,3 +247,6 @@ export abstract class SocketOutput extends SocketBase {
     return callback
   }
 }
+
+// eslint-disable-next-line @typescript-eslint/unbound-method -- it is only compared
+const plainWrite = SocketOutput.prototype._write

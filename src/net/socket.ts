@@ -8,7 +8,7 @@
 import type { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
 import { channel } from 'node:diagnostics_channel'
-import { addAbortSignal } from 'node:stream'
+import { addAbortSignal, Duplex } from 'node:stream'
 import * as nodeNet from 'node:net'
 import type {
   ConnectOptions, SocketError, TransportConnection, TransportEvent,
@@ -36,6 +36,8 @@ interface ReadableState {
 }
 
 const { EALREADY, EISCONN } = constants.errno
+// eslint-disable-next-line @typescript-eslint/unbound-method -- it is only compared
+const { push: plainPush } = Duplex.prototype
 const NOBODY: Meeting = { errno: undefined, local: undefined }
 
 /** What a server needs to know of its sockets. */
@@ -105,14 +107,18 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     const [options, callback] = connectArgs(args)
     if (connects.hasSubscribers) connects.publish({ socket: this })
     if (callback !== null) this.once('connect', callback)
-    if (Object.hasOwn(this, 'write')) delete (this as { write?: unknown }).write
+    // As Node's: what a former end has put there goes, and with it what a subclass or the program has.
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called as a method
+    const { write } = Socket.prototype
+    if (this.write !== write) this.write = write
+    if (this.destroyed) this.#renew()
     const { path } = options
+    if (this._nativeResource === undefined) this._nativeBegin(socketResource(Boolean(path)))
+    this._unrefTimer()
+    // As Node's, it stays so if what follows throws, until the socket is destroyed or connects after all.
+    this.connecting = true
     if (path) checkString(path, 'options.path')
     const to = path ? undefined : destination(options)
-    if (this.destroyed) this.#renew()
-    if (this._nativeResource === undefined) this._nativeBegin(socketResource(to === undefined))
-    this._unrefTimer()
-    this.connecting = true
     const dialer = new Dialer(this)
     this.#dialers.add(dialer)
     try {
@@ -121,9 +127,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     } catch (error) {
       // Of the lookup, which checks its own options.
       this.#dialers.delete(dialer)
-      if (this.#dialers.size === 0) {
-        this.connecting = false
-      }
       throw error
     }
     return this
@@ -135,8 +138,9 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
       if (dialer.attempt !== undefined) return { errno: -EALREADY, local: dialer.attempt.local }
     }
     if (!this._nativeOpen) return NOBODY
-    // The kernel lets the first connect after an outbound connection's own succeed, wherever it leads.
-    if (this.#rejoins) {
+    // The kernel lets the first connect after an outbound connection's own succeed, wherever it leads; not
+    // when it was told of the end before.
+    if (this.#rejoins && !this._nativeEndTaken) {
       this.#rejoins = false
       return { errno: 0, local: undefined }
     }
@@ -244,7 +248,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     const state = (this as unknown as { _readableState: ReadableState })._readableState
     if (
       state.flowing === true && state.length === 0 && state.decoder === null
-      && state.awaitDrainWriters === null && this.listenerCount('data') > 0
+      && state.awaitDrainWriters === null && this.push === plainPush && this.listenerCount('data') > 0
     ) {
       // What `push` comes to in this case, without its bookkeeping for the others.
       if (!state.dataEmitted) state.dataEmitted = true
@@ -455,7 +459,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
-    const dialing = this.#dialers.size > 0
+    // Also if what was to begin has thrown.
+    const dialing = this.connecting
     const waiting = this._nativeEndOutput()
     this.connecting = false
     this._nativeStopTimeout()
@@ -510,6 +515,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     this.#inputPaused = false
     this.#readStopped = false
     this.#rejoins = false
+    this._nativeEndTaken = false
     this.#inputWanted = false
     this._hadError = false
   }

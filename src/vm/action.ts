@@ -8,6 +8,7 @@ import { argumentError, show } from '../support/errors.js'
 import {
   adoptPromises, flatten, type ActionTree, type Handler, type HandlerResult, type Handlers,
 } from './handler.js'
+import type { Process } from './process.js'
 import { checkOrientation, Role, type Orientation } from './role.js'
 
 /** Identifies a process in its VM. Counts from 0; not used again while the VM lives. */
@@ -44,6 +45,8 @@ export class AddEndpoint<in S> extends Action<S> {
     readonly handlers: AnyHandlers,
     /** Whether messages that are more general than the topic are not for it. */
     readonly exact = false,
+    /** Whether it hears of events at once, also in a process that is sequential. */
+    readonly immediate = false,
   ) {
     super()
   }
@@ -61,12 +64,15 @@ export class DeleteEndpoint extends Action {
 /** Makes the first transition of a process. */
 export type Boot<S> = () => HandlerResult<S>
 
-/** Options of `spawn` and `nestedVm`. */
+/** Options of `spawn`. */
 export interface SpawnOptions<S> {
   /** For logs and errors. */
   readonly name?: string | undefined
-  /** Runs in the parent right after the child's boot, with the child's pid. */
-  readonly parent?: ((pid: Pid, state: S) => HandlerResult<S>) | undefined
+  /**
+   * Runs in the parent right after the child's boot, with the child's pid. `failure` is what the boot threw;
+   * undefined if it booted. (That of `nestedVm` is what the boot of the first process inside threw.)
+   */
+  readonly parent?: ((pid: Pid, state: S, failure: unknown) => HandlerResult<S>) | undefined
   /**
    * Whether the VM can't do without it: when it fails (a handler or its boot throws, an action of its own
    * isn't possible, or it quits with an `Error`), the whole VM ends with that as the reason. The promise of a
@@ -74,13 +80,31 @@ export interface SpawnOptions<S> {
    * Default: false.
    */
   readonly essential?: boolean | undefined
+  /**
+   * Whether it ends when the process that starts it ends, in whatever way, with the same reason. It may end
+   * before, which does nothing to that process; as long as it lives, that process isn't garbage-collected.
+   * Default: false.
+   */
+  readonly link?: boolean | undefined
+  /**
+   * Whether its async handlers run one after another: while a promise that one of its handlers or continuations
+   * has returned is pending, and until the actions that it resolves to are performed, events wait. They are then
+   * handled in their order, each when the actions of the one before are performed, with the state as it is then.
+   * At most 10,000 may wait: with one more the process fails. What waits at its end is dropped. Default: false.
+   */
+  readonly sequential?: boolean | undefined
 }
+
+/** Options of `nestedVm`: a VM has no handlers that could wait, the processes in it have. */
+export type NestedVmOptions<S> = Omit<SpawnOptions<S>, 'sequential'>
 
 /** What a `Spawn` makes of the options; the rest is the package's own. */
 export interface SpawnSettings {
   readonly name?: string | undefined
-  readonly parent?: ((pid: Pid, state: never) => AnyResult) | undefined
+  readonly parent?: ((pid: Pid, state: never, failure: unknown) => AnyResult) | undefined
   readonly essential?: boolean | undefined
+  readonly link?: boolean | undefined
+  readonly sequential?: boolean | undefined
   /** Whether the child is a VM, whose first process boots with `boot`. */
   readonly nested?: boolean | undefined
   /** Whether `boot` is given a function that sets the guard of its process. */
@@ -134,6 +158,12 @@ export class AtMetaLevel<in S> extends Action<S> {
     this.innermost = action instanceof AtMetaLevel ? action.innermost : action
     this.levels = action instanceof AtMetaLevel ? action.levels + 1 : 1
   }
+}
+
+/** What only this folder makes, and what does all by itself. */
+export abstract class Inner extends Action {
+  /** Performs it in the turn of the process, which has it in its queue. */
+  abstract perform(process: Process): void
 }
 
 /** An action whose failure is logged, and ends nothing. */
@@ -193,12 +223,15 @@ export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint 
   return new DeleteEndpoint(name, reason)
 }
 
+/** Options of `nestedVm`; of `spawn` as well, which has one more. */
+const CHILD_OPTIONS = ['name', 'parent', 'essential', 'link']
+
 /** @internal */
 export function checkBoot(
   call: string,
   boot: unknown,
   options: unknown,
-  known: readonly string[] = ['name', 'parent', 'essential'],
+  known: readonly string[],
 ): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
   if (typeof options !== 'object' || options === null) {
@@ -207,15 +240,18 @@ export function checkBoot(
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
   }
-  const { name, parent, essential } = options as SpawnOptions<unknown>
+  const { name, parent } = options as SpawnOptions<unknown>
   if (name !== undefined && typeof name !== 'string') {
     throw argumentError(call, 'options.name', 'a string', name)
   }
   if (parent !== undefined && typeof parent !== 'function') {
     throw argumentError(call, 'options.parent', 'a function', parent)
   }
-  if (essential !== undefined && typeof essential !== 'boolean') {
-    throw argumentError(call, 'options.essential', 'a boolean', essential)
+  for (const flag of ['essential', 'link', 'sequential'] as const) {
+    const value: unknown = (options as SpawnOptions<unknown>)[flag]
+    if (value !== undefined && typeof value !== 'boolean') {
+      throw argumentError(call, `options.${flag}`, 'a boolean', value)
+    }
   }
 }
 
@@ -225,7 +261,7 @@ export function checkBoot(
  * @param boot runs at once; what it returns is the child's first transition
  */
 export function spawn<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
-  checkBoot('spawn', boot, options)
+  checkBoot('spawn', boot, options, [...CHILD_OPTIONS, 'sequential'])
   return new Spawn(boot, options)
 }
 
@@ -244,7 +280,7 @@ export function spawnDriver(name: string, boot: (setGuard: (guard: Guard) => voi
 /** The same endpoints, which hear only messages that are instances of their topics. */
 export function exactly(action: Action): Action {
   if (!(action instanceof AddEndpoint)) return action
-  return new AddEndpoint(action.name, action.role, action.handlers, true)
+  return new AddEndpoint(action.name, action.role, action.handlers, true, action.immediate)
 }
 
 /**
@@ -252,8 +288,8 @@ export function exactly(action: Action): Action {
  *
  * @param boot makes the first transition of the first process inside
  */
-export function nestedVm<C, S = unknown>(boot: Boot<C>, options: SpawnOptions<S> = {}): Spawn<S> {
-  checkBoot('nestedVm', boot, options)
+export function nestedVm<C, S = unknown>(boot: Boot<C>, options: NestedVmOptions<S> = {}): Spawn<S> {
+  checkBoot('nestedVm', boot, options, CHILD_OPTIONS)
   return new Spawn(boot, { ...options, nested: true })
 }
 

@@ -23,6 +23,7 @@ const PUBLISHER = 8
 const OBSERVER = 16
 const EVERYTHING = 32
 const EXACT = 64
+const IMMEDIATE = 128
 
 const INTEREST_BITS: Record<Interest, number> = { participant: 0, observer: OBSERVER, everything: EVERYTHING }
 
@@ -50,7 +51,8 @@ export class Endpoint implements IndexEntry {
   moreAtoms: IndexEntry['moreAtoms'] = undefined
 
   /** @throws RangeError when the name or the topic exceeds the limits of topics */
-  constructor({ name, role, handlers, exact }: AddEndpoint<unknown>, owner: Process, target: Process) {
+  constructor(action: AddEndpoint<unknown>, owner: Process, target: Process) {
+    const { name, role, handlers, exact, immediate } = action
     const { linear, fixed } = examine(role.topic)
     this.name = snapshot(name)
     this.topic = snapshot(role.topic, fixed)
@@ -58,6 +60,7 @@ export class Endpoint implements IndexEntry {
       INTEREST_BITS[role.interest] |
       (role.orientation === 'publisher' ? PUBLISHER : 0) |
       (exact || target.guard !== undefined ? EXACT : 0) |
+      (immediate ? IMMEDIATE : 0) |
       (linear ? LINEAR : 0)
     this.owner = owner
     this.target = target
@@ -107,11 +110,12 @@ export class Endpoint implements IndexEntry {
       this.onAbsence = (_topic, state, reason, role) => handlers({ type: 'absence', role, reason }, state)
       this.onMessage = (body, state) =>
         handlers({ type: 'message', role: new Role(sender, body), body }, state)
-      return
+    } else {
+      this.onPresence = handlers.onPresence as PresenceHandler | undefined
+      this.onAbsence = handlers.onAbsence as AbsenceHandler | undefined
+      this.onMessage = handlers.onMessage as MessageHandler | undefined
     }
-    this.onPresence = handlers.onPresence as PresenceHandler | undefined
-    this.onAbsence = handlers.onAbsence as AbsenceHandler | undefined
-    this.onMessage = handlers.onMessage as MessageHandler | undefined
+    if (this.target.line !== undefined && (this.bits & IMMEDIATE) === 0) this.target.line.queueAt(this)
   }
 
   /** Its process has forgotten it: whatever still comes is not for anyone. */

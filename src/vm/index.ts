@@ -12,6 +12,7 @@ export {
   spawn,
   yieldTurn,
   type Boot,
+  type NestedVmOptions,
   type Pid,
   type SpawnOptions,
 } from './action.js'

@@ -13,6 +13,8 @@ import {
 import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
 import { adoptPromises, flatten, strayResult, Transition } from './handler.js'
+import { untie, type Ties } from './ties.js'
+import { handlerBehind, WaitingLine } from './waiting-line.js'
 import type { Vm } from './vm.js'
 
 /** The kind of handler that ran. */
@@ -50,7 +52,7 @@ function notAResult(value: unknown, endpoint: Endpoint | undefined, event: Event
   const who = event === undefined || endpoint === undefined
     ? 'a process' : `${event} of the ${endpoint.orientation} of ${show(endpoint.topic)}`
   const error = strayResult(value, who)
-  const place = event === undefined ? undefined : functionPlace(endpoint?.[event])
+  const place = event === undefined ? undefined : functionPlace(handlerBehind(endpoint?.[event]))
   if (place !== undefined) error.stack = `${error.name}: ${error.message}\n    at ${event} (${place})`
   return error
 }
@@ -85,15 +87,21 @@ export class Process {
   /** Those of its own. */
   private held = 0
 
+  /** Other processes that end with it, or that it ends with. */
+  ties: Ties | undefined = undefined
+  /** What waits for its handlers, if they run one after another. */
+  readonly line: WaitingLine | undefined
+
   /** The VM that this process is, and the endpoints that processes inside of it have at this level. */
   inner: Vm | undefined = undefined
   installed: Set<Endpoint> | undefined = undefined
 
-  constructor(vm: Vm, pid: Pid, { name, essential = false }: SpawnSettings) {
+  constructor(vm: Vm, pid: Pid, { name, essential = false, sequential = false }: SpawnSettings) {
     this.vm = vm
     this.pid = pid
     this.name = name
     this.essential = essential
+    this.line = sequential ? new WaitingLine(this) : undefined
   }
 
   enqueue(action: Action): void {
@@ -182,6 +190,7 @@ export class Process {
     subject: unknown,
   ): Promise<void> {
     this.hold()
+    this.line?.began()
     let take: () => void
     try {
       const value = await promise
@@ -191,6 +200,7 @@ export class Process {
     }
     const lives = this.release()
     take()
+    this.line?.settled()
     if (lives) this.vm.wake()
   }
 
@@ -247,16 +257,23 @@ export class Process {
     process.vm.ground.pending += by
   }
 
-  /** The process is no more, nor is anything inside of it: nothing that is under way comes back. */
-  end(): void {
+  /**
+   * The process is no more, nor is anything inside of it: nothing that is under way comes back.
+   *
+   * @returns those outside of it that are to end with it
+   */
+  end(): Process[] | undefined {
     const ending: Process[] = [this]
+    let linked: Process[] | undefined
     for (let process = ending.pop(); process !== undefined; process = ending.pop()) {
       process.alive = false
       process.queue = undefined
       if (process.held > 0) process.changePending(-process.held)
       process.held = 0
       if (process.inner !== undefined) for (const inside of process.inner.abandon()) ending.push(inside)
+      if (process.ties !== undefined) for (const child of untie(process)) (linked ??= []).push(child)
     }
+    return linked
   }
 
   /**

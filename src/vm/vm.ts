@@ -16,6 +16,7 @@ import {
   Attempt,
   DeleteEndpoint,
   describeAction,
+  Inner,
   Quit,
   SendMessage,
   Spawn,
@@ -30,6 +31,7 @@ import { endpointsIn, findEndpoint, withEndpoint, withoutEndpoint } from './endp
 import { DeleteMetaEndpoints, relay, Relayed, RelayedMessage } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
 import { failureOf, Process } from './process.js'
+import { tie } from './ties.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
@@ -53,6 +55,8 @@ export interface Ground {
   /** A process of the ground VM without which it can't be has failed. */
   essentialFailed(reason: unknown): void
 }
+
+type Continuation = (pid: Pid, state: unknown, failure: unknown) => HandlerResult<unknown>
 
 export class Vm {
   readonly ground: Ground
@@ -193,6 +197,8 @@ export class Vm {
       this.run(process, action.continuation as (state: unknown) => HandlerResult<unknown>)
     } else if (action instanceof Attempt) {
       this.attempt(process, action.action)
+    } else if (action instanceof Inner) {
+      action.perform(process)
     }
   }
 
@@ -342,26 +348,31 @@ export class Vm {
    * Starts a process. Its boot runs at once, then the parent's continuation.
    *
    * @param owner the process at this level that `parent` is, or is inside of
+   * @returns why it did not boot; undefined if it did
    */
-  spawn(action: Spawn<unknown>, parent?: Process, owner = parent): void {
-    const pid = this.nextPid++
+  spawn(action: Spawn<unknown>, parent?: Process, owner = parent): unknown {
     const { settings } = action
+    // One outside of a nested VM is started in the next turn: who is to end with it comes too late.
+    if (settings.link === true && parent?.alive === false) return undefined
+    const pid = this.nextPid++
     const child = new Process(this, pid, settings)
     if (settings.nested === true) child.inner = new Vm(this.ground, child)
-    this.boot(child, action)
-    const continuation = settings.parent as ((pid: Pid, state: unknown) => HandlerResult<unknown>) | undefined
+    const failure = this.boot(child, action)
+    if (settings.link === true && parent !== undefined && child.alive) tie(parent, child)
+    const continuation = settings.parent as Continuation | undefined
     if (continuation !== undefined && parent?.alive === true) {
-      this.run(parent, (state) => continuation(pid, state), owner)
+      this.run(parent, (state) => continuation(pid, state, failure), owner)
     }
+    return failure
   }
 
-  private boot(child: Process, action: Spawn<unknown>): void {
+  private boot(child: Process, action: Spawn<unknown>): unknown {
     if (child.inner !== undefined) {
       this.processes.set(child.pid, child)
       if (logs('debug')) log('debug', `${child.describe()} starting`)
-      child.inner.spawn(new Spawn(action.boot, { name: action.settings.name }))
+      const failure = child.inner.spawn(new Spawn(action.boot, { name: action.settings.name }))
       this.schedule(child)
-      return
+      return failure
     }
     try {
       const boot = action.boot as (setGuard?: (guard: Guard) => void) => unknown
@@ -371,11 +382,12 @@ export class Vm {
       child.logFailure({ reason }, 'did not boot')
       child.alive = false
       if (child.essential) this.essentialFailed(reason)
-      return
+      return reason
     }
     this.processes.set(child.pid, child)
     if (logs('debug')) log('debug', `${child.describe()} starting`)
     if (child.isIdle()) this.collectable.push(child)
+    return undefined
   }
 
   /** This VM can't go on: as a process of the VM around it, it fails. */
@@ -391,8 +403,14 @@ export class Vm {
    */
   quit(process: Process | undefined, reason: unknown, failed = isNativeError(reason)): void {
     if (process === undefined || !process.alive) return
+    const linked = this.quitAlone(process, reason, failed)
+    if (linked !== undefined) this.quitLinked(linked, reason, failed)
+  }
+
+  /** @returns those that are to end with it */
+  private quitAlone(process: Process, reason: unknown, failed: boolean): Process[] | undefined {
     if (logs('info')) log('info', `${process.describe()} quits`, { reason })
-    process.end()
+    const linked = process.end()
     this.processes.delete(process.pid)
     const { endpoints, installed, metaEndpoints } = process
     for (const endpoint of endpointsIn(endpoints)) uninstallEndpoint(this, endpoint, reason)
@@ -405,6 +423,23 @@ export class Vm {
       )
     })
     if (failed && process.essential) this.essentialFailed(reason)
+    return linked
+  }
+
+  /** Ends what is linked to a process of this VM that has ended, and what is linked to that. */
+  private quitLinked(linked: Process[], reason: unknown, failed: boolean): void {
+    for (let i = 0; i < linked.length; i++) {
+      const child = linked[i]
+      if (!child.alive) continue
+      if (child.vm === this) {
+        for (const further of this.quitAlone(child, reason, failed) ?? []) linked.push(further)
+        continue
+      }
+      // It lives further out: as everything that is done there from in here, it waits for that VM's turn.
+      let actor = this.container as Process
+      while (actor.vm !== child.vm) actor = actor.vm.container as Process
+      actor.enqueue(new Quit(child.pid, reason, failed))
+    }
   }
 
   /** The process that this VM was is no more. @returns those that were in it, which end too */
@@ -424,14 +459,17 @@ export class Vm {
 
   /** Silently drops the processes to which nothing can happen any more. At the end of a round. */
   collect(): void {
-    const candidates = this.collectable
-    this.collectable = []
-    for (const process of candidates) {
-      if (!process.alive || process.scheduled || !process.isIdle()) continue
-      if (process.inner !== undefined) this.ground.wiring.conclude(process.inner)
-      process.end()
-      this.processes.delete(process.pid)
-      if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)
+    // The end of one may be what another one was kept for.
+    while (this.collectable.length > 0) {
+      const candidates = this.collectable
+      this.collectable = []
+      for (const process of candidates) {
+        if (!process.alive || process.scheduled || !process.isIdle()) continue
+        if (process.inner !== undefined) this.ground.wiring.conclude(process.inner)
+        process.end()
+        this.processes.delete(process.pid)
+        if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)
+      }
     }
   }
 

@@ -6,7 +6,7 @@ import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
-  _, deleteEndpoint, emitterSource, endpoint, eof, eventRelay, iterableSource, lineSource, nestedVm, quit,
+  _, deleteEndpoint, emitterSource, endpoint, eof, eventRelay, every, iterableSource, lineSource, nestedVm, quit,
   signalSource, spawn, type Action, type ActionTree, type EventSource,
 } from 'marketplace-native'
 import { patient } from '../support/patience.js'
@@ -230,4 +230,80 @@ t.test('wrong arguments are told', async (t) => {
   t.throws(() => lineSource({} as never), { name: 'TypeError', message: /^lineSource: stream must be/ })
   t.throws(() => emitterSource(null as never, 'x'), { message: /^emitterSource: emitter must be/ })
   t.throws(() => iterableSource([1] as never), { message: /^iterableSource: iterable must be/ })
+})
+
+t.test('ticks come in time, without drift, at every depth', { timeout: patient(10_000) }, async (t) => {
+  const MSECS = 12.5
+  let began = 0
+  const late: number[] = []
+  let last = 0
+  let ordered = true
+  const ticks = every(MSECS)
+  await atEveryDepth((print) => {
+    began = performance.now()
+    last = 0
+    return spawn(() => endpoint.subscriber([ticks, _], {
+      onMessage: ([, n]) => {
+        const since = performance.now() - began
+        late.push(since - n * MSECS)
+        ordered &&= n > last
+        last = n
+        if (n < 20) return undefined
+        print('over')
+        return quit()
+      },
+    }))
+  }, (lines, ended) => {
+    t.strictSame(lines, ['over'])
+    t.ok(ended, 'released: nothing holds the VM')
+  })
+  t.ok(ordered, 'each begins at 1, and goes up')
+  t.ok(Math.min(...late) >= 0, 'none is early')
+  // The best of the last ones: with drift, all of them would be late by what has added up.
+  t.ok(Math.min(...late.slice(-10)) < MSECS, `late by ${late.slice(-10).map(Math.round).join()}`)
+})
+
+t.test('ticks that a busy loop has missed are left out', { timeout: patient(10_000) }, async (t) => {
+  const MSECS = 2
+  const seen: number[] = []
+  const { ended } = await run(() => spawn(() => endpoint.subscriber([every(MSECS), _], {
+    onMessage: ([, n]) => {
+      seen.push(n)
+      if (seen.length === 5) return quit()
+      for (const until = performance.now() + 20 * MSECS; performance.now() < until;);
+      return undefined
+    },
+  })))
+  t.ok(ended)
+  t.equal(seen.length, 5)
+  for (let i = 1; i < seen.length; i++) t.ok(seen[i] - seen[i - 1] >= 20, `${seen[i - 1]} to ${seen[i]}`)
+})
+
+t.test('every subscriber of one source hears the same ticks, and the last one releases it', async (t) => {
+  const source = every(5)
+  const heard: Record<string, number[]> = { a: [], b: [] }
+  const one = (name: string, enough: number): Action => spawn(() => endpoint.subscriber([source, _], {
+    onMessage: ([, n]) => {
+      heard[name].push(n)
+      return heard[name].length === enough && quit()
+    },
+  }))
+  const { ended } = await run(() => [one('a', 2), one('b', 5)])
+  t.ok(ended)
+  t.equal(heard['a'].length, 2)
+  t.equal(heard['b'].length, 5)
+  t.strictSame(heard['b'].slice(0, 2), heard['a'])
+})
+
+t.test('what is no interval', (t) => {
+  for (const msecs of ['5', undefined, null]) {
+    t.throws(() => every(msecs as unknown as number), {
+      code: 'ERR_INVALID_ARG_TYPE', message: /^every: msecs must be a number of milliseconds, 1 or more; got/,
+    })
+  }
+  for (const msecs of [0, 0.9, -1, NaN, Infinity]) {
+    t.throws(() => every(msecs), { code: 'ERR_OUT_OF_RANGE', message: /^every: msecs must be .* got/ })
+  }
+  t.doesNotThrow(() => [every(1), every(1e12), every(16.7)])
+  t.end()
 })

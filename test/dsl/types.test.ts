@@ -4,7 +4,7 @@
  */
 import t from 'tap'
 import {
-  _, addEndpoint, atMetaLevel, defineRecord, endpoint, eof, eventSource, groundVm, kill, nestedVm, quit, role,
+  _, addEndpoint, atMetaLevel, defineRecord, endpoint, eof, eventSource, every, groundVm, kill, nestedVm, quit, role,
   sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener, transition,
   yieldTurn,
   type Action, type ActionTree, type Eof, type MessageOf, type RecordFrom, type RecordOf, type Role,
@@ -129,6 +129,11 @@ export const inference = {
       }),
       yieldTurn((state: State) => [sendMessage(state.n), undefined, false, [[quit()]]]),
       spawn(() => transition('another'), { parent: (pid, state: State) => transition({ n: state.n + pid }) }),
+      spawn(() => undefined, {
+        link: true,
+        sequential: true,
+        parent: (_pid, _state, failure) => failure instanceof Error ? quit(failure) : undefined,
+      }),
       atMetaLevel(endpoint.publisher(['m'], { onMessage: (_body, state: State) => transition(state) })),
     ),
 
@@ -209,6 +214,12 @@ export const misuse = [
   () => spawn(() => 5),
   // @ts-expect-error -- an unknown option
   () => spawn(() => undefined, { nmae: 'x' }),
+  // @ts-expect-error -- a VM has no handlers
+  () => nestedVm(() => undefined, { sequential: true }),
+  // @ts-expect-error -- not a boolean
+  () => spawn(() => undefined, { link: 'yes' }),
+  // @ts-expect-error -- what a boot has thrown may be anything
+  () => spawn(() => undefined, { parent: (_pid, _state, failure) => quit(failure.message) }),
   // @ts-expect-error -- a boot that returns a string
   () => nestedVm(() => 'x'),
   // @ts-expect-error -- not an action
@@ -225,6 +236,8 @@ export const misuse = [
   () => kill(),
   // @ts-expect-error -- not a function
   () => groundVm(quit()),
+  // @ts-expect-error -- a tick is a number
+  () => endpoint.subscriber([every(100), _], { onMessage: ([, n]) => sendMessage(n.length) }),
   // @ts-expect-error -- not what the source fires
   () => eventSource<number>('x', (sink) => sink.fire('text')),
   // @ts-expect-error -- a release is a function

@@ -7,6 +7,7 @@ import { inspect } from 'node:util'
 import t from 'tap'
 import net, { promises, Socket as OurSocket } from '../../src/net/index.js'
 import { timeoutEntries } from '../../src/net/timeouts.js'
+import type { SocketSettings } from '../../src/transport/transport.js'
 import { both, portOf, text, type Socket } from './both.js'
 
 const ours = net as unknown as typeof nodeNet
@@ -137,6 +138,54 @@ void t.test('type of service: bad values', (t) => {
   t.end()
 })
 
+/** The engine is given what was asked for at the end of the turn. */
+const handedOver = async (): Promise<void> => new Promise((resolve) => { setImmediate(resolve) })
+
+/** What the kernel has. */
+const settings = (socket: Socket): SocketSettings => (
+  (socket as unknown as { _nativeLink: { settings: SocketSettings } })._nativeLink.settings
+)
+
+void t.test('the kernel has the times and the count of setKeepAlive', async (t) => {
+  const [server, client] = await pair('127.0.0.1')
+  t.equal(settings(client).keepAlive, false)
+  const cases: readonly (readonly [args: unknown[], times: object])[] = [
+    [[true, 30_000, 5_000, 7], { idle: 30_000, interval: 5_000, count: 7 }],
+    [[{ enable: true, initialDelay: 40_000, interval: 2_000, count: 3 }], { idle: 40_000, interval: 2_000, count: 3 }],
+    [[true, 40_000, 2_000, 4], { idle: 40_000, interval: 2_000, count: 4 }],
+    [[true, 40_000, 9_000, 4], { idle: 40_000, interval: 9_000, count: 4 }],
+    [[true, 50_000], { idle: 50_000, interval: 1_000, count: 10 }],
+  ]
+  for (const [args, times] of cases) {
+    client.setKeepAlive(...args)
+    await handedOver()
+    t.match(settings(client).keepAlive, times, inspect(args))
+  }
+  client.setKeepAlive(false)
+  await handedOver()
+  t.equal(settings(client).keepAlive, false)
+  const early = new OurSocket() as Newer
+  early.setKeepAlive(true, 30_000, 5_000, 7)
+  early.connect((server.address() as nodeNet.AddressInfo).port, '127.0.0.1')
+  await once(early, 'connect')
+  await handedOver()
+  t.match(settings(early).keepAlive, { idle: 30_000, interval: 5_000, count: 7 }, 'before it connects')
+  for (const socket of [client, early]) socket.destroy()
+  server.close()
+})
+
+const hasSs = spawnSync('ss', ['--version']).status === 0
+
+void t.test('the kernel has the type of service', { skip: !hasSs && 'no ss' }, async (t) => {
+  const [server, client] = await pair('127.0.0.1')
+  client.setTypeOfService(0x68)
+  const ports = `( sport = :${client.localPort} )`
+  const { stdout } = spawnSync('ss', ['-tn', '--tos', ports], { encoding: 'utf8' })
+  t.match(stdout, /tos:0x68\b/)
+  client.destroy()
+  server.close()
+})
+
 void t.test('time-outs that are cancelled do not stay', (t) => {
   for (let i = 0; i < 1_000; i++) {
     const socket = new OurSocket()
@@ -154,6 +203,65 @@ void t.test('connect once connected, of another kind, fails', async (t) => {
   const [error] = await once(client, 'error') as [NodeJS.ErrnoException]
   t.equal(error.code, 'EISCONN')
   t.equal(client.destroyed, true)
+  server.close()
+})
+
+/** Lookups of all addresses whose answer is no list of them. */
+const ANSWERS: readonly unknown[] = [[], undefined, null, 7, {}, [null], [undefined], [{}]]
+
+for (const found of ANSWERS) {
+  const name = `a lookup that answers ${inspect(found)} fails its socket, and throws at nobody`
+  void t.test(name, async (t) => {
+    const lookup = (_host: string, _options: object, done: (error: null, found: unknown) => void): void => {
+      setImmediate(done, null, found)
+    }
+    const socket = ours.connect({ host: 'a.test', port: 1, autoSelectFamily: true, lookup: lookup as never })
+    const [error] = await once(socket, 'error') as [NodeJS.ErrnoException]
+    t.equal(error.code, 'ERR_INVALID_IP_ADDRESS')
+    t.match(socket, { destroyed: true, connecting: false })
+  })
+}
+
+void t.test('connect after destroy is a new attempt, whatever the last one was about to do', async (t) => {
+  const server = ours.createServer((peer) => { peer.resume() }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as nodeNet.AddressInfo
+  const later = (_host: string, _options: object, done: (...found: unknown[]) => void): void => {
+    // Where nobody listens: nothing is to come of it.
+    setImmediate(done, null, '127.0.0.2', 4)
+  }
+  const turn = async (): Promise<void> => new Promise((resolve) => { setImmediate(resolve) })
+  const tick = async (): Promise<void> => new Promise((resolve) => { process.nextTick(resolve) })
+  for (const first of [{ port, host: '127.0.0.1' }, { port, host: 'a.test', family: 4, lookup: later }]) {
+    for (const wait of [async () => undefined, tick, turn]) {
+      const socket = ours.connect(first as nodeNet.NetConnectOpts)
+      socket.on('error', (error) => { t.fail(error.message) })
+      await wait()
+      socket.destroy()
+      socket.connect(port, '127.0.0.1')
+      await once(socket, 'connect')
+      t.equal(socket.remoteAddress, '127.0.0.1')
+      await turn()
+      t.equal(socket.destroyed, false)
+      socket.destroy()
+      await once(socket, 'close')
+    }
+  }
+  server.close()
+})
+
+void t.test('an end before a further connect is sent', async (t) => {
+  const server = ours.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as nodeNet.AddressInfo
+  const accepted = once(server, 'connection') as Promise<[Socket]>
+  const client = ours.connect(port, '127.0.0.1')
+  await once(client, 'connect')
+  const [peer] = await accepted
+  client.end('last')
+  client.connect(port, '127.0.0.1')
+  t.equal(await text(peer), 'last')
+  client.destroy()
   server.close()
 })
 

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { until } from '../support/util.js'
-import { both, closed, failure, portOf, trace } from './both.js'
+import { both, closed, failure, portOf, trace, type Socket } from './both.js'
 
 both('settimeout socket-timeout', 'timeout is told after the time, and the socket stays', async (t, env) => {
   const { client } = await env.pair()
@@ -74,6 +74,46 @@ both('socket-timeout', 'timeout as an option of connect', async (t, env) => {
   await once(socket, 'timeout')
   t.pass('told')
 })
+
+const LIMIT = 250
+const LONG_WRITE = 40 * 1024 * 1024
+
+for (const when of ['before', 'after'] as const) {
+  const what = `no timeout while the peer takes a long write, slowly (set ${when} it)`
+  // Below the high-water mark, so that the write is done for the program at once.
+  both('socket-timeout', what, async (t, env) => {
+    const { client, peer } = await env.pair({}, { highWaterMark: 2 * LONG_WRITE })
+    let timeouts = 0
+    const setTimeouts = (): void => { client.setTimeout(LIMIT, () => { timeouts++ }) }
+    const begin = performance.now()
+    if (when === 'before') setTimeouts()
+    t.equal(client.write(Buffer.alloc(LONG_WRITE)), true)
+    if (when === 'after') setTimeouts()
+    // The rest fits into the kernel's buffers, and no longer waits.
+    await takeSlowly(peer, LONG_WRITE * 0.7)
+    t.equal(timeouts, 0)
+    t.ok(performance.now() - begin > 2 * LIMIT, 'it was long')
+    // The peer takes nothing any more.
+    await once(client, 'timeout')
+    t.pass('silence is told')
+  })
+}
+
+/** Reads so many bytes, a piece every few milliseconds. */
+async function takeSlowly(socket: Socket, bytes: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    let piece = 0
+    socket.on('data', (data) => {
+      bytes -= data.length
+      piece += data.length
+      if (bytes > 0 && piece < 256 * 1024) return
+      piece = 0
+      socket.pause()
+      if (bytes > 0) setTimeout(() => { socket.resume() }, 10)
+      else resolve()
+    })
+  })
+}
 
 both('connect-abort-controller', 'a signal ends the attempt, or the connection', async (t, env) => {
   const server = await env.listen()

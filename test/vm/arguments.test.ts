@@ -40,8 +40,16 @@ for (const [name, start] of [['spawn', spawn], ['nestedVm', nestedVm]] as const)
     ['options', () => start(noop, 'name'), `${name}: options must be an object; got 'name'`],
     ['name', () => start(noop, { name: 5 }), `${name}: options.name must be a string; got 5`],
     ['parent', () => start(noop, { parent: [] }), `${name}: options.parent must be a function; got []`],
+    ['link', () => start(noop, { link: 1 }), `${name}: options.link must be a boolean; got 1`],
   ])
 }
+
+rejects('an option of one of them', [
+  ['sequential', () => spawn(noop, { sequential: 1 }),
+    'spawn: options.sequential must be a boolean; got 1'],
+  ['of a VM', () => nestedVm(noop, { sequential: true }),
+    "nestedVm: options must be made of name, parent, essential, link; got 'sequential'"],
+])
 
 rejects('role', [
   ['orientation', () => role('both'), "role: orientation must be 'publisher' or 'subscriber'; got 'both'"],

@@ -18,11 +18,15 @@ subscribe('marketplace:log', (record) => {
   for (const listener of listeners) listener(record as LogLine)
 })
 
-/** Collects log records until `end` is called. */
-export function collectLog(): { readonly records: LogLine[]; readonly end: () => void } {
+/**
+ * Collects log records until `end` is called.
+ *
+ * @param wanted which of them; what records are about stays in memory with them
+ */
+export function collectLog(wanted: (record: LogLine) => boolean = () => true): { readonly records: LogLine[]; readonly end: () => void } {
   const records: LogLine[] = []
   const listener = (record: LogLine): void => {
-    records.push(record)
+    if (wanted(record)) records.push(record)
   }
   listeners.add(listener)
   return { records, end: () => void listeners.delete(listener) }

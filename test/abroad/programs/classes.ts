@@ -39,6 +39,72 @@ async function greets(environment: Environment, inherit: (constructor: Old) => v
   await closed(server)
 }
 
+/** What arrives of two writes on a socket that somebody has taken a method of into their own hands. */
+async function overridden(
+  { net, print, serve }: Environment, when: 'before' | 'after', take: (socket: Socket) => void,
+  make = (): Socket => new net.Socket(),
+): Promise<void> {
+  const { server, port } = await serve((socket) => {
+    let text = ''
+    socket.on('data', (data) => { text += String(data) })
+    socket.on('end', () => { print('arrived', text); socket.end('answer') })
+  })
+  const socket = make()
+  if (when === 'before') take(socket)
+  socket.connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  if (when === 'after') take(socket)
+  socket.on('data', (data) => { print('data', data) })
+  socket.write('qui')
+  await new Promise(setImmediate)
+  socket.write(Buffer.from('et'))
+  socket.end()
+  await once(socket, 'close')
+  await closed(server)
+}
+
+type Written = (chunk: unknown, ...rest: unknown[]) => unknown
+
+/** Who calls the method in its place, and writes in capitals. */
+const loudly = (print: Environment['print'], name: string) => (socket: Socket): void => {
+  const methods = socket as unknown as Record<string, Written>
+  const { [name]: captured } = methods
+  methods[name] = function (this: Socket, chunk, ...rest) {
+    print('captured', name)
+    if (typeof chunk === 'string') return captured.call(this, chunk.toUpperCase(), ...rest)
+    if (!(chunk instanceof Uint8Array)) return captured.call(this, chunk, ...rest)
+    return captured.call(this, Buffer.from(String(chunk).toUpperCase()), ...rest)
+  }
+}
+
+/** Programs for each method that bytes go through. */
+const overrides = Object.fromEntries(['write', '_write', 'push', 'end'].flatMap((name) => [
+  [`an instance with a ${name} of its own, before connect`, (environment: Environment) => (
+    overridden(environment, 'before', loudly(environment.print, name)))],
+  [`an instance with a ${name} of its own, after connect`, (environment: Environment) => (
+    overridden(environment, 'after', loudly(environment.print, name)))],
+  [`a subclass with a ${name} of its own`, (environment: Environment) => {
+    const { net, print } = environment
+    class Loud extends net.Socket {}
+    loudly(print, name)(Loud.prototype)
+    return overridden(environment, 'before', () => undefined, () => new Loud())
+  }],
+  [`accepted sockets with a ${name} of their own`, async (environment: Environment) => {
+    const { net, print, serve } = environment
+    const { server, port } = await serve((socket) => {
+      loudly(print, name)(socket)
+      socket.on('data', (data) => { print('data', data); socket.write(data) })
+      socket.on('end', () => { socket.end() })
+    })
+    const client = net.connect(port, '127.0.0.1')
+    client.end('quiet')
+    let text = ''
+    for await (const data of client) text += String(data)
+    print(text)
+    await closed(server)
+  }],
+]))
+
 /** A client that keeps its connection up, as those of databases do. */
 class Keeper extends EventEmitter {
   attempts = 0
@@ -88,6 +154,7 @@ export default programs({
     print(text, heard, server instanceof net.Server, server instanceof Echo)
     await closed(server)
   },
+  ...overrides,
   'a client that comes back when its server hangs up': async ({ net, print, serve }) => {
     let n = 0
     const { server, port } = await serve((socket) => { socket.end(`visit ${++n}`) })

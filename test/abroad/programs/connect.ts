@@ -75,6 +75,8 @@ async function connectedAgain({ net, print, hide, serve }: Environment, again: A
   await close(server)
 }
 
+type Programs = Record<string, (env: Environment) => unknown>
+
 type Found = (error: Error | null, ...found: unknown[]) => void
 type Lookup = (host: string, options: { all?: boolean }, callback: Found) => void
 type Give = (callback: Found, options: { all?: boolean }) => void
@@ -123,6 +125,51 @@ const one = (address: unknown, family: unknown): Give => (callback, { all }) => 
   if (all === true) callback(null, [{ address, family }])
   else callback(null, address, family)
 }
+
+/** The options of a connect that throws, by name. */
+const THROWING: Readonly<Record<string, (port: number) => object>> = {
+  'a port that is none': () => ({ port: -1 }),
+  'a port of no type': () => ({ port: {} }),
+  'a local address that is none': (port) => ({ port, localAddress: 'x' }),
+  'a local port that is none': (port) => ({ port, localPort: 'x' }),
+  'autoSelectFamily that is none': (port) => ({ port, autoSelectFamily: 1 }),
+  'a time-out of attempts that is none': (port) => ({ port, autoSelectFamilyAttemptTimeout: 0 }),
+  'a lookup that is none': (port) => ({ port, host: 'a.test', lookup: 1 }),
+  'a lookup that throws': (port) => ({ port, host: 'a.test', lookup() { throw new Error('no lookup') } }),
+  'hints that are none': (port) => ({ port, host: 'localhost', hints: 12_345 }),
+  'a path that is none': () => ({ path: {} }),
+}
+
+type Afterwards = (socket: Socket, port: number) => unknown
+
+/** What a socket is after a connect that threw, and what can be done with it then. */
+const thrown = (how: string, afterwards: Afterwards, names = Object.keys(THROWING)): Programs => (
+  Object.fromEntries(names.map((name) => [
+    `connect with ${name}, then ${how}`,
+    async ({ net, print, serve }: Environment) => {
+      const { server, port } = await serve()
+      const { sockets, texts } = counting(server)
+      const socket = new net.Socket()
+      const state = (): void => {
+        print(socket.connecting, socket.pending, socket.readyState, socket.destroyed)
+      }
+      watch(socket, print, 'connectionAttempt', 'connect', 'finish', 'error', 'close')
+      try {
+        socket.connect(THROWING[name](port) as never)
+      } catch (error) {
+        print('throws', (error as NodeJS.ErrnoException).code)
+      }
+      state()
+      afterwards(socket, port)
+      state()
+      await settle()
+      state()
+      print(sockets.length, texts)
+      await gone(socket, ...sockets)
+      await close(server)
+    },
+  ]))
+)
 
 async function unixPath(body: (path: string) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'abroad-'))
@@ -291,6 +338,30 @@ export default programs({
     socket.on('connect', () => { socket.write('yy') })
     socket.connect(port, '127.0.0.1')
     await over
+    await close(server)
+  },
+  ...thrown('destroy', (socket) => { socket.destroy() }),
+  ...thrown('destroy with an error', (socket) => { socket.destroy(new Error('mine')) }),
+  ...thrown('connect', (socket, port) => { socket.connect(port, '127.0.0.1') },
+    Object.keys(THROWING).filter((name) => !name.includes('path'))),
+  ...thrown('write and connect', (socket, port) => {
+    socket.write('early')
+    socket.connect(port, '127.0.0.1')
+  }, ['a port that is none', 'a lookup that throws']),
+  ...thrown('write', (socket) => { socket.write('for nobody') }, ['a port that is none']),
+  'connect once the end has finished': async ({ net, print, hide, serve }) => {
+    const { server, port } = await serve(undefined, { allowHalfOpen: true })
+    const { sockets, texts } = counting(server)
+    const socket = net.connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    hide(socket.localPort, 'local port')
+    socket.end('before')
+    await once(socket, 'finish')
+    watch(socket, print, 'connectionAttempt', 'connect', 'error', 'close')
+    socket.connect(port, '127.0.0.1')
+    await settle()
+    print(socket.destroyed, sockets.length, texts)
+    await gone(socket, ...sockets)
     await close(server)
   },
   'connect after an error': async ({ net, print, serve }) => {

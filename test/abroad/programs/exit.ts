@@ -130,6 +130,38 @@ export default programs({
     { stdio: ['ignore', 'inherit', 'inherit'] })
     client.unref()
   }),
+  'uncaught exceptions in every handler of many sockets': alone(async ({ serve, net, print }) => {
+    let caught = 0
+    process.on('uncaughtException', () => { caught++ })
+    const peers: Socket[] = []
+    const { server, port } = await serve((peer) => {
+      peers.push(peer)
+      throw new Error('connection')
+    })
+    const told: string[] = []
+    const clients = Array.from({ length: 8 }, (_, i) => {
+      told.push('')
+      const socket = net.connect(port, '127.0.0.1')
+      for (const event of ['connect', 'data', 'end', 'close']) {
+        socket.on(event, () => {
+          told[i] += ` ${event}`
+          throw new Error(event)
+        })
+      }
+      return socket
+    })
+    const over = Promise.all(clients.map((socket) => new Promise((resolve) => {
+      // Its other listener for this event throws.
+      socket.prependListener('close', resolve)
+    })))
+    while (peers.length < clients.length || told.some((text) => text === '')) await new Promise(setImmediate)
+    // All of it comes in one turn.
+    for (const peer of peers) peer.end('x')
+    await over
+    await new Promise(setImmediate)
+    print(told, caught)
+    server.close()
+  }),
   'uncaught exception in a data handler that has answered': alone(async ({ pair, print }) => {
     const { client, peer } = await pair()
     process.on('uncaughtException', (error) => { print('uncaught', error) })

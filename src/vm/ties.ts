@@ -1,0 +1,52 @@
+/**
+ * Ties between processes: who ends with whom (`spawn(..., { link: true })`).
+ *
+ * A parent that has linked children is not idle: it was started for them, and may have nothing else. So garbage
+ * collection ends nothing but what is collected. Invariant: a process is among its parent's children as long as
+ * both live.
+ */
+import type { Process } from './process.js'
+
+/** Of a process that has some. */
+export interface Ties {
+  /** With whose end it ends. */
+  parent: Process | undefined
+  /** Those that end with it. */
+  readonly children: Set<Process>
+}
+
+const tiesOf = (process: Process): Ties => (process.ties ??= { parent: undefined, children: new Set() })
+
+/** From now on the child ends when the parent does. It is in the parent's VM, or in one around that. */
+export function tie(parent: Process, child: Process): void {
+  tiesOf(child).parent = parent
+  tiesOf(parent).children.add(child)
+  keep(parent, child, 1)
+}
+
+/** A process has ended. @returns its children, which are to end now */
+export function untie(ended: Process): Process[] {
+  const { ties } = ended
+  if (ties === undefined) return []
+  const { parent, children } = ties
+  ended.ties = undefined
+  if (parent?.ties?.children.delete(ended) === true) keep(parent, ended, -1)
+  for (const child of children) {
+    keep(ended, child, -1)
+    if (child.ties !== undefined) child.ties.parent = undefined
+  }
+  return [...children]
+}
+
+/** A child in a VM further out keeps the VMs between as well: with them the parent would end. */
+function keep(parent: Process, child: Process, by: number): void {
+  let process = parent
+  for (;;) {
+    process.pending += by
+    if (by < 0 && process.alive && process.isIdle()) process.vm.collectLater(process)
+    if (process.vm === child.vm) return
+    // That VM may have no round of its own in which to collect it.
+    if (by < 0) process.vm.collect()
+    process = process.vm.container as Process
+  }
+}
