@@ -1,4 +1,4 @@
 /** The comfortable way to write programs: what the rest of the project uses of this folder. */
 export { endpoint, type EndpointOptions } from './endpoint.js'
-export type { MessageOf } from './message-of.js'
+export type { Meeting, MessageOf } from './message-of.js'
 export { sequence, type Step } from './sequence.js'

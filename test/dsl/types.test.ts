@@ -7,8 +7,8 @@ import {
   _, addEndpoint, atMetaLevel, defineRecord, endpoint, eof, eventSource, every, groundVm, kill, nestedVm, quit, role,
   sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener, transition,
   yieldTurn,
-  type Action, type ActionTree, type Eof, type MessageOf, type RecordFrom, type RecordOf, type Role,
-  type TcpAddress, type TcpEnd, type TcpListener, type Transition,
+  type Action, type ActionTree, type Eof, type Meeting, type MessageOf, type RecordFrom, type RecordOf, type Role,
+  type TcpAddress, type TcpChannel, type TcpEnd, type TcpListener, type Transition, type Wildcard,
 } from 'marketplace-native'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -55,6 +55,34 @@ export const inference = {
       },
     }),
     endpoint.publisher(tcpChannel(tcpHandle('id'), tcpAddress('host', 1), _)),
+  ],
+
+  /** Whoever can't know that his peers have no wildcards in their topics is made to look. */
+  meetings: (): Action[] => [
+    endpoint.subscriber(tcpChannel(_, tcpListener(80), _), {
+      interest: 'observer',
+      onPresence: ({ source, destination }: Meeting<TcpChannel>) => {
+        typeOf(source).is<Meeting<TcpEnd> | Wildcard>()
+        if (!tcpAddress.is(source) || !tcpListener.is(destination)) return undefined
+        typeOf(source.port).is<number>()
+        return sendMessage(tcpChannel(destination, source, 'hello'))
+      },
+      onAbsence: ({ subpacket }: Meeting<TcpChannel>, _state, reason) => {
+        typeOf(subpacket).is<Buffer | Eof | Wildcard>()
+        typeOf(reason).is<unknown>()
+      },
+    }),
+    endpoint.subscriber(says(_, _), {
+      onPresence: ({ who }: Meeting<Says>) => {
+        typeOf(who).is<string | Wildcard>()
+        return typeof who === 'string' ? sendMessage(says(who, 'welcome')) : undefined
+      },
+    }),
+    endpoint.subscriber(['news', [_, 5]], {
+      onPresence: ([, more]: Meeting<readonly ['news', readonly [unknown, 5]]>) => {
+        typeOf(more).is<readonly [unknown, 5 | Wildcard] | Wildcard>()
+      },
+    }),
   ],
 
   records: (): Action[] => [
@@ -196,6 +224,8 @@ export const misuse = [
   () => endpoint.subscriber(['a', 5], { onMessage: ([, n]: readonly ['a', string]) => sendMessage(n) }),
   // @ts-expect-error -- no such part
   () => endpoint.subscriber(['a', 5], { onMessage: ([, , third]) => sendMessage(third) }),
+  // @ts-expect-error -- a field of a meeting may be a wildcard
+  () => endpoint.subscriber(says(_, _), { onPresence: ({ who }: Meeting<Says>) => sendMessage(who.length) }),
   // @ts-expect-error -- the handlers expect another state
   () => transition('text', wantsState),
   // @ts-expect-error -- at the meta-level too
