@@ -23,7 +23,9 @@ subscribe('marketplace:log', (record) => {
  *
  * @param wanted which of them; what records are about stays in memory with them
  */
-export function collectLog(wanted: (record: LogLine) => boolean = () => true): { readonly records: LogLine[]; readonly end: () => void } {
+export function collectLog(
+  wanted: (record: LogLine) => boolean = () => true,
+): { readonly records: LogLine[]; readonly end: () => void } {
   const records: LogLine[] = []
   const listener = (record: LogLine): void => {
     if (wanted(record)) records.push(record)

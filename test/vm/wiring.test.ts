@@ -64,7 +64,9 @@ const forgotten: readonly [what: string, boot: () => ActionTree, said: RegExp][]
   ['another driver', () => [udp(), endpoint.subscriber(tcpChannel(_, tcpListener(0), _))], /missing is a TCP driver/],
   ['a driver of another VM', () => [
     timerDriver(), tcpBare(),
-    nestedVm(() => [sendMessage(setTimer('x', 1, 'relative')), endpoint.subscriber(tcpChannel(_, tcpListener(0), _))]),
+    nestedVm(() => [
+      sendMessage(setTimer('x', 1, 'relative')), endpoint.subscriber(tcpChannel(_, tcpListener(0), _)),
+    ]),
   ], /in VM \d+ answers; missing is a TCP driver/],
   ['a relay', () => nestedVm(() => endpoint.subscriber([eventSource('s', () => undefined), _])),
     /in VM \d+ answers; missing is an event relay: eventRelay\(\)/],
