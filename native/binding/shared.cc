@@ -245,6 +245,10 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
       return engine.report_writes(id, false);
     case Command::idle_timeout:
       return engine.idle_timeout(id, command[2]);
+    case Command::input_timeout:
+      return engine.input_timeout(id, command[2]);
+    case Command::expect_input:
+      return engine.expect_input(id, command[2] != 0);
     case Command::no_delay:
       return engine.no_delay(id, command[2] != 0);
     case Command::keep_alive:

@@ -42,6 +42,8 @@ enum class Command : int32_t {
   // As the first two, but the memory is not used after `flush`: what is left is copied.
   write_taken = 14,
   write_large_taken = 15,
+  input_timeout = 16,  // `offset` is milliseconds
+  expect_input = 17,   // `offset` is 1 or 0
 };
 
 // What an ArrayBuffer is for: the arena, or to be received into.

@@ -255,11 +255,27 @@ void Engine::woken() {
 }
 
 void Engine::idle_timeout(uint32_t id, int64_t time_ms) {
+  watch(id, time_ms, &IdleWheel::watch);
+}
+
+void Engine::input_timeout(uint32_t id, int64_t time_ms) {
+  watch(id, time_ms, &IdleWheel::watch_input);
+}
+
+void Engine::expect_input(uint32_t id, bool on) {
+  Connection* connection = connections_.find(id);
+  // After FIN nothing more can come.
+  if (connection == nullptr || connection->input_ended) return;
+  idle_.update(monotonic_ms());
+  idle_.expect(*connection, on);
+}
+
+void Engine::watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t)) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr) return;
   const bool first = idle_.empty();
   idle_.update(monotonic_ms());
-  idle_.watch(*connection, time_ms);
+  (idle_.*begin)(*connection, time_ms);
   // Those of a turn of the wheel or longer never come before others.
   if (first || time_ms < IdleWheel::turn_ms) set_alarm();
 }
@@ -309,17 +325,21 @@ void Engine::expire_idle() {
     Connection* connection = idle_.expired();
     if (connection == nullptr) return;
     const int socket = connection->descriptor.get();
-    if (connection->receiving() && input_waits(socket)) {
+    const bool silent = idle_.without_input(*connection);
+    const Call call = silent ? Call::silence : Call::idle;
+    // What a paused connection has in the kernel is traffic of some time; but of this peer.
+    const bool counts = silent ? connection->state == State::open : connection->receiving();
+    if (counts && input_waits(socket)) {
       idle_.resume(*connection);
     } else if (connection->state == State::closing) {
       // Its close has a time limit of its own.
     } else if (!connection->output.empty()) {
-      finish(*connection, -ETIMEDOUT, Call::idle);
+      finish(*connection, -ETIMEDOUT, call);
     } else {
       // Whatever fails here, the connection ends.
       static_cast<void>(shutdown_output(socket));
       static_cast<void>(discard_input(socket, connection->unix_domain));
-      finish_in_order(*connection, -ETIMEDOUT, Call::idle);
+      finish_in_order(*connection, -ETIMEDOUT, call);
     }
   }
 }

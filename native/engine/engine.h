@@ -100,6 +100,11 @@ class Engine final : private BackendSink {
   // Ends the connection when no byte was received or sent for so long; 0: never. In order if the
   // kernel has all output, else by a reset; in any case with ETIMEDOUT. Up to 100 ms late.
   void idle_timeout(uint32_t id, int64_t time_ms);
+  // The same when no byte was received for so long while input was waited for: see `expect_input`.
+  // What the kernel has counts, also on a connection that is paused.
+  void input_timeout(uint32_t id, int64_t time_ms);
+  // Whether the host waits for input, as it does in the beginning. The time begins anew.
+  void expect_input(uint32_t id, bool on);
   // Options of the kernel's socket. A Unix socket has neither; that is not an error.
   void no_delay(uint32_t id, bool on);
   void keep_alive(uint32_t id, bool on, int idle_s, int interval_s, int count);
@@ -185,6 +190,7 @@ class Engine final : private BackendSink {
   void finish(Connection& connection, int error, Call call);
   void finish_in_order(Connection& connection, int error, Call call);
   void set_alarm();
+  void watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t));
   void expire_idle();
 
   void shed_connections(Listener& listener);

@@ -111,7 +111,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     counters_.bytes_in += length;
     report(Event::data, connection.id, static_cast<int32_t>(kept.slab),
            static_cast<int32_t>(kept.offset), static_cast<int32_t>(length));
-    connection.idle.active = idle_.now();
+    connection.idle.received = idle_.now();
     connection.expected = next_expected(connection.expected, length, length == memory.size);
     return true;
   }
@@ -125,6 +125,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     return false;
   }
   connection.input_ended = true;
+  connection.idle.expects = false;
   report(Event::end, connection.id);
   // Both directions are done: the host hears of it in one go.
   if (connection.output_ended) {

@@ -270,7 +270,7 @@ bool Engine::send_queue(Connection& connection) {
 void Engine::sent(Connection& connection, size_t length) {
   if (length == 0) return;
   counters_.bytes_out += length;
-  connection.idle.active = idle_.now();
+  connection.idle.sent = idle_.now();
   if (!connection.report_writes) return;
   // A record's word is 31 bits wide; more than that at once takes several records.
   constexpr size_t word_max = INT32_MAX;

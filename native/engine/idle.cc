@@ -7,6 +7,14 @@
 
 namespace marketplace::engine {
 
+namespace {
+
+uint32_t later(uint32_t a, uint32_t b) {
+  return static_cast<int32_t>(a - b) >= 0 ? a : b;
+}
+
+}  // namespace
+
 void IdleWheel::update(int64_t now_ms) {
   now_ms_ = now_ms;
   now_ = static_cast<uint32_t>(now_ms / tick_ms);
@@ -14,29 +22,49 @@ void IdleWheel::update(int64_t now_ms) {
 }
 
 void IdleWheel::watch(Connection& connection, int64_t timeout_ms) {
-  forget(connection);
-  if (timeout_ms <= 0) return;
+  limit(connection, connection.idle.limit, timeout_ms);
+}
+
+void IdleWheel::watch_input(Connection& connection, int64_t timeout_ms) {
+  limit(connection, connection.idle.input_limit, timeout_ms);
+}
+
+void IdleWheel::limit(Connection& connection, uint32_t& ticks, int64_t timeout_ms) {
   IdleLink& idle = connection.idle;
+  if (idle.linked) unlink(connection);
   // One more, as the tick of the last traffic has begun before it.
-  idle.limit = static_cast<uint32_t>((timeout_ms + tick_ms - 1) / tick_ms) + 1;
-  idle.active = now_;
-  link(connection);
+  ticks = timeout_ms <= 0 ? 0 : static_cast<uint32_t>((timeout_ms + tick_ms - 1) / tick_ms) + 1;
+  if (idle.limit != 0 || idle.input_limit != 0) resume(connection);
+}
+
+void IdleWheel::expect(Connection& connection, bool on) {
+  // Where it is in the wheel is right for the longest that it may take.
+  connection.idle.expects = on;
+  connection.idle.received = now_;
 }
 
 void IdleWheel::forget(Connection& connection) {
   if (connection.idle.linked) unlink(connection);
   connection.idle.limit = 0;
+  connection.idle.input_limit = 0;
 }
 
 void IdleWheel::resume(Connection& connection) {
-  connection.idle.active = now_;
+  connection.idle.received = now_;
+  connection.idle.sent = now_;
   link(connection);
 }
 
 void IdleWheel::link(Connection& connection) {
   IdleLink& idle = connection.idle;
   // Those that expire beyond the wheel are looked at once more on the way.
-  const uint32_t ahead = std::min(idle.active + idle.limit - cursor_, slots - 1);
+  uint32_t ahead = slots - 1;
+  if (idle.limit != 0) {
+    ahead = std::min(ahead, later(idle.received, idle.sent) + idle.limit - cursor_);
+  }
+  if (idle.input_limit != 0) {
+    ahead = std::min(ahead, (idle.expects ? idle.received : now_) + idle.input_limit - cursor_);
+  }
   idle.looked = cursor_ + ahead;
   Connection*& first = first_[idle.looked % slots];
   idle.previous = nullptr;
@@ -77,10 +105,19 @@ Connection* IdleWheel::expired() {
     Connection& connection = *first;
     IdleLink& idle = connection.idle;
     unlink(connection);
-    if (static_cast<int32_t>(now_ - idle.active - idle.limit) >= 0) return &connection;
+    const uint32_t active = later(idle.received, idle.sent);
+    if (idle.limit != 0 && static_cast<int32_t>(now_ - active - idle.limit) >= 0)
+      return &connection;
+    if (without_input(connection)) return &connection;
     link(connection);
   }
   return nullptr;
+}
+
+bool IdleWheel::without_input(const Connection& connection) const {
+  const IdleLink& idle = connection.idle;
+  return idle.input_limit != 0 && idle.expects &&
+         static_cast<int32_t>(now_ - idle.received - idle.input_limit) >= 0;
 }
 
 }  // namespace marketplace::engine

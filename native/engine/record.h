@@ -44,7 +44,8 @@ enum class Call : int32_t {
   write = 5,
   shutdown = 6,
   poll = 7,
-  idle = 8,  // no call: nothing came or went for too long
+  idle = 8,     // no call: nothing came or went for too long
+  silence = 9,  // no call: nothing came for too long
 };
 
 struct Record {

@@ -63,6 +63,7 @@ class BareConversation extends Conversation {
     super(...ends)
     this.settings = settings
     this.waiting = settings.pauseOnAccept && this.socket.listener !== undefined
+    if (this.waiting && settings.timesInput) this.socket.expectInput(false)
   }
 
   protected override get inbound(): Handlers<TcpChannel> {
@@ -72,6 +73,7 @@ class BareConversation extends Conversation {
   start(): void {
     if (!this.waiting) return
     this.waiting = false
+    if (this.settings.timesInput) this.socket.expectInput(true)
     if (!this.paused) this.socket.resume()
   }
 

@@ -28,6 +28,8 @@ export interface ConversationSettings {
   readonly halfCloseTimeout: number | undefined
   /** Nothing is read from an accepted connection before somebody takes part in it. */
   readonly pauseOnAccept: boolean
+  /** There is a `readTimeout`: the transport is to know when input is waited for. */
+  readonly timesInput: boolean
   /** Whose memory what came is in. */
   readonly buffers: BufferLifetime
 }

@@ -133,9 +133,12 @@ class TcpDriver implements ConversationHost, ListenersHost {
   constructor(options: TcpOptions, conversations: (settings: ConversationSettings) => MakeConversation) {
     this.options = options
     this.listeners = new TcpListeners(this, options)
-    const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false } = options
+    const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false, readTimeout = 0 } = options
     const { buffers = defaultBuffers() } = options
-    this.makeConversation = conversations({ allowHalfOpen, halfCloseTimeout, pauseOnAccept, buffers })
+    const timesInput = readTimeout > 0
+    this.makeConversation = conversations({
+      allowHalfOpen, halfCloseTimeout, pauseOnAccept, timesInput, buffers,
+    })
   }
 
   boot(): ActionTree {

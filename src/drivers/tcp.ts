@@ -90,6 +90,8 @@ class CreditConversation extends Conversation {
   private paused: boolean
   /** Nothing is to be read before the first credit. */
   private untouched: boolean
+  /** What the transport knows of it, if input is timed. */
+  private expecting = false
 
   constructor(settings: CreditSettings, ...ends: ConstructorParameters<typeof Conversation>) {
     super(...ends)
@@ -97,6 +99,7 @@ class CreditConversation extends Conversation {
     this.input = new TcpInput(settings.maxLineLength, settings.buffers === 'isolated')
     this.untouched = settings.pauseOnAccept && this.socket.listener !== undefined
     this.paused = this.untouched
+    if (settings.timesInput) this.socket.expectInput(false)
     this.socket.reportWrites = true
   }
 
@@ -192,6 +195,11 @@ class CreditConversation extends Conversation {
    * nothing is read, nor noticed, before the first credit.
    */
   private balance(): void {
+    const expecting = this.credit > 0
+    if (this.settings.timesInput && expecting !== this.expecting) {
+      this.expecting = expecting
+      this.socket.expectInput(expecting)
+    }
     const pause = this.credit <= 0 && (this.input.waiting > 0 || this.untouched)
     if (pause === this.paused || this.ended) return
     this.paused = pause

@@ -248,6 +248,8 @@ export class Dialer implements Receiver {
   #begin(type: 'TCPCONNECTWRAP' | 'PIPECONNECTWRAP', options: ConnectOptions): void {
     const triggerAsyncId = this.#owner._nativeResource.asyncId()
     this.#connection = netEngine().connect(options, this)
+    // Nothing is read before the listeners of 'connect' have run: they may hand the descriptor to somebody else.
+    this.#connection.pause()
     this.#resource = new AsyncResource(type, { triggerAsyncId, requireManualDestroy: true })
   }
 

@@ -174,7 +174,11 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     const { noDelay = false } = this._nativeConnectOptions
     this.#cancelDialers()
     this.connecting = false
+    // As its dialer has told it; before that, it was what a layer had wished for.
+    const layerReads = this.#layer !== undefined && !this.#inputPaused
+    this.#inputPaused = true
     this._nativeAttach(connection)
+    if (layerReads) this.#resumeInput()
     this.#rejoins = connection.remote?.family !== 'unix'
     this._nativeApplyOptions(noDelay)
     this.#tellConnected()
@@ -187,15 +191,16 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     this.emit('connect')
     this.emit('ready')
     if (!this._nativeOpen) return
-    if (this.#layer !== undefined) {
-      if (this.#inputPaused) this._nativeLink?.pause()
-      return
-    }
+    if (this.#layer !== undefined) return
     const wanted = this.#inputWanted || !this.isPaused()
     this.#inputWanted = false
     // As Node's, one that is paused by now, and that nobody has asked for data, reads nothing at all.
-    if (!wanted) this.#pauseInput()
-    else if (!this.isPaused()) this.read(0)
+    if (!wanted) {
+      this.#pauseInput()
+      return
+    }
+    if (this.#onRead?.stopped !== true) this.#resumeInput()
+    if (!this.isPaused()) this.read(0)
   }
 
   _nativeFailed(error: Error): void {

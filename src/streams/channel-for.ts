@@ -123,7 +123,9 @@ function speakFor(
     },
     gone: () => [[LISTENING, TALKING, deeds].map((name) => deleteEndpoint(name)), claim.drop()],
   }
-  const settings = { allowHalfOpen, halfCloseTimeout, pauseOnAccept: true, buffers: defaultBuffers() }
+  const settings = {
+    allowHalfOpen, halfCloseTimeout, pauseOnAccept: true, timesInput: false, buffers: defaultBuffers(),
+  }
   const make = options.flow === 'credit' ? creditConversations : bareConversations
   const conversation = make(settings, options)(socket, source, destination, host)
   socket.context = conversation

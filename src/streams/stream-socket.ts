@@ -107,6 +107,10 @@ export class StreamSocket implements TransportConnection {
     if (!this.#closing && !this.#over) this.#stream.resume()
   }
 
+  expectInput(): void {
+    // A stream has no time limit.
+  }
+
   setNoDelay(): void {
     // A stream has no packets.
   }

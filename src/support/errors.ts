@@ -41,6 +41,13 @@ export function idleError(): SocketError {
   return error
 }
 
+/** The error of a connection that ends because of its `readTimeout`. */
+export function readTimeoutError(): SocketError {
+  const error = socketError(-constants.errno.ETIMEDOUT, 'read')
+  error.message += ': nothing came within readTimeout'
+  return error
+}
+
 /**
  * The error of a connection whose attempts have all failed: that of the one attempt, or an
  * AggregateError with the fields of the last one and all of them, in their order, in `errors`.

@@ -40,6 +40,7 @@ export class Dial {
   shutdown = false
   closing = false
   paused = false
+  expectsInput = true
 
   readonly #host: DialHost
   readonly #options: ConnectOptions
@@ -78,6 +79,10 @@ export class Dial {
   /** Of the connection; 0 for none. */
   get idleTimeout(): number {
     return this.#options.idleTimeout ?? 0
+  }
+
+  get readTimeout(): number {
+    return this.#options.readTimeout ?? 0
   }
 
   keep(data: Uint8Array | string): void {

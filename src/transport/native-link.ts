@@ -77,6 +77,8 @@ export const Command = {
   keepAlive: 13,
   writeTaken: 14,
   writeLargeTaken: 15,
+  inputTimeout: 16,
+  expectInput: 17,
 } as const
 
 /** Stands for a port where the address is the path of a Unix socket. */
@@ -268,6 +270,14 @@ export class Link {
   /** Milliseconds; 0 for none. */
   idleTimeout(id: number, time: number): void {
     this.#queue(Command.idleTimeout, id, time, 0)
+  }
+
+  inputTimeout(id: number, time: number): void {
+    this.#queue(Command.inputTimeout, id, time, 0)
+  }
+
+  expectInput(id: number, on: boolean): void {
+    this.#queue(Command.expectInput, id, on ? 1 : 0, 0)
   }
 
   noDelay(id: number, on: boolean): void {

@@ -14,5 +14,8 @@ export const Record = {
   dropped: 10,
 } as const
 
+/** No system call: nothing came for too long. */
+export const SILENCE = 'silence'
+
 /** The system call of an error, by its number. */
-export const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll', 'idle']
+export const CALLS = ['', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll', 'idle', SILENCE]

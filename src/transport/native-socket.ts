@@ -67,13 +67,15 @@ export class NativeListener implements TransportListener {
   readonly #station: Station
   /** Of its connections; 0 for none. */
   readonly idleTimeout: number
+  readonly readTimeout: number
   /** Of a Unix socket. */
   readonly path: string | undefined
   #paused = false
 
-  constructor(station: Station, { idleTimeout = 0, path }: ListenOptions) {
+  constructor(station: Station, { idleTimeout = 0, readTimeout = 0, path }: ListenOptions) {
     this.#station = station
     this.idleTimeout = idleTimeout
+    this.readTimeout = readTimeout
     this.path = path
   }
 
@@ -211,6 +213,8 @@ export class NativeConnection implements TransportConnection {
     this.established = true
     this.#remote = dial.succeeded(id)
     if (dial.idleTimeout > 0) this.#link.idleTimeout(id, dial.idleTimeout)
+    if (dial.readTimeout > 0) this.#link.inputTimeout(id, dial.readTimeout)
+    if (!dial.expectsInput) this.#link.expectInput(id, false)
     if (this.#reportWrites) this.#command(Command.reportWritesOn)
     if (dial.paused) this.#command(Command.pause)
     for (const data of dial.backlog) this.#write(data, false)
@@ -319,6 +323,11 @@ export class NativeConnection implements TransportConnection {
   resume(): void {
     if (this.dial !== undefined) this.dial.paused = false
     else this.#command(Command.resume)
+  }
+
+  expectInput(on: boolean): void {
+    if (this.dial !== undefined) this.dial.expectsInput = on
+    else if (this.established) this.#link.expectInput(this.id, on)
   }
 
   setNoDelay(on: boolean): void {

@@ -339,8 +339,12 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.metrics.connections += 1
     this.metrics.accepts += 1
     const { listener } = connection
-    if (this.#closing !== undefined || listener === undefined) connection.abort()
-    else if (listener.idleTimeout > 0) this.link.idleTimeout(connection.id, listener.idleTimeout)
+    if (this.#closing !== undefined || listener === undefined) {
+      connection.abort()
+    } else {
+      if (listener.idleTimeout > 0) this.link.idleTimeout(connection.id, listener.idleTimeout)
+      if (listener.readTimeout > 0) this.link.inputTimeout(connection.id, listener.readTimeout)
+    }
     return new NativeEvent('accepted', connection, undefined, undefined, 0, undefined)
   }
 

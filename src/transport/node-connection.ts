@@ -7,7 +7,7 @@
  */
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
-import { idleError, socketError } from '../support/errors.js'
+import { idleError, readTimeoutError, socketError } from '../support/errors.js'
 import { exit } from './at-exit.js'
 import { Dial } from './dial.js'
 import { Stat, type Counts } from './metrics.js'
@@ -81,6 +81,9 @@ export class NodeConnection implements TransportConnection {
   #outputEnded = false
   #error: SocketError | undefined
   #deadline: NodeJS.Timeout | undefined
+  /** Of `readTimeout`: begins anew with what comes. */
+  #silence: NodeJS.Timeout | undefined
+  #expectsInput = true
 
   constructor(transport: NodeStation, listener: NodeListener | undefined) {
     this.#transport = transport
@@ -99,6 +102,7 @@ export class NodeConnection implements TransportConnection {
     const unix = this.listener?.unix
     this.#open(socket, 'accepted', unix && { ...unix, address: '' }, unix)
     this.#limitIdle(socket, this.listener?.idleTimeout ?? 0)
+    this.#limitInput(socket, this.listener?.readTimeout ?? 0)
   }
 
   /** It begins its life as an outbound one. */
@@ -131,6 +135,8 @@ export class NodeConnection implements TransportConnection {
     const unix = to.family === 'unix' ? to : undefined
     this.#open(socket, 'connected', unix, unix && { ...unix, address: '' })
     this.#limitIdle(socket, dial.idleTimeout)
+    this.#expectsInput = dial.expectsInput
+    this.#limitInput(socket, dial.readTimeout)
     this.#read()
     for (const data of dial.backlog) this.#send(socket, data, data.byteLength)
     if (dial.closing) this.#closeSocket(socket)
@@ -268,6 +274,12 @@ export class NodeConnection implements TransportConnection {
     this.#read()
   }
 
+  expectInput(on: boolean): void {
+    if (this.#dial !== undefined) this.#dial.expectsInput = on
+    this.#expectsInput = on
+    if (on) this.#silence?.refresh()
+  }
+
   setNoDelay(on: boolean): void {
     this.#socket?.setNoDelay(on)
   }
@@ -287,6 +299,7 @@ export class NodeConnection implements TransportConnection {
 
   #received(data: Buffer): void {
     if (this.#state !== 'open') return
+    this.#silence?.refresh()
     if (this.#transport.inputHeld) {
       this.#heldBack = true
       this.#transport.holdBack(this)
@@ -300,6 +313,7 @@ export class NodeConnection implements TransportConnection {
   }
 
   #ended(): void {
+    this.#endSilence()
     if (this.#state === 'open') this.#transport.report(connectionEvent('end', this))
   }
 
@@ -343,11 +357,37 @@ export class NodeConnection implements TransportConnection {
       setImmediate(() => {
         if (this.#state !== 'open' || socket.bytesRead !== bytesRead) return
         if (socket.bytesWritten !== bytesWritten) return
-        this.#error ??= idleError()
-        if (socket.writableLength > 0) this.#reset(socket)
-        else socket.destroy()
+        this.#timedOut(socket, idleError())
       })
     })
+  }
+
+  #limitInput(socket: Socket, timeout: number): void {
+    if (timeout === 0) return
+    let waited = 0
+    this.#silence = setTimeout(() => {
+      const { bytesRead } = socket
+      // As above. A paused socket goes on reading until its buffer is full; after that nobody knows.
+      setImmediate(() => {
+        if (this.#state !== 'open' || !this.#expectsInput || this.#silence === undefined) return
+        const { readableLength, readableHighWaterMark } = socket
+        const came = socket.bytesRead !== bytesRead || readableLength !== waited
+        waited = readableLength
+        if (came || readableLength >= readableHighWaterMark) this.#silence.refresh()
+        else this.#timedOut(socket, readTimeoutError())
+      })
+    }, timeout).unref()
+  }
+
+  #endSilence(): void {
+    clearTimeout(this.#silence)
+    this.#silence = undefined
+  }
+
+  #timedOut(socket: Socket, error: SocketError): void {
+    this.#error ??= error
+    if (socket.writableLength > 0) this.#reset(socket)
+    else socket.destroy()
   }
 
   #expired(): void {
@@ -365,6 +405,7 @@ export class NodeConnection implements TransportConnection {
     if (state === 'closed') return
     this.#state = 'closed'
     this.#outputEnded = true
+    this.#endSilence()
     clearTimeout(this.#deadline)
     this.#dial?.cancel()
     this.#dial = undefined

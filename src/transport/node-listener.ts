@@ -59,12 +59,14 @@ export class NodeListener implements TransportListener {
 
   /** Of its connections; 0 for none. */
   readonly idleTimeout: number
+  readonly readTimeout: number
   /** Where it listens, if that is a Unix socket. */
   readonly unix: SocketAddress | undefined
 
   constructor(transport: NodeListenerHost, options: ListenOptions) {
-    const { idleTimeout = 0, path } = options
+    const { idleTimeout = 0, readTimeout = 0, path } = options
     this.idleTimeout = idleTimeout
+    this.readTimeout = readTimeout
     this.unix = path === undefined ? undefined : { address: path, family: 'unix', port: 0 }
     this.#transport = transport
     this.#options = options

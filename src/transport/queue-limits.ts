@@ -1,6 +1,7 @@
 /** How many bytes may wait to be sent, and what happens beyond: for both transports. */
 import { constants } from 'node:os'
-import { argumentError, idleError, rangeError, socketError } from '../support/errors.js'
+import { argumentError, idleError, rangeError, readTimeoutError, socketError } from '../support/errors.js'
+import { SILENCE } from './native-records.js'
 import type { SocketError, TransportOptions } from './transport.js'
 
 /** Default of `maxQueuedBytes`. */
@@ -56,6 +57,7 @@ export function endError(
 ): SocketError {
   if (call === 'write' && errno === -constants.errno.EFAULT) return takenAwayError(remote)
   if (call === 'write' && errno === -constants.errno.ENOBUFS) return overflowError(limits, queued, remote)
+  if (call === SILENCE) return readTimeoutError()
   return call === 'idle' ? idleError() : socketError(errno, call)
 }
 

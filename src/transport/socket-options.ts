@@ -78,6 +78,7 @@ export const socketChecks = {
   sendBufferSize: integer(1, BUFFER_MAX, 'bytes'),
   receiveBufferSize: integer(1, BUFFER_MAX, 'bytes'),
   idleTimeout: integer(0, LONGEST, 'milliseconds'),
+  readTimeout: integer(0, LONGEST, 'milliseconds'),
   unsupported: oneOf('error', 'ignore'),
 } satisfies Record<keyof SocketOptions, Check>
 

@@ -80,6 +80,14 @@ export interface SocketOptions {
    */
   readonly idleTimeout?: number | undefined
   /**
+   * Milliseconds after which a connection on which nothing came ends with an ETIMEDOUT error, whose message
+   * names this option, whatever is sent on it; as with `idleTimeout`, in order if the kernel has taken all that
+   * was written, otherwise by a reset. The time runs while the program waits for input (`expectInput`) and the
+   * peer has not ended its output. That the connection is paused does not stop it: what the peer sends meanwhile
+   * counts as come. From 0, the default, which is no limit, to 2,147,483,647. Both limits can be given.
+   */
+  readonly readTimeout?: number | undefined
+  /**
    * What becomes of options that the transport can't provide here: 'error', the default, makes the
    * listen or the connect fail with ENOTSUP; 'ignore' does without them.
    */
@@ -262,6 +270,11 @@ export interface TransportConnection {
    */
   pause(): void
   resume(): void
+  /**
+   * Whether the program waits for input, as it does in the beginning: `readTimeout` counts only while it does,
+   * and begins anew when this is called.
+   */
+  expectInput(on: boolean): void
   /** TCP_NODELAY, from now on; a Unix socket has none. Ignored unless it is established. */
   setNoDelay(on: boolean): void
   /**

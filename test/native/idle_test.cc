@@ -93,7 +93,8 @@ TEST("idle: random timeouts, traffic and ends, compared with a plain list") {
       const size_t which = random_below(static_cast<uint32_t>(alive.size()));
       Expected& e = alive[which];
       if (choice == 2) {
-        e.connection->idle.active = w.wheel.now();
+        engine::IdleLink& idle = e.connection->idle;
+        (random_below(2) == 0 ? idle.received : idle.sent) = w.wheel.now();
         e.due_ms = now + e.timeout_ms;
       } else {
         w.wheel.forget(*e.connection);
@@ -201,6 +202,107 @@ TEST("idle: a connection that closes keeps to the time limit of its close") {
   host.engine.flush();
   host.until([&] { return host.count(Event::closed) == 1; });
   CHECK_EQUAL(host.last(Event::closed)->b, Call::write);
+}
+
+TEST("idle: a limit of input is put off by input only, and stands still while none is expected") {
+  for (const bool both : {false, true}) {
+    Wheel w;
+    const int64_t start = 1'000'000;
+    Connection& one = w.add(start, both ? 60'000 : 0);
+    w.wheel.watch_input(one, 1000);
+    uint32_t id = 0;
+    for (int64_t now = start; now < start + 20'000; now += 300) {
+      w.wheel.update(now);
+      CHECK(w.wheel.expired() == nullptr);
+      one.idle.received = w.wheel.now();
+      if (now == start + 9000) w.wheel.expect(one, false);
+      if (now > start + 9000 && now < start + 15'000) one.idle.received -= 100;
+      if (now == start + 15'000) w.wheel.expect(one, true);
+    }
+    w.wheel.update(start + 20'000);
+    one.idle.received = w.wheel.now();
+    for (int64_t now = start + 20'000; now < start + 20'900; now += 100) {
+      w.wheel.update(now);
+      one.idle.sent = w.wheel.now();
+      CHECK(w.wheel.expired() == nullptr);
+    }
+    const int64_t time = w.next(id);
+    CHECK_EQUAL(id, one.id);
+    CHECK(time >= start + 21'000);
+    CHECK(time <= start + 21'000 + 2 * tick);
+    CHECK(w.wheel.without_input(one));
+    CHECK(w.wheel.empty());
+  }
+}
+
+TEST("idle: of both limits the one that is over first counts; either can be taken away") {
+  Wheel w;
+  uint32_t id = 0;
+  Connection& one = w.add(1'000'000, 500);
+  w.wheel.watch_input(one, 2000);
+  CHECK(w.next(id) < 1'000'700);
+  CHECK(!w.wheel.without_input(one));
+  Connection& two = w.add(2'000'000, 500);
+  w.wheel.watch_input(two, 2000);
+  w.wheel.watch(two, 0);
+  CHECK(w.next(id) >= 2'002'000);
+  CHECK(w.wheel.without_input(two));
+  Connection& three = w.add(3'000'000, 0);
+  w.wheel.watch_input(three, 2000);
+  w.wheel.watch_input(three, 0);
+  CHECK(w.wheel.empty());
+}
+
+TEST("idle: a peer that is sent to and says nothing ends by its limit of input") {
+  Host host;
+  const uint32_t listener = host.listen();
+  Descriptor silent_client;
+  Descriptor client;
+  const uint32_t silent = host.accept(listener, silent_client);
+  const uint32_t talking = host.accept(listener, client);
+  host.engine.input_timeout(silent, 300);
+  host.engine.idle_timeout(silent, 60'000);
+  host.engine.input_timeout(talking, 600);
+  host.engine.flush();
+  const int64_t start = engine::monotonic_ms();
+  while (host.count(Event::closed, static_cast<int32_t>(silent)) == 0) {
+    host.write(silent, "news");
+    send_all(client, "x");
+    host.run_for(20);
+  }
+  CHECK(engine::monotonic_ms() - start >= 300);
+  const Record* closed = host.last(Event::closed, static_cast<int32_t>(silent));
+  CHECK_EQUAL(closed->a, -ETIMEDOUT);
+  CHECK_EQUAL(closed->b, Call::silence);
+  CHECK_EQUAL(host.count(Event::closed, static_cast<int32_t>(talking)), 0);
+  host.until([&] { return host.count(Event::closed, static_cast<int32_t>(talking)) == 1; });
+}
+
+TEST("idle: input in the kernel counts when paused; its end stops the clock, as the host can") {
+  Host host;
+  const uint32_t listener = host.listen();
+  Descriptor clients[3];
+  uint32_t ids[3];
+  for (int i = 0; i < 3; i++) {
+    ids[i] = host.accept(listener, clients[i]);
+    host.engine.pause(ids[i], i == 0);
+    host.engine.input_timeout(ids[i], 100);
+  }
+  send_all(clients[0], "waits");
+  ::shutdown(clients[1].get(), SHUT_WR);
+  host.engine.expect_input(ids[2], false);
+  host.engine.flush();
+  host.run_for(500);
+  CHECK_EQUAL(host.count(Event::closed), 0);
+  host.engine.expect_input(ids[2], true);
+  host.engine.flush();
+  host.until([&] { return host.count(Event::closed) == 1; });
+  CHECK_EQUAL(host.last(Event::closed)->id, static_cast<int32_t>(ids[2]));
+  host.engine.pause(ids[0], false);
+  host.engine.flush();
+  host.until([&] { return host.count(Event::closed) == 2; });
+  CHECK_EQUAL(host.last(Event::closed)->id, static_cast<int32_t>(ids[0]));
+  CHECK(host.input[static_cast<int32_t>(ids[0])] == "waits");
 }
 
 }  // namespace marketplace::test

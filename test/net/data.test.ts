@@ -409,7 +409,7 @@ both('write-slow', 'many small pieces in one turn: after a false there is a drai
   t.equal(drains.length, told ? 1 : 0)
 })
 
-both('read-in-connect', 'read by read(), asked for in a listener of connect, before and after there is one of readable', async (t, env) => {
+both('read-in-connect', 'read() in a listener of connect, with one of readable and without', async (t, env) => {
   const server = await env.listen((socket) => { socket.end('all of it') })
   for (const asksFirst of [true, false]) {
     const client = env.connect(server)

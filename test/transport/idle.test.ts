@@ -1,4 +1,4 @@
-/** `idleTimeout`: who is quiet ends, whatever its state; who has traffic does not. */
+/** `idleTimeout` and `readTimeout`: who is quiet ends, whatever its state; who has traffic does not. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -105,6 +105,124 @@ onEveryTransport('without it a quiet connection stays', async (t, open) => {
   await until(() => events.length > 0)
   await sleep(200)
   t.strictSame(events, ['accepted'])
+  socket.destroy()
+})
+
+for (const [kind, where] of Object.entries(KINDS)) {
+  onEveryTransport(`${kind}: a peer that says nothing ends by readTimeout, whatever it is sent`, async (t, open) => {
+    const station = open()
+    const STATES: Record<string, (connection: TransportConnection) => void> = {
+      'that is sent to': (connection) => { connection.write('news') },
+      'that does not read': (connection) => { connection.write(Buffer.alloc(64 * 1024)) },
+      'while paused, with output': (connection) => {
+        connection.pause()
+        connection.write('news')
+      },
+    }
+    for (const [state, put] of Object.entries(STATES)) {
+      const closed = deferred<SocketError | undefined>()
+      let since = 0
+      let sending: NodeJS.Timeout | undefined
+      const listener = await station.listen({
+        accepted: (connection) => {
+          since = performance.now()
+          put(connection)
+          sending = setInterval(() => { put(connection) }, 10)
+        },
+        closed: (_connection, error) => {
+          clearInterval(sending)
+          closed.resolve(error)
+        },
+      }, { ...where(), readTimeout: 150, idleTimeout: 60_000 })
+      const socket = to(listener.address?.family === 'unix' ? listener.address.address : portOf(listener))
+      const error = await closed.promise
+      const expected = { code: 'ETIMEDOUT', syscall: 'read', errno: Number, message: /nothing came within readTimeout/ }
+      t.match(error, expected, state)
+      t.ok(performance.now() - since >= 130, 'not early')
+      socket.destroy()
+      listener.close()
+    }
+  })
+}
+
+onEveryTransport('readTimeout: what comes puts it off; half-closed and unexpecting ones have none', async (t, open) => {
+  const station = open()
+  const closed: string[] = []
+  const accepted: TransportConnection[] = []
+  let data = ''
+  const listener = await station.listen({
+    accepted: (connection) => { accepted.push(connection) },
+    data: (_connection, piece) => { data += piece.toString() },
+    closed: (connection) => { closed.push(['talker', 'half-closed', 'waited for'][accepted.indexOf(connection)]) },
+  }, { readTimeout: 400 })
+  const next = async (): Promise<Socket> => {
+    const before = accepted.length
+    const socket = to(portOf(listener))
+    await until(() => accepted.length > before)
+    return socket
+  }
+  const talker = await next()
+  const ended = await next()
+  ended.end()
+  const patientOne = await next()
+  accepted[2].expectInput(false)
+  let longest = 0
+  for (let i = 0, last = performance.now(); i < 30; i++) {
+    talker.write('x')
+    await sleep(25)
+    longest = Math.max(longest, performance.now() - last)
+    last = performance.now()
+  }
+  if (longest < 300) t.strictSame(closed, [], 'nobody so far')
+  accepted[2].expectInput(true)
+  const start = performance.now()
+  while (!closed.includes('waited for')) {
+    talker.write('x')
+    await sleep(25)
+  }
+  t.ok(performance.now() - start >= 380, 'from then on')
+  t.notOk(closed.includes('half-closed'))
+  await until(() => closed.includes('talker'))
+  t.ok(data.length >= 30)
+  for (const socket of [talker, ended, patientOne]) socket.destroy()
+})
+
+onEveryTransport('readTimeout: of an outbound connection, and of both limits the first', async (t, open) => {
+  const station = open()
+  const listener = await station.listen({}, {})
+  const address = { host: '127.0.0.1', port: portOf(listener) }
+  const ends: unknown[] = []
+  for (const options of [{ readTimeout: 100, idleTimeout: 60_000 }, { readTimeout: 60_000, idleTimeout: 100 }]) {
+    const closed = deferred<SocketError | undefined>()
+    station.connect({ ...address, ...options }, { closed: (_connection, error) => { closed.resolve(error) } })
+    ends.push((await closed.promise)?.syscall)
+  }
+  t.strictSame(ends, ['read', 'idle'])
+})
+
+onEveryTransport('readTimeout: what came while the program was busy, or is paused, counts', async (t, open) => {
+  const received = deferred<string>()
+  const accepted = deferred<TransportConnection>()
+  const closed = deferred<unknown>()
+  const listener = await open().listen({
+    accepted: (connection) => {
+      connection.pause()
+      accepted.resolve(connection)
+    },
+    data: (_connection, data) => { received.resolve(data.toString()) },
+    closed: (_connection, error) => {
+      received.resolve(String(error))
+      closed.resolve(error)
+    },
+  }, { readTimeout: 150 })
+  const socket = to(portOf(listener))
+  const connection = await accepted.promise
+  socket.write('in time')
+  const start = performance.now()
+  while (performance.now() - start < 300);
+  connection.resume()
+  t.equal(await received.promise, 'in time')
+  t.match(await closed.promise, { code: 'ETIMEDOUT' })
   socket.destroy()
 })
 
