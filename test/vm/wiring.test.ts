@@ -93,7 +93,9 @@ void t.test('a program that goes on is warned after a second, once', { timeout: 
   t.equal(warned(records).filter((text) => text.includes('missing is a TCP driver')).length, 1)
 })
 
-void t.test('no warning where it is answered, by a late driver or by an end', { timeout: patient(20_000) }, async (t) => {
+const answered = 'no warning where it is answered, by a late driver or by an end'
+
+void t.test(answered, { timeout: patient(20_000) }, async (t) => {
   const source = eventSource('held', () => undefined)
   const { records, end } = collectLog()
   t.teardown(end)
