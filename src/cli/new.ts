@@ -1,12 +1,13 @@
 /** `marketplace new`: makes a small project, with a server, a test and a benchmark, from `templates/`. */
 import type { Command } from 'commander'
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { PACKAGE_ROOT } from '../support/package-root.js'
 import { CommandError, firstLine } from './messages.js'
 
 interface NewOptions {
   readonly typescript: boolean
+  readonly from?: string
 }
 
 const TEMPLATES = join(PACKAGE_ROOT ?? '', 'templates')
@@ -39,15 +40,23 @@ function makeRoom(directory: string): void {
   throw new CommandError(`${directory} is not empty; nothing was written`)
 }
 
-function createProject(directory: string, { typescript }: NewOptions, version: string): void {
+/** What the project depends on: a release, or a tarball or a clone that is on this machine, as seen from there. */
+function dependency(directory: string, from: string | undefined, version: string): string {
+  if (from === undefined) return `^${version}`
+  if (!existsSync(from)) throw new CommandError(`--from ${from}: there is no such file or folder`, 2)
+  return `file:${relative(directory, from)}`
+}
+
+function createProject(directory: string, { typescript, from }: NewOptions, version: string): void {
   const name = basename(resolve(directory))
   if (!NAME.test(name)) {
     const rule = 'use lower-case letters, digits and - . _'
     throw new CommandError(`'${name}' can't be the name of a package: ${rule}`, 2)
   }
+  const depends = dependency(directory, from, version)
   makeRoom(directory)
   const values: Readonly<Record<string, string>> = {
-    name, version: `^${version}`, server: typescript ? 'src/server.ts' : 'server.js',
+    name, version: depends, server: typescript ? 'src/server.ts' : 'server.js',
   }
   for (const template of ['common', typescript ? 'typescript' : 'javascript']) {
     for (const [path, text] of filesOf(template)) {
@@ -71,6 +80,7 @@ export function addNew(
     .description('Make a project: a server of a few lines, a test with a real client, a benchmark.')
     .argument('<directory>', 'where; its last part is the name of the package')
     .option('--typescript', 'in TypeScript instead of JavaScript', false)
+    .option('--from <path>', 'depend on a tarball or a clone of marketplace-native, not on a release')
     .action((directory: string, options: NewOptions) =>
       done(Promise.resolve().then(() => {
         createProject(directory, options, version)

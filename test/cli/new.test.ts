@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import t from 'tap'
 import { Cli } from '../support/cli.js'
@@ -127,4 +127,18 @@ t.test('mistakes', async (t) => {
     t.match(cli.stderr, message)
     t.match(cli.stderr, /^marketplace: [^\n]+\n$/, 'one line')
   }
+})
+
+t.test('a project on a tarball or a clone', async (t) => {
+  const project = join(room, 'on-a-clone')
+  const cli = await make(project, '--from', ROOT)
+  t.equal(cli.result, 0, cli.stderr)
+  const { dependencies } = manifestOf(project) as unknown as { dependencies: Readonly<Record<string, string>> }
+  const found = dependencies['marketplace-native']
+  t.match(found, /^file:/)
+  t.equal(resolve(project, found.slice('file:'.length)), resolve(ROOT))
+  const wrong = await make(join(room, 'on-nothing'), '--from', join(room, 'nothing.tgz'))
+  t.equal(wrong.result, 2)
+  t.match(wrong.stderr, /--from .*nothing\.tgz: there is no such file or folder/)
+  t.notOk(existsSync(join(room, 'on-nothing')), 'nothing was made')
 })

@@ -8,7 +8,7 @@ const CLI = join(ROOT, 'dist/lib/cli.js')
 /** Programs of the reader's machine. */
 const OTHERS = ['telnet', 'nc', 'git', 'cd', 'ls', 'cat']
 /** What npm does by itself. */
-const NPM = ['ci', 'install', 'i', 'uninstall']
+const NPM = ['ci', 'install', 'i', 'pack', 'uninstall']
 
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   scripts: Readonly<Record<string, string>>
