@@ -205,7 +205,7 @@ const WORKER = `
       const stream = new ReadableStream({ type: 'bytes', start: (it) => { controller = it } })
       const reader = stream.getReader()
       const read = reader.read()
-      const copy = Buffer.from(data)
+      const copy = new Uint8Array(data)
       let chunk = Promise.resolve({ value: copy })
       try {
         controller.enqueue(data)
