@@ -7,6 +7,7 @@
         ["OS=='linux'", {
           "sources": [
             "native/engine/address.cc",
+            "native/engine/block_pool.cc",
             "native/engine/choose.cc",
             "native/engine/engine.cc",
             "native/engine/engine_accept.cc",
@@ -34,6 +35,7 @@
             "native/binding/loop_spin.cc",
             "native/binding/options.cc",
             "native/binding/shared.cc",
+            "native/binding/slab_memory.cc",
             "native/binding/spent.cc",
             "native/binding/udp.cc",
             "native/binding/udp_loop.cc"

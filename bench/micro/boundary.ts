@@ -30,7 +30,7 @@ function openEngine(): Engine {
   const none = (): void => undefined
   const limits = { each: QUEUED_MAX, total: QUEUED_MAX, pauses: false }
   const memory = {
-    isolates: false, reuseSlabs: false, poisonSlabs: false, maxSlabBytes: Infinity, keepsFreedMemory: false,
+    isolates: false, reuseSlabs: false, poisonSlabs: false, maxSlabBytes: Infinity, idleMemoryMax: 64 * 1024 * 1024,
   }
   const settings = { backend: EPOLL, closeTimeout: 1000, busyPoll: 0, ...limits, ...memory }
   const stats = new Float64Array(STATS_MAX)

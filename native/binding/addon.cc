@@ -153,8 +153,23 @@ napi_value add_slab(napi_env env, napi_callback_info info) {
   if (loop == nullptr) return arguments.result(-EBADF);
   const uint32_t purpose = arguments.number(2);
   if (purpose > static_cast<uint32_t>(Purpose::small_input)) return arguments.result(-EINVAL);
-  return arguments.result(
-      loop->shared().add_slab(env, arguments[1], static_cast<Purpose>(purpose), loop->engine()));
+  return arguments.result(loop->add_slab(arguments[1], static_cast<Purpose>(purpose)));
+}
+
+// handle, size: an ArrayBuffer to be added next, or undefined where there is no such memory.
+napi_value slab_memory(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  return loop == nullptr ? nullptr : loop->make_memory(arguments.number(1));
+}
+
+// Bytes of such memory that wait to be used again.
+napi_value idle_memory(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  const double bytes = loop == nullptr ? 0 : static_cast<double>(loop->idle_memory());
+  napi_value result = nullptr;
+  return napi_create_double(env, bytes, &result) == napi_ok ? result : nullptr;
 }
 
 napi_value reclaim(napi_env env, napi_callback_info info) {
@@ -359,6 +374,8 @@ napi_value initialize(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       function("create", create),
       function("addSlab", add_slab),
+      function("slabMemory", slab_memory),
+      function("idleMemory", idle_memory),
       function("reclaim", reclaim),
       function("setGauges", set_gauges),
       function("listen", listen),

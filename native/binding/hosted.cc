@@ -7,6 +7,9 @@ namespace marketplace::binding {
 
 namespace {
 
+// Milliseconds: longer than garbage is left lying when so much is received that it matters.
+constexpr uint64_t settle_period = 2000;
+
 bool function_reference(napi_env env, napi_value options, const char* name, napi_ref& out) {
   napi_value value = nullptr;
   napi_valuetype type = napi_undefined;
@@ -35,6 +38,18 @@ bool Hosted::open_functions(napi_value options, const char* resource) {
          napi_async_init(env_, receiver, name, &context_) == napi_ok;
 }
 
+bool Hosted::open_memory_limit(napi_value options) {
+  napi_value value = nullptr;
+  uint32_t idle_max = 0;
+  if (napi_get_named_property(env_, options, "idleMemoryMax", &value) == napi_ok &&
+      napi_get_value_uint32(env_, value, &idle_max) == napi_ok) {
+    memory_.limit(idle_max);
+    return true;
+  }
+  static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong idleMemoryMax"));
+  return false;
+}
+
 bool Hosted::open_handles(int descriptor) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return false;
@@ -43,8 +58,12 @@ bool Hosted::open_handles(int descriptor) {
     // From here on something is open, so that failure means to close, not to delete. What can still
     // fail, fails only for a bad argument or while the environment ends.
     static_cast<void>(uv_idle_init(loop, &idle_));
+    static_cast<void>(uv_timer_init(loop, &settle_));
+    // To give memory back is no reason to go on.
+    uv_unref(reinterpret_cast<uv_handle_t*>(&settle_));
     adopt(reinterpret_cast<uv_handle_t*>(&poll_));
     adopt(reinterpret_cast<uv_handle_t*>(&idle_));
+    adopt(reinterpret_cast<uv_handle_t*>(&settle_));
     open_more(loop);
     for (size_t i = 0; i < handle_count_; i++) handles_[i]->data = this;
     open_handles_ = handle_count_;
@@ -78,6 +97,19 @@ void Hosted::on_ready(uv_poll_t* handle, int status, int) {
 
 void Hosted::on_again(uv_idle_t* handle) {
   static_cast<Hosted*>(handle->data)->on_turn(false);
+}
+
+napi_value Hosted::make_memory(size_t size) {
+  napi_value buffer = memory_.make(env_, size);
+  if (buffer != nullptr && uv_is_active(reinterpret_cast<uv_handle_t*>(&settle_)) == 0) {
+    static_cast<void>(uv_timer_start(&settle_, on_settle, settle_period, settle_period));
+  }
+  return buffer;
+}
+
+void Hosted::on_settle(uv_timer_t* handle) {
+  Hosted* self = static_cast<Hosted*>(handle->data);
+  if (!self->memory_.settle()) static_cast<void>(uv_timer_stop(handle));
 }
 
 void Hosted::again(bool on) {
@@ -175,6 +207,7 @@ void Hosted::on_handle_closed(uv_handle_t* handle) {
 void Hosted::closed() {
   state_ = State::closed;
   drop_engine();
+  memory_.close();
   if (!teardown_) {
     napi_handle_scope scope = nullptr;
     if (napi_open_handle_scope(env_, &scope) == napi_ok) {

@@ -12,6 +12,8 @@
 #include <array>
 #include <cstddef>
 
+#include "slab_memory.h"
+
 namespace marketplace::binding {
 
 class Hosted {
@@ -28,6 +30,12 @@ class Hosted {
   // Begins to close the libuv handles, and then everything else; `onClosed` follows.
   void close();
 
+  // An ArrayBuffer to receive into, which is to be added to the engine next. nullptr: such memory
+  // cannot be made here, or the environment ends.
+  napi_value make_memory(size_t size);
+  // Bytes of it that wait to be used again.
+  size_t idle_memory() const { return memory_.idle(); }
+
  protected:
   // `name` is for errors: 'the engine'.
   Hosted(napi_env env, const char* name) : env_(env), name_(name) {}
@@ -39,7 +47,7 @@ class Hosted {
   virtual void open_more(uv_loop_t*) {}
   // The environment ends: what was to be done at the end of this turn is done now.
   virtual void last_turn() = 0;
-  // The libuv handles are closed, so that the engine can go.
+  // The libuv handles are closed, so that the engine can go, and then the memory that it used.
   virtual void drop_engine() = 0;
   // References to JavaScript's memory are to go while there still is an environment.
   virtual void release_memory() = 0;
@@ -50,6 +58,9 @@ class Hosted {
   bool open_handles(int descriptor);
   // Takes an open handle that is to be closed with the others.
   void adopt(uv_handle_t* handle) { handles_[handle_count_++] = handle; }
+  // Takes `idleMemoryMax` of the options; false with a pending exception.
+  bool open_memory_limit(napi_value options);
+  SlabMemory& memory() { return memory_; }
   // What could not be opened goes, with the reference for the JavaScript handle.
   void give_up();
 
@@ -74,6 +85,7 @@ class Hosted {
   void refer();
   static void on_ready(uv_poll_t* handle, int status, int events);
   static void on_again(uv_idle_t* handle);
+  static void on_settle(uv_timer_t* handle);
   static void on_handle_closed(uv_handle_t* handle);
   static void on_teardown(napi_async_cleanup_hook_handle handle, void* data);
 
@@ -99,8 +111,11 @@ class Hosted {
   napi_async_cleanup_hook_handle hook_ = nullptr;
   uv_poll_t poll_{};
   uv_idle_t idle_{};
-  std::array<uv_handle_t*, 3> handles_{};
+  // Runs as long as there is memory to be given back.
+  uv_timer_t settle_{};
+  std::array<uv_handle_t*, 4> handles_{};
   size_t handle_count_ = 0;
+  SlabMemory memory_;
 };
 
 }  // namespace marketplace::binding

@@ -6,8 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "malloc.h"
-
 namespace marketplace::binding {
 
 namespace {
@@ -55,7 +53,6 @@ bool Loop::open_engine(napi_value options) {
   uint32_t backend = 0;
   uint32_t busy_poll_us = 0;
   bool poison = false;
-  bool keeps_freed = false;
   if (napi_get_named_property(env(), options, "closeTimeout", &value) != napi_ok ||
       napi_get_value_int64(env(), value, &engine_options.close_timeout_ms) != napi_ok ||
       napi_get_named_property(env(), options, "backend", &value) != napi_ok ||
@@ -67,14 +64,11 @@ bool Loop::open_engine(napi_value options) {
       napi_get_named_property(env(), options, "reuseSlabs", &value) != napi_ok ||
       napi_get_value_bool(env(), value, &engine_options.reuses_slabs) != napi_ok ||
       napi_get_named_property(env(), options, "poisonSlabs", &value) != napi_ok ||
-      napi_get_value_bool(env(), value, &poison) != napi_ok ||
-      napi_get_named_property(env(), options, "keepsFreedMemory", &value) != napi_ok ||
-      napi_get_value_bool(env(), value, &keeps_freed) != napi_ok) {
+      napi_get_value_bool(env(), value, &poison) != napi_ok) {
     static_cast<void>(napi_throw_type_error(env(), nullptr, "create: wrong options"));
     return false;
   }
-  if (!open_limits(options, engine_options)) return false;
-  if (keeps_freed) keep_freed_memory();
+  if (!open_limits(options, engine_options) || !open_memory_limit(options)) return false;
   busy_poll_ = uint64_t{busy_poll_us} * 1000;
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
@@ -156,6 +150,11 @@ void Loop::execute() {
   // What the flush brought about is the next turn's; the loop must not sleep before that.
   again(engine_->pending());
   hold(engine_->counters().queued_bytes > 0);
+}
+
+void Loop::drop_engine() {
+  engine_.reset();
+  shared_.drop_memory();
 }
 
 // A worker that is terminated may be in the middle of a turn.

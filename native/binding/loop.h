@@ -22,6 +22,10 @@ class Loop final : public Hosted {
   Shared& shared() { return shared_; }
   const engine::BackendInfo& info() const { return info_; }
 
+  // As Shared's.
+  int32_t add_slab(napi_value buffer, Purpose purpose) {
+    return shared_.add_slab(env(), buffer, purpose, *engine_, memory());
+  }
   // Executes JavaScript's commands now.
   void flush();
 
@@ -35,7 +39,7 @@ class Loop final : public Hosted {
   void on_turn(bool ready) override;
   void open_more(uv_loop_t* loop) override;
   void last_turn() override;
-  void drop_engine() override { engine_.reset(); }
+  void drop_engine() override;
   void release_memory() override { shared_.release_all(env()); }
   static void on_prepare(uv_prepare_t* handle);
 

@@ -101,8 +101,9 @@ void Shared::release_all(napi_env env) {
   references_.clear();
   if (large_ != nullptr) static_cast<void>(napi_delete_reference(env, large_));
   if (gauges_ != nullptr) static_cast<void>(napi_delete_reference(env, gauges_));
-  for (const Slab& slab : slabs_) {
+  for (Slab& slab : slabs_) {
     if (slab.reference != nullptr) static_cast<void>(napi_delete_reference(env, slab.reference));
+    slab.reference = nullptr;
   }
   for (const Lent& lent : lent_) {
     if (lent.reference != nullptr) static_cast<void>(napi_delete_reference(env, lent.reference));
@@ -112,11 +113,14 @@ void Shared::release_all(napi_env env) {
   lent_.clear();
   large_ = nullptr;
   gauges_ = nullptr;
-  slabs_.clear();
   spent_.release_all(env);
   records_ = nullptr;
   commands_ = nullptr;
   stats_ = nullptr;
+}
+
+void Shared::drop_memory() {
+  for (Slab& slab : slabs_) slab.block.reset();
 }
 
 uint32_t Shared::publish(std::vector<engine::Record>& records) {
@@ -128,7 +132,8 @@ uint32_t Shared::publish(std::vector<engine::Record>& records) {
   return count;
 }
 
-int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine) {
+int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine,
+                         SlabMemory& memory) {
   void* data = nullptr;
   size_t length = 0;
   bool is_buffer = false;
@@ -138,6 +143,7 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engin
   if (data == nullptr || length == 0 || length > INT32_MAX) return -1;
   if (napi_create_reference(env, buffer, 1, &slab.reference) != napi_ok) return -1;
   slab.base = static_cast<uint8_t*>(data);
+  if (purpose != Purpose::output) slab.block = memory.claim(slab.base);
   slab.size = static_cast<uint32_t>(length);
   slab.checked = moment_;
   slab.fill = purpose != Purpose::output;
@@ -145,15 +151,15 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engin
   slab.lendable = slab.fill && !engine.reuses_slabs();
   uint32_t index = static_cast<uint32_t>(slabs_.size());
   if (free_slabs_.empty()) {
-    slabs_.push_back(slab);
+    slabs_.emplace_back();
   } else {
     index = free_slabs_.back();
     free_slabs_.pop_back();
-    slabs_[index] = slab;
   }
   if (slab.fill) {
     engine.add_slab(index, slab.base, slab.size, purpose == Purpose::small_input);
   }
+  slabs_[index] = std::move(slab);
   return static_cast<int32_t>(index);
 }
 
@@ -269,7 +275,7 @@ void Shared::write_slab(engine::Engine& engine, const int32_t* command, bool len
     return engine.fail_write(id, -EFAULT);
   Slab& slab = slabs_[index];
   // The bytes are gone with the detached memory; to go on would corrupt the stream.
-  if (!slab_intact(slab) || offset > slab.size || length > slab.size - offset) {
+  if (!slab_readable(slab) || offset > slab.size || length > slab.size - offset) {
     return engine.fail_write(id, -EFAULT);
   }
   const engine::Source source = slab.fill && lends ? slab_kind | index : engine::no_source;
@@ -364,7 +370,7 @@ engine::Loan Shared::lend_large(uint32_t index) {
 bool Shared::intact(engine::Loan loan) {
   const uint32_t index = loan & ~kind_mask;
   if (env_ == nullptr) return false;
-  if ((loan & kind_mask) == slab_kind) return slab_intact(slabs_[index]);
+  if ((loan & kind_mask) == slab_kind) return slab_readable(slabs_[index]);
   Lent& lent = lent_[index];
   if (lent.checked == moment_) return true;
   if (!in_place(env_, lent.reference, lent.base, lent.size)) return false;

@@ -18,7 +18,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "../engine/block_pool.h"
 #include "../engine/engine.h"
+#include "slab_memory.h"
 #include "spent.h"
 
 namespace marketplace::binding {
@@ -64,14 +66,19 @@ class Shared final : public engine::Lender {
  public:
   // Takes references to what `options` holds; false with a pending exception if it is not right.
   bool open(napi_env env, napi_value options);
+  // References go. The slabs' memory stays for as long as the engine may use it.
   void release_all(napi_env env);
+  // The engine is gone.
+  void drop_memory();
 
   uint32_t records_max() const { return record_count_; }
   // Moves the first records over; returns how many.
   uint32_t publish(std::vector<engine::Record>& records);
 
-  // Registers an ArrayBuffer. Negative: not an ArrayBuffer.
-  int32_t add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine);
+  // Registers an ArrayBuffer. Negative: not an ArrayBuffer. `memory` knows the block that it may be
+  // on.
+  int32_t add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine,
+                   SlabMemory& memory);
   // Before a turn: the program has run. Gives up the slabs in use whose memory was taken away.
   void begin_turn(engine::Engine& engine);
   // Looks which of the spent slabs are still reachable. `press`: after garbage was collected.
@@ -87,6 +94,8 @@ class Shared final : public engine::Lender {
  private:
   struct Slab {
     napi_ref reference = nullptr;
+    // Keeps the memory, whatever becomes of the ArrayBuffer. Empty: that is all that keeps it.
+    engine::BlockPool::Block block;
     uint8_t* base = nullptr;
     uint32_t size = 0;
     uint64_t checked = 0;
@@ -109,7 +118,10 @@ class Shared final : public engine::Lender {
   void give_back(engine::Loan loan) override;
   engine::Loan lend_large(uint32_t index);
 
+  // Whether the ArrayBuffer still has the memory, so that views of it can be made.
   bool slab_intact(Slab& slab);
+  // Whether its bytes are there to be sent.
+  bool slab_readable(Slab& slab) { return slab.block != nullptr || slab_intact(slab); }
   void execute(engine::Engine& engine, const int32_t* command);
   void write_slab(engine::Engine& engine, const int32_t* command, bool lends);
   void write_large(engine::Engine& engine, const int32_t* command, bool lends);

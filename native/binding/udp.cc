@@ -124,6 +124,12 @@ napi_value add_slab(napi_env env, napi_callback_info info) {
   return call.result(call.loop() == nullptr ? -EBADF : call.loop()->add_slab(call[0]));
 }
 
+// size: an ArrayBuffer to be added next, or undefined where there is no such memory.
+napi_value slab_memory(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  return call.loop() == nullptr ? nullptr : call.loop()->make_memory(call.number(0));
+}
+
 napi_value release_slab(napi_env env, napi_callback_info info) {
   const Call call(env, info);
   if (call.loop() != nullptr) call.loop()->release_slab(call.number(0));
@@ -218,6 +224,7 @@ bool export_udp(napi_env env, napi_value exports) {
   };
   const napi_property_descriptor methods[] = {
       method("addSlab", add_slab),
+      method("slabMemory", slab_memory),
       method("releaseSlab", release_slab),
       method("bind", bind),
       method("address", address),

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace marketplace::binding {
 
@@ -76,7 +77,7 @@ bool UdpLoop::open_memory(napi_value options) {
 }
 
 bool UdpLoop::open(napi_value options) {
-  if (!open_memory(options)) return false;
+  if (!open_memory(options) || !open_memory_limit(options)) return false;
   engine::UdpEngine::Options engine_options;
   engine_options.records_max = record_count_ / 2 - records_headroom;
   engine_ = std::make_unique<engine::UdpEngine>(engine_options);
@@ -153,16 +154,17 @@ int32_t UdpLoop::add_slab(napi_value buffer) {
   if (data == nullptr || length == 0 || length > INT32_MAX) return -EINVAL;
   if (napi_create_reference(env(), buffer, 1, &slab.reference) != napi_ok) return -EINVAL;
   slab.base = static_cast<uint8_t*>(data);
+  slab.block = memory().claim(slab.base);
   slab.size = static_cast<uint32_t>(length);
   uint32_t index = static_cast<uint32_t>(slabs_.size());
   if (free_slabs_.empty()) {
-    slabs_.push_back(slab);
+    slabs_.emplace_back();
   } else {
     index = free_slabs_.back();
     free_slabs_.pop_back();
-    slabs_[index] = slab;
   }
   engine_->pool().add(index, slab.base, slab.size);
+  slabs_[index] = std::move(slab);
   return static_cast<int32_t>(index);
 }
 
@@ -187,10 +189,15 @@ void UdpLoop::release_memory() {
     static_cast<void>(napi_delete_reference(env(), reference));
   }
   kept_.clear();
-  for (const Slab& slab : slabs_) {
+  for (Slab& slab : slabs_) {
     if (slab.reference != nullptr) static_cast<void>(napi_delete_reference(env(), slab.reference));
+    slab.reference = nullptr;
   }
-  slabs_.clear();
+}
+
+void UdpLoop::drop_engine() {
+  engine_.reset();
+  for (Slab& slab : slabs_) slab.block.reset();
 }
 
 }  // namespace marketplace::binding

@@ -19,6 +19,7 @@
 #include <memory>
 #include <vector>
 
+#include "../engine/block_pool.h"
 #include "../engine/udp.h"
 #include "hosted.h"
 
@@ -41,6 +42,8 @@ class UdpLoop final : public Hosted {
   enum class Command : int32_t { send = 1, close = 2 };
   struct Slab {
     napi_ref reference = nullptr;
+    // Keeps the memory, whatever becomes of the ArrayBuffer. Empty: that is all that keeps it.
+    engine::BlockPool::Block block;
     uint8_t* base = nullptr;
     uint32_t size = 0;
   };
@@ -52,7 +55,7 @@ class UdpLoop final : public Hosted {
 
   void on_turn(bool ready) override;
   void last_turn() override { flush(); }
-  void drop_engine() override { engine_.reset(); }
+  void drop_engine() override;
   void release_memory() override;
 
   uint32_t publish();

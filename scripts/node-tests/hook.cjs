@@ -45,4 +45,8 @@ function replace() {
   })
 }
 
-if (process.env.MARKETPLACE_HOOK !== 'node') replace()
+if (process.env.MARKETPLACE_HOOK !== 'node') {
+  // Where Node loads no addons the module is node:net by itself, and must be: the runner's demand is void there.
+  if (process.permission?.has('addon') === false) delete process.env.MARKETPLACE_NATIVE
+  replace()
+}

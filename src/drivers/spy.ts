@@ -3,6 +3,7 @@ import { endpoint } from '../dsl/index.js'
 import { _ } from '../topic/index.js'
 import { argumentError, safeInspect } from '../support/errors.js'
 import { log } from '../support/log.js'
+import { onOneLine } from '../support/printable.js'
 import { spawnDriver } from '../vm/action.js'
 import type { Action, Role } from '../vm/index.js'
 import { eof, tcpChannel, type TcpChannel } from './tcp-records.js'
@@ -21,7 +22,7 @@ function printer(call: string, { print }: SpyOptions): (line: string) => void {
 }
 
 const text = (value: unknown): string =>
-  safeInspect(value, { breakLength: Infinity, compact: true, depth: 6 })
+  onOneLine(safeInspect(value, { breakLength: Infinity, compact: true, depth: 6 }))
 
 /** What can't be shown, or printed, is no reason to show nothing any more. */
 function notSeen(error: unknown): undefined {

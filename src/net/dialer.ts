@@ -14,8 +14,9 @@ import { connectError, socketError } from '../support/errors.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'
+import { pathError } from '../transport/socket-options.js'
 import type { Destination } from './connect-args.js'
-import { netEngine, type Receiver } from './engine.js'
+import { netEngine, type Listed, type Receiver } from './engine.js'
 import {
   allFailed, bindFailed, blockedIp, connectFailed, connectRefused, invalidFamily, invalidIp,
 } from './errors.js'
@@ -43,6 +44,7 @@ export interface DialOwner {
   /** An attempt has met a connection, and succeeds with it. */
   _nativeRejoined(): void
   readonly _nativeResource: AsyncResource
+  readonly _nativeReferenced: boolean
   /** Options of every attempt. */
   readonly _nativeConnectOptions: ConnectOptions
   autoSelectFamilyAttemptedAddresses?: string[]
@@ -56,6 +58,9 @@ interface Target {
   readonly address: string
   readonly family: 4 | 6
 }
+
+type LookupDone = (error: Error | null, ...found: unknown[]) => void
+type Lookup = (host: string, options: object, callback: LookupDone) => void
 
 /** Whether a lookup has found what it may find. */
 const isAddress = (found: unknown): found is string => typeof found === 'string' && isIP(found) !== 0
@@ -75,6 +80,7 @@ export class Dialer implements Receiver {
   #resource: AsyncResource | undefined
   #timer: NodeJS.Timeout | undefined
   #over = false
+  #isPath = false
   /** It has met a connection, and is about to say so. */
   rejoining = false
 
@@ -86,6 +92,12 @@ export class Dialer implements Receiver {
     return this.#resource as AsyncResource
   }
 
+  get _nativeListed(): Listed | undefined {
+    if (this.#over || !this.#owner._nativeReferenced) return undefined
+    const types = this.#isPath ? ['ConnectWrap', 'PipeWrap'] : ['ConnectWrap', 'TCPSocketWrap']
+    return { owner: this.#owner, types }
+  }
+
   /** The attempt that is on. */
   get attempt(): TransportConnection | undefined {
     return this.#connection
@@ -93,16 +105,16 @@ export class Dialer implements Receiver {
 
   /** To a Unix socket. */
   startPath(path: string): void {
+    this.#isPath = true
     if (this.#owner._nativeMeets().errno !== undefined) {
       this.#fail(socketError(EISCONN, 'connect', path))
       return
     }
-    try {
-      this.#begin('PIPECONNECTWRAP', { ...this.#owner._nativeConnectOptions, path })
-    } catch (error) {
-      // What can't be a path: told as Node tells it, by an event.
-      process.nextTick(() => { this.#fail(error as Error) })
+    if (pathError('connect', path) !== undefined) {
+      this.#failLater(socketError(EINVAL, 'connect', path))
+      return
     }
+    this.#begin('PIPECONNECTWRAP', { ...this.#owner._nativeConnectOptions, path })
   }
 
   start(to: Destination): void {
@@ -143,14 +155,14 @@ export class Dialer implements Receiver {
     const anyFamily = family !== 4 && family !== 6
     const hints = anyFamily && to.hints === 0 && process.platform !== 'win32' ? ADDRCONFIG : to.hints
     const all = anyFamily && to.several && to.localAddress === undefined
-    const lookup = (to.lookup ?? systemLookup) as (
-      host: string, options: object, callback: (error: Error | null, ...found: unknown[]) => void,
-    ) => void
     const options = all ? { family, hints, all } : { family, hints }
-    lookup(to.host, options, (error, found, foundFamily) => {
+    const done: LookupDone = (error, found, foundFamily) => {
       if (all) this.#foundAll(error, found, to)
       else this.#foundOne(error, found, foundFamily, to)
-    })
+    }
+    // For async_hooks it is the socket that causes Node's own. One of the program runs as what called `connect`.
+    if (to.lookup !== undefined) (to.lookup as Lookup)(to.host, options, done)
+    else this.#owner._nativeResource.runInAsyncScope(systemLookup as Lookup, undefined, to.host, options, done)
   }
 
   #foundOne(error: Error | null, address: unknown, family: unknown, to: Destination): void {
@@ -225,7 +237,7 @@ export class Dialer implements Receiver {
     if (this.#over) return
     if (errno === 0) {
       this.rejoining = true
-      setImmediate(() => { this.#rejoin() })
+      netEngine().later(() => { this.#rejoin() })
       return
     }
     if (errno !== undefined) {

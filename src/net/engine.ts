@@ -7,6 +7,9 @@
  * promises: a round is data of different sockets, one piece for each, or one other event. So whoever waits
  * with a promise for an event is there for the next one, as with `node:net`; and a turn with a piece for each
  * of many sockets still is one entry into JavaScript.
+ * The end of a connection, orderly or not, that comes in one turn with its last data waits for a later phase:
+ * libuv reads it after that, so that immediates have run in between, by which Node's TLS, for example, hands
+ * on what a program has made of the data.
  *
  * Invariants: events reach their sockets in the order in which they happened, also when a handler throws;
  * each is delivered in the async context of its socket.
@@ -25,6 +28,16 @@ export interface Receiver {
   readonly _nativeResource: AsyncResource
   /** Anything but data, and but the arrival of a connection. */
   _nativeHappened(event: TransportEvent): void
+  /** `undefined`, or not there: of those that are closing, not referenced, or already given away. */
+  readonly _nativeListed?: Listed | undefined
+}
+
+/** What Node's lists of what a process has open say of a receiver. */
+export interface Listed {
+  /** The socket, or the server. */
+  readonly owner: object
+  /** As `process.getActiveResourcesInfo` names them. */
+  readonly types: readonly string[]
 }
 
 /** A receiver that has data. */
@@ -77,6 +90,9 @@ function deliver(event: TransportEvent): void {
   receiver?._nativeResource.runInAsyncScope(happen, undefined, receiver, event)
 }
 
+/** As many immediates are asked for, at most, to deliver what waits. */
+const ROUNDS_AT_ONCE = 64
+
 /** Rounds are numbered by small integers. */
 const ROUND_MASK = 0x3fffffff
 
@@ -89,7 +105,9 @@ export class NetEngine {
   isolates = false
 
   readonly #transport: Transport
+  readonly #acceptors = new Set<Acceptor>()
   #references = 0
+  #immediates = 0
   /** Batches that are not delivered yet, the first from `#next` on. */
   readonly #batches: (readonly TransportEvent[])[] = []
   #next = 0
@@ -97,6 +115,12 @@ export class NetEngine {
   readonly #continuing: { readonly resource: AsyncResource, readonly what: () => void }[] = []
   #round = 0
   #inRound = false
+  /** The first round after immediates have run. */
+  #phase = 0
+  /** Nothing is delivered before immediates have run. */
+  #waits = false
+  /** Rounds that immediates are about to deliver. */
+  #scheduled = 0
 
   constructor() {
     const buffers = defaultBuffers()
@@ -117,7 +141,33 @@ export class NetEngine {
   listen(options: ListenOptions, receiver: Acceptor): TransportListener {
     const listener = this.#transport.listen(options)
     listener.context = receiver
+    this.#acceptors.add(receiver)
     return listener
+  }
+
+  /** Of a listener that is closed, or has failed. */
+  forget(receiver: Acceptor): void {
+    this.#acceptors.delete(receiver)
+  }
+
+  /** What is open, for Node's lists. */
+  listed(): Listed[] {
+    const receivers = this.#transport.connections().map(({ context }) => context as Receiver | undefined)
+    return [...this.#acceptors, ...receivers].flatMap((receiver) => receiver?._nativeListed ?? [])
+  }
+
+  /** How many of the process's immediates are of `later`. */
+  get immediates(): number {
+    return this.#immediates
+  }
+
+  /** Calls `what` in a later phase, as libuv does when a handle is closed. Keeps the process alive until then. */
+  later(what: () => void): void {
+    this.#immediates++
+    setImmediate(() => {
+      this.#immediates--
+      what()
+    })
   }
 
   connect(options: ConnectOptions, receiver: Receiver): TransportConnection {
@@ -145,7 +195,7 @@ export class NetEngine {
   continue(resource: AsyncResource, what: () => void): void {
     this.#continuing.push({ resource, what })
     // A round is followed by others; who is not called from one needs one.
-    if (!this.#inRound) setImmediate(() => { this.#continueLater() })
+    if (!this.#inRound) this.#deliverLater()
   }
 
   /** Returns whether there is to be another round, after ticks and promises. */
@@ -153,32 +203,52 @@ export class NetEngine {
     if (events.length > 0) {
       this.now = performance.now()
       // Between two rounds something else was reported; it may be from within a tick.
-      if (this.#batches.push(events) > 1) return true
+      if (this.#batches.push(events) > 1) return !this.#waits
+      this.#phase = this.#nextRound()
     }
     return this.#deliverRound()
   }
 
+  #nextRound(): number {
+    return (this.#round + 1) & ROUND_MASK
+  }
+
+  /** Returns whether there is to be another one. */
   #deliverRound(): boolean {
     this.#inRound = true
     try {
       const next = this.#continuing.shift()
-      if (next === undefined) this.#deliverNext()
-      else next.resource.runInAsyncScope(next.what)
+      if (next !== undefined) next.resource.runInAsyncScope(next.what)
+      else if (!this.#waits) this.#deliverNext()
     } finally {
       this.#inRound = false
     }
-    return this.#batches.length > 0 || this.#continuing.length > 0
+    return this.#hasMore()
+  }
+
+  /** Whether there is something to be delivered. */
+  #hasMore(): boolean {
+    return this.#continuing.length > 0 || (this.#batches.length > 0 && !this.#waits)
   }
 
   /** Delivers one round's events. If a handler throws, Node tells the program; the rest comes after that. */
   #deliverNext(): void {
-    this.#round = (this.#round + 1) & ROUND_MASK
+    this.#round = this.#nextRound()
     let isFirst = true
     while (this.#batches.length > 0) {
       const events = this.#batches[0]
       const event = events[this.#next]
       if (event.kind !== 'data') {
         if (!isFirst) return
+        if (this.#isTooSoon(event)) {
+          this.#waits = true
+          this.later(() => {
+            this.#waits = false
+            this.#phase = this.#nextRound()
+            this.#deliverLater()
+          })
+          return
+        }
         this.#advance(events)
         deliver(event)
         return
@@ -193,6 +263,14 @@ export class NetEngine {
     }
   }
 
+  /** Whether it is the end of a connection whose last data was delivered in this phase. */
+  #isTooSoon({ kind, connection }: TransportEvent): boolean {
+    if (kind !== 'end' && kind !== 'closed') return false
+    const round = (connection?.context as Partial<DataReceiver> | undefined)?._nativeRound
+    if (round === undefined) return false
+    return ((this.#round - round) & ROUND_MASK) <= ((this.#round - this.#phase) & ROUND_MASK)
+  }
+
   /** The next event is about to be delivered. */
   #advance(events: readonly TransportEvent[]): void {
     if (++this.#next < events.length) return
@@ -200,14 +278,24 @@ export class NetEngine {
     this.#next = 0
   }
 
-  #continueLater(): void {
-    // Also if it throws.
-    let more = true
-    try {
-      if (this.#continuing.length === 0) more = false
-      else more = this.#deliverRound()
-    } finally {
-      if (more) setImmediate(() => { this.#continueLater() })
+  /**
+   * Has rounds delivered outside of the engine's turns: by immediates, several at once, as Node runs ticks and
+   * promises after each.
+   */
+  #deliverLater(): void {
+    if (this.#scheduled > 0) return
+    const events = this.#batches.reduce((sum, { length }) => sum + length, -this.#next)
+    const rounds = Math.min(this.#continuing.length + (this.#waits ? 0 : events), ROUNDS_AT_ONCE)
+    for (let i = 0; i < rounds; i++) {
+      this.#scheduled++
+      this.later(() => {
+        this.#scheduled--
+        try {
+          if (this.#hasMore()) this.#deliverRound()
+        } finally {
+          if (this.#hasMore()) this.#deliverLater()
+        }
+      })
     }
   }
 }
@@ -219,6 +307,9 @@ export function netEngine(): NetEngine {
   engine ??= new NetEngine()
   return engine
 }
+
+/** This thread's engine, if anybody has asked for it. */
+export const openedEngine = (): NetEngine | undefined => engine
 
 /** Whether sockets can be native here; if not, and that was not asked for, it is said once. */
 export function nativeNet(): boolean {

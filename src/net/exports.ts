@@ -7,6 +7,7 @@ import { keptBuffersCheck, type KeptBuffers } from '../transport/buffers-option.
 import { connectArgs } from './connect-args.js'
 import { nativeNet, netEngine } from './engine.js'
 import { callable } from './in-place.js'
+import { listOurs } from './resources.js'
 import { sendOurs } from './sending.js'
 import { Server as NativeServer } from './server.js'
 import { Socket as NativeSocket } from './socket.js'
@@ -17,7 +18,10 @@ export type {
 } from 'node:net'
 
 const native = nativeNet()
-if (native) sendOurs()
+if (native) {
+  sendOurs()
+  listOurs()
+}
 
 /** As `net.Socket`. */
 export const Socket = (

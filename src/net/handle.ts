@@ -13,6 +13,8 @@ export interface HandleOwner {
   _nativeReadStart(): void
   _nativeSetNoDelay(on: boolean): void
   _nativeSetKeepAlive(on: boolean, delay: number, interval: number | undefined, count: number | undefined): void
+  /** `closed` is called in a later phase. */
+  _nativeHandleClose(closed: () => void): void
   readonly fd: number | undefined
   ref(): unknown
   unref(): unknown
@@ -21,6 +23,7 @@ export interface HandleOwner {
 export class SocketHandle {
   /** Whether the stream has it read: Node's `http` sets it to false where it stops a socket. */
   reading = true
+  #closed = false
 
   /** @param owner its socket */
   constructor(readonly owner: HandleOwner) {}
@@ -62,6 +65,21 @@ export class SocketHandle {
     return this.owner._nativeResource.asyncId()
   }
 
+  /**
+   * Closes the connection under the socket, which notices it at its next write, with EBADF.
+   *
+   * @param callback called in a later phase; of the first call only, as libuv's
+   */
+  close(callback?: () => void): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.owner._nativeHandleClose(() => { callback?.call(this) })
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
   /** The kernel's number, so that a child process can have the socket as its `stdio`. */
   get fd(): number {
     return this.owner.fd ?? -1
@@ -69,6 +87,6 @@ export class SocketHandle {
 
   /** Whether it keeps the process alive. */
   hasRef(): boolean {
-    return this.owner._nativeReferenced
+    return this.owner._nativeReferenced && !this.#closed
   }
 }

@@ -32,7 +32,7 @@ export interface Layered {
   unref(): unknown
   setNoDelay(on: unknown): unknown
   setKeepAlive(on: unknown, delay: unknown, interval?: unknown, count?: unknown): unknown
-  once(event: 'connect', listener: () => void): unknown
+  once(event: 'connect' | 'close', listener: () => void): unknown
   /** From now on its input is `layer`'s. */
   _nativeLayOver(layer: Layer): void
   /** Whether it receives anything at present. */
@@ -55,7 +55,7 @@ interface Upper {
   _parent: unknown
   connecting: boolean
   emit(event: 'connect'): boolean
-  destroy(error: Error): unknown
+  destroy(error?: Error): unknown
 }
 
 type Init = (this: Upper, socket?: unknown, between?: Between) => void
@@ -173,6 +173,8 @@ function layOver(socket: Layered, upper: Upper, between: Between): void {
     upper.connecting = false
     upper.emit('connect')
   })
+  // Before the program's own listeners hear of it.
+  socket.once('close', () => { upper.destroy() })
 }
 
 let prepared = false

@@ -9,12 +9,15 @@ import { AsyncResource } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 import { chmodSync, statSync } from 'node:fs'
 import * as nodeNet from 'node:net'
+import { constants } from 'node:os'
+import { pathError } from '../transport/socket-options.js'
 import type {
   ListenOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/transport.js'
-import { fromCaller } from '../support/errors.js'
-import { netEngine, type Acceptor } from './engine.js'
+import { fromCaller, socketError } from '../support/errors.js'
+import { netEngine, type Acceptor, type Listed } from './engine.js'
 import { checkBlockList } from './errors.js'
+import type { SocketHandle } from './handle.js'
 import { inPlace } from './in-place.js'
 import { socketResource, type SocketOptions } from './socket-base.js'
 import { Socket, type SocketOwner } from './socket.js'
@@ -49,12 +52,16 @@ export class ListenHandle {
   #open = true
   /** Only TCP's have it, as Node's `address` then gives the path. Programs may put another one there. */
   readonly getsockname?: (out: object) => number
+  /** Called for each connection. Programs, such as tracers, put one of their own there, which calls this one. */
+  onconnection: OnHandle
 
   constructor(
     readonly listener: TransportListener, readonly acceptor: ServerAcceptor,
     readonly path: string | undefined,
   ) {
     netEngine().ref()
+    acceptor.handle = this
+    this.onconnection = acceptor.onConnection
     if (path !== undefined) return
     this.getsockname = (out) => {
       Object.assign(out, listener.address)
@@ -71,7 +78,7 @@ export class ListenHandle {
     this.listener.close()
     this.acceptor.over()
     // As a handle of libuv's that closes, it keeps the process alive until the next phase.
-    setImmediate(callback)
+    netEngine().later(() => { callback.call(this) })
   }
 
   ref(): void {
@@ -107,6 +114,9 @@ export class ListenHandle {
     }
   }
 }
+
+/** `status` is 0: what can't be accepted is told otherwise. */
+type OnHandle = (status: number, client?: SocketHandle) => void
 
 type OnConnection = (socket: nodeNet.Socket) => void
 
@@ -155,12 +165,16 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
     const acceptor = new ServerAcceptor(this, to.kind)
     const { path, options } = listenOptions(to, this as unknown as ServerSettings)
     let handle: ListenHandle
+    if (path !== undefined && pathError('listen', path) !== undefined) {
+      acceptor.over()
+      this.#failed(socketError(-constants.errno.EINVAL, 'listen', path))
+      return
+    }
     try {
       handle = new ListenHandle(netEngine().listen(options, acceptor), acceptor, path)
     } catch (error) {
       acceptor.over()
-      publishFailure(this, error as Error)
-      process.nextTick(() => { this.emit('error', error) })
+      this.#failed(error as Error)
       return
     }
     if (handle.listener.address === undefined) {
@@ -175,6 +189,11 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
     if (listenEnds.hasSubscribers) listenEnds.publish({ server: this })
     internals._connectionKey = connectionKey(to, handle.listener.address)
     if (internals._unref) handle.unref()
+  }
+
+  #failed(error: Error): void {
+    publishFailure(this, error)
+    process.nextTick(() => { this.emit('error', error) })
   }
 }
 
@@ -236,7 +255,14 @@ class ServerAcceptor implements Acceptor {
   readonly _nativeListenResource: AsyncResource
   /** The stack of a `listen` that failed. */
   failedAt: string | undefined = undefined
+  handle: ListenHandle | undefined = undefined
+  /** Of the handle. */
+  readonly onConnection: OnHandle = (_status, client) => {
+    if (client !== undefined) this.#introduce(client.owner as Socket)
+  }
+
   readonly #server: Server
+  readonly #kind: number
 
   /** Of the socket of a connection that is about to be accepted. */
   #prepared: AsyncResource | undefined = undefined
@@ -244,6 +270,7 @@ class ServerAcceptor implements Acceptor {
 
   constructor(server: Server, kind: number) {
     this.#server = server
+    this.#kind = kind
     const type = kind === -1 ? 'PIPESERVERWRAP' : 'TCPSERVERWRAP'
     this._nativeResource = new AsyncResource(type, { requireManualDestroy: true })
     const triggerAsyncId = this._nativeResource.asyncId()
@@ -254,8 +281,14 @@ class ServerAcceptor implements Acceptor {
   over(): void {
     if (this.#over) return
     this.#over = true
+    netEngine().forget(this)
     this._nativeResource.emitDestroy()
     this._nativeListenResource.emitDestroy()
+  }
+
+  get _nativeListed(): Listed | undefined {
+    if (this.handle?.hasRef() !== true) return undefined
+    return { owner: this.#server, types: [this.#kind === -1 ? 'PipeWrap' : 'TCPServerWrap'] }
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
@@ -302,7 +335,17 @@ class ServerAcceptor implements Acceptor {
       keepAliveInitialDelay: settings.keepAliveInitialDelay * 1000,
     } as SocketOptions)
     internals._connections++
-    socket._nativeAccepted(connection, server, settings, resource)
+    socket._server = server
+    socket._nativeAccepted(connection, resource)
+    const { onconnection } = this.handle as ListenHandle
+    if (onconnection === this.onConnection) this.#introduce(socket)
+    else onconnection.call(this.handle, 0, socket._handle as SocketHandle)
+  }
+
+  /** To the program. */
+  #introduce(socket: Socket): void {
+    const server = this.#server
+    socket._nativeAdopted(server, server as unknown as ServerSettings)
     server.emit('connection', socket)
     if (accepts.hasSubscribers) accepts.publish({ socket })
   }

@@ -152,14 +152,29 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
   get _handle(): SocketHandle | null {
     if (!(#remote in this) || this.destroyed) return null
     if (this.#givenHandle !== undefined) return this.#givenHandle
-    if (!SocketBase.#isAttached(this)) return null
+    if (!SocketBase.#isAttached(this) && this.#handle?.closed !== true) return null
     return (this.#handle ??= new SocketHandle(this))
   }
 
-  /** Programs may put what they like there; only they find it. */
+  /** Programs may put what they like there; only they find it. After null nothing is written any more. */
   set _handle(given: SocketHandle | null) {
     this.#givenHandle = given
+    this._nativeUpdateDirect()
   }
+
+  /** A program has put null in the place of its handle. */
+  protected get _nativeWithoutHandle(): boolean {
+    return this.#givenHandle === null
+  }
+
+  /** A program has closed its handle. */
+  protected get _nativeHandleClosed(): boolean {
+    return this.#handle?.closed === true
+  }
+
+  protected abstract _nativeUpdateDirect(): void
+
+  abstract _nativeHandleClose(closed: () => void): void
 
   get _nativeReferenced(): boolean {
     return this.#referenced
@@ -340,6 +355,8 @@ export abstract class SocketBase extends inPlace(Duplex) implements Expiring, Ha
   /** It gets what Node calls a handle: an async context, counters, no peer yet. */
   protected _nativeBegin(resource: AsyncResource): void {
     this.#resource = resource
+    if (this.#givenHandle === null) this.#givenHandle = undefined
+    if (this.#handle?.closed === true) this.#handle = undefined
     this.#remote = undefined
     this._nativeBytesRead = 0
     this._nativeBytesSent = 0

@@ -11,6 +11,8 @@
  * the memory of what waits in the stream's queue is lent.
  */
 import { AsyncResource } from 'node:async_hooks'
+import { constants } from 'node:os'
+import { socketError } from '../support/errors.js'
 import type { TransportConnection } from '../transport/transport.js'
 import { closedBeforeConnection, nodeError, socketClosed } from './errors.js'
 import { SocketBase } from './socket-base.js'
@@ -95,8 +97,9 @@ export abstract class SocketOutput extends SocketBase {
       this.#whenConnected(chunks, callback)
       return
     }
-    if (!this._nativeOpen) {
-      callback(socketClosed())
+    if (!this._nativeOpen || this._nativeWithoutHandle) {
+      const isClosed = this._nativeHandleClosed && !this._nativeWithoutHandle
+      callback(isClosed ? socketError(-constants.errno.EBADF, 'write') : socketClosed())
       return
     }
     if (this._nativeLimit > 0) this._nativeTouched(performance.now())
@@ -183,6 +186,7 @@ export abstract class SocketOutput extends SocketBase {
   }
 
   #isDirect(): boolean {
+    if (this._nativeWithoutHandle) return false
     return this._nativeOpen && this.writableLength === 0 && this.writableCorked === 0 && !this.writableEnded
   }
 
@@ -234,7 +238,7 @@ export abstract class SocketOutput extends SocketBase {
   }
 
   /** The connection is there, or nothing may go around the queue any more. */
-  protected _nativeUpdateDirect(): void {
+  protected override _nativeUpdateDirect(): void {
     this.#takenBefore = 0
     this.#direct = this.#isDirect()
   }

@@ -10,13 +10,14 @@ import { constants } from 'node:os'
 import { channel } from 'node:diagnostics_channel'
 import { addAbortSignal, Duplex } from 'node:stream'
 import * as nodeNet from 'node:net'
+import { socketError } from '../support/errors.js'
 import type {
   ConnectOptions, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'
 import { isolated } from '../transport/buffers-option.js'
 import { connectArgs, destination } from './connect-args.js'
 import { Dialer, type DialOwner, type Meeting } from './dialer.js'
-import { netEngine, type DataReceiver } from './engine.js'
+import { netEngine, type DataReceiver, type Listed } from './engine.js'
 import {
   checkString, invalidHandleType, notInPlace, socketClosed, streamDestroyed, withoutAddress,
 } from './errors.js'
@@ -217,12 +218,14 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     this.#updateReading()
   }
 
-  /** Of a server: options of its own sockets. */
-  _nativeAccepted(
-    connection: TransportConnection, server: SocketOwner, how: AcceptedAs, resource: AsyncResource,
-  ): void {
+  /** Of a server's socket. */
+  _nativeAccepted(connection: TransportConnection, resource: AsyncResource): void {
     this._nativeBegin(resource)
     this._nativeAttach(connection)
+  }
+
+  /** After that: options that the server has for its own sockets. */
+  _nativeAdopted(server: SocketOwner, how: AcceptedAs): void {
     this._nativeApplyOptions(how.noDelay)
     if (how.pauseOnConnect) {
       this.#inputPaused = true
@@ -230,7 +233,6 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
       ;(this as { readableFlowing: boolean | null }).readableFlowing = false
     }
     this.server = server
-    this._server = server
   }
 
   // What the engine reports.
@@ -398,6 +400,32 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     waiting?.()
   }
 
+  /** As libuv's: what waits to be written fails; whoever writes later is told as well. */
+  _nativeHandleClose(closed: () => void): void {
+    const connection = this._nativeOpen ? this._nativeLink : undefined
+    const waiting = this._nativeEndOutput()
+    this._nativeOpen = false
+    this._nativeLink = undefined
+    this.#cancelDialers()
+    this.connecting = false
+    this._nativeReads(false)
+    if (connection !== undefined) {
+      connection.context = undefined
+      connection.close()
+    }
+    this._nativeEngine.later(() => {
+      waiting?.(socketError(-constants.errno.ECANCELED, 'write'))
+      closed()
+    })
+  }
+
+  get _nativeListed(): Listed | undefined {
+    const connection = this._nativeOpen && this._nativeReferenced ? this._nativeLink : undefined
+    if (connection === undefined) return undefined
+    const type = connection.remote?.family === 'unix' ? 'PipeWrap' : 'TCPSocketWrap'
+    return { owner: this, types: connection.queuedBytes > 0 ? ['SimpleWriteWrap', type] : [type] }
+  }
+
   #updateReading(): void {
     this._nativeReads(this._nativeOpen && !this.#inputPaused && !this.#readStopped && !this.#ended)
   }
@@ -489,7 +517,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
     if (connection !== undefined) return
     if (resource !== undefined && (dialing || this.#connected)) {
-      setImmediate(() => { emitClose(this, resource, hadError) })
+      this._nativeEngine.later(() => { emitClose(this, resource, hadError) })
     } else {
       resource?.emitDestroy()
       process.nextTick(() => { this.emit('close') })

@@ -22,7 +22,7 @@ import { argumentError, asError, socketError } from '../support/errors.js'
 import { turn } from '../support/turns.js'
 import { _, isGround } from '../topic/index.js'
 import { slabOf } from '../transport/native-slabs.js'
-import { exactly } from '../vm/action.js'
+import { ofKind } from '../vm/action.js'
 import { isolated } from '../transport/buffers-option.js'
 import type { SocketError } from '../transport/transport.js'
 import {
@@ -193,7 +193,7 @@ export class ChannelStream extends Duplex {
       onMessage: ([, deed]) => deed(),
     }))
     // A message that has wildcards in it, and so meets everybody's conversations, is for none of them.
-    const parts = actions.map((action) => this.#outside(exactly(action)))
+    const parts = actions.map((action) => this.#outside(ofKind({ exact: true }, action)))
     const claim = this.#claim.make(() => {
       const what = 'another stream takes part in this conversation'
       if (!this.#left) this.#fail(this.#error('EISCONN', 'connect', what))

@@ -6,14 +6,16 @@
  * `NODE_DEBUG=marketplace` prints everything, as Node's own parts do, whatever the level.
  * Callers on warm paths ask `logs(level)` first, so that a level that is off costs one comparison.
  *
- * What is printed is for people, and a stranger may cause any number of warnings: of those that differ in
- * numbers only, ten are printed at once and one a second, with how many were left out; a stack that was
- * printed within the last minute is not printed again. Subscribers get every record.
+ * What is printed is for people: a record is one line, and the lines of a stack are indented, whatever peers
+ * and programs have put into names, labels and messages. And a stranger may cause any number of warnings: of
+ * those that differ in numbers only, ten are printed at once and one a second, with how many were left out; a
+ * stack that was printed within the last minute is not printed again. Subscribers get every record, as it is.
  */
 import { channel } from 'node:diagnostics_channel'
 import { debuglog } from 'node:util'
 import { isNativeError } from 'node:util/types'
 import { safeInspect } from './errors.js'
+import { indented, onOneLine } from './printable.js'
 
 /** How bad it is. */
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
@@ -165,12 +167,13 @@ export function log(
     records.publish({ level, message, time: now, fields } satisfies LogRecord)
     return
   }
+  const line = onOneLine(message)
   // Who asks for more than warnings wants to see everything.
   const limited = ranks[level] >= ranks.warning && !debug.enabled
-  if (limited && !isAllowed(`${level}: ${message.replace(/\d+/g, 'N')}`, now)) return
+  if (limited && !isAllowed(`${level}: ${line.replace(/\d+/g, 'N')}`, now)) return
   const details = Object.entries(fields).map(([name, value]) => {
     const detail = value === undefined ? undefined : shown(level, message, value, now)
-    return detail === undefined ? '' : ` ${name}=${detail}`
+    return detail === undefined ? '' : ` ${name}=${indented(detail)}`
   })
-  print(`${level}: ${message}${details.join('')}`)
+  print(`${level}: ${line}${details.join('')}`)
 }

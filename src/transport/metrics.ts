@@ -35,6 +35,8 @@ export interface TransportMetrics {
   readonly slabBytesFree: number
   /** What is full and was reachable, by one view of it at least, at the last garbage collection. */
   readonly slabBytesPinned: number
+  /** Memory of former slabs that waits to be used again, beside `slabBytes`; less and less when calm. */
+  readonly slabBytesIdle: number
   /** How often reading stopped because `maxSlabBytes` were in use. */
   readonly slabStalls: number
   /** How often the program was called with what had happened: at most once per turn of the event loop. */
@@ -72,6 +74,7 @@ const STATS = 6
 export interface SlabCounts {
   readonly free: number
   readonly pinned: number
+  readonly idle: number
   readonly stalls: number
 }
 
@@ -88,7 +91,7 @@ export class Counts implements TransportMetrics {
   readonly errors = Object.create(null) as Record<string, number>
   readonly stats = new Float64Array(STATS)
   /** Set by a transport that has slabs. */
-  slabs: SlabCounts = { free: 0, pinned: 0, stalls: 0 }
+  slabs: SlabCounts = { free: 0, pinned: 0, idle: 0, stalls: 0 }
   readonly #kernelTimeKnown: boolean
   #openedAt = 0n
   #closedAt = 0n
@@ -119,6 +122,10 @@ export class Counts implements TransportMetrics {
 
   get slabBytesPinned(): number {
     return this.slabs.pinned
+  }
+
+  get slabBytesIdle(): number {
+    return this.slabs.idle
   }
 
   get slabStalls(): number {
@@ -165,8 +172,8 @@ export class Counts implements TransportMetrics {
 export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const sum = {
     connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
-    queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabStalls: 0,
-    batches: 0, events: 0, jsTime: 0, totalTime: 0,
+    queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabBytesIdle: 0,
+    slabStalls: 0, batches: 0, events: 0, jsTime: 0, totalTime: 0,
   }
   const batchSizes = new Array<number>(BATCH_SIZES).fill(0)
   const errors: Record<string, number> = {}

@@ -19,6 +19,8 @@ export interface Addon {
     onBatch: (count: number) => unknown
     onClosed: () => void
   }): object
+  slabMemory(handle: object, size: number): ArrayBuffer | undefined
+  idleMemory(handle: object): number
   addSlab(handle: object, buffer: ArrayBufferLike, purpose: number): number
   reclaim(handle: object, press: boolean): void
   setGauges(handle: object, gauges: Float64Array): number

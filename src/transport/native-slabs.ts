@@ -3,9 +3,10 @@
  *
  * Owns how many there are, of which kind, and the limit of all together. A slab is filled from its
  * start; when it is full it is spent: only the views that the program keeps hold it then, and the
- * garbage collector frees it. In mode 'borrowed' it is filled again instead, unless the views are needed
- * for so long that reading would have to wait for it. In mode 'isolated' it is always filled again, as the
- * program gets copies, and no view ever leaves this folder.
+ * garbage collector frees it, and its memory comes back to the addon for the next one. In mode 'borrowed'
+ * it is filled again instead, unless the views are needed for so long that reading would have to wait for it.
+ * In mode 'isolated' it is always filled again, as the program gets copies, and no view ever leaves this
+ * folder.
  *
  * Invariants: memory given to the engine is used for nothing else; what is lent and what is pinned is at
  * most `max` bytes, except that there is always one slab.
@@ -14,7 +15,7 @@ import { integer, ofType, type Check } from '../support/checks.js'
 import { log } from '../support/log.js'
 import { Stat, type SlabCounts } from './metrics.js'
 import type { Addon } from './native-link.js'
-import { receiveMemory } from './receive-memory.js'
+import { idleMemoryMax, receiveMemory } from './receive-memory.js'
 import { buffersCheck, defaultBuffers, isolated } from './buffers-option.js'
 import type { TransportOptions } from './transport.js'
 
@@ -29,8 +30,8 @@ export interface SlabOptions {
   readonly isolates: boolean
   /** And overwritten before. */
   readonly poisonSlabs: boolean
-  /** Tell malloc, for all of the process, to keep what was freed; see native/binding/malloc.h. */
-  readonly keepsFreedMemory: boolean
+  /** Bytes of slabs that nothing refers to any more which are kept for the next ones. */
+  readonly idleMemoryMax: number
   /** Most bytes that are lent or pinned. */
   readonly maxSlabBytes: number
 }
@@ -58,13 +59,13 @@ export function slabOptions(call: string, options: TransportOptions): SlabOption
     isolates,
     poisonSlabs: poison,
     maxSlabBytes,
-    keepsFreedMemory: process.env.MARKETPLACE_KEEP_MEMORY === '1',
+    idleMemoryMax: idleMemoryMax(maxSlabBytes),
   }
 }
 
 /**
  * One kind of slab. Small pieces have slabs of their own, so that whoever keeps one of them keeps
- * little else. Sizes are below what malloc takes from the system each time (see native/binding/malloc.h).
+ * little else.
  */
 class Kind {
   /** Slabs wanted: a turn can receive this many before it has to stop. */
@@ -114,6 +115,7 @@ export class Slabs implements SlabCounts {
 
   readonly #addon: Addon
   readonly #handle: object
+  readonly #recycle: (size: number) => ArrayBuffer | undefined
   readonly #max: number
   /** Written by the addon; `slabsSpent` may still be reachable. */
   readonly #stats: Float64Array
@@ -136,6 +138,7 @@ export class Slabs implements SlabCounts {
   ) {
     this.#addon = addon
     this.#handle = handle
+    this.#recycle = (size) => addon.slabMemory(handle, size)
     this.#stats = stats
     this.#max = options.maxSlabBytes
     this.#added = added
@@ -155,6 +158,11 @@ export class Slabs implements SlabCounts {
     if (this.#closed) return 0
     this.#addon.reclaim(this.#handle, false)
     return this.#stats[Stat.slabsSpent] + this.#unreleased()
+  }
+
+  /** Bytes of slabs that nothing refers to any more, kept for the next ones. */
+  get idle(): number {
+    return this.#addon.idleMemory(this.#handle)
   }
 
   /** The bytes of a `data` record. */
@@ -227,7 +235,7 @@ export class Slabs implements SlabCounts {
   }
 
   #add(kind: Kind): boolean {
-    const buffer = receiveMemory(kind.size)
+    const buffer = receiveMemory(kind.size, this.#recycle)
     const id = this.#addon.addSlab(this.#handle, buffer, kind.purpose)
     // The handle is closed.
     if (id < 0) return false

@@ -90,6 +90,7 @@ function ofBytes(m: TransportMetrics): MetricInstrument[] {
     instrument('updowncounter', 'queued', 'By', 'Bytes that wait to be sent.', [[m.queuedBytes]]),
     instrument('updowncounter', 'slab.usage', 'By', 'Memory that is received into.', [
       [m.slabBytesFree, { state: 'free' }], [m.slabBytesPinned, { state: 'pinned' }],
+      [m.slabBytesIdle, { state: 'idle' }],
     ]),
     instrument('counter', 'slab.stalls', '{stall}',
       'Times that reading stopped because maxSlabBytes were in use.', [[m.slabStalls]]),

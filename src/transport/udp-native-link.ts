@@ -6,10 +6,11 @@
  * after the batch in which it was retired; memory given to the engine is used for nothing else.
  */
 import { exit, flushAtExit } from './at-exit.js'
-import { receiveMemory } from './receive-memory.js'
+import { idleMemoryMax, receiveMemory } from './receive-memory.js'
 
 /** What the addon exports as `Udp`. Results are >= 0, or a negative errno. */
 export interface UdpEngine {
+  slabMemory(size: number): ArrayBuffer | undefined
   addSlab(buffer: ArrayBuffer): number
   releaseSlab(id: number): void
   bind(address: string, port: number, options: Int32Array): number
@@ -26,6 +27,7 @@ export type UdpEngineConstructor = new (options: {
   commands: Int32Array
   stats: Float64Array
   arena: Uint8Array
+  idleMemoryMax: number
   onBatch: (count: number) => void
   onClosed: () => void
 }) => UdpEngine
@@ -68,6 +70,7 @@ export class UdpLink {
   readonly #flushTask: () => void
   readonly #forgetExit: () => void
 
+  readonly #recycle = (size: number): ArrayBuffer | undefined => this.engine.slabMemory(size)
   readonly #slabs: (ArrayBuffer | undefined)[] = []
   readonly #retired: number[] = []
   #slabSize = SLAB_SIZE_MIN
@@ -83,6 +86,7 @@ export class UdpLink {
       commands: this.#commands,
       stats: this.stats,
       arena: this.#arena,
+      idleMemoryMax: idleMemoryMax(),
       onBatch: (count) => {
         this.#inBatch = true
         try {
@@ -171,7 +175,7 @@ export class UdpLink {
   }
 
   #addSlab(): void {
-    const buffer = receiveMemory(this.#slabSize)
+    const buffer = receiveMemory(this.#slabSize, this.#recycle)
     const id = this.engine.addSlab(buffer)
     // The engine is closed.
     if (id >= 0) this.#slabs[id] = buffer

@@ -38,15 +38,24 @@ export class SendMessage extends Action {
   }
 }
 
+/** What an endpoint may be that only this package makes. */
+export interface EndpointKind {
+  /** Messages that are more general than the topic are not for it. */
+  readonly exact?: boolean
+  /** It hears of events at once, also in a process that is sequential. */
+  readonly immediate?: boolean
+  /** What it returns for a message is done in the VM where it is, also if that is around the process's. */
+  readonly replies?: boolean
+}
+
+const USUAL: EndpointKind = {}
+
 export class AddEndpoint<in S> extends Action<S> {
   constructor(
     readonly name: unknown,
     readonly role: Role,
     readonly handlers: AnyHandlers,
-    /** Whether messages that are more general than the topic are not for it. */
-    readonly exact = false,
-    /** Whether it hears of events at once, also in a process that is sequential. */
-    readonly immediate = false,
+    readonly kind = USUAL,
   ) {
     super()
   }
@@ -277,10 +286,10 @@ export function spawnDriver(name: string, boot: (setGuard: (guard: Guard) => voi
   return new Spawn(boot as Boot<unknown>, { name, driver: true })
 }
 
-/** The same endpoints, which hear only messages that are instances of their topics. */
-export function exactly(action: Action): Action {
+/** The same endpoints, of another kind. */
+export function ofKind(kind: EndpointKind, action: Action): Action {
   if (!(action instanceof AddEndpoint)) return action
-  return new AddEndpoint(action.name, action.role, action.handlers, true, action.immediate)
+  return new AddEndpoint(action.name, action.role, action.handlers, { ...action.kind, ...kind })
 }
 
 /**

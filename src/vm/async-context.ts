@@ -60,8 +60,7 @@ function keptAction(context: AsyncResource, action: Action): ActionTree {
   const inside = (run: AnyFunction): AnyFunction => (...args: unknown[]) =>
     kept(context, context.runInAsyncScope(run, undefined, ...args))
   if (action instanceof AddEndpoint) {
-    return new AddEndpoint(action.name, action.role, handlers(action.handlers, inside), action.exact,
-      action.immediate)
+    return new AddEndpoint(action.name, action.role, handlers(action.handlers, inside), action.kind)
   }
   if (action instanceof AtMetaLevel) return atMetaLevel(keptAction(context, action.action))
   if (action instanceof Yield) return yieldTurn(inside(action.continuation as AnyFunction) as never)

@@ -1,7 +1,8 @@
 /** Endpoints: a role that a process plays under a name, with the handlers of its events. */
+import { isPromise } from 'node:util/types'
 import { examine, sameTopic, snapshot, type IndexEntry } from '../topic/index.js'
-import type { AddEndpoint, AnyHandlers } from './action.js'
-import type { HandlerResult } from './handler.js'
+import { Action, AtMetaLevel, type AddEndpoint, type AnyHandlers } from './action.js'
+import type { ActionTree, HandlerResult } from './handler.js'
 import type { Process } from './process.js'
 import { PeerRole, Role, type Interest, type Orientation } from './role.js'
 
@@ -24,8 +25,18 @@ const OBSERVER = 16
 const EVERYTHING = 32
 const EXACT = 64
 const IMMEDIATE = 128
+const REPLIES = 256
 
 const INTEREST_BITS: Record<Interest, number> = { participant: 0, observer: OBSERVER, everything: EVERYTHING }
+
+/** The same one action, if there is one, so many levels out. */
+function outwards(result: HandlerResult<unknown>, levels: number): HandlerResult<unknown> {
+  if (isPromise(result)) return result.then((actions) => outwards(actions, levels) as ActionTree<unknown>)
+  if (!(result instanceof Action)) return result
+  let action: Action = result
+  for (let i = 0; i < levels; i++) action = new AtMetaLevel(action)
+  return action
+}
 
 /* The fields that a message touches come first: they share a cache line. */
 export class Endpoint implements IndexEntry {
@@ -52,15 +63,16 @@ export class Endpoint implements IndexEntry {
 
   /** @throws RangeError when the name or the topic exceeds the limits of topics */
   constructor(action: AddEndpoint<unknown>, owner: Process, target: Process) {
-    const { name, role, handlers, exact, immediate } = action
+    const { name, role, handlers, kind } = action
     const { linear, fixed } = examine(role.topic)
     this.name = snapshot(name)
     this.topic = snapshot(role.topic, fixed)
     this.bits =
       INTEREST_BITS[role.interest] |
       (role.orientation === 'publisher' ? PUBLISHER : 0) |
-      (exact || target.guard !== undefined ? EXACT : 0) |
-      (immediate ? IMMEDIATE : 0) |
+      (kind.exact === true || target.guard !== undefined ? EXACT : 0) |
+      (kind.immediate === true ? IMMEDIATE : 0) |
+      (kind.replies === true ? REPLIES : 0) |
       (linear ? LINEAR : 0)
     this.owner = owner
     this.target = target
@@ -115,7 +127,15 @@ export class Endpoint implements IndexEntry {
       this.onAbsence = handlers.onAbsence as AbsenceHandler | undefined
       this.onMessage = handlers.onMessage as MessageHandler | undefined
     }
+    if ((this.bits & REPLIES) !== 0) this.replyWhereItIs()
     if (this.target.line !== undefined && (this.bits & IMMEDIATE) === 0) this.target.line.queueAt(this)
+  }
+
+  private replyWhereItIs(): void {
+    const { onMessage, target, owner } = this
+    const levels = target.vm.depth - owner.vm.depth
+    if (onMessage === undefined || levels === 0) return
+    this.onMessage = (body, state, name) => outwards(onMessage(body, state, name), levels)
   }
 
   /** Its process has forgotten it: whatever still comes is not for anyone. */

@@ -34,6 +34,10 @@ export {
   type Orientation,
   type PresenceEvent,
 } from './role.js'
+export {
+  answer, answerError, asking, question, type Answer, type AnswerError, type AskOptions, type Asking, type AskingOptions,
+  type Question,
+} from './asking.js'
 export { eventSource, EventSource, type EventSink, type Release } from './event-source.js'
 export { withAsyncContext } from './async-context.js'
 export type { Shutdown, ShutdownOptions, ShutdownReport } from './shutdown.js'

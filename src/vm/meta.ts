@@ -19,6 +19,7 @@ import {
   Spawn,
   Yield,
 } from './action.js'
+import { Ask, AskingAction } from './asking.js'
 import { Endpoint } from './endpoint.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
 import type { HandlerResult } from './handler.js'
@@ -120,6 +121,10 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
   if (levels > vm.depth) {
     throw new Error(`${describeAction(outermost)} is impossible: the ground VM has no VM around it`)
   }
+  if (innermost instanceof AskingAction) {
+    innermost.perform(process, levels)
+    return
+  }
   if (innermost instanceof SendMessage) {
     // Nobody waits for it: it neither holds the process nor is held up by its end.
     ;(vm.container as Process).enqueue(new RelayedMessage(innermost, process, levels))
@@ -205,5 +210,7 @@ function performFor(
     vm.quit(action.pid === undefined ? actor : vm.processes.get(action.pid), action.reason)
   } else if (action instanceof Yield && origin.alive) {
     vm.run(origin, action.continuation as (state: unknown) => HandlerResult<unknown>, actor)
+  } else if (action instanceof Ask) {
+    action.deliver(vm, actor)
   }
 }

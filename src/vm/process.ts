@@ -12,6 +12,7 @@ import {
 } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
+import { isOfEndedAsker } from './asking.js'
 import { adoptPromises, flatten, strayResult, Transition } from './handler.js'
 import { untie, type Ties } from './ties.js'
 import { handlerBehind, WaitingLine } from './waiting-line.js'
@@ -227,7 +228,7 @@ export class Process {
       ? 'returned a promise inside an action tree, which was rejected'
       : 'has ended; then a handler failed'
     const fields = { ...describeEndpoint(endpoint), reason: failureOf(reason, this) }
-    log('warning', `${this.describe()} ${what}`, fields)
+    log(isOfEndedAsker(reason) ? 'debug' : 'warning', `${this.describe()} ${what}`, fields)
   }
 
   /** Something is still to come back to this process: neither it nor a VM around it is idle. */

@@ -1,5 +1,5 @@
 /**
- * Ties between processes: who ends with whom (`spawn(..., { link: true })`).
+ * What ends with a process: its linked children (`spawn(..., { link: true })`), and what it has of this package.
  *
  * A parent that has linked children is not idle: it was started for them, and may have nothing else. So garbage
  * collection ends nothing but what is collected. Invariant: a process is among its parent's children as long as
@@ -13,9 +13,18 @@ export interface Ties {
   parent: Process | undefined
   /** Those that end with it. */
   readonly children: Set<Process>
+  /** What is to be done at its end. */
+  readonly atEnd: (() => void)[]
 }
 
-const tiesOf = (process: Process): Ties => (process.ties ??= { parent: undefined, children: new Set() })
+function tiesOf(process: Process): Ties {
+  return (process.ties ??= { parent: undefined, children: new Set(), atEnd: [] })
+}
+
+/** Has a function called at the end of a process, whatever that is. It must not throw. */
+export function endWith(process: Process, ended: () => void): void {
+  tiesOf(process).atEnd.push(ended)
+}
 
 /** From now on the child ends when the parent does. It is in the parent's VM, or in one around that. */
 export function tie(parent: Process, child: Process): void {
@@ -28,13 +37,14 @@ export function tie(parent: Process, child: Process): void {
 export function untie(ended: Process): Process[] {
   const { ties } = ended
   if (ties === undefined) return []
-  const { parent, children } = ties
+  const { parent, children, atEnd } = ties
   ended.ties = undefined
   if (parent?.ties?.children.delete(ended) === true) keep(parent, ended, -1)
   for (const child of children) {
     keep(ended, child, -1)
     if (child.ties !== undefined) child.ties.parent = undefined
   }
+  for (const end of atEnd) end()
   return [...children]
 }
 

@@ -4,8 +4,8 @@
  */
 import t from 'tap'
 import {
-  _, addEndpoint, atMetaLevel, defineRecord, endpoint, eof, eventSource, every, groundVm, kill, nestedVm, quit, role,
-  sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener, transition,
+  _, addEndpoint, answering, asking, atMetaLevel, defineRecord, endpoint, eof, eventSource, every, groundVm, kill,
+  nestedVm, quit, role, sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener, transition,
   yieldTurn,
   type Action, type ActionTree, type Eof, type Meeting, type MessageOf, type RecordFrom, type RecordOf, type Role,
   type TcpAddress, type TcpChannel, type TcpEnd, type TcpListener, type Transition, type Wildcard,
@@ -266,6 +266,18 @@ export const misuse = [
   () => kill(),
   // @ts-expect-error -- not a function
   () => groundVm(quit()),
+  // @ts-expect-error -- what is asked for is a number
+  () => asking().ask<number>('x').then((price) => price.length),
+  // @ts-expect-error -- an answer is of any type, unless it is said
+  () => asking().ask('x').then((price) => price + 1),
+  // @ts-expect-error -- no such option
+  () => asking().ask('x', { timeuot: 5 }),
+  // @ts-expect-error -- not a function
+  () => answering(['price', _], 5),
+  // @ts-expect-error -- the question has three parts
+  () => answering(['price', _, _], ([, , , none]) => none),
+  // @ts-expect-error -- the handler expects another state
+  () => transition('text', answering('x', (_body, state: number) => state)),
   // @ts-expect-error -- a tick is a number
   () => endpoint.subscriber([every(100), _], { onMessage: ([, n]) => sendMessage(n.length) }),
   // @ts-expect-error -- not what the source fires

@@ -123,6 +123,23 @@ for (const [where, types] of [['TCP', TCP], ['a path', PIPE]] as const) {
   })
 }
 
+both('other:graph.shutdown', 'hooks: a lookup is caused by the socket', async (t, env) => {
+  const server = await env.listen()
+  const types = ['TCPWRAP', 'GETADDRINFOREQWRAP', 'TCPCONNECTWRAP']
+  const seen = await told(types, async () => {
+    const socket = env.own(env.net.connect({ port: portOf(server), host: 'localhost', family: 4 }))
+    await once(socket, 'connect')
+    socket.destroy()
+    await once(socket, 'close')
+  })
+  const cause = (type: string): number | undefined => (
+    [...seen.values()].find((one) => one.type === type)?.trigger
+  )
+  const socket = cause('TCPCONNECTWRAP')
+  t.equal(seen.get(socket as number)?.type, 'TCPWRAP')
+  t.equal(cause('GETADDRINFOREQWRAP'), socket)
+})
+
 both('error-twice', 'hooks: a failed listen and a failed connect end, too', async (t, { net, listen }) => {
   const taken = await listen()
   const all = await told(TCP, async () => {

@@ -102,11 +102,12 @@ both('other:child-process-send-keep-open', 'a socket that is destroyed goes on i
   const received = textOf(client)
   const shell = 'read line; echo "got $line" >&3'
   const child = spawn('sh', ['-c', shell], { stdio: ['pipe', 'ignore', 'inherit', peer] })
+  const exited = once(child, 'exit')
   peer.destroy()
   await closed(peer)
   child.stdin?.end('hello\n')
   t.equal(await received, 'got hello\n')
-  t.equal((await once(child, 'exit'))[0] ?? 0, 0)
+  t.equal((await exited)[0] ?? 0, 0)
 })
 
 both('other:child-process-send-keep-open', 'who can\'t be told keeps the socket', async (t, env) => {

@@ -201,6 +201,22 @@ test('https: the request knows who asks; an agent keeps connections', async (t, 
   t.equal(opened, 1)
 })
 
+both('other:tls-socket-close', 'who hears that the socket below is closed finds the TLS socket destroyed',
+  async (t, env) => {
+    const { server, secure } = await serve(env)
+    const ready = once(secure, 'secureConnection') as Promise<[tls.TLSSocket]>
+    const [raw] = (await Promise.all([
+      once(server, 'connection') as Promise<[Socket]>, once(onTop(env.connect(server)), 'secureConnect'),
+    ]))[0]
+    const [peer] = await ready
+    const seen = new Promise((resolve) => {
+      raw.once('close', () => { resolve(peer.destroyed) })
+    })
+    raw.destroy()
+    t.equal(peer.destroyed, false, 'not at once')
+    t.equal(await seen, true)
+  }, { skip })
+
 const ours = fileURLToPath(new URL('../../src/net/index.js', import.meta.url))
 
 /** Programs that have to end by themselves. */

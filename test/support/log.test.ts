@@ -102,6 +102,30 @@ t.test('values that cannot be inspected do no harm', async (t) => {
   t.match(stderr, shown)
 })
 
+t.test('nobody\'s text forges a line, or acts on a terminal', async (t) => {
+  const forged = '\\n2026-01-01T00:00:00.000Z marketplace fatal: all is lost\\r\\x1b[2J\\x9b\\u202e\\u2028'
+  const { stderr } = withLog('info', `
+    const forged = '${forged}'
+    const named = { [forged]: Object.assign(() => 1, { [forged]: 1 }) }
+    Object.defineProperty(named[forged], 'name', { value: forged })
+    class Odd {}
+    Object.defineProperty(Odd, 'name', { value: forged })
+    log('error', 'a' + forged, { text: forged, symbol: Symbol(forged), named, odd: new Odd(), list: [forged] })
+    log('error', 'b', { reason: new Error(forged), label: Symbol.for(forged) })
+    log('error', 'c', { reason: Object.assign(new TypeError(forged), { name: forged, code: forged }) })
+    log('warning', 'd', { reason: Object.assign(new Error(forged), { syscall: 'read' }) })
+    log('warning', new Error(forged))
+    for (let i = 0; i < 20; i++) log('warning', 'e' + forged)
+    setTimeout(() => {}, 1500)
+  `)
+  const lines = stderr.split('\n').slice(0, -1)
+  t.same(lines.filter((line) => !/^( |marketplace (error|warning): )/.test(line)), [])
+  // eslint-disable-next-line no-control-regex -- none of them is there
+  t.notMatch(stderr, /[\0-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]/)
+  t.match(stderr, 'marketplace error: a\\n2026-')
+  t.match(stderr, /\n {4}at /, 'a stack is still one')
+})
+
 t.test('each line has the time', async (t) => {
   const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', `
     import { log } from ${JSON.stringify(LOG)}

@@ -101,8 +101,8 @@ t.test('a sum of metrics is plain data', async (t) => {
   const zero = metricsSum([])
   t.strictSame(JSON.parse(JSON.stringify(zero)), {
     connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
-    queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabStalls: 0, batches: 0, jsTime: 0,
-    totalTime: 0, events: 0, batchSizes: new Array(16).fill(0), errors: {},
+    queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabBytesIdle: 0,
+    slabStalls: 0, batches: 0, jsTime: 0, totalTime: 0, events: 0, batchSizes: new Array(16).fill(0), errors: {},
   })
   const one = { ...zero, bytesIn: 5, kernelTime: 7, batchSizes: [1, 2], errors: { EPIPE: 1 } }
   const two = metricsSum([one, one, { ...zero, errors: { EPIPE: 1, ENOBUFS: 1 } }])

@@ -1,6 +1,6 @@
 /** The order of 'finish', 'data', 'end' and 'close' on a quiet connection. */
 import { once } from 'node:events'
-import { programs, type Environment, type Pair } from '../program.js'
+import { programs, type Environment, type Pair, type Socket } from '../program.js'
 
 const EVENTS = ['data', 'end', 'finish', 'close'] as const
 
@@ -16,7 +16,36 @@ const told = (body: (pair: Pair) => unknown) => async ({ pair, print }: Environm
   await once(server, 'close')
 }
 
+/** A paused connection has data and its end by the time it is resumed; whether immediates run between them. */
+const both = (bytes: number) => async ({ net, print, serve }: Environment): Promise<void> => {
+  const { server, port } = await serve(undefined, { pauseOnConnect: true })
+  const accepted = once(server, 'connection') as Promise<[Socket]>
+  const client = net.connect(port, '127.0.0.1')
+  client.on('error', () => undefined)
+  const [[peer]] = await Promise.all([accepted, once(client, 'connect')])
+  let heard = 0
+  let handled = 0
+  const compare = (what: string): void => { print(what, heard > 0, handled === heard) }
+  peer.on('data', (data: Buffer) => {
+    heard += data.length
+    setImmediate(() => { handled += data.length })
+  })
+  peer.on('end', () => { compare('end') })
+  peer.on('close', () => { compare('close') })
+  client.end(Buffer.alloc(bytes))
+  await once(client, 'finish')
+  const over = once(peer, 'close')
+  peer.resume()
+  await over
+  print(heard)
+  server.close()
+  await once(server, 'close')
+}
+
 export default programs({
+  'immediates run between a byte and the end': both(1),
+  'immediates run between the last data and the end': both(40_000),
+  'immediates run between a lot and the end': both(100_000),
   'end': told(({ client }) => client.end()),
   'end in an immediate': told(({ client }) => { setImmediate(() => client.end()) }),
   'end in a timer': told(({ client }) => { setTimeout(() => client.end(), 1) }),
