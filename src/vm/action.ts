@@ -169,7 +169,7 @@ export class AtMetaLevel<in S> extends Action<S> {
   }
 }
 
-/** What only this folder makes, and what does all by itself. */
+/** @internal What only this folder makes, and what does all by itself. */
 export abstract class Inner extends Action {
   /** Performs it in the turn of the process, which has it in its queue. */
   abstract perform(process: Process): void
