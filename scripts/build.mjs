@@ -26,6 +26,9 @@ export function nodeDirectory() {
 
 /** Seconds that these take on two cores. */
 const ADDON_USUALLY = 20
+/** What node-gyp makes. */
+const ADDON_MADE = ['build/Release', 'build/Makefile', 'build/binding.Makefile', 'build/marketplace.target.mk',
+  'build/config.gypi']
 const TYPESCRIPT_USUALLY = 15
 
 /** @param nodeGyp path of its program; the installed one, if not given */
@@ -36,16 +39,21 @@ export async function buildAddon(nodeGyp = NODE_GYP) {
   const start = performance.now()
   // What a failed build has configured may be the reason why it failed: then from the start.
   const configured = changedAt(ADDON) > 0 && upToDate('build/config.gypi', ['binding.gyp'])
-  const args = configured ? ['build'] : ['rebuild']
   const files = sources.filter((file) => file.endsWith('.cc')).length
   let compiled = 0
   const over = announce('addon', ADDON_USUALLY, () => compiled > 0 ? `file ${compiled} of ${files}` : '')
   const onLine = (line) => { if (line.includes('CXX(target)')) compiled++ }
   const gyp = (...how) =>
     run(process.execPath, [nodeGyp, ...how, '--release', '--jobs=max', ...nodeDirectory()], { onLine })
-  let { code, output } = await gyp(...args)
+  // Not by node-gyp's `rebuild`, which takes away all of build/: binaries to be packed and objects of tests, too.
+  const anew = async () => {
+    for (const made of ADDON_MADE) rmSync(join(ROOT, made), { recursive: true, force: true })
+    const configuring = await gyp('configure')
+    return configuring.code === 0 ? gyp('build') : configuring
+  }
+  let { code, output } = configured ? await gyp('build') : await anew()
   // What was configured has relative paths: they lead nowhere in a folder, or to a Node, that was moved.
-  if (code !== 0 && output.includes('No rule to make target')) ({ code, output } = await gyp('rebuild'))
+  if (code !== 0 && configured && output.includes('No rule to make target')) ({ code, output } = await anew())
   over()
   if (code === 0) {
     say(`addon: built in ${seconds(start)}`)

@@ -33,7 +33,8 @@ await main(async () => {
     await buildLibrary()
     return
   }
-  const missing = Object.keys(TARGETS).filter((name) => binary(name) === undefined)
+  const binaries = new Map(Object.keys(TARGETS).map((name) => [name, binary(name)]))
+  const missing = [...binaries.keys()].filter((name) => binaries.get(name) === undefined)
   // Before minutes of work, and as the last thing that is said.
   if (mode === 'release' && missing.length > 0) {
     throw new StepFailed(`pack: there is no binary for ${missing.join(', ')}; npm run prebuilds makes them`)
@@ -48,8 +49,7 @@ await main(async () => {
   await buildLibrary({ whole: true })
   const project = readFileSync(join(ROOT, 'binding.gyp'), 'utf8')
   writeFileSync(join(ROOT, PROJECT), project.replaceAll('"native/', '"'))
-  for (const name of Object.keys(TARGETS)) {
-    const from = binary(name)
+  for (const [name, from] of binaries) {
     if (from === undefined) continue
     const to = join(ROOT, 'prebuilds', name, 'marketplace.node')
     mkdirSync(dirname(to), { recursive: true })
