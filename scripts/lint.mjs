@@ -51,7 +51,8 @@ function clangFormat() {
 }
 
 async function lintCpp() {
-  const all = filesBelow('native').filter((file) => /\.(cc|h)$/.test(file))
+  const isCpp = (file) => /\.(cc|h)$/.test(file)
+  const all = filesBelow('native').filter(isCpp)
   if (all.length === 0) return
   const units = (folder) => filesBelow(folder).filter((file) => file.endsWith('.cc'))
   await compile('engine warnings', units('native/engine'), [])
@@ -63,7 +64,7 @@ async function lintCpp() {
   const formatter = clangFormat()
   if (formatter === undefined) say('clang-format: skipped, it does not run here')
   else if (existsSync(join(ROOT, '.clang-format'))) {
-    await step('clang-format', formatter, ['--dry-run', '-Werror', ...all])
+    await step('clang-format', formatter, ['--dry-run', '-Werror', ...all, ...filesBelow('test/native').filter(isCpp)])
   }
 }
 

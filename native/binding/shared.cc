@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
+
+#include "../engine/hand_over.h"
 
 namespace marketplace::binding {
 
@@ -124,12 +125,8 @@ void Shared::drop_memory() {
 }
 
 uint32_t Shared::publish(std::vector<engine::Record>& records) {
-  const uint32_t count = std::min(static_cast<uint32_t>(records.size()), record_count_);
-  if (count == 0) return 0;
-  std::memcpy(records_, records.data(), count * sizeof(engine::Record));
   // What is left over can only be what `flush` reported; see Loop::open for why.
-  records.erase(records.begin(), records.begin() + count);
-  return count;
+  return engine::hand_over(records, records_, record_count_);
 }
 
 int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine,

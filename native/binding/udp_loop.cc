@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <new>
 #include <utility>
+
+#include "../engine/hand_over.h"
 
 namespace marketplace::binding {
 
@@ -107,14 +108,9 @@ void UdpLoop::on_turn(bool) {
   static_cast<void>(napi_close_handle_scope(env(), scope));
 }
 
-// Moves the first records over; what is left over can only be what `flush` reported.
+// What is left over can only be what `flush` reported.
 uint32_t UdpLoop::publish() {
-  std::vector<engine::UdpRecord>& records = engine_->records();
-  const uint32_t count = std::min(static_cast<uint32_t>(records.size()), record_count_);
-  if (count == 0) return 0;
-  std::memcpy(records_, records.data(), count * sizeof(engine::UdpRecord));
-  records.erase(records.begin(), records.begin() + count);
-  return count;
+  return engine::hand_over(engine_->records(), records_, record_count_);
 }
 
 void UdpLoop::flush() {

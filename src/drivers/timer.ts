@@ -16,6 +16,7 @@ import {
 import { onePerVm } from './one-per-vm.js'
 import { wrongTimer } from './record-checks.js'
 import { numberTold, takeNumber } from './relay-labels.js'
+import { relayIsThere, RelayedTimers } from './relayed-timers.js'
 import { TimerQueue } from './timer-queue.js'
 import { cancelTimer, setTimer, timerError, timerExpired, type SetTimer } from './timer-records.js'
 import { definite } from './wish.js'
@@ -85,9 +86,16 @@ function driver(): ActionTree {
     return endpoint.subscriber([source, _], { name: 'due', onMessage: expire })
   }
 
+  const cancel = (label: unknown): ActionTree => timers.cancel(label) > 0 && update()
+
+  const relayed = new RelayedTimers(cancel)
+
   const expire = (): ActionTree => {
     const now = Date.now()
-    const expired = timers.takeDue().map((label) => sendMessage(timerExpired(label, now)))
+    const expired = timers.takeDue().map((label) => {
+      relayed.over(label)
+      return sendMessage(timerExpired(label, now))
+    })
     return [expired, update()]
   }
 
@@ -95,6 +103,7 @@ function driver(): ActionTree {
     const wrong = wrongTimer(wish)
     if (wrong !== undefined) return refused(wish.label, wrong)
     timers.add(wish.label, wish.msecs, wish.kind)
+    relayed.set(wish.label)
     return update()
   }
 
@@ -102,8 +111,12 @@ function driver(): ActionTree {
     onePerVm('timer driver', 'timerDriver'),
     endpoint.subscriber(setTimer(_, _, _), { onMessage: definite(set) }),
     endpoint.subscriber(cancelTimer(_), {
-      onMessage: definite(({ label }) => timers.cancel(label) > 0 && update()),
+      onMessage: definite(({ label }) => {
+        relayed.over(label)
+        return cancel(label)
+      }),
     }),
+    relayed.watch(),
     endpoint.publisher(timerExpired(_, _)),
     endpoint.publisher(timerError(_, _)),
   ]
@@ -129,6 +142,7 @@ class TimerRelay {
   private readonly timers = new Map<number, Relayed>()
   /** Numbers of the timers with the same label. */
   private readonly byLabel = new Map<unknown, Set<number>>()
+  private readonly relayed = new RelayedTimers((label) => this.cancel(label))
 
   constructor(id: unknown) {
     this.id = id
@@ -143,7 +157,9 @@ class TimerRelay {
       endpoint.subscriber(cancelTimer(_), { onMessage: definite(({ label }) => this.cancel(label)) }),
       endpoint.publisher(timerExpired(_, _)),
       endpoint.publisher(timerError(_, _)),
+      this.relayed.watch(),
       atMetaLevel(
+        relayIsThere(id),
         endpoint.subscriber(timerExpired([id, _], _), {
           onMessage: ({ label, now }) => this.answered(label, (inner) => timerExpired(inner, now)),
         }),
@@ -164,6 +180,7 @@ class TimerRelay {
     const same = this.byLabel.get(key)
     if (same === undefined) this.byLabel.set(key, new Set([n]))
     else same.add(n)
+    this.relayed.set(label)
     return atMetaLevel(sendMessage(setTimer([this.id, n], msecs, kind)))
   }
 
@@ -188,7 +205,10 @@ class TimerRelay {
     this.timers.delete(n as number)
     const same = this.byLabel.get(timer.key)
     same?.delete(n as number)
-    if (same?.size === 0) this.byLabel.delete(timer.key)
+    if (same?.size === 0) {
+      this.byLabel.delete(timer.key)
+      this.relayed.over(timer.label)
+    }
     return timer
   }
 

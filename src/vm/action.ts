@@ -287,7 +287,7 @@ export function spawnDriver(name: string, boot: (setGuard: (guard: Guard) => voi
 }
 
 /** The same endpoints, of another kind. */
-export function ofKind(kind: EndpointKind, action: Action): Action {
+export function ofKind<S>(kind: EndpointKind, action: Action<S>): Action<S> {
   if (!(action instanceof AddEndpoint)) return action
   return new AddEndpoint(action.name, action.role, action.handlers, { ...action.kind, ...kind })
 }

@@ -35,7 +35,7 @@ export type AnswerError = RecordFrom<typeof answerError>
 
 /** Options of `asking`. */
 export interface AskingOptions {
-  /** Questions that may wait for an answer at the same time. With one more, `ask` fails with ENOBUFS. Default 10,000. */
+  /** Questions that may wait for an answer at the same time; with one more, `ask` fails. Default 10,000. */
   readonly maxPending?: number | undefined
 }
 
@@ -102,7 +102,6 @@ export interface Asking extends Action {
    * nobody handles is no unhandled one.
    * @throws TypeError or RangeError when an option is wrong
    */
-  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what comes only the caller knows
   ask<A = unknown>(body: unknown, options?: AskOptions): Promise<A>
 }
 
@@ -123,17 +122,16 @@ export class AskingAction extends Inner implements Asking {
     this.#max = maxPending
   }
 
-  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what comes only the caller knows
   ask<A = unknown>(body: unknown, options: AskOptions = {}): Promise<A> {
     checkOptions('ask', options, askChecks, 'options.')
     const { timeout = TIMEOUT, signal } = options
-    const promise = new Promise<unknown>((resolve, reject) => {
+    const promise = new Promise<A>((resolve, reject) => {
       const refused = this.#refusal(body, signal)
-      if (refused !== undefined) reject(refused.reason as Error)
-      else this.#begin(body, timeout, signal, resolve, reject)
+      if (refused !== undefined) reject(refused.reason)
+      else this.#begin(body, timeout, signal, resolve as (value: unknown) => void, reject)
     })
     promise.catch(() => undefined)
-    return promise as Promise<A>
+    return promise
   }
 
   /** Begins to work for the process that performs it, in its VM or so many levels out. */

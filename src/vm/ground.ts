@@ -113,6 +113,8 @@ class GroundLoop implements Ground {
   private ending = false
   /** What could not be, or a failure of an essential process, and ends everything. */
   private failure: { readonly error: unknown } | undefined
+  /** It has failed itself: nothing is routed any more, and what it holds is released. */
+  private broken = false
   private running = false
   private resuming = false
   private busySlices = 0
@@ -183,6 +185,11 @@ class GroundLoop implements Ground {
     const activation = source === undefined ? undefined : this.activations.get(source)
     if (activation === undefined || !activation.subscribers.delete(endpoint)) return
     if (activation.subscribers.size > 0) return
+    this.deactivate(activation)
+    this.stopIfDrained()
+  }
+
+  private deactivate(activation: Activation): void {
     this.activations.delete(activation.source)
     this.holders.delete(activation)
     this.holdLoop()
@@ -192,7 +199,6 @@ class GroundLoop implements Ground {
     } catch (error) {
       this.releaseFailed(activation, error)
     }
-    this.stopIfDrained()
   }
 
   private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
@@ -266,6 +272,10 @@ class GroundLoop implements Ground {
 
   /** Runs rounds until nothing is queued, or for one slice. */
   private run(): void {
+    if (this.broken) {
+      this.endIfDone()
+      return
+    }
     const limit = this.work + SLICE
     this.running = true
     try {
@@ -303,8 +313,9 @@ class GroundLoop implements Ground {
     log('fatal', 'the ground VM failed', { reason: error })
     this.failure ??= { error }
     this.quitAll(error)
-    this.firings = []
-    this.idleCallbacks = []
+    this.broken = true
+    // Whatever has become of the endpoints that held them.
+    for (const activation of [...this.activations.values()]) this.deactivate(activation)
   }
 
   private quitAll(reason: unknown): void {
@@ -363,14 +374,20 @@ class GroundLoop implements Ground {
   }
 
   private endIfDone(): void {
-    if (this.ended || this.running || !this.vm.isIdle() || this.firings.length > 0) return
-    if (this.activations.size > 0 || this.pending > 0 || this.releases.size > 0) return
-    // Who is to end with a reason is told it, also when the slice was over before.
-    if (this.stopping !== undefined || this.idleCallbacks.length > 0) return
+    if (this.ended || this.running || this.releases.size > 0) return
+    // What is still queued, or will be answered, nobody hears when it has failed.
+    if (!this.broken && !this.isOver()) return
     this.ended = true
     this.wiring.concludeAll()
     if (this.failure === undefined) this.resolve()
     else this.reject(this.failure.error)
+  }
+
+  private isOver(): boolean {
+    if (!this.vm.isIdle() || this.firings.length > 0) return false
+    if (this.activations.size > 0 || this.pending > 0) return false
+    // Who is to end with a reason is told it, also when the slice was over before.
+    return this.stopping === undefined && this.idleCallbacks.length === 0
   }
 
   /**

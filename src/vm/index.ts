@@ -35,8 +35,8 @@ export {
   type PresenceEvent,
 } from './role.js'
 export {
-  answer, answerError, asking, question, type Answer, type AnswerError, type AskOptions, type Asking, type AskingOptions,
-  type Question,
+  answer, answerError, asking, question, type Answer, type AnswerError, type Asking, type AskingOptions,
+  type AskOptions, type Question,
 } from './asking.js'
 export { eventSource, EventSource, type EventSink, type Release } from './event-source.js'
 export { withAsyncContext } from './async-context.js'

@@ -39,7 +39,11 @@ export function untie(ended: Process): Process[] {
   if (ties === undefined) return []
   const { parent, children, atEnd } = ties
   ended.ties = undefined
-  if (parent?.ties?.children.delete(ended) === true) keep(parent, ended, -1)
+  if (parent?.ties?.children.delete(ended) === true) {
+    keep(parent, ended, -1)
+    // VMs between, whose turn it isn't, have no round in which to collect what became idle by that.
+    for (let { vm } = parent; vm !== ended.vm; { vm } = vm.container as Process) vm.collect()
+  }
   for (const child of children) {
     keep(ended, child, -1)
     if (child.ties !== undefined) child.ties.parent = undefined
@@ -55,8 +59,6 @@ function keep(parent: Process, child: Process, by: number): void {
     process.pending += by
     if (by < 0 && process.alive && process.isIdle()) process.vm.collectLater(process)
     if (process.vm === child.vm) return
-    // That VM may have no round of its own in which to collect it.
-    if (by < 0) process.vm.collect()
     process = process.vm.container as Process
   }
 }

@@ -3,8 +3,8 @@ import { logged, run, type Print } from '../vm/harness.js'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
-  _, cancelTimer, defineRecord, endpoint, eventRelay, groundVm, nestedVm, quit, sendMessage, setTimer, spawn,
-  timerDriver, timerExpired, timerRelay, type Action, type ActionTree,
+  _, atMetaLevel, cancelTimer, defineRecord, endpoint, eventRelay, groundVm, nestedVm, quit, sendMessage,
+  setTimer, spawn, timerDriver, timerExpired, timerRelay, type Action, type ActionTree,
 } from 'marketplace-native'
 import { patient } from '../support/patience.js'
 import { until } from '../support/util.js'
@@ -240,4 +240,34 @@ t.test('relays of one id hear their own timers only, also after one that has gon
   await until(() => heard.length === 3)
   t.strictSame(heard, ['three: z', 'one: x', 'two: y'])
   await vm.stop()
+})
+
+t.test('timers of a relay go with it, at any depth, and nobody else\'s', { timeout: patient(10_000) }, async (t) => {
+  const FAR = 3_600_000
+  const heard: string[] = []
+  const far = (label: unknown): ActionTree => sendMessage(setTimer(label, FAR, 'relative'))
+  /** A VM that ends by itself with its timers pending: when `ends` has been heard. */
+  const brief = (id: unknown, more: () => ActionTree = () => undefined): ActionTree => nestedVm(() => [
+    timerRelay(id),
+    more(),
+    spawn(() => [
+      endpoint.subscriber(timerExpired('ends', _), { onMessage: () => atMetaLevel(quit()) }),
+      [1, 2, 3].map(far), sendMessage(cancelTimer(2)), sendMessage(setTimer('ends', 5, 'relative')),
+    ]),
+  ])
+  await groundVm(() => [
+    timerDriver(),
+    brief(undefined), brief('same'), brief('same'),
+    brief('outer', () => brief('inner')),
+    spawn(() => [
+      endpoint.subscriber(timerExpired(['same', 'mine'], _), {
+        onMessage: () => {
+          heard.push('mine')
+          return quit()
+        },
+      }),
+      sendMessage(setTimer(['same', 'mine'], 1, 'relative')),
+    ]),
+  ])
+  t.same(heard, ['mine'])
 })

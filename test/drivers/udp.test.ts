@@ -1,9 +1,9 @@
 /** The driver `udp` in ground and nested VMs, over both transports, against plain sockets. */
-import { createSocket } from 'node:dgram'
+import { createSocket, type Socket } from 'node:dgram'
 import { readdirSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { runInThisContext } from 'node:vm'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { endpoint } from '../../src/dsl/index.js'
 import { eventRelay } from '../../src/drivers/event-relay.js'
 import { udp } from '../../src/drivers/udp.js'
@@ -391,6 +391,70 @@ onBoth('echo to python3', async (t, run) => {
   const { stdout, stderr } = await runProgram('python3', args, Buffer.alloc(0))
   t.equal(stdout.toString(), 'done\n', stderr)
 }, missing('python3'))
+
+/** Sends in this turn: a plain client looks its address up first. */
+async function connected(t: Test, port: number): Promise<Socket> {
+  const socket = createSocket('udp4')
+  t.teardown(() => { socket.close() })
+  await new Promise<void>((resolve) => { socket.connect(port, host, resolve) })
+  return socket
+}
+
+onBoth('datagrams that are on their way when a socket is opened again are not the new one\'s', async (t, run) => {
+  const lives: string[][] = []
+  const life = (): ActionTree => {
+    const heard: string[] = []
+    const name = lives.push(heard)
+    return endpoint.subscriber(udpPacket(_, udpListener(port), _), {
+      name,
+      onMessage: ({ body }) => {
+        heard.push(String(body))
+        // Gone and there again, with more of them waiting.
+        return heard.length === 1 && name < ROUNDS ? [deleteEndpoint(name), life()] : undefined
+      },
+    })
+  }
+  const ROUNDS = 20
+  const port = await freeUdpPort()
+  const program = run(() => spawn(() => life()))
+  for (let round = 1; round < ROUNDS; round++) {
+    await until(() => program.bound.size === 1 && lives.length === round)
+    const client = await connected(t, port)
+    for (let i = 0; i < 40; i++) client.send(`${round}`)
+    await until(() => lives.length === round + 1)
+  }
+  await until(() => program.bound.size === 1)
+  const last = await connected(t, port)
+  last.send(`${ROUNDS}`)
+  await until(() => lives[ROUNDS - 1].length > 0)
+  t.same(lives.map((heard) => [...new Set(heard)]), lives.map((_heard, i) => [`${i + 1}`]))
+})
+
+onBoth('one remote address, two local ones', async (t, run) => {
+  const heard = new Map<string, string[]>([['a', []], ['b', []]])
+  const program = run(() => spawn(() => [...heard].map(([name, list]) => (
+    endpoint.subscriber(udpPacket(_, udpHandle(name), _), {
+      onMessage: (packet) => {
+        list.push(String(packet.body))
+        return echo(packet)
+      },
+    })
+  ))))
+  await until(() => program.bound.size === 2)
+  const client = plainClient(t)
+  for (let i = 0; i < 5; i++) for (const name of heard.keys()) client.send(`${name}${i}`, program.port(name))
+  await until(() => client.got.length === 10)
+  t.same(heard.get('a'), ['a0', 'a1', 'a2', 'a3', 'a4'])
+  t.same(heard.get('b'), ['b0', 'b1', 'b2', 'b3', 'b4'])
+})
+
+async function freeUdpPort(): Promise<number> {
+  const socket = createSocket('udp4')
+  await new Promise<void>((resolve) => { socket.bind(0, host, resolve) })
+  const { port } = socket.address()
+  await new Promise<void>((resolve) => { socket.close(resolve) })
+  return port
+}
 
 void t.test('options are checked', async (t) => {
   const wrong: [object, RegExp][] = [

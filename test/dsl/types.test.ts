@@ -5,8 +5,8 @@
 import t from 'tap'
 import {
   _, addEndpoint, answering, asking, atMetaLevel, defineRecord, endpoint, eof, eventSource, every, groundVm, kill,
-  nestedVm, quit, role, sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener, transition,
-  yieldTurn,
+  nestedVm, quit, role, sendFeedback, sendMessage, sequence, spawn, tcpAddress, tcpChannel, tcpHandle, tcpListener,
+  transition, yieldTurn,
   type Action, type ActionTree, type Eof, type Meeting, type MessageOf, type RecordFrom, type RecordOf, type Role,
   type TcpAddress, type TcpChannel, type TcpEnd, type TcpListener, type Transition, type Wildcard,
 } from 'marketplace-native'
@@ -267,9 +267,7 @@ export const misuse = [
   // @ts-expect-error -- not a function
   () => groundVm(quit()),
   // @ts-expect-error -- what is asked for is a number
-  () => asking().ask<number>('x').then((price) => price.length),
-  // @ts-expect-error -- an answer is of any type, unless it is said
-  () => asking().ask('x').then((price) => price + 1),
+  (): Promise<string> => asking().ask<number>('x'),
   // @ts-expect-error -- no such option
   () => asking().ask('x', { timeuot: 5 }),
   // @ts-expect-error -- not a function

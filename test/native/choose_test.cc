@@ -1,4 +1,6 @@
 // The choice of a backend where io_uring is forbidden or restricted, and what is said about it.
+#include "../../native/engine/choose.h"
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -10,7 +12,6 @@
 #include <cstddef>
 #include <cstring>
 
-#include "../../native/engine/choose.h"
 #include "harness.h"
 
 namespace marketplace::test {
@@ -67,7 +68,9 @@ Outcome choose_without(uint32_t call, uint32_t error, BackendName name) {
   return outcome;
 }
 
-bool contains(const char* text, const char* part) { return strstr(text, part) != nullptr; }
+bool contains(const char* text, const char* part) {
+  return strstr(text, part) != nullptr;
+}
 
 }  // namespace
 

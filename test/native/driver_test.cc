@@ -1,6 +1,6 @@
-// A random driver of the engine: commands, peers and a failing kernel, in any order. Whatever they do,
-// every connection that the host was told of ends with exactly one `closed`, no descriptor stays, what
-// arrives is a beginning of what was sent, and nobody takes a part for the whole.
+// A random driver of the engine: commands, peers and a failing kernel, in any order. Whatever they
+// do, every connection that the host was told of ends with exactly one `closed`, no descriptor
+// stays, what arrives is a beginning of what was sent, and nobody takes a part for the whole.
 #include <fcntl.h>
 #include <sys/socket.h>
 
@@ -93,9 +93,7 @@ class Driver {
     }
   }
 
-  bool alive(const Wire& wire) const {
-    return ended_.count(wire.id) == 0;
-  }
+  bool alive(const Wire& wire) const { return ended_.count(wire.id) == 0; }
 
   void act() {
     const uint32_t choice = random_below(20);
@@ -164,7 +162,8 @@ class Driver {
 
   void send(Wire& wire) {
     if (wire.peer != Peer::open) return;
-    const std::string data = pattern(1 + random_below(random_below(3) == 0 ? 100'000 : 300), seed_++);
+    const std::string data =
+        pattern(1 + random_below(random_below(3) == 0 ? 100'000 : 300), seed_++);
     const ssize_t n = ::send(wire.client.get(), data.data(), data.size(), MSG_NOSIGNAL);
     if (n > 0) wire.sent.append(data, 0, static_cast<size_t>(n));
     // It was reset, and this has taken the error away: an end that follows is none.

@@ -309,8 +309,10 @@ TEST("500 connections that end in the same turn") {
   for (Descriptor& client : clients) client = dial(host.port(listener));
   host.until([&] { return host.count(Event::accepted) == 500; });
   for (size_t i = 0; i < clients.size(); i++) {
-    if (i % 3 == 0) reset(clients[i]);
-    else clients[i].reset();
+    if (i % 3 == 0)
+      reset(clients[i]);
+    else
+      clients[i].reset();
   }
   host.on_record = [&](const Record& record) {
     if (record.event == Event::end) host.engine.close(static_cast<uint32_t>(record.id));

@@ -49,9 +49,13 @@ Address parse(const char* text, uint16_t port) {
 
 }  // namespace
 
-bool backend_is(const char* name) { return strcmp(backend_name, name) == 0; }
+bool backend_is(const char* name) {
+  return strcmp(backend_name, name) == 0;
+}
 
-int idle_turns_max() { return backend_is("epoll") ? 0 : 3; }
+int idle_turns_max() {
+  return backend_is("epoll") ? 0 : 3;
+}
 
 std::unique_ptr<engine::Backend> make_backend() {
   if (backend_is("epoll")) return std::make_unique<engine::EpollBackend>();
@@ -61,7 +65,9 @@ std::unique_ptr<engine::Backend> make_backend() {
   return std::make_unique<engine::UringBackend>(features);
 }
 
-Registration::Registration(const char* name, void (*body)()) { tests().push_back({name, body}); }
+Registration::Registration(const char* name, void (*body)()) {
+  tests().push_back({name, body});
+}
 
 void check(bool condition, const char* text, const char* file, int line) {
   if (condition) return;
@@ -189,8 +195,9 @@ Descriptor dial(uint16_t port, int receive_buffer, const char* address) {
   Descriptor socket(::socket(to.data()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   CHECK(socket.valid());
   if (receive_buffer > 0) {
-    CHECK_EQUAL(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &receive_buffer,
-                             sizeof(receive_buffer)), 0);
+    CHECK_EQUAL(
+        ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer)),
+        0);
   }
   CHECK_EQUAL(::connect(socket.get(), to.data(), to.length), 0);
   return socket;

@@ -28,16 +28,15 @@ struct Registration {
   Registration(const char* name, void (*body)());
 };
 
-#define TEST_NAMED(line, name)                                                       \
-  static void test_##line();                                                         \
+#define TEST_NAMED(line, name)                                                           \
+  static void test_##line();                                                             \
   static const ::marketplace::test::Registration registration_##line(name, test_##line); \
   static void test_##line()
 #define TEST_EXPANDED(line, name) TEST_NAMED(line, name)
 #define TEST(name) TEST_EXPANDED(__LINE__, name)
 
-#define CHECK(condition) \
-  ::marketplace::test::check((condition), #condition, __FILE__, __LINE__)
-#define CHECK_EQUAL(got, wanted)                                                              \
+#define CHECK(condition) ::marketplace::test::check((condition), #condition, __FILE__, __LINE__)
+#define CHECK_EQUAL(got, wanted)                                                            \
   ::marketplace::test::check_equal(static_cast<int64_t>(got), static_cast<int64_t>(wanted), \
                                    #got " == " #wanted, __FILE__, __LINE__)
 

@@ -1,11 +1,12 @@
 // Idle timeouts: the wheel by itself, with a clock of the test's, and connections that end by it.
+#include "../../native/engine/idle.h"
+
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <vector>
 
 #include "../../native/engine/connection.h"
-#include "../../native/engine/idle.h"
 #include "../../native/engine/socket.h"
 #include "harness.h"
 
@@ -48,8 +49,8 @@ struct Wheel {
 
 TEST("idle: never early, at most two ticks late, whatever the timeout and the time") {
   // The last begins shortly before the ticks wrap.
-  for (const int64_t start : {int64_t{1}, int64_t{49}, int64_t{12345678},
-                              (int64_t{1} << 32) * tick - 700}) {
+  for (const int64_t start :
+       {int64_t{1}, int64_t{49}, int64_t{12345678}, (int64_t{1} << 32) * tick - 700}) {
     for (const int64_t timeout : {1, 49, 50, 51, 1000, 12'749, 12'800, 12'801, 60'000, 3'600'000}) {
       Wheel w;
       Connection& one = w.add(start, timeout);

@@ -1,5 +1,5 @@
-// Ends that are no ends: whatever keeps bytes from being sent or received, the peer hears of a reset,
-// the host of an error, and the descriptor is gone.
+// Ends that are no ends: whatever keeps bytes from being sent or received, the peer hears of a
+// reset, the host of an error, and the descriptor is gone.
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -135,8 +135,10 @@ TEST("reset while its output is full: closed, whatever there was to read before"
       size_t sent = 0;
       while (sent < unread) {
         const ssize_t n = ::send(client.get(), before.data() + sent, unread - sent, MSG_NOSIGNAL);
-        if (n > 0) sent += static_cast<size_t>(n);
-        else host.step(1);
+        if (n > 0)
+          sent += static_cast<size_t>(n);
+        else
+          host.step(1);
       }
       host.run_for(5);
       reset(client);

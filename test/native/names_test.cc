@@ -1,5 +1,5 @@
-// Ids and keys: an index is used by thousands, one after the other, and what was kept of one of them
-// never touches another.
+// Ids and keys: an index is used by thousands, one after the other, and what was kept of one of
+// them never touches another.
 #include <sys/socket.h>
 
 #include <cerrno>

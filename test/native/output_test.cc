@@ -221,8 +221,8 @@ TEST("more queued than all connections may have: those with the longest queues e
   for (Descriptor& client : clients) ids.push_back(host.accept(listener, client));
   const std::string data = pattern(30'000'000, 4);
   const auto write = [&](int index, size_t length) {
-    host.engine.write(ids[static_cast<size_t>(index)], reinterpret_cast<const uint8_t*>(data.data()),
-                      length);
+    host.engine.write(ids[static_cast<size_t>(index)],
+                      reinterpret_cast<const uint8_t*>(data.data()), length);
   };
   write(0, 14'000'000);
   write(1, 18'000'000);

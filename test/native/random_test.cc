@@ -49,8 +49,10 @@ void command(Host& host, Line& line, uint32_t seed) {
     line.written += data;
     host.engine.write(line.id, reinterpret_cast<const uint8_t*>(data.data()), data.size());
     // The bytes are the caller's again after this.
-    if (random_below(2) == 0 || choice == 5) host.engine.flush();
-    else host.write(line.id, "");
+    if (random_below(2) == 0 || choice == 5)
+      host.engine.flush();
+    else
+      host.write(line.id, "");
   }
 }
 
@@ -109,8 +111,10 @@ TEST("random ends: connections are paused, closed, aborted and reset in the mids
     if (random_below(2) == 0) host.step(0);
     if (random_below(2) == 0) reset(client);
     const uint32_t how = random_below(3);
-    if (how == 0) host.engine.close(id);
-    else host.engine.abort(id);
+    if (how == 0)
+      host.engine.close(id);
+    else
+      host.engine.abort(id);
     host.engine.flush();
     if (random_below(2) == 0) host.step(0);
   }
@@ -134,7 +138,8 @@ TEST("the port of a closed listener is free at once") {
   }
 }
 
-TEST("bytes and an end that are on their way when a connection is paused are kept, and come later") {
+TEST(
+    "bytes and an end that are on their way when a connection is paused are kept, and come later") {
   Host host;
   const uint32_t listener = host.listen();
   for (const bool close : {false, true}) {
@@ -206,7 +211,8 @@ TEST("sends to many connections in one turn: partial ones, refused ones, and tho
   std::vector<Line> lines(40);
   for (Line& line : lines) line.id = host.accept(listener, line.client);
   std::vector<std::string> data;
-  for (uint32_t i = 0; i < lines.size(); i++) data.push_back(pattern(i % 8 == 0 ? 9'000'000 : 70, i));
+  for (uint32_t i = 0; i < lines.size(); i++)
+    data.push_back(pattern(i % 8 == 0 ? 9'000'000 : 70, i));
   reset(lines[1].client);
   lines[2].client.reset();
   for (uint32_t i = 0; i < lines.size(); i++) {

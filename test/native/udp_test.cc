@@ -2,6 +2,7 @@
 #include "../../native/engine/udp.h"
 
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -39,6 +40,21 @@ int send_as_told(int socket, mmsghdr* messages, unsigned count, Flags flags) {
   return ::sendmmsg(socket, messages, most, flags);
 }
 
+// What epoll_ctl, which glibc says throws nothing, answers to this operation: an errno, or 0 for
+// what it does.
+int control_operation = 0;
+int control_refusal = 0;
+int control_calls = 0;
+
+int control_as_told(int epoll, int operation, int socket, epoll_event* event) noexcept {
+  if (operation == control_operation && control_refusal != 0) {
+    control_calls++;
+    errno = control_refusal;
+    return -1;
+  }
+  return ::epoll_ctl(epoll, operation, socket, event);
+}
+
 Address loopback(uint16_t port, const char* text = "127.0.0.1") {
   Address address;
   CHECK_EQUAL(Address::parse(text, port, address), 0);
@@ -49,10 +65,14 @@ Address loopback(uint16_t port, const char* text = "127.0.0.1") {
 class UdpHost {
  public:
   explicit UdpHost(uint32_t slab_size = 512 * 1024, uint32_t records_max = 2048)
-      : engine(UdpEngine::Options{records_max, send_as_told}), slab_size_(slab_size) {
+      : engine(UdpEngine::Options{records_max, send_as_told, control_as_told}),
+        slab_size_(slab_size) {
     refusal = 0;
     take_before_refusal = 0;
     send_calls = 0;
+    control_operation = 0;
+    control_refusal = 0;
+    control_calls = 0;
     CHECK_EQUAL(engine.open(), 0);
     for (int i = 0; i < 4; i++) add_slab();
   }
@@ -276,6 +296,53 @@ TEST("what a full kernel does not take waits, in order, and goes out later") {
   // Nothing waits any more, so that the loop may sleep.
   host.engine.flush();
   CHECK(!host.step(20));
+}
+
+TEST("a socket that the kernel won't watch is no socket, and its port is free") {
+  UdpHost host;
+  const uint16_t port = host.port(host.bind());
+  for (const int error : {ENOMEM, ENOSPC}) {
+    UdpHost other;
+    control_operation = EPOLL_CTL_ADD;
+    control_refusal = error;
+    CHECK_EQUAL(other.engine.bind(loopback(0), {}), -error);
+    CHECK_EQUAL(control_calls, 1);
+    CHECK_EQUAL(other.engine.socket_count(), 0);
+    control_refusal = 0;
+    const uint32_t id = other.bind();
+    other.send(id, "after all", loopback(port));
+    host.until([&] {
+      other.engine.flush();
+      return !host.received.empty();
+    });
+    CHECK(host.received.back() == "after all");
+    host.received.clear();
+  }
+}
+
+TEST("what waits fails, each told of, when the kernel won't say that there is room again") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  const Address to = loopback(host.port(b));
+  control_operation = EPOLL_CTL_MOD;
+  control_refusal = ENOMEM;
+  refusal = EAGAIN;
+  take_before_refusal = 2;
+  for (int i = 0; i < 5; i++) host.send(a, std::to_string(i), to);
+  host.until([&] { return host.received.size() == 2; });
+  CHECK(control_calls > 0);
+  CHECK_EQUAL(host.count(UdpEvent::send_failed), 3);
+  CHECK_EQUAL(host.last(UdpEvent::send_failed).a, -ENOMEM);
+  // The next ones are not their concern.
+  control_refusal = 0;
+  take_before_refusal = 0;
+  host.send(a, "later", to);
+  host.engine.flush();
+  refusal = 0;
+  host.until([&] { return host.received.size() == 3; });
+  CHECK(host.received.back() == "later");
+  CHECK_EQUAL(host.count(UdpEvent::send_failed), 3);
 }
 
 TEST("the queue is bounded, also for empty datagrams") {

@@ -8,8 +8,9 @@ import { finished } from 'node:stream'
 import { createGzip, gunzipSync } from 'node:zlib'
 import t from 'tap'
 import {
-  _, atMetaLevel, endpoint, fromChannel, nestedVm, sendMessage, spawn, tcpAddress, tcpChannel, tcpHandle,
-  tcpListener, type ChannelStream, type ChannelStreamOptions, type TcpEnd,
+  _, atMetaLevel, endpoint, fromChannel, groundVm, nestedVm, quit, sendMessage, spawn, streamEnd, tcpAddress,
+  tcpChannel, tcpHandle, tcpListener, type Action, type ActionTree, type ChannelStream, type ChannelStreamOptions,
+  type TcpEnd,
 } from 'marketplace-native'
 import { client, deferred, freePort, pattern, readAll, until } from '../support/util.js'
 import { host, onBoth, server, type ProgramOptions, type Start } from '../drivers/tcp-program.js'
@@ -336,6 +337,78 @@ onBoth('two streams never share a conversation', async (t, start) => {
     first.end()
     t.equal(await ends[0], undefined)
   }
+})
+
+onBoth('two streams never share a conversation of a VM further out', async (t, start) => {
+  for (const driver of DRIVERS) {
+    for (const metaLevels of [1, 2]) {
+      const both: ChannelStream[] = []
+      const ends: Promise<Error | undefined>[] = []
+      const read: string[] = ['', '']
+      const outside = (action: Action): Action => (
+        metaLevels === 1 ? atMetaLevel(action) : atMetaLevel(atMetaLevel(action)))
+      const inside = (boot: () => ActionTree): Action => (
+        metaLevels === 1 ? nestedVm(boot) : nestedVm(() => nestedVm(boot)))
+      const program = start(() => inside(() => outside(
+        endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
+          interest: 'observer',
+          onPresence: ({ source: them, destination: us }) => [0, 1].map((i) => {
+            const { stream, actions } = fromChannel(them, us, { metaLevels })
+            both[i] = stream
+            ends[i] = endOf(stream)
+            stream.on('data', (data) => { read[i] += String(data) })
+            return spawn(() => actions)
+          }),
+        }),
+      )), { driver })
+      const socket = await client(await program.port())
+      socket.write('hello')
+      await until(() => ends.length === 2)
+      t.match(await ends[1], { code: 'EISCONN' })
+      await until(() => read[0] === 'hello')
+      both[0].write('answer')
+      const [answer] = await once(socket, 'data') as [Buffer]
+      t.equal(answer.toString(), 'answer')
+      socket.end(' again')
+      await until(() => read[0] === 'hello again')
+      t.equal(read[1], '')
+      both[0].end()
+      t.equal(await ends[0], undefined)
+    }
+  }
+})
+
+void t.test('a stream whose conversation another VM has, too, takes part in its own', async (t) => {
+  // The same ends in two VMs: which of the streams may have it is known when their claims are made.
+  const them = streamEnd('them')
+  const us = streamEnd('us')
+  const partner = (onPresence: () => ActionTree = () => undefined): Action => spawn(() => [
+    endpoint.publisher(tcpChannel(them, us, _), { onPresence, onAbsence: () => quit() }),
+    endpoint.subscriber(tcpChannel(us, them, _), {}),
+  ])
+  const elsewhere = fromChannel(them, us)
+  const other = groundVm(() => [partner(), spawn(() => elsewhere.actions)])
+  for (const metaLevels of [0, 1, 2]) {
+    const heard: string[] = []
+    const { stream, actions } = fromChannel(them, us, { metaLevels })
+    stream.on('data', (data) => { heard.push(String(data)) })
+    let inner: () => ActionTree = () => spawn(() => actions)
+    for (let i = 0; i < metaLevels; i++) {
+      const within = inner
+      inner = () => nestedVm(within)
+    }
+    const vm = groundVm(() => [
+      partner(() => sendMessage(tcpChannel(them, us, Buffer.from('hello')))),
+      inner(),
+    ])
+    await until(() => heard.length > 0)
+    t.same(heard, ['hello'])
+    stream.destroy()
+    await vm
+  }
+  t.equal(elsewhere.stream.destroyed, false)
+  elsewhere.stream.destroy()
+  await other
 })
 
 void t.test('wrong arguments', async (t) => {

@@ -127,11 +127,12 @@ t.test('an asker that doesn\'t handle an error fails with it, as with any reject
 })
 
 t.test('no answer in time: the error names the question, and says who was there', async (t) => {
+  const over = deferred<undefined>()
   const { lines, ended } = await run((print) => [
     spy('ALL', { print: () => undefined }),
     spawn(() => endpoint.subscriber(question(_, ['heard', _]), { onMessage: () => undefined })),
     spawn(() => endpoint.subscriber(question(_, ['deaf', _]))),
-    spawn(() => answering('slow', () => new Promise(() => undefined)), { name: 'slow' }),
+    spawn(() => answering('slow', () => over.promise)),
     asker(async (asks) => {
       for (const body of [['heard', 1], ['deaf', 1], ['unheard', 1], 'slow']) {
         const { name, code, message } = await errorOf(asks.ask(body, { timeout: 20 }))
@@ -139,10 +140,7 @@ t.test('no answer in time: the error names the question, and says who was there'
       }
       const { message } = await errorOf(asking().ask('x', { timeout: 20 }))
       print(message)
-    }),
-    yieldTurn(async () => {
-      await sleep(500)
-      return kill(4)
+      over.resolve(undefined)
     }),
   ])
   t.ok(ended)
@@ -184,8 +182,9 @@ t.test('who comes within the time is asked, once; others who are there already a
 
 t.test('a signal gives it up; a late answer is nobody\'s', async (t) => {
   const reason = new Error('changed my mind')
+  const gate = deferred<string>()
   const { lines } = await run((print) => [
-    spawn(() => answering('slow', () => sleep(30).then(() => 'late'))),
+    spawn(() => answering('slow', () => gate.promise)),
     asker(async (asks) => {
       const controller = new AbortController()
       const { signal } = controller
@@ -194,6 +193,7 @@ t.test('a signal gives it up; a late answer is nobody\'s', async (t) => {
       controller.abort(reason)
       print(await asked === reason)
       print(await errorOf(asks.ask('slow', { signal })) === reason, getEventListeners(signal, 'abort').length)
+      gate.resolve('late')
       const other = new AbortController()
       print(await asks.ask('slow', { signal: other.signal }), getEventListeners(other.signal, 'abort').length)
     }),
@@ -273,6 +273,7 @@ t.test('no more may wait than maxPending', async (t) => {
 
 t.test('from inside of a VM outwards, at any level, and with answers from inside', async (t) => {
   for (const levels of [1, 2]) {
+    const over = deferred<undefined>()
     const wrap = (print: Print, inside: (print: Print) => ActionTree, n = levels): ActionTree =>
       nestedVm(() => n === 1 ? inside(print) : wrap(print, inside, n - 1))
     const outwards = (action: ActionTree): ActionTree =>
@@ -283,6 +284,7 @@ t.test('from inside of a VM outwards, at any level, and with answers from inside
         print(await asks.ask(['double', 21]))
         print((await errorOf(asks.ask('inside only', { timeout: 20 }))).code)
         print(await asks.ask('inside'))
+        over.resolve(undefined)
       }, outwards)),
       wrap(print, () => [
         answering('inside only', () => 'wrong VM'),
@@ -290,7 +292,7 @@ t.test('from inside of a VM outwards, at any level, and with answers from inside
         outwards(endpoint.subscriber('enough', { onMessage: () => quit() })),
       ]),
       yieldTurn(async () => {
-        await sleep(patient(150))
+        await over.promise
         return sendMessage('enough')
       }),
     ])

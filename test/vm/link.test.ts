@@ -156,6 +156,22 @@ t.test('a linked child outside whose parent has ended meanwhile is not started',
   t.same(lines, [])
 })
 
+t.test('who ends a parent goes on, also if nothing else holds it', async (t) => {
+  const { lines } = await run((print) => [
+    watcher(print),
+    nestedVm(() => [
+      endpoint.subscriber(['said', _], { onMessage: ([, what]) => print(what) }),
+      atMetaLevel(endpoint.subscriber('stay')),
+      spawn(() => [endpoint.subscriber('x'), atMetaLevel(linked('outside'))]),
+      spawn(async () => {
+        await sleep(5)
+        return [kill(1), sendMessage(['said', 'still here'])]
+      }),
+    ]),
+  ])
+  t.same(lines, ['came outside', 'still here', 'went outside undefined'])
+})
+
 t.test('an essential child fails if its parent does, and does not if that ends in order', async (t) => {
   const parent = (end: ActionTree) => (): ActionTree => [
     spawn(child('x'), { link: true, essential: true }),

@@ -30,12 +30,16 @@ t.test('one after another, in order, with the state of then', async (t) => {
   for (const sequential of [true, false]) {
     let running = 0
     let most = 0
+    const ends = numbers(5).map(() => deferred<undefined>())
+    ends[4].resolve(undefined)
     const { lines, ended } = await run((print) => [
       endpoint.subscriber(['done', _, _], { onMessage: ([, n, state]) => print(n, state) }),
       spawn(() => transition(0, endpoint.subscriber(['job', _], {
         onMessage: async ([, n], state: number): Promise<ActionTree> => {
           most = Math.max(most, ++running)
-          await sleep(10 - 2 * Number(n))
+          // Those that overlap end in the reverse order.
+          await (sequential ? sleep(4 - Number(n)) : ends[Number(n) + 1].promise)
+          ends[Number(n)].resolve(undefined)
           running--
           return [sendMessage(['done', n, state]), yieldTurn((now: number) => transition(now + 1))]
         },
@@ -135,17 +139,19 @@ t.test('a handler that is not async is followed by its actions before the next o
 
 t.test('promises of continuations, and of several at once, hold what comes', async (t) => {
   const { lines } = await run((print) => {
-    const wait = (what: string, time: number) => async (): Promise<ActionTree> => {
+    const ends = { slow: deferred<undefined>(), quick: deferred<undefined>(), parent: deferred<undefined>() }
+    const wait = (what: keyof typeof ends, after: Promise<unknown>) => async (): Promise<ActionTree> => {
       print('begin', what)
-      await sleep(time)
+      await after
       print('end', what)
+      ends[what].resolve(undefined)
       return undefined
     }
     return [
       spawn(() => [
         endpoint.subscriber(['job', _], { onMessage: ([, n]) => print(n) }),
-        yieldTurn(wait('slow', 10)), yieldTurn(wait('quick', 1)),
-        spawn(() => undefined, { parent: wait('parent', 5) }),
+        yieldTurn(wait('slow', ends.parent.promise)), yieldTurn(wait('quick', sleep(5))),
+        spawn(() => undefined, { parent: wait('parent', ends.quick.promise) }),
       ], { sequential: true }),
       sender(2),
     ]
