@@ -83,7 +83,7 @@ class AskerEnded extends Error {
 }
 AskerEnded.prototype.name = 'Error'
 
-/** Whether a failure is only that of a question whose asker has ended: the log needs no warning of that. */
+/** @internal Whether a failure is only that of a question whose asker has ended: the log needs no warning of that. */
 export function isOfEndedAsker(reason: unknown): boolean {
   return reason instanceof AskerEnded
 }
@@ -272,7 +272,7 @@ export function asking(options: AskingOptions = {}): Asking {
   return new AskingAction(options)
 }
 
-/** A question on its way into the VM where it is asked. */
+/** @internal A question on its way into the VM where it is asked. */
 export class Ask extends Inner {
   constructor(
     private readonly asking: AskingAction,
