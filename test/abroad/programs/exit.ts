@@ -130,7 +130,7 @@ export default programs({
     { stdio: ['ignore', 'inherit', 'inherit'] })
     client.unref()
   }),
-  'uncaught exceptions in every handler of many sockets': alone(async ({ serve, net, print }) => {
+  'uncaught exceptions in handlers of many sockets': alone(async ({ serve, net, print }) => {
     let caught = 0
     process.on('uncaughtException', () => { caught++ })
     const peers: Socket[] = []
@@ -145,7 +145,8 @@ export default programs({
       for (const event of ['connect', 'data', 'end', 'close']) {
         socket.on(event, () => {
           told[i] += ` ${event}`
-          throw new Error(event)
+          // After the others Node would not read, or not end.
+          if (event === 'data' || event === 'close') throw new Error(event)
         })
       }
       return socket
