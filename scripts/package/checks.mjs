@@ -10,7 +10,6 @@ import { run, serve } from './tarball.mjs'
 const UNPACKED_MAX = 2_000_000
 /** What a binary takes that isn't packed here: `-- quick` has only the one that was built. */
 const BINARY = 215_000
-/** Milliseconds, beyond what bare Node takes. */
 /** In times of node:net's: 50 ms on a machine where that takes 2.5 ms. Slower ones have the same ratio. */
 const IMPORT_MAX = 20
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
