@@ -11,6 +11,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { connectError, socketError } from '../support/errors.js'
+import { clearTimeout, setTimeout } from '../support/real-time.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'

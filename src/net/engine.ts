@@ -15,6 +15,7 @@
  * each is delivered in the async context of its socket.
  */
 import type { AsyncResource } from 'node:async_hooks'
+import { performance, setImmediate } from '../support/real-time.js'
 import { openTransport } from '../transport/choose.js'
 import { goOnWithout, loadNative } from '../transport/native-addon.js'
 import { defaultBuffers } from '../transport/buffers-option.js'

@@ -13,6 +13,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
+import { performance } from '../support/real-time.js'
 import type { TransportConnection } from '../transport/transport.js'
 import { closedBeforeConnection, nodeError, socketClosed } from './errors.js'
 import { SocketBase } from './socket-base.js'

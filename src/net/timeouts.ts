@@ -8,6 +8,7 @@
  * entry, or earlier.
  */
 import TinyQueue from 'tinyqueue'
+import { clearTimeout, performance, setTimeout } from '../support/real-time.js'
 import { netEngine } from './engine.js'
 
 /** What has a time-out. */

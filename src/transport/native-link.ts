@@ -5,6 +5,7 @@
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
  * by a command, so that writes out of it that were queued before still find it.
  */
+import { queueMicrotask } from '../support/real-time.js'
 import { exit, flushAtExit } from './at-exit.js'
 import { Purpose, slabOf, Slabs, type SlabOptions } from './native-slabs.js'
 import type { QueueLimits } from './queue-limits.js'

@@ -13,6 +13,7 @@
  */
 import { integer, ofType, type Check } from '../support/checks.js'
 import { log } from '../support/log.js'
+import { clearTimeout, performance, setTimeout } from '../support/real-time.js'
 import { Stat, type SlabCounts } from './metrics.js'
 import type { Addon } from './native-link.js'
 import { idleMemoryMax, receiveMemory } from './receive-memory.js'

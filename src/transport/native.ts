@@ -9,6 +9,7 @@
  * up, never trusted, as its connection may have ended in the same turn.
  */
 import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { setImmediate } from '../support/real-time.js'
 import { publishEvents } from './diagnostics.js'
 import { Counts } from './metrics.js'
 import { addonOrReason } from './native-addon.js'

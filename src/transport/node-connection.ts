@@ -8,6 +8,7 @@
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import { idleError, readTimeoutError, socketError } from '../support/errors.js'
+import { clearTimeout, setImmediate, setTimeout } from '../support/real-time.js'
 import { exit } from './at-exit.js'
 import { Dial } from './dial.js'
 import { Stat, type Counts } from './metrics.js'

@@ -8,6 +8,7 @@
  */
 import type { Socket } from 'node:net'
 import { AsyncResource } from 'node:async_hooks'
+import { clearInterval, performance, setImmediate, setInterval } from '../support/real-time.js'
 import { flushAtExit } from './at-exit.js'
 import { publishEvents } from './diagnostics.js'
 import { Counts, Stat } from './metrics.js'

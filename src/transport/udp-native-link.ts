@@ -5,6 +5,7 @@
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
  * after the batch in which it was retired; memory given to the engine is used for nothing else.
  */
+import { queueMicrotask } from '../support/real-time.js'
 import { exit, flushAtExit } from './at-exit.js'
 import { idleMemoryMax, receiveMemory } from './receive-memory.js'
 
