@@ -14,8 +14,7 @@ const naive: Api = {
     const handlers: Handlers = Object.fromEntries(
       (kinds === 'all' ? ALL : kinds).map((kind) => [kind, handler]),
     )
-    const meant = topic === undefined ? { any: true } : topic // as role(...) takes it
-    return { kind: 'add', name, role: { orientation, topic: meant, interest }, handlers }
+    return { kind: 'add', name, role: { orientation, topic, interest }, handlers }
   },
   remove: (name, reason) => ({ kind: 'delete', name, reason }),
   spawn: (boot, parent, nested) => ({ kind: 'spawn', boot, parent, nested, path: [] }),
