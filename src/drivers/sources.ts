@@ -3,6 +3,7 @@
  * iterables, ticks. Subscribe to `[source, _]` in the ground VM, or in a nested VM with an event-relay.
  */
 import type { EventEmitter } from 'node:events'
+import { constants } from 'node:os'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { argumentError, isError, rangeError, show } from '../support/errors.js'
@@ -19,7 +20,7 @@ const TIMEOUT_MAX = 0x7fffffff
  * @param name as in `process.on`: 'SIGINT', 'SIGTERM', ...; it is also what the source fires
  */
 export function signalSource(name: NodeJS.Signals): EventSource<NodeJS.Signals> {
-  if (typeof name !== 'string' || !name.startsWith('SIG')) {
+  if (typeof name !== 'string' || !Object.hasOwn(constants.signals, name)) {
     throw argumentError('signalSource', 'name', "a signal's name", name)
   }
   return emitterSource(process, name, () => name)

@@ -105,4 +105,8 @@ class BareConversation extends Conversation {
   protected override accepts(subpacket: unknown): subpacket is Uint8Array | string {
     return subpacket instanceof Uint8Array || typeof subpacket === 'string'
   }
+
+  protected override get sendable(): string {
+    return 'with tcpBare() it is bytes, a string, eof or abort'
+  }
 }

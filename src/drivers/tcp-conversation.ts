@@ -115,6 +115,9 @@ export abstract class Conversation {
   /** Whether this may be sent as it is. */
   protected abstract accepts(subpacket: unknown): subpacket is Uint8Array | string
 
+  /** What may be sent, in words. */
+  protected abstract get sendable(): string
+
   /** Makes the connection known in the VM: a publisher of what comes, a subscriber of what is to go. */
   open(): ActionTree {
     const { remote, local, socket } = this
@@ -227,7 +230,7 @@ export abstract class Conversation {
   /** A subpacket that means nothing: the connection closes, the reason says why. */
   protected refuse(subpacket: unknown): ActionTree {
     return this.fail(
-      new TypeError(`tcp-channel to ${show(this.remote)}: a subpacket can't be ${show(subpacket)}`),
+      new TypeError(`tcp-channel to ${show(this.remote)}: a subpacket can't be ${show(subpacket)}; ${this.sendable}`),
     )
   }
 

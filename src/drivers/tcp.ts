@@ -162,6 +162,10 @@ class CreditConversation extends Conversation {
     return subpacket instanceof Uint8Array
   }
 
+  protected override get sendable(): string {
+    return 'with tcp() it is bytes (Buffer.from(text)), eof or abort; feedback is a credit or a mode'
+  }
+
   private deliver(): ActionTree {
     const { input } = this
     const out: ActionTree[] = []

@@ -4,6 +4,7 @@ import { checkHandlers } from '../vm/action.js'
 import { checkTopic } from '../vm/role.js'
 import {
   addEndpoint,
+  EventSource,
   role,
   type Action,
   type Handlers,
@@ -31,6 +32,8 @@ function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: Endpoin
     if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
   }
   checkTopic(call, topic)
+  // It would meet nothing: what a source fires comes with the source.
+  if (topic instanceof EventSource) throw argumentError(call, 'topic', '[source, _] for an event source', topic)
   checkHandlers(call, 'options', options)
   const { name = Symbol(orientation), interest = 'participant' } = options
   return addEndpoint<S>(name, role(orientation, topic, interest), options)

@@ -109,6 +109,11 @@ export class RecordBase {
     this.$2 = c
   }
 
+  /** As `inspect` shows it: `tcp-address('127.0.0.1', 5000)`. */
+  toString(): string {
+    return inspect(this)
+  }
+
   toJSON(): Record<string, unknown> {
     const out: Record<string, unknown> = { record: this.$kind.label }
     this.$kind.fields.forEach((name, i) => (out[name] = slot(this, i)))

@@ -6,7 +6,7 @@ import { ROOT } from './blocks.js'
 
 const CLI = join(ROOT, 'dist/lib/cli.js')
 /** Programs of the reader's machine. */
-const OTHERS = ['telnet', 'nc', 'git', 'cd', 'ls', 'cat']
+const OTHERS = ['telnet', 'nc', 'git', 'cd', 'ls', 'cat', 'export']
 /** What npm does by itself. */
 const NPM = ['ci', 'install', 'i', 'pack', 'uninstall']
 

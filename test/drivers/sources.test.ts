@@ -226,6 +226,10 @@ t.test('one relay per VM shares a source; it is released with its last listener'
 })
 
 t.test('wrong arguments are told', async (t) => {
+  t.throws(() => signalSource('SIGNIT' as never), { message: /^signalSource: name must be/ })
+  t.throws(() => endpoint.subscriber(signalSource('SIGINT')), {
+    message: /^endpoint.subscriber: topic must be \[source, _\] for an event source; got/,
+  })
   t.throws(() => signalSource('INT' as never), { name: 'TypeError', message: /^signalSource: name must be/ })
   t.throws(() => lineSource({} as never), { name: 'TypeError', message: /^lineSource: stream must be/ })
   t.throws(() => emitterSource(null as never, 'x'), { message: /^emitterSource: emitter must be/ })

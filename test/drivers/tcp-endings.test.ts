@@ -1,8 +1,9 @@
 /** How conversations end: what may not be sent, eof in both directions, half-open connections. */
 import { host, onBoth, Remote, type Program } from './tcp-program.js'
-import type { Socket } from 'node:net'
+import { once } from 'node:events'
+import { createConnection, type Socket } from 'node:net'
 import {
-  _, deleteEndpoint, endpoint, eof, quit, sendMessage, spawn, tcpChannel, tcpCredit, tcpListener, yieldTurn,
+  _, abort, deleteEndpoint, endpoint, eof, quit, sendMessage, spawn, tcpChannel, tcpCredit, tcpListener, yieldTurn,
   type ActionTree, type SocketError, type TcpChannel, type TcpEnd,
 } from 'marketplace-native'
 import { client, pattern, readAll, sleep, until } from '../support/util.js'
@@ -187,4 +188,18 @@ onBothWithSession('a session that goes closes its connection after what it sent'
     t.ok((await readAll(socket)).equals(bytes))
     await until(() => program.connections === 0)
   }
+})
+
+onBoth('who spawns sessions can end the connection of one that does not boot', async (t, start) => {
+  const program = start(() => endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
+    interest: 'observer',
+    onPresence: ({ source: them, destination: us }) => spawn(() => { throw new Error('boot') }, {
+      parent: (_pid, _state, failure) => failure !== undefined && sendMessage(tcpChannel(us, them, abort)),
+    }),
+  }))
+  // It may come so soon that the connect itself fails by it.
+  const socket = createConnection(await program.port(), host)
+  const [error] = await once(socket, 'error') as [NodeJS.ErrnoException]
+  t.equal(error.code, 'ECONNRESET')
+  await until(() => program.connections === 0)
 })

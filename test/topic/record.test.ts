@@ -135,6 +135,11 @@ t.test('what a definition may not be', async (t) => {
   }
 })
 
+t.test('as text', async (t) => {
+  const record = defineRecord('record-test-text', ['a', 'b'])(1, _)
+  t.equal(`to ${String(record)}`, 'to record-test-text(1, _)')
+})
+
 t.test('inspect and toJSON', async (t) => {
   const nested = defineRecord('record-test-box', ['content'])
   t.equal(inspect(nested(point(1, 2))), 'record-test-box(record-test-point(1, 2))')

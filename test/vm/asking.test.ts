@@ -375,3 +375,19 @@ t.test('wrong arguments', (t) => {
   for (const [call, message] of cases) t.throws(call, { message })
   t.end()
 })
+
+void t.test('actions are no answer, in a list neither', async (t) => {
+  const asks = asking()
+  let reason: unknown
+  await groundVm(() => [
+    asks,
+    answering('q', () => [sendMessage('side'), 7]),
+    endpoint.subscriber('go', {
+      onMessage: async () => {
+        reason = await asks.ask('q', { timeout: 5000 }).catch((error: unknown) => error)
+      },
+    }),
+    yieldTurn(() => sendMessage('go')),
+  ])
+  t.match(reason, { name: 'TypeError', message: /^a handler of answering must return the answer; got \[/ })
+})

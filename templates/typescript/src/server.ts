@@ -26,9 +26,9 @@ export function serve(port: number, listening: (port: number) => void): GroundVm
     }),
     endpoint.subscriber(tcpListening(here, _), { onPresence: ({ address }) => listening(address.port) }),
     endpoint.subscriber(tcpError(here, _, _), {
-      onMessage: ({ error }) => {
+      onMessage: ({ remote, error }) => {
         // The port can't be had: there is no server. What befalls one connection is no reason to end.
-        if (error.syscall === 'listen' || error.syscall === 'bind') throw error
+        if (remote === undefined && error.syscall !== 'accept') throw error
       },
     }),
   ])
