@@ -8,7 +8,7 @@
 import { constants } from 'node:os'
 import { socketError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
-import { _ } from '../topic/index.js'
+import { _, Wildcard } from '../topic/index.js'
 import {
   addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
 } from '../vm/index.js'
@@ -58,6 +58,8 @@ const CLOSED = 4
 const HALF_OPEN = 8
 /** The socket is closed in order, and what came waits to be delivered: the driver is told when it ends. */
 const OUTLIVES = 16
+/** The log has said that nothing can't be sent. */
+const TOLD_OF_NOTHING = 32
 
 /** The publisher of what comes is called by its conversation, for whoever shares these handlers. */
 const inbound: Handlers<TcpChannel> = {
@@ -194,8 +196,21 @@ export abstract class Conversation {
       this.socket.abort()
       return this.leave(this.error('ECONNABORTED', 'write'))
     }
+    if (subpacket === undefined || subpacket instanceof Wildcard) return this.sendNothing(subpacket)
     if (subpacket !== halfOpen) return this.refuse(subpacket)
     this.bits |= HALF_OPEN
+    return undefined
+  }
+
+  /**
+   * What a session answers that was told a message with wildcards where it expected data: `sendMessage(_)` of any
+   * process meets its topic, too. That is no reason to end the connection.
+   */
+  private sendNothing(subpacket: unknown): ActionTree {
+    if (this.has(TOLD_OF_NOTHING)) return undefined
+    this.bits |= TOLD_OF_NOTHING
+    log('warning', `${show(subpacket)} as subpacket sends nothing; ${this.sendable}`,
+      { local: this.local, remote: this.remote })
     return undefined
   }
 

@@ -58,6 +58,8 @@ async function awaited(id: unknown, promise: Promise<unknown>): Promise<ActionTr
 }
 
 function told(id: unknown, value: unknown): ActionTree {
+  // The message would meet what no answer is meant for.
+  if (!isGround(value)) throw new TypeError(`the answer to a question must have no wildcard; got ${show(value)}`)
   const hasActions = Array.isArray(value) && value.some((part) => part instanceof Action)
   if (!hasActions && !(value instanceof Action) && !(value instanceof Transition)) return sendMessage(answer(id, value))
   throw new TypeError(`a handler of answering must return the answer; got ${show(value)}, which is none`)

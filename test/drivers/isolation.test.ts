@@ -1,11 +1,12 @@
 /** What one program asks of a driver, and can't be had, is no end of the driver, nor of anybody's connection. */
 import t from 'tap'
 import {
-  _, cancelTimer, endpoint, groundVm, nestedVm, quit, sendFeedback, sendMessage, setTimer, spawn, tcpAccepting,
-  tcpAddress, tcpBare, tcpChannel, tcpError, tcpHandle, tcpListener, tcpListening, timerDriver, timerError,
-  timerExpired, timerRelay,
+  _, cancelTimer, endpoint, groundVm, nestedVm, quit, sendFeedback, sendMessage, setTimer, spawn, tcp, tcpAccepting,
+  tcpAddress, tcpBare, tcpChannel, tcpCredit, tcpError, tcpHandle, tcpListener, tcpListening, timerDriver, timerError,
+  timerExpired, timerRelay, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { once } from 'node:events'
+import { collectLog } from '../vm/log-records.js'
 import { client, deferred, freePort } from '../support/util.js'
 import { anySetTimer, anyTcpListener } from '../support/unchecked.js'
 
@@ -76,4 +77,45 @@ for (const transport of ['native', 'node'] as const) {
     socket.destroy()
     await ground.stop()
   })
+}
+
+for (const transport of ['native', 'node'] as const) {
+  for (const [name, driver] of [['tcpBare', tcpBare], ['tcp', tcp]] as const) {
+    t.test(`${transport}, ${name}: sessions answer messages for everybody`, { timeout: 30_000 }, async (t) => {
+      const here = tcpListener(0)
+      const port = deferred<number>()
+      const { records, end } = collectLog()
+      t.teardown(end)
+      const answered = deferred()
+      let nothings = 0
+      const echo = (us: TcpEnd, them: TcpEnd): ActionTree => endpoint.subscriber(tcpChannel(them, us, _), {
+        onPresence: () => sendFeedback(tcpChannel(them, us, tcpCredit(1000) as never)),
+        onMessage: ({ subpacket }) => {
+          if (subpacket === undefined && ++nothings === 3) answered.resolve()
+          return sendMessage(tcpChannel(us, them, subpacket))
+        },
+        onAbsence: () => quit(),
+      })
+      const ground = groundVm(() => [
+        driver({ transport, host: '127.0.0.1' }),
+        endpoint.subscriber(tcpListening(here, _), { onPresence: ({ address }) => { port.resolve(address.port) } }),
+        endpoint.subscriber(tcpChannel(_, here, _), {
+          interest: 'observer',
+          onPresence: ({ source, destination }) => [
+            spawn(() => echo(destination, source)),
+            spawn(() => [sendMessage(_), sendMessage(_), sendMessage(_)]),
+            spawn(() => [sendMessage(tcpChannel(_, _, _)), sendMessage(tcpChannel(here, _, 'x'))]),
+          ],
+        }),
+      ])
+      const socket = await client(await port.promise)
+      await answered.promise
+      const answer = once(socket, 'data') as Promise<[Buffer]>
+      socket.write('still here')
+      t.equal(String((await answer)[0]), 'still here')
+      t.equal(records.filter(({ message }) => message.startsWith('undefined as subpacket sends nothing; ')).length, 1)
+      socket.destroy()
+      await ground.stop()
+    })
+  }
 }

@@ -9,7 +9,7 @@ import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
   _, deleteEndpoint, endpoint, eof, groundVm, kill, sendFeedback, sendMessage, spawn, tcp, tcpAddress,
-  tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver, udp, unixListener,
+  tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, tcpMode, timerDriver, udp, unixListener,
   unixListening, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { equal, mapKey } from '../../src/topic/index.js'
@@ -350,35 +350,37 @@ onEach('a handle again and again: one connection from presence to absence', asyn
   t.same(served.filter((heard) => heard.size > 1).map((heard) => [...heard]), [])
 })
 
-onEach('credit for a closed conversation delivers nothing to the next one', async (t, { start }) => {
-  let connected = 0
-  const server = createServer((socket) => {
-    socket.write(`connection ${++connected}`)
-    socket.on('error', () => undefined)
-  }).listen(0, '127.0.0.1')
-  await until(() => server.listening)
-  t.teardown(() => { server.close() })
-  const there = tcpAddress('127.0.0.1', (server.address() as { port: number }).port)
-  const us = tcpHandle('late credit')
-  const { program } = await start()
-  const heard: string[] = []
-  let present = 0
-  const first = endpoint.subscriber(tcpChannel(there, us, _), { name: us, onPresence: () => { present++ } })
-  const second = endpoint.subscriber(tcpChannel(there, us, _), {
-    name: us,
-    onPresence: () => {
-      heard.push('presence')
-      return sendFeedback(tcpChannel(there, us, tcpCredit(100) as never))
-    },
-    onMessage: ({ subpacket }) => { heard.push(String(subpacket)) },
-  })
-  program.do(first)
-  await until(() => present === 1 && program.transports[program.transports.length - 1].metrics.bytesIn > 0)
-  program.do(deleteEndpoint(us), second, sendFeedback(tcpChannel(there, us, tcpCredit(100) as never)))
-  await until(() => heard.includes('connection 2'))
-  t.notOk(heard.includes('connection 1'))
-  program.do(deleteEndpoint(us))
-}, ['tcp'])
+for (const [what, late] of [['credit', tcpCredit(100)], ['a mode', tcpMode('lines')]] as const) {
+  onEach(`${what} for a closed conversation changes nothing for the next one`, async (t, { start }) => {
+    let connected = 0
+    const server = createServer((socket) => {
+      socket.write(`connection ${++connected}`)
+      socket.on('error', () => undefined)
+    }).listen(0, '127.0.0.1')
+    await until(() => server.listening)
+    t.teardown(() => { server.close() })
+    const there = tcpAddress('127.0.0.1', (server.address() as { port: number }).port)
+    const us = tcpHandle('late credit')
+    const { program } = await start()
+    const heard: string[] = []
+    let present = 0
+    const first = endpoint.subscriber(tcpChannel(there, us, _), { name: us, onPresence: () => { present++ } })
+    const second = endpoint.subscriber(tcpChannel(there, us, _), {
+      name: us,
+      onPresence: () => {
+        heard.push('presence')
+        return sendFeedback(tcpChannel(there, us, tcpCredit(100) as never))
+      },
+      onMessage: ({ subpacket }) => { heard.push(String(subpacket)) },
+    })
+    program.do(first)
+    await until(() => present === 1 && program.transports[program.transports.length - 1].metrics.bytesIn > 0)
+    program.do(deleteEndpoint(us), second, sendFeedback(tcpChannel(there, us, late as never)))
+    await until(() => heard.includes('connection 2'))
+    t.notOk(heard.includes('connection 1'))
+    program.do(deleteEndpoint(us))
+  }, ['tcp'])
+}
 
 onEach('who stays on a handle hears that the connection is another one', async (t, { start }) => {
   let connected = 0

@@ -4,7 +4,7 @@ import { getEventListeners } from 'node:events'
 import t from 'tap'
 import {
   _, answer, answerError, answering, asking, atMetaLevel, deleteEndpoint, endpoint, groundVm, kill, nestedVm, question,
-  quit, sendMessage, spawn, spy, transition, yieldTurn, type ActionTree, type Asking,
+  quit, sendMessage, spawn, spy, transition, wild, yieldTurn, type ActionTree, type Asking,
 } from 'marketplace-native'
 import { deferred } from '../support/util.js'
 import { patient } from '../support/patience.js'
@@ -390,4 +390,19 @@ void t.test('actions are no answer, in a list neither', async (t) => {
     yieldTurn(() => sendMessage('go')),
   ])
   t.match(reason, { name: 'TypeError', message: /^a handler of answering must return the answer; got \[/ })
+})
+
+t.test('an answer with a wildcard is refused, and the asker hears why', async (t) => {
+  for (const value of [_, [_], wild('x'), ['a', wild('x'), ['b']]]) {
+    const { lines } = await run((print) => [
+      spawn(() => answering(['q'], () => value)),
+      spawn(() => answering(['later'], async () => value)),
+      asker(async (asks) => {
+        print((await errorOf(asks.ask(['q']))).message)
+        print((await errorOf(asks.ask(['later']))).message)
+      }),
+    ])
+    t.equal(lines.length, 2)
+    for (const line of lines) t.match(line, /^the answer to a question must have no wildcard; got /)
+  }
 })
