@@ -10,18 +10,104 @@ import { examine } from './examine.js'
 import { limitError, limits } from './limits.js'
 import { canonical, fits, meet, NO_MEETING } from './meet.js'
 import { RecordBase } from './record.js'
-import { Shape, type IndexEntry } from './shape.js'
-import type { Skeleton } from './skeleton.js'
-import { equal } from './value.js'
+import { Shape, type IndexEntry, type Lookup } from './shape.js'
+import { constructorToken, fitByKeys, type Skeleton } from './skeleton.js'
+import { equal, isCompound, part, type Compound } from './value.js'
 import { _, Wildcard } from './wildcard.js'
 
 export type { IndexEntry } from './shape.js'
+
+/** For so many forms of queries it is remembered how they are answered; and for so many kinds of keys in each. */
+const PLANS_MAX = 64
+const KINDS_MAX = 32
+/** Tokens below this are told apart by a number that two of them make. */
+const TOKEN_MAX = 2 ** 26
+
+/** Where queries of one skeleton find what they may meet. */
+class Plan<E extends IndexEntry> {
+  readonly lookups: Lookup<E>[] = []
+  /** Those that are left when the constructors of the query's first two keys are known. */
+  private readonly byKinds = new Map<number, Lookup<E>[]>()
+
+  constructor(
+    private readonly skeleton: Skeleton,
+    shapes: Iterable<Shape<E>>,
+  ) {
+    for (const shape of shapes) this.add(shape)
+  }
+
+  add(shape: Shape<E>): void {
+    const lookup = shape.lookupBy(this.skeleton)
+    if (lookup === undefined) return
+    this.lookups.push(lookup)
+    this.byKinds.clear()
+  }
+
+  remove(shape: Shape<E>): void {
+    const place = this.lookups.findIndex((lookup) => lookup.shape === shape)
+    if (place < 0) return
+    this.lookups.splice(place, 1)
+    this.byKinds.clear()
+  }
+
+  lookupsFor(topic: unknown): readonly Lookup<E>[] {
+    const { firstKey, secondKey } = this.skeleton
+    if (firstKey < 0) return this.lookups
+    const first = tokenOfPart(topic, firstKey)
+    const second = secondKey < 0 ? 0 : tokenOfPart(topic, secondKey)
+    if (first >= TOKEN_MAX || second >= TOKEN_MAX) return this.lookups
+    const kinds = first * TOKEN_MAX + second
+    return this.byKinds.get(kinds) ?? this.narrowed(topic, kinds)
+  }
+
+  private narrowed(topic: unknown, kinds: number): readonly Lookup<E>[] {
+    const left: Lookup<E>[] = []
+    for (const lookup of this.lookups) {
+      const fit = fitByKeys(topic, this.skeleton, lookup.tokens)
+      if (fit === 'yes') left.push({ ...lookup, shallow: true })
+      else if (fit === 'open') left.push(lookup)
+    }
+    if (this.byKinds.size >= KINDS_MAX) this.byKinds.delete(this.byKinds.keys().next().value as number)
+    this.byKinds.set(kinds, left)
+    return left
+  }
+}
+
+/** The constructor of a ground part; 0 for a value without parts. */
+function tokenOfPart(topic: unknown, n: number): number {
+  const value = part(topic as Compound, n)
+  return isCompound(value) ? constructorToken(value) : 0
+}
 
 /** The shapes of the topics with one outermost constructor. */
 class Group<E extends IndexEntry> {
   readonly shapes = new Map<Skeleton, Shape<E>>()
   /** Those with an entry that receives messages. */
   readonly receiving: Shape<E>[] = []
+  /** By skeleton of a query; the oldest one comes first. */
+  private readonly plans = new Map<Skeleton, Plan<E>>()
+
+  add(shape: Shape<E>): void {
+    this.shapes.set(shape.skeleton, shape)
+    for (const plan of this.plans.values()) plan.add(shape)
+  }
+
+  remove(shape: Shape<E>): void {
+    this.shapes.delete(shape.skeleton)
+    for (const plan of this.plans.values()) plan.remove(shape)
+  }
+
+  /** Where to look for what a topic of this skeleton may meet. */
+  lookupsFor(topic: unknown, skeleton: Skeleton): readonly Lookup<E>[] {
+    const known = this.plans.get(skeleton)
+    if (known !== undefined) return known.lookupsFor(topic)
+    const plan = new Plan(skeleton, this.shapes.values())
+    // A query that isn't in an index, such as a message, doesn't come again.
+    if (skeleton.holders === 0) return plan.lookups
+    if (this.plans.size >= PLANS_MAX) this.plans.delete(this.plans.keys().next().value as Skeleton)
+    this.plans.set(skeleton, plan)
+    return plan.lookupsFor(topic)
+  }
 }
 
 /** Groups of kinds of records, and of lengths of arrays, below this are found without hashing, and stay. */
@@ -75,7 +161,7 @@ export class RoutingIndex<E extends IndexEntry> {
       skeletons.release(skeleton)
       throw limitError('forms', entry.topic)
     } else {
-      group.shapes.set(skeleton, (shape = new Shape<E>(skeleton, this.table)))
+      group.add((shape = new Shape<E>(skeleton, this.table)))
     }
     shape.add(entry)
     this.count++
@@ -93,7 +179,7 @@ export class RoutingIndex<E extends IndexEntry> {
     const group = this.groupFor(topic)
     if (entry.receives && shape.receivers === 0) endReceiving(group, shape)
     if (shape.entries.length > 0) return
-    group.shapes.delete(shape.skeleton)
+    group.remove(shape)
     this.table.skeletons.release(shape.skeleton)
     if (group.shapes.size > 0) return
     if (Array.isArray(topic)) this.moreArrays.delete(topic.length)
@@ -210,7 +296,9 @@ export class RoutingIndex<E extends IndexEntry> {
       return
     }
     const group = this.groupOf(topic)
-    if (group !== undefined) candidatesIn(group, topic, skeleton, found)
+    if (group === undefined) return
+    const lookups = group.lookupsFor(topic, skeleton)
+    for (let i = 0; i < lookups.length; i++) lookups[i].shape.candidates(topic, lookups[i], found)
   }
 
   private groupOf(body: unknown): Group<E> | undefined {
@@ -251,15 +339,6 @@ function endReceiving<E extends IndexEntry>({ receiving }: Group<E>, shape: Shap
   if (last === shape) return
   receiving[shape.receivingPlace] = last
   last.receivingPlace = shape.receivingPlace
-}
-
-function candidatesIn<E extends IndexEntry>(
-  group: Group<E>,
-  topic: unknown,
-  skeleton: Skeleton,
-  found: E[],
-): void {
-  for (const shape of group.shapes.values()) shape.candidates(topic, skeleton, found)
 }
 
 function collect<E extends IndexEntry>(bucket: readonly E[], body: unknown, found: E[], n: number): number {

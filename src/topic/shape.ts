@@ -38,14 +38,17 @@ const WALK_MAX = 16
 
 /** So many forms of queries have tables; for another one, the table that was not asked for longest goes. */
 const JOINS_MAX = 16
-/** For so many forms it is remembered how they are answered. */
-const ANSWERS_MAX = 64
 
-/** How queries of one skeleton are answered. */
-interface Answer {
+/** How queries of one skeleton find the entries of one shape. */
+export interface Lookup<E extends IndexEntry> {
+  readonly shape: Shape<E>
   /** What they and the entries have in common, and the same as the name of the join. */
   readonly tokens: readonly Token[]
   readonly name: string
+  /** It is known that the query has the constructors, and there is no key. */
+  readonly shallow: boolean
+  /** The join that was used last, if there was need of one. */
+  join: Join<E> | undefined
 }
 
 /** The entries of a shape by some of their places; for queries with wildcards. */
@@ -54,6 +57,8 @@ interface Join<E> {
   /** Undefined when there is no key: then all entries that have the constructors are in `all`. */
   readonly table: KeyTable<E | Set<E>> | undefined
   readonly all: Set<E>
+  /** Another one took its place: it is not kept up to date any more. */
+  dropped: boolean
 }
 
 export class Shape<E extends IndexEntry> {
@@ -74,10 +79,8 @@ export class Shape<E extends IndexEntry> {
   private readonly keyless: E[] = []
   private readonly single: Map<unknown, Bucket<E>> | undefined
   private readonly table: KeyTable<Bucket<E>> | undefined
-  /** Of both, the first one is that which was not asked for longest. */
+  /** The first one is that which was not asked for longest. */
   private readonly joins = new Map<string, Join<E>>()
-  /** By skeleton of the query; undefined when none of such queries meets an entry. */
-  private readonly answers = new Map<Skeleton, Answer | undefined>()
 
   constructor(skeleton: Skeleton, atoms: AtomTable) {
     this.atoms = atoms
@@ -225,24 +228,25 @@ export class Shape<E extends IndexEntry> {
     return index < 0 ? undefined : this.table.valueAt(index)
   }
 
+  /** How topics of a skeleton find entries here; undefined when none of them meets one. */
+  lookupBy(skeleton: Skeleton): Lookup<E> | undefined {
+    const tokens = commonTokens(this.skeleton, skeleton)
+    return tokens && { shape: this, tokens, name: tokens.join(), shallow: false, join: undefined }
+  }
+
   /**
-   * Appends all entries that a topic of the given skeleton may meet; exact but for repeated wildcards
-   * where there are so many that a walk isn't worth it.
+   * Appends all entries that a topic may meet; exact but for repeated wildcards where there are so many
+   * that a walk isn't worth it.
    */
-  candidates(query: unknown, skeleton: Skeleton, found: E[]): void {
-    if (skeleton.isWild) {
-      for (const entry of this.entries) found.push(entry)
-      return
-    }
-    const answer = this.answerTo(skeleton)
-    if (answer === undefined) return
+  candidates(query: unknown, lookup: Lookup<E>, found: E[]): void {
+    const { entries } = this
     const values: unknown[] = []
-    if (valuesAt(query, answer.tokens, values) === 'no') return
-    if (this.entries.length <= WALK_MAX) {
-      for (const entry of this.entries) found.push(entry)
+    if (!lookup.shallow && valuesAt(query, lookup.tokens, values) === 'no') return
+    if (entries.length <= WALK_MAX) {
+      for (let i = 0; i < entries.length; i++) found.push(entries[i])
       return
     }
-    const { table, all } = this.joinFor(answer)
+    const { table, all } = this.joinFor(lookup)
     if (table === undefined) {
       for (const entry of all) found.push(entry)
       return
@@ -260,46 +264,35 @@ export class Shape<E extends IndexEntry> {
     else found.push(value)
   }
 
-  private answerTo(skeleton: Skeleton): Answer | undefined {
-    const known = this.answers.get(skeleton)
-    if (known !== undefined || this.answers.has(skeleton)) return known
-    const tokens = commonTokens(this.skeleton, skeleton)
-    const answer = tokens && { tokens, name: tokens.join() }
-    // A query that isn't in an index, such as a message, doesn't come again.
-    if (skeleton.holders > 0) {
-      if (this.answers.size >= ANSWERS_MAX) this.answers.delete(firstOf(this.answers))
-      this.answers.set(skeleton, answer)
-    }
-    return answer
+  private joinFor(lookup: Lookup<E>): Join<E> {
+    const { joins } = this
+    const { join } = lookup
+    // When others are waiting for its place, it has to be marked as used.
+    if (join !== undefined && !join.dropped && joins.size < JOINS_MAX) return join
+    return (lookup.join = this.namedJoin(lookup))
   }
 
-  private joinFor({ tokens, name }: Answer): Join<E> {
+  private namedJoin({ tokens, name }: Lookup<E>): Join<E> {
     const { joins, atoms } = this
     let join = joins.get(name)
     if (join !== undefined) {
-      if (joins.size === JOINS_MAX) {
-        joins.delete(name)
-        joins.set(name, join)
-      }
+      joins.delete(name)
+      joins.set(name, join)
       return join
     }
     if (joins.size === JOINS_MAX) {
-      const oldest = firstOf(joins)
-      const dropped = joins.get(oldest) as Join<E>
+      const [[oldest, dropped]] = joins
       for (const entry of this.entries) removeFromJoin(atoms, dropped, entry)
+      dropped.dropped = true
       joins.delete(oldest)
     }
     let keys = 0
     for (const token of tokens) if (token === KEY) keys++
-    join = { tokens, table: keys === 0 ? undefined : new KeyTable(keys), all: new Set() }
+    join = { tokens, table: keys === 0 ? undefined : new KeyTable(keys), all: new Set(), dropped: false }
     for (const entry of this.entries) addToJoin(atoms, join, entry)
     joins.set(name, join)
     return join
   }
-}
-
-function firstOf<K>(map: ReadonlyMap<K, unknown>): K {
-  return map.keys().next().value as K
 }
 
 function idsOf(entry: IndexEntry): number[] {

@@ -20,7 +20,7 @@ export type Token = number
 export const KEY: Token = 0
 export const WILD_PART: Token = 1
 
-function constructorToken(compound: Compound): Token {
+export function constructorToken(compound: Compound): Token {
   return compound instanceof RecordBase ? 2 * compound.$kind.id + 3 : 2 * compound.length + 2
 }
 
@@ -30,6 +30,9 @@ export class Skeleton {
   readonly ends: readonly number[]
   /** How many keys there are. */
   readonly keys: number
+  /** Which parts of the outermost constructor are its first two keys, if they are: part numbers, or -1. */
+  readonly firstKey: number
+  readonly secondKey: number
   /** Where it is in the tree; undefined when it isn't: then nobody holds it, and another one may be equal. */
   branch: Branch | undefined
   holders = 0
@@ -40,6 +43,10 @@ export class Skeleton {
     let keys = 0
     for (const token of this.tokens) if (token === KEY) keys++
     this.keys = keys
+    const keyParts: number[] = []
+    for (let i = 1, n = 0; i < length; i = this.ends[i], n++) if (this.tokens[i] === KEY) keyParts.push(n)
+    this.firstKey = keyParts[0] ?? -1
+    this.secondKey = keyParts[1] ?? -1
     this.branch = branch
   }
 
@@ -257,6 +264,10 @@ export type Fit = 'no' | 'yes' | 'open'
 
 /** Finds the values at the keys of a topic, in reading order; appends them to `found`. */
 export function valuesAt(topic: unknown, tokens: readonly Token[], found: unknown[]): Fit {
+  // Mostly each part has one token: then there is nothing to remember on the way.
+  if (isCompound(topic) && tokens.length === size(topic) + 1 && tokens[0] === constructorToken(topic)) {
+    return partsAt(topic, tokens, found)
+  }
   const waiting: unknown[] = [topic]
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i]
@@ -268,6 +279,42 @@ export function valuesAt(topic: unknown, tokens: readonly Token[], found: unknow
       if (constructorToken(value) !== token) return 'no'
       for (let j = size(value) - 1; j >= 0; j--) waiting.push(part(value, j))
     }
+  }
+  return 'yes'
+}
+
+function partsAt(topic: Compound, tokens: readonly Token[], found: unknown[]): Fit {
+  for (let i = 1; i < tokens.length; i++) {
+    const token = tokens[i]
+    if (token === WILD_PART) continue
+    const value = part(topic, i - 1)
+    if (token === KEY) {
+      found.push(value)
+    } else if (!isCompound(value)) {
+      return value instanceof Wildcard ? 'open' : 'no'
+    } else if (constructorToken(value) !== token) {
+      return 'no'
+    }
+  }
+  return 'yes'
+}
+
+/**
+ * What can be said of all topics of one skeleton whose first two keys have the constructors of those of `topic`:
+ * 'no': they don't have the constructors that tokens spell out; 'yes': they do, and there is no key; else 'open'.
+ */
+export function fitByKeys(topic: unknown, { firstKey, secondKey }: Skeleton, tokens: readonly Token[]): Fit {
+  if (!isCompound(topic)) return 'open'
+  let i = 1
+  for (let n = 0; n < size(topic); n++) {
+    const token = tokens[i++]
+    if (token === WILD_PART) continue
+    if (token === KEY) return 'open'
+    const value = part(topic, n)
+    if (!isCompound(value) || constructorToken(value) !== token) {
+      return n === firstKey || n === secondKey ? 'no' : 'open'
+    }
+    for (let j = 0; j < size(value); j++) if (tokens[i++] !== WILD_PART) return 'open'
   }
   return 'yes'
 }
