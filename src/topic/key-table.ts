@@ -73,7 +73,7 @@ export class KeyTable<V> {
     const { keys, values, mask, width } = this
     let hole = index
     for (let i = (hole + 1) & mask; keys[i * width] !== 0; i = (i + 1) & mask) {
-      const home = this.home(this.keyAt(i)) & mask
+      const home = this.homeAt(i) & mask
       // Move what would no longer be reached past the hole.
       if (((i - home) & mask) >= ((i - hole) & mask)) {
         keys.copyWithin(hole * width, i * width, (i + 1) * width)
@@ -100,10 +100,12 @@ export class KeyTable<V> {
     return true
   }
 
-  private keyAt(index: number): number[] {
-    const key: number[] = []
-    for (let j = 0; j < this.width; j++) key.push(this.keys[index * this.width + j])
-    return key
+  private homeAt(index: number): number {
+    const { keys, width } = this
+    const begin = index * width
+    let h = keys[begin]
+    for (let j = 1; j < width; j++) h = Math.imul(h, 31) + keys[begin + j]
+    return scramble(h)
   }
 
   private home(key: readonly number[]): number {

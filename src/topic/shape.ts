@@ -57,6 +57,8 @@ interface Join<E> {
   /** Undefined when there is no key: then all entries that have the constructors are in `all`. */
   readonly table: KeyTable<E | Set<E>> | undefined
   readonly all: Set<E>
+  /** Its keys are those of the shape, and entries hold their atoms already. */
+  readonly isOwn: boolean
   /** Another one took its place: it is not kept up to date any more. */
   dropped: boolean
 }
@@ -97,7 +99,8 @@ export class Shape<E extends IndexEntry> {
   /** The topic was examined: there is nothing here that could fail half-way. */
   add(entry: E): void {
     this.holdAtoms(entry)
-    for (const join of this.joins.values()) addToJoin(this.atoms, join, entry)
+    // Without an iterator where there is nothing to go through: nearly all come and go here.
+    if (this.joins.size > 0) for (const join of this.joins.values()) addToJoin(this.atoms, join, entry)
     entry.shape = this
     entry.place = this.entries.length
     this.entries.push(entry)
@@ -111,7 +114,7 @@ export class Shape<E extends IndexEntry> {
       last.place = entry.place
     }
     if (entry.receives) this.removeReceiver(entry)
-    for (const join of this.joins.values()) removeFromJoin(this.atoms, join, entry)
+    if (this.joins.size > 0) for (const join of this.joins.values()) removeFromJoin(this.atoms, join, entry)
     this.releaseAtoms(entry)
     entry.shape = undefined
   }
@@ -288,7 +291,13 @@ export class Shape<E extends IndexEntry> {
     }
     let keys = 0
     for (const token of tokens) if (token === KEY) keys++
-    join = { tokens, table: keys === 0 ? undefined : new KeyTable(keys), all: new Set(), dropped: false }
+    join = {
+      tokens,
+      table: keys === 0 ? undefined : new KeyTable(keys),
+      all: new Set(),
+      isOwn: keys > 1 && name === this.skeleton.tokens.join(),
+      dropped: false,
+    }
     for (const entry of this.entries) addToJoin(atoms, join, entry)
     joins.set(name, join)
     return join
@@ -329,24 +338,35 @@ function removeFrom<E extends IndexEntry>(list: E[], entry: E): void {
 }
 
 function addToJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
+  if (join.isOwn) {
+    addByIds(join.table as KeyTable<E | Set<E>>, idsOf(entry), entry)
+    return
+  }
   const values: unknown[] = []
   if (valuesAt(entry.topic, join.tokens, values) === 'no') return
   if (join.table === undefined) {
     join.all.add(entry)
     return
   }
-  const ids = values.map((value) => atoms.acquire(value).id)
-  const index = join.table.find(ids)
+  addByIds(join.table, values.map((value) => atoms.acquire(value).id), entry)
+}
+
+function addByIds<E>(table: KeyTable<E | Set<E>>, ids: readonly number[], entry: E): void {
+  const index = table.find(ids)
   if (index < 0) {
-    join.table.add(ids, entry)
+    table.add(ids, entry)
     return
   }
-  const found = join.table.valueAt(index)
+  const found = table.valueAt(index)
   if (found instanceof Set) found.add(entry)
-  else join.table.setAt(index, new Set([found, entry]))
+  else table.setAt(index, new Set([found, entry]))
 }
 
 function removeFromJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
+  if (join.isOwn) {
+    removeByIds(join.table as KeyTable<E | Set<E>>, idsOf(entry), entry)
+    return
+  }
   const values: unknown[] = []
   if (valuesAt(entry.topic, join.tokens, values) === 'no') return
   if (join.table === undefined) {
@@ -354,9 +374,13 @@ function removeFromJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, e
     return
   }
   const held = values.map((value) => atoms.lookup(value) as Atom)
-  const index = join.table.find(held.map((atom) => atom.id))
-  const found = join.table.valueAt(index)
-  if (found instanceof Set && found.size > 1) found.delete(entry)
-  else join.table.removeAt(index)
+  removeByIds(join.table, held.map((atom) => atom.id), entry)
   for (const atom of held) atoms.release(atom)
+}
+
+function removeByIds<E>(table: KeyTable<E | Set<E>>, ids: readonly number[], entry: E): void {
+  const index = table.find(ids)
+  const found = table.valueAt(index)
+  if (found instanceof Set && found.size > 1) found.delete(entry)
+  else table.removeAt(index)
 }
