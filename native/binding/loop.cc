@@ -117,6 +117,11 @@ void Loop::on_turn(bool ready) {
 // What a turn brought goes to the program, and the program's answer to the kernel.
 void Loop::deliver(int result, uint64_t start) {
   if (result < 0) return fail(result);
+  // One iteration of Node's loop may have several turns, before it polls and while it does;
+  // immediates run after all.
+  uv_metrics_t metrics = {};
+  static_cast<void>(uv_metrics_info(event_loop(), &metrics));
+  shared_.set_iteration(metrics.loop_count);
   const uint32_t count = shared_.publish(engine_->records());
   if (count > 0) {
     lively_ = true;

@@ -59,6 +59,7 @@ enum Stat : uint32_t {
   stat_kernel_time,   // in system calls and the engine's own work
   stat_js_time,       // in the program, called with a batch
   stat_slabs_spent,   // bytes of full slabs that the program may still see
+  stat_iteration,     // of Node's loop, in which the last turn was
   stat_count,
 };
 
@@ -87,6 +88,9 @@ class Shared final : public engine::Lender {
 
   // Executes the commands and hands all output to the kernel.
   void flush(engine::Engine& engine);
+  void set_iteration(uint64_t iteration) {
+    if (stats_ != nullptr) stats_[stat_iteration] = static_cast<double>(iteration);
+  }
   void add_time(Stat stat, uint64_t nanoseconds) {
     if (stats_ != nullptr) stats_[stat] += static_cast<double>(nanoseconds);
   }

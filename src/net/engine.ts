@@ -45,6 +45,8 @@ export interface Listed {
 export interface DataReceiver extends Receiver {
   /** The last round in which it was given some. */
   _nativeRound: number
+  /** Of one that was destroyed, when that was; see `untilChecked`. */
+  readonly _nativeChecks?: number
   _nativeReceived(data: Buffer): void
 }
 
@@ -118,6 +120,11 @@ export class NetEngine {
   #inRound = false
   /** The first round after immediates have run. */
   #phase = 0
+  /** The iteration of Node's loop that the phase began in. */
+  #iteration = 0
+  /** How often immediates have run since somebody wanted to know, and whether somebody does. */
+  #checks = 0
+  #checked = true
   /** Nothing is delivered before immediates have run. */
   #waits = false
   /** Rounds that immediates are about to deliver. */
@@ -205,13 +212,33 @@ export class NetEngine {
       this.now = performance.now()
       // Between two rounds something else was reported; it may be from within a tick.
       if (this.#batches.push(events) > 1) return !this.#waits
-      this.#phase = this.#nextRound()
+      this.#beginPhase()
     }
     return this.#deliverRound()
   }
 
   #nextRound(): number {
     return (this.#round + 1) & ROUND_MASK
+  }
+
+  /** The same as before, if immediates have not run since: the loop has two turns in one iteration at times. */
+  #beginPhase(): void {
+    const { iteration = 0 } = this.#transport
+    if (iteration === this.#iteration) return
+    this.#iteration = iteration
+    this.#phase = this.#nextRound()
+  }
+
+  /** A number that is another one once the immediates that wait now have run. */
+  untilChecked(): number {
+    if (this.#checked) {
+      this.#checked = false
+      this.later(() => {
+        this.#checked = true
+        this.#checks++
+      })
+    }
+    return this.#checks
   }
 
   /** Returns whether there is to be another one. */
@@ -246,7 +273,11 @@ export class NetEngine {
           this.later(() => {
             this.#waits = false
             this.#phase = this.#nextRound()
-            this.#deliverLater()
+            try {
+              this.#deliverRound()
+            } finally {
+              if (this.#hasMore()) this.#deliverLater()
+            }
           })
           return
         }
@@ -264,9 +295,10 @@ export class NetEngine {
     }
   }
 
-  /** Whether it is the end of a connection whose last data was delivered in this phase. */
+  /** Whether it is the end of a connection whose last data was delivered, or that was destroyed, in this phase. */
   #isTooSoon({ kind, connection }: TransportEvent): boolean {
     if (kind !== 'end' && kind !== 'closed') return false
+    if ((connection?.context as Partial<DataReceiver> | undefined)?._nativeChecks === this.#checks) return true
     const round = (connection?.context as Partial<DataReceiver> | undefined)?._nativeRound
     if (round === undefined) return false
     return ((this.#round - round) & ROUND_MASK) <= ((this.#round - this.#phase) & ROUND_MASK)

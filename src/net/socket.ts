@@ -509,6 +509,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
       connection.context = new Closing(this, resource as AsyncResource, hadError)
       if (this.#reset) connection.abort()
       else connection.close()
+      // At once, as Node does: a peer that writes later in this turn is to hear of it.
+      this._nativeEngine.flush()
     }
     callback(error)
     waiting?.(error ?? streamDestroyed('write'))
@@ -557,6 +559,8 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
 /** What is left of a connection whose socket was destroyed, and may have another by now: its 'close'. */
 class Closing implements DataReceiver {
   _nativeRound = 0
+  /** As a handle of libuv's: the immediates that waited when it was closed run first. */
+  readonly _nativeChecks = netEngine().untilChecked()
   readonly #socket: Socket
   readonly #hadError: boolean
 

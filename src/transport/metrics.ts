@@ -66,9 +66,9 @@ const BATCH_SIZES = 16
 
 /** Words of the Float64Array that an implementation counts in; native/binding/shared.h has the same. */
 export const Stat = {
-  bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4, slabsSpent: 5,
+  bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4, slabsSpent: 5, iteration: 6,
 } as const
-const STATS = 6
+const STATS = 7
 
 /** What is known of slabs. */
 export interface SlabCounts {

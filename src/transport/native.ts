@@ -11,7 +11,7 @@
 import { argumentError, rangeError, socketError } from '../support/errors.js'
 import { setImmediate } from '../support/real-time.js'
 import { publishEvents } from './diagnostics.js'
-import { Counts } from './metrics.js'
+import { Counts, Stat } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
 import { socketAddress } from './native-address.js'
 import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.js'
@@ -95,6 +95,10 @@ class NativeTransport implements Transport, Station, ListenStation {
   get info(): TransportInfo | undefined {
     const info = this.#link?.info()
     return info === undefined ? undefined : transportInfo(info)
+  }
+
+  get iteration(): number {
+    return this.metrics.stats[Stat.iteration]
   }
 
   get link(): Link {

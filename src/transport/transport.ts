@@ -406,6 +406,11 @@ export interface Transport {
   /** Of the native transport, while it is open: what it runs on. */
   readonly info?: TransportInfo | undefined
   /**
+   * Of the native transport, the iteration of Node's loop in which something was reported last: within one, no
+   * immediates run. A number that grows.
+   */
+  readonly iteration?: number
+  /**
    * Starts reporting to `sink`. Called once, before any socket is asked for. Keeps the process alive until
    * `close`, unless `unref` is called.
    */

@@ -42,10 +42,45 @@ const both = (bytes: number) => async ({ net, print, serve }: Environment): Prom
   await once(server, 'close')
 }
 
+/**
+ * In a handler of one end the other one is destroyed: 'close' comes after the immediates that waited by then, however
+ * soon the two writes before and after follow each other.
+ */
+const destroyed = (turns: number) => async ({ pair, print }: Environment): Promise<void> => {
+  for (let i = 0; i < 20; i++) {
+    const { client, peer, server } = await pair()
+    let immediates = 0
+    let toRun = 0
+    peer.once('data', () => {
+      for (let n = 0; n < 3; n++) {
+        toRun++
+        setImmediate(() => { immediates++ })
+      }
+      client.destroy()
+    })
+    peer.on('error', () => undefined)
+    const closed = once(client, 'close')
+    const over = once(peer, 'close').catch(() => undefined)
+    client.write('a')
+    for (let n = 0; n < turns; n++) await new Promise((resolve) => { setTimeout(resolve, 0) })
+    client.write('b')
+    client.write('c')
+    await closed
+    print('close', toRun, immediates)
+    peer.destroy()
+    await over
+    server.close()
+    await once(server, 'close')
+  }
+}
+
 export default programs({
   'immediates run between a byte and the end': both(1),
   'immediates run between the last data and the end': both(40_000),
   'immediates run between a lot and the end': both(100_000),
+  ...Object.fromEntries([0, 1, 2, 3].map((turns) => [
+    `immediates run before the close of a destroyed socket, after ${turns} turns`, destroyed(turns),
+  ])),
   'end': told(({ client }) => client.end()),
   'end in an immediate': told(({ client }) => { setImmediate(() => client.end()) }),
   'end in a timer': told(({ client }) => { setTimeout(() => client.end(), 1) }),
