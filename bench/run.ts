@@ -8,7 +8,7 @@
  * change the exit code; only a run that measured nothing exits with 1.
  */
 import { accessSync, closeSync, constants, openSync, writeFileSync } from 'node:fs'
-import { microReportText, type MicroReport } from './micro/harness.js'
+import { microReportText } from './micro/harness.js'
 import { makeDirectories } from './lib/directories.js'
 import { describeEnvironment } from './lib/machine.js'
 import { runMicroProcess } from './lib/micro-process.js'
@@ -17,7 +17,7 @@ import { agendaOf, type Agenda } from './lib/plan.js'
 import { buildPrograms } from './lib/programs.js'
 import { Progress } from './lib/progress.js'
 import { heading, scenarioReport, seriesReport } from './lib/report.js'
-import { FORMAT, type BenchReport, type ScenarioReport, type Series } from './lib/result.js'
+import { FORMAT, type BenchReport, type MicroReport, type ScenarioReport, type Series } from './lib/result.js'
 import { measureScenario, messageOf } from './lib/rounds.js'
 import { microSeries, nestingSeries } from './lib/series.js'
 import { doubts, readLoad, summary } from './lib/summary.js'

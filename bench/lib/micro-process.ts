@@ -3,7 +3,7 @@
  */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import type { MicroReport } from '../micro/harness.js'
+import type { MicroReport } from './result.js'
 import { track } from './children.js'
 import { microMain } from './paths.js'
 

@@ -6,9 +6,7 @@
  * from run to run (titles are not); every median stands beside the rounds that it was taken of.
  * `format` grows when a reader of the older one could misread the newer one.
  */
-import type { MicroReport } from '../micro/harness.js'
 import type { Environment } from './machine.js'
-import type { Target } from './targets.js'
 
 export const FORMAT = 2
 
@@ -112,6 +110,61 @@ export interface Series {
   readonly y: Axis
   readonly better: 'lower' | 'higher'
   readonly lines: readonly SeriesLine[]
+}
+
+/** A figure of this run, held against its limit. */
+export interface Target {
+  readonly title: string
+  /** Of `value` and `limit`: a ratio of two figures of this run, or a figure itself. */
+  readonly unit: 'ratio' | 'bytes'
+  /** `undefined`: not a target, only shown beside the others. */
+  readonly limit: number | undefined
+  readonly sense: 'at most' | 'at least'
+  /** `undefined` when it was not measured. */
+  readonly value: number | undefined
+  /** Extremes over the rounds. */
+  readonly low: number | undefined
+  readonly high: number | undefined
+}
+
+/** Where a program stands on one of the field's axes. */
+export interface Place {
+  /** The axis's name. */
+  readonly axis: string
+  readonly line: string
+  readonly x: number
+}
+
+/** One of the field's axes inside the VM: a chart that programs are points of. */
+export interface MicroAxis {
+  readonly name: string
+  readonly title: string
+  readonly x: Axis
+  readonly y: Axis
+}
+
+/** One program's times inside the VM. */
+export interface ProgramResult {
+  readonly name: string
+  readonly title: string
+  readonly at?: Place
+  readonly samples: RoundValue[]
+  failure?: string
+}
+
+export interface SuiteResult {
+  readonly name: string
+  readonly title: string
+  readonly programs: readonly ProgramResult[]
+  readonly targets: readonly Target[]
+}
+
+export interface MicroReport {
+  readonly rounds: number
+  readonly suites: readonly SuiteResult[]
+  readonly axes: readonly MicroAxis[]
+  /** Those of all suites. */
+  readonly targets: readonly Target[]
 }
 
 /** How it was measured. */

@@ -3,12 +3,11 @@
  * point, each point a scenario; those inside the VM come from the programs of bench/micro that say
  * where they stand.
  */
-import type { MicroReport, ProgramResult } from '../micro/harness.js'
 import { selectArms, type Arm } from './arms.js'
 import { figureIn } from './metrics.js'
 import type { Progress } from './progress.js'
 import type {
-  Axis, MetricName, ScenarioReport, Series, SeriesLine, SeriesPoint,
+  Axis, MetricName, MicroReport, ProgramResult, ScenarioReport, Series, SeriesLine, SeriesPoint,
 } from './result.js'
 import { measureScenario, scenarioSeconds, type Plan } from './rounds.js'
 import { obstacle, type Scenario } from './scenarios.js'

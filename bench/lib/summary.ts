@@ -4,8 +4,8 @@
 import { readFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { ratioBetween } from './metrics.js'
-import type { ScenarioReport } from './result.js'
-import { verdict, type Target } from './targets.js'
+import type { ScenarioReport, Target } from './result.js'
+import { verdict } from './targets.js'
 
 /** The machine at one moment. */
 export interface Load {

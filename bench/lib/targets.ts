@@ -2,23 +2,9 @@
  * The project's targets: a figure measured in this run, held against its limit.
  */
 import { figureIn, ratioBetween } from './metrics.js'
-import type { Figure, MetricName, RoundValue, ScenarioReport } from './result.js'
+import type { Figure, MetricName, RoundValue, ScenarioReport, Target } from './result.js'
 import { figureOf } from './stats.js'
 import { format, table } from './table.js'
-
-export interface Target {
-  readonly title: string
-  /** Of `value` and `limit`: a ratio of two figures of this run, or a figure itself. */
-  readonly unit: 'ratio' | 'bytes'
-  /** `undefined`: not a target, only shown beside the others. */
-  readonly limit: number | undefined
-  readonly sense: 'at most' | 'at least'
-  /** `undefined` when it was not measured. */
-  readonly value: number | undefined
-  /** Extremes over the rounds. */
-  readonly low: number | undefined
-  readonly high: number | undefined
-}
 
 type Value = Pick<Target, 'value' | 'low' | 'high'>
 

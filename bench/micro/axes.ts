@@ -2,8 +2,7 @@
  * The field's own axes inside the VM (external ones are in lib/series.ts): the programs that say that
  * they stand on one are its points.
  */
-import type { Axis } from '../lib/result.js'
-import type { MicroAxis } from './harness.js'
+import type { Axis, MicroAxis } from '../lib/result.js'
 
 const count = (title: string, unit: string): Axis => ({ title, unit, scale: 'log' })
 const time = (title: string, unit = 'ns'): Axis => ({ title, unit, scale: 'log' })

@@ -6,26 +6,10 @@
  * claim is a ratio to a baseline measured in the same process.
  */
 import { setImmediate } from 'node:timers/promises'
-import type { Axis, RoundValue } from '../lib/result.js'
+import type { MicroReport, Place, ProgramResult, RoundValue, SuiteResult, Target } from '../lib/result.js'
 import { figureOf, median, rotation } from '../lib/stats.js'
 import { format, table } from '../lib/table.js'
-import { targetTable, type Target } from '../lib/targets.js'
-
-/** Where a program stands on one of the field's axes. */
-export interface Place {
-  /** The axis's name. */
-  readonly axis: string
-  readonly line: string
-  readonly x: number
-}
-
-/** One of the field's axes inside the VM: a chart that programs are points of. */
-export interface MicroAxis {
-  readonly name: string
-  readonly title: string
-  readonly x: Axis
-  readonly y: Axis
-}
+import { targetTable } from '../lib/targets.js'
 
 export interface Program {
   readonly name: string
@@ -55,29 +39,6 @@ export interface Effort {
   readonly quick: boolean
   /** Timed operations that a program should do per round, about. */
   readonly operations: number
-}
-
-export interface ProgramResult {
-  readonly name: string
-  readonly title: string
-  readonly at?: Place
-  readonly samples: RoundValue[]
-  failure?: string
-}
-
-export interface SuiteResult {
-  readonly name: string
-  readonly title: string
-  readonly programs: readonly ProgramResult[]
-  readonly targets: readonly Target[]
-}
-
-export interface MicroReport {
-  readonly rounds: number
-  readonly suites: readonly SuiteResult[]
-  readonly axes: readonly MicroAxis[]
-  /** Those of all suites. */
-  readonly targets: readonly Target[]
 }
 
 /** The claim `subject / base`. */

@@ -3,13 +3,14 @@
  * `npm run bench` runs it in a process of its own and reads its JSON.
  */
 import { Command, InvalidArgumentError } from 'commander'
+import type { MicroReport, SuiteResult } from '../lib/result.js'
 import { axes } from './axes.js'
 import { boundarySuite } from './boundary.js'
 import { broadcastSuite } from './broadcast.js'
 import { echoSuite } from './echo.js'
 import { endpointSuite } from './endpoints.js'
 import { measureSuite, microReportText, microTargetsText } from './harness.js'
-import type { Effort, MicroReport, Suite, SuiteResult } from './harness.js'
+import type { Effort, Suite } from './harness.js'
 import { latencySuite } from './latency.js'
 import { nestingSuite } from './nesting.js'
 import { partsSuite } from './parts.js'

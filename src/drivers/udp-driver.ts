@@ -11,9 +11,10 @@ import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree, type Role } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
+import type { TransportName } from '../transport/choose.js'
 import { openUdpTransport } from '../transport/udp-choose.js'
 import type { SocketAddress, SocketError } from '../transport/transport.js'
-import type { UdpEvent, UdpSocket, UdpSocketOptions } from '../transport/udp-transport.js'
+import type { UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport } from '../transport/udp-transport.js'
 import { isPort } from './record-checks.js'
 import { UdpHold } from './udp-hold.js'
 import {
@@ -30,7 +31,14 @@ import {
   type UdpPacket,
   type UdpRemoteAddress,
 } from './udp-records.js'
-import type { UdpOptions } from './udp.js'
+
+/** Options of the driver; those of `UdpSocketOptions` hold for each of its sockets. */
+export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
+  /** `native`, `node` (node:dgram), or `auto`: native where it can be loaded. Default `auto`. */
+  readonly transport?: TransportName | undefined
+  /** Called with each transport that is opened: for its metrics. */
+  readonly onTransport?: ((transport: UdpTransport) => void) | undefined
+}
 
 /** A group that somebody wants a socket to be a member of. */
 interface Membership {

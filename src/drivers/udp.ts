@@ -4,19 +4,12 @@ import { checkOptions, hostName, integer, oneOf, ofType, type Check } from '../s
 import { argumentError, asError } from '../support/errors.js'
 import { spawnDriver } from '../vm/action.js'
 import type { Action } from '../vm/index.js'
-import type { TransportName } from '../transport/choose.js'
 import { defaultBuffers, keptBuffersCheck } from '../transport/buffers-option.js'
-import { UDP_PAYLOAD_MAX, type UdpSocketOptions, type UdpTransport } from '../transport/udp-transport.js'
+import { UDP_PAYLOAD_MAX } from '../transport/udp-transport.js'
 import { onePerVm } from './one-per-vm.js'
-import { UdpDriver } from './udp-driver.js'
+import { UdpDriver, type UdpOptions } from './udp-driver.js'
 
-/** Options of the driver; those of `UdpSocketOptions` hold for each of its sockets. */
-export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
-  /** `native`, `node` (node:dgram), or `auto`: native where it can be loaded. Default `auto`. */
-  readonly transport?: TransportName | undefined
-  /** Called with each transport that is opened: for its metrics. */
-  readonly onTransport?: ((transport: UdpTransport) => void) | undefined
-}
+export type { UdpOptions }
 
 const udpChecks: Readonly<Record<keyof UdpOptions, Check>> = {
   transport: oneOf('native', 'node', 'auto'),

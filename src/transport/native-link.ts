@@ -7,11 +7,11 @@
  */
 import { queueMicrotask } from '../support/real-time.js'
 import { exit, flushAtExit } from './at-exit.js'
-import { Purpose, slabOf, Slabs, type SlabOptions } from './native-slabs.js'
+import { Purpose, slabOf, Slabs, type SlabCalls, type SlabOptions } from './native-slabs.js'
 import type { QueueLimits } from './queue-limits.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
-export interface Addon {
+export interface Addon extends SlabCalls {
   create(options: EngineSettings & {
     records: Int32Array
     commands: Int32Array
@@ -20,10 +20,6 @@ export interface Addon {
     onBatch: (count: number) => unknown
     onClosed: () => void
   }): object
-  slabMemory(handle: object, size: number): ArrayBuffer | undefined
-  idleMemory(handle: object): number
-  addSlab(handle: object, buffer: ArrayBufferLike, purpose: number): number
-  reclaim(handle: object, press: boolean): void
   setGauges(handle: object, gauges: Float64Array): number
   listen(handle: object, address: string, port: number, options: Int32Array): number
   pauseListener(handle: object, id: number, paused: boolean): void

@@ -15,13 +15,20 @@ import { integer, ofType, type Check } from '../support/checks.js'
 import { log } from '../support/log.js'
 import { clearTimeout, performance, setTimeout } from '../support/real-time.js'
 import { Stat, type SlabCounts } from './metrics.js'
-import type { Addon } from './native-link.js'
 import { idleMemoryMax, receiveMemory } from './receive-memory.js'
 import { buffersCheck, defaultBuffers, isolated } from './buffers-option.js'
 import type { TransportOptions } from './transport.js'
 
 /** What an ArrayBuffer is for; as in native/binding/shared.h. */
 export const Purpose = { output: 0, input: 1, smallInput: 2 } as const
+
+/** What the addon has for slabs. The handle is opaque; results are >= 0, or a negative errno. */
+export interface SlabCalls {
+  slabMemory(handle: object, size: number): ArrayBuffer | undefined
+  idleMemory(handle: object): number
+  addSlab(handle: object, buffer: ArrayBufferLike, purpose: number): number
+  reclaim(handle: object, press: boolean): void
+}
 
 /** What the engine is told of slabs. */
 export interface SlabOptions {
@@ -114,7 +121,7 @@ export class Slabs implements SlabCounts {
   /** Times that reading stopped because of the limit. */
   stalls = 0
 
-  readonly #addon: Addon
+  readonly #addon: SlabCalls
   readonly #handle: object
   readonly #recycle: (size: number) => ArrayBuffer | undefined
   readonly #max: number
@@ -135,7 +142,7 @@ export class Slabs implements SlabCounts {
   #closed = false
 
   constructor(
-    addon: Addon, handle: object, stats: Float64Array, options: SlabOptions, added: () => void,
+    addon: SlabCalls, handle: object, stats: Float64Array, options: SlabOptions, added: () => void,
   ) {
     this.#addon = addon
     this.#handle = handle

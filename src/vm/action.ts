@@ -6,37 +6,21 @@
  */
 import { argumentError, show } from '../support/errors.js'
 import {
-  adoptPromises, flatten, type ActionTree, type Handler, type HandlerResult, type Handlers,
+  Action, adoptPromises, flatten, SendMessage, type ActionTree, type Handler, type HandlerResult, type Handlers,
 } from './handler.js'
 import type { Process } from './process.js'
 import { checkOrientation, Role, type Orientation } from './role.js'
 
+export { Action, SendMessage }
+
 /** Identifies a process in its VM. Counts from 0; not used again while the VM lives. */
 export type Pid = number
-
-/** Base of all actions. `S` is the state that the handlers in it expect. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- most actions fit any state
-export abstract class Action<in S = any> {
-  /** Makes the type parameter count. */
-  declare protected readonly state: (state: S) => void
-}
 
 /** Handlers for whatever state; the action's type parameter keeps track of it. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type AnyHandlers = Handlers<any> | Handler
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 type AnyResult = HandlerResult<any>
-
-export class SendMessage extends Action {
-  readonly body: unknown
-  readonly orientation: Orientation
-
-  constructor(body: unknown, orientation: Orientation) {
-    super()
-    this.body = body
-    this.orientation = orientation
-  }
-}
 
 /** What an endpoint may be that only this package makes. */
 export interface EndpointKind {

@@ -1,28 +1,24 @@
 /**
- * The ground VM: the outermost VM, its event sources, and its place in Node's event loop.
+ * The ground VM: the outermost VM, and its place in Node's event loop. Its event sources are in
+ * `activations.ts`.
  *
- * Owns the activation of sources, the running of rounds until nothing is queued, and the end. It works
- * in slices: after a bounded amount of work the event loop gets its turn, so that processes that
- * message each other for ever starve neither sockets nor timers.
+ * Owns the running of rounds until nothing is queued, and the end. It works in slices: after a bounded amount
+ * of work the event loop gets its turn, so that processes that message each other for ever starve neither
+ * sockets nor timers.
  */
-import { isPromise } from 'node:util/types'
 import { log } from '../support/log.js'
 import { AtomTable } from '../topic/index.js'
+import { Activations } from './activations.js'
 import { checkBoot, Spawn, type Boot, type SpawnSettings } from './action.js'
 import type { Endpoint } from './endpoint.js'
-import { EventSource, type Release } from './event-source.js'
-import { adoptPromises } from './handler.js'
 import {
-  checkShutdownOptions, ShuttingDown, type Shutdown, type ShutdownOptions, type ShutdownReport,
+  checkShutdownOptions, ShuttingDown, type ShutdownOptions, type ShutdownReport,
 } from './shutdown.js'
 import { Vm, type Ground } from './vm.js'
 import { Wiring } from './wiring.js'
 
 /** Actions and messages after which the event loop gets a turn: a few milliseconds' worth. */
 const SLICE = 20_000
-
-/** The longest interval that Node has, in milliseconds. */
-const INTERVAL_MAX = 0x7fffffff
 
 /** Slices after which `whenIdle` calls back although the VM never was idle. */
 const BUSY_SLICES_MAX = 4
@@ -53,16 +49,6 @@ export interface GroundVm extends Promise<void> {
   shutdown(options?: ShutdownOptions): Promise<ShutdownReport>
   /** `stop()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>
-}
-
-/** A source that somebody subscribes to. */
-interface Activation {
-  readonly source: EventSource<unknown>
-  /** The endpoints that keep it active; the first one owns the messages. */
-  readonly subscribers: Set<Endpoint>
-  release: Release | undefined
-  /** If it has something that may come to its end. */
-  onShutdown: ((shutdown: Shutdown) => void) | undefined
 }
 
 /**
@@ -98,12 +84,13 @@ class GroundLoop implements Ground {
   pending = 0
   work = 0
   private readonly vm = new Vm(this)
-  private readonly activations = new Map<EventSource<unknown>, Activation>()
-  /** Those that keep the process alive. */
-  private readonly holders = new Set<Activation>()
-  private firings: { readonly activation: Activation; readonly value: unknown }[] = []
+  private readonly sources = new Activations(
+    () => { this.wake() },
+    (callback) => { this.idleCallbacks.push(callback) },
+    // What waits for the VM to be idle may be what an event has brought.
+    () => !this.running && this.vm.isIdle() && this.idleCallbacks.length === 0,
+  )
   private idleCallbacks: (() => void)[] = []
-  private readonly releases = new Set<Promise<unknown>>()
   private shuttingDown: ShuttingDown | undefined
   /** Stops what is left, once all that has to come to its end has. */
   private drained: (() => void) | undefined
@@ -118,7 +105,6 @@ class GroundLoop implements Ground {
   private running = false
   private resuming = false
   private busySlices = 0
-  private loopHeld: NodeJS.Timeout | undefined
   private ended = false
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
@@ -148,7 +134,7 @@ class GroundLoop implements Ground {
     if (!this.ended) {
       if (this.drained === undefined) {
         this.drained = () => { this.stop(reason) }
-        for (const { onShutdown } of [...this.activations.values()]) onShutdown?.(shutdown)
+        this.sources.shutDown(shutdown)
       }
       shutdown.within(drainMs)
       this.stopIfDrained()
@@ -158,8 +144,7 @@ class GroundLoop implements Ground {
 
   /** Whether it is being shut down, and nothing is left that has to come to its end. */
   private stopIfDrained(): void {
-    if (this.drained === undefined || this.ended) return
-    for (const { onShutdown } of this.activations.values()) if (onShutdown !== undefined) return
+    if (this.drained === undefined || this.ended || this.sources.drains) return
     const { drained } = this
     this.drained = () => undefined
     // Whoever heard of the end may have something to say.
@@ -172,102 +157,11 @@ class GroundLoop implements Ground {
   }
 
   installed(endpoint: Endpoint): void {
-    const source = sourceOf(endpoint)
-    if (source === undefined) return
-    const active = this.activations.get(source)
-    if (active === undefined) this.activate(source, endpoint)
-    else active.subscribers.add(endpoint)
-    this.holdLoop()
+    this.sources.installed(endpoint)
   }
 
   uninstalled(endpoint: Endpoint): void {
-    const source = sourceOf(endpoint)
-    const activation = source === undefined ? undefined : this.activations.get(source)
-    if (activation === undefined || !activation.subscribers.delete(endpoint)) return
-    if (activation.subscribers.size > 0) return
-    this.deactivate(activation)
-    this.stopIfDrained()
-  }
-
-  private deactivate(activation: Activation): void {
-    this.activations.delete(activation.source)
-    this.holders.delete(activation)
-    this.holdLoop()
-    try {
-      const released: unknown = activation.release?.()
-      if (isPromise(released)) this.awaitRelease(activation, released)
-    } catch (error) {
-      this.releaseFailed(activation, error)
-    }
-  }
-
-  private activate(source: EventSource<unknown>, endpoint: Endpoint): void {
-    const subscribers = new Set([endpoint])
-    const activation: Activation = { source, subscribers, release: undefined, onShutdown: undefined }
-    this.activations.set(source, activation)
-    this.holders.add(activation)
-    const isActive = (): boolean => this.activations.get(source) === activation
-    try {
-      const release: unknown = source.activate({
-        fire: (value: unknown) => {
-          if (!isActive()) return
-          this.firings.push({ activation, value })
-          this.wake()
-        },
-        whenIdle: (callback) => {
-          if (!isActive()) return
-          this.idleCallbacks.push(() => {
-            if (isActive()) callback()
-          })
-        },
-        ref: () => {
-          if (isActive()) this.holders.add(activation)
-          this.holdLoop()
-        },
-        unref: () => {
-          this.holders.delete(activation)
-          this.holdLoop()
-        },
-        onShutdown: (callback) => {
-          activation.onShutdown = callback
-          if (this.drained !== undefined && this.shuttingDown !== undefined) callback(this.shuttingDown)
-        },
-        isIdle: () => !this.running && this.firings.length === 0 && this.vm.isIdle()
-          // What waits for the VM to be idle may be what an event has brought.
-          && this.idleCallbacks.length === 0,
-      })
-      if (typeof release === 'function') activation.release = release as Release
-      else if (isPromise(release)) adoptPromises(release, (error) => { this.activationFailed(source, error) })
-    } catch (error) {
-      this.activations.delete(source)
-      this.holders.delete(activation)
-      this.holdLoop()
-      this.firings = this.firings.filter((firing) => firing.activation !== activation)
-      throw error
-    }
-  }
-
-  private awaitRelease(activation: Activation, released: Promise<unknown>): void {
-    const wait = async (): Promise<void> => {
-      try {
-        await released
-      } catch (error) {
-        this.releaseFailed(activation, error)
-      }
-      this.releases.delete(released)
-      this.endIfDone()
-    }
-    this.releases.add(released)
-    void wait()
-  }
-
-  /** One that was made to be awaited, which nobody does. */
-  private activationFailed({ name }: EventSource<unknown>, error: unknown): void {
-    log('error', `event source ${name} failed after it was activated`, { reason: error })
-  }
-
-  private releaseFailed({ source }: Activation, error: unknown): void {
-    log('error', `event source ${source.name} failed when it was released`, { reason: error })
+    if (this.sources.uninstalled(endpoint)) this.stopIfDrained()
   }
 
   /** Runs rounds until nothing is queued, or for one slice. */
@@ -281,10 +175,10 @@ class GroundLoop implements Ground {
     try {
       for (;;) {
         if (this.stopping !== undefined) this.quitAll(this.stopping.reason)
-        if (this.firings.length > 0) this.deliverFirings()
+        if (this.sources.haveFired) this.sources.deliver(this.vm)
         if (!this.vm.isIdle()) {
           this.vm.runRound()
-        } else if (this.stopping === undefined && this.firings.length === 0) {
+        } else if (this.stopping === undefined && !this.sources.haveFired) {
           if (this.idleCallbacks.length === 0) break
           this.callIdle()
         }
@@ -315,7 +209,7 @@ class GroundLoop implements Ground {
     this.quitAll(error)
     this.broken = true
     // Whatever has become of the endpoints that held them.
-    for (const activation of [...this.activations.values()]) this.deactivate(activation)
+    this.sources.releaseAll()
   }
 
   private quitAll(reason: unknown): void {
@@ -327,24 +221,6 @@ class GroundLoop implements Ground {
       } catch (error) {
         log('fatal', 'a process failed when it was ended', { reason: error })
         this.failure ??= { error }
-      }
-    }
-  }
-
-  private deliverFirings(): void {
-    const firings = this.firings
-    this.firings = []
-    this.work += firings.length
-    for (const { activation, value } of firings) {
-      const [owner] = activation.subscribers
-      if (owner === undefined) continue
-      try {
-        this.vm.deliver(owner.owner, [activation.source, value], 'publisher')
-      } catch (error) {
-        // No process has sent it, so none has failed.
-        const { name } = activation.source
-        const what = `event source ${name} fired what can't be compared with topics`
-        log('error', what, { value, reason: error })
       }
     }
   }
@@ -374,7 +250,7 @@ class GroundLoop implements Ground {
   }
 
   private endIfDone(): void {
-    if (this.ended || this.running || this.releases.size > 0) return
+    if (this.ended || this.running || this.sources.awaitsReleases) return
     // What is still queued, or will be answered, nobody hears when it has failed.
     if (!this.broken && !this.isOver()) return
     this.ended = true
@@ -384,29 +260,8 @@ class GroundLoop implements Ground {
   }
 
   private isOver(): boolean {
-    if (!this.vm.isIdle() || this.firings.length > 0) return false
-    if (this.activations.size > 0 || this.pending > 0) return false
+    if (!this.vm.isIdle() || this.sources.areActive || this.pending > 0) return false
     // Who is to end with a reason is told it, also when the slice was over before.
     return this.stopping === undefined && this.idleCallbacks.length === 0
   }
-
-  /**
-   * Node's event loop goes on while there is something that may still happen: some sources, such as
-   * signals, don't hold it by themselves.
-   */
-  private holdLoop(): void {
-    const wanted = this.holders.size > 0
-    if (wanted === (this.loopHeld !== undefined)) return
-    clearInterval(this.loopHeld)
-    this.loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined
-  }
-}
-
-/** The source that an endpoint of the ground VM activates. */
-function sourceOf(endpoint: Endpoint): EventSource<unknown> | undefined {
-  if (endpoint.orientation !== 'subscriber' || endpoint.interest !== 'participant') return undefined
-  const { topic } = endpoint
-  if (!Array.isArray(topic) || topic.length !== 2) return undefined
-  const source: unknown = topic[0]
-  return source instanceof EventSource ? source : undefined
 }

@@ -1,11 +1,29 @@
 /**
- * What handlers are and what they may return: transitions and action trees; and the flattening of
- * action trees into the list of their actions.
+ * What handlers are and what they may return: transitions and trees of actions; and the flattening of
+ * such trees into the list of their actions. The actions themselves are in `action.ts`, but for their base
+ * and for the one that nearly every handler returns, which the flattening looks at first.
  */
 import { isPromise } from 'node:util/types'
 import { show } from '../support/errors.js'
-import { Action, SendMessage } from './action.js'
-import type { EndpointEvent, Role } from './role.js'
+import type { EndpointEvent, Orientation, Role } from './role.js'
+
+/** Base of all actions. `S` is the state that the handlers in it expect. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- most actions fit any state
+export abstract class Action<in S = any> {
+  /** Makes the type parameter count. */
+  declare protected readonly state: (state: S) => void
+}
+
+export class SendMessage extends Action {
+  readonly body: unknown
+  readonly orientation: Orientation
+
+  constructor(body: unknown, orientation: Orientation) {
+    super()
+    this.body = body
+    this.orientation = orientation
+  }
+}
 
 /** Actions, nested to any depth. `undefined`, `null`, `false` and empty arrays are skipped. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- most actions fit any state

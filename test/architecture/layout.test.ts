@@ -1,6 +1,8 @@
 /** What the layout promises: dependencies point one way, the engine stands alone, files say what they own. */
 import t from 'tap'
-import { filesBelow, folderImports, folderOf, importsOf, ROOT, textOf } from './sources.js'
+import {
+  circleIn, filesBelow, folderImports, folderOf, importsOf, ROOT, textOf, valuesImportedBy,
+} from './sources.js'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -13,6 +15,16 @@ t.test('dependencies between folders point one way', async (t) => {
   for (const [from, targets] of edges) {
     for (const to of targets) t.ok(ORDER.indexOf(to) < ORDER.indexOf(from), `${from} uses ${to}`)
   }
+})
+
+t.test('no file imports itself by way of others', async (t) => {
+  const files = [...filesBelow('src', '.ts'), ...filesBelow('bench', '.ts')]
+  t.equal(circleIn(files, valuesImportedBy), undefined, 'what is loaded')
+  // A VM, its processes and their endpoints hold each other: their types do as well.
+  t.equal(circleIn(files.filter((path) => folderOf(path) !== 'vm'), importsOf), undefined, 'and what is for types only')
+  const ring = ['a.ts', 'b.ts', 'c.ts']
+  const next = (path: string): string[] => [`${{ a: 'b', b: 'c', c: 'b' }[path[0]]}.js`]
+  t.strictSame(circleIn(ring, next), ['b.ts', 'c.ts', 'b.ts'], 'one would be found')
 })
 
 t.test('the diagram of CONTRIBUTING.md is what the imports say', async (t) => {

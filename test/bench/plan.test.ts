@@ -10,9 +10,10 @@ import { benchmarkNames, type BenchOptions } from '../../bench/lib/options.js'
 import { benchSources, root } from '../../bench/lib/paths.js'
 import { installedProgram } from '../../bench/lib/peers.js'
 import { agendaOf } from '../../bench/lib/plan.js'
+import type { Target } from '../../bench/lib/result.js'
 import { scenarios } from '../../bench/lib/scenarios.js'
 import { sweepNames } from '../../bench/lib/series.js'
-import { verdict, type Target } from '../../bench/lib/targets.js'
+import { verdict } from '../../bench/lib/targets.js'
 
 const nothing = { only: undefined, peers: undefined, rounds: undefined, json: undefined, report: undefined }
 const full: BenchOptions = { quick: false, ...nothing }

@@ -1,0 +1,216 @@
+/**
+ * The event sources of a ground VM: active while somebody subscribes to them.
+ *
+ * Owns their activation and release, what they have fired and is not delivered yet, and whether Node's event
+ * loop is held for them. When all this is done is the ground VM's to say.
+ *
+ * Invariants: a source has one activation at most, which has a subscriber; what is fired after the release is
+ * ignored.
+ */
+import { isPromise } from 'node:util/types'
+import { log } from '../support/log.js'
+import type { Endpoint } from './endpoint.js'
+import { EventSource, type Release } from './event-source.js'
+import { adoptPromises } from './handler.js'
+import type { Shutdown } from './shutdown.js'
+import type { Vm } from './vm.js'
+
+/** The longest interval that Node has, in milliseconds. */
+const INTERVAL_MAX = 0x7fffffff
+
+/** A source that somebody subscribes to. */
+interface Activation {
+  readonly source: EventSource<unknown>
+  /** The endpoints that keep it active; the first one owns the messages. */
+  readonly subscribers: Set<Endpoint>
+  release: Release | undefined
+  /** If it has something that may come to its end. */
+  onShutdown: ((shutdown: Shutdown) => void) | undefined
+}
+
+export class Activations {
+  readonly #bySource = new Map<EventSource<unknown>, Activation>()
+  /** Those that keep the process alive. */
+  readonly #holders = new Set<Activation>()
+  /** Keeps Node's event loop going. */
+  #loopHeld: NodeJS.Timeout | undefined
+  #firings: { readonly activation: Activation; readonly value: unknown }[] = []
+  /** Releases that are still under way. */
+  readonly #releases = new Set<Promise<unknown>>()
+  #shutdown: Shutdown | undefined
+  readonly #wake: () => void
+  readonly #whenIdle: (callback: () => void) => void
+  readonly #isIdle: () => boolean
+
+  /**
+   * @param wake called when there is something to deliver, and after a release that took its time
+   * @param whenIdle calls back once nothing is left to do in the VM
+   * @param isIdle whether nothing is left to do in the VM
+   */
+  constructor(wake: () => void, whenIdle: (callback: () => void) => void, isIdle: () => boolean) {
+    this.#wake = wake
+    this.#whenIdle = whenIdle
+    this.#isIdle = isIdle
+  }
+
+  /** Whether any source is active, or has fired what is not delivered yet. */
+  get areActive(): boolean {
+    return this.#bySource.size > 0 || this.#firings.length > 0
+  }
+
+  get haveFired(): boolean {
+    return this.#firings.length > 0
+  }
+
+  get awaitsReleases(): boolean {
+    return this.#releases.size > 0
+  }
+
+  /** Whether an active source has something that may come to its end. */
+  get drains(): boolean {
+    for (const { onShutdown } of this.#bySource.values()) if (onShutdown !== undefined) return true
+    return false
+  }
+
+  /** @throws what the source throws that can't be activated; then nothing has happened */
+  installed(endpoint: Endpoint): void {
+    const source = sourceOf(endpoint)
+    if (source === undefined) return
+    const active = this.#bySource.get(source)
+    if (active === undefined) this.#activate(source, endpoint)
+    else active.subscribers.add(endpoint)
+    this.#holdLoop()
+  }
+
+  /** @returns whether a source was released, as it was the last one's */
+  uninstalled(endpoint: Endpoint): boolean {
+    const source = sourceOf(endpoint)
+    const activation = source === undefined ? undefined : this.#bySource.get(source)
+    if (activation === undefined || !activation.subscribers.delete(endpoint)) return false
+    if (activation.subscribers.size > 0) return false
+    this.#deactivate(activation)
+    return true
+  }
+
+  /** Sends what was fired. */
+  deliver(vm: Vm): void {
+    const firings = this.#firings
+    this.#firings = []
+    vm.ground.work += firings.length
+    for (const { activation, value } of firings) {
+      const [owner] = activation.subscribers
+      if (owner === undefined) continue
+      try {
+        vm.deliver(owner.owner, [activation.source, value], 'publisher')
+      } catch (error) {
+        // No process has sent it, so none has failed.
+        const { name } = activation.source
+        const what = `event source ${name} fired what can't be compared with topics`
+        log('error', what, { value, reason: error })
+      }
+    }
+  }
+
+  /** Tells the sources, also those that become active later. */
+  shutDown(shutdown: Shutdown): void {
+    this.#shutdown = shutdown
+    for (const { onShutdown } of [...this.#bySource.values()]) onShutdown?.(shutdown)
+  }
+
+  releaseAll(): void {
+    for (const activation of [...this.#bySource.values()]) this.#deactivate(activation)
+  }
+
+  #activate(source: EventSource<unknown>, endpoint: Endpoint): void {
+    const subscribers = new Set([endpoint])
+    const activation: Activation = { source, subscribers, release: undefined, onShutdown: undefined }
+    this.#bySource.set(source, activation)
+    this.#holders.add(activation)
+    const isActive = (): boolean => this.#bySource.get(source) === activation
+    try {
+      const release: unknown = source.activate({
+        fire: (value: unknown) => {
+          if (!isActive()) return
+          this.#firings.push({ activation, value })
+          this.#wake()
+        },
+        whenIdle: (callback) => {
+          if (!isActive()) return
+          this.#whenIdle(() => {
+            if (isActive()) callback()
+          })
+        },
+        ref: () => {
+          if (isActive()) this.#holders.add(activation)
+          this.#holdLoop()
+        },
+        unref: () => {
+          this.#holders.delete(activation)
+          this.#holdLoop()
+        },
+        onShutdown: (callback) => {
+          activation.onShutdown = callback
+          if (this.#shutdown !== undefined) callback(this.#shutdown)
+        },
+        isIdle: () => this.#firings.length === 0 && this.#isIdle(),
+      })
+      if (typeof release === 'function') activation.release = release as Release
+      // One that was made to be awaited, which nobody does.
+      else if (isPromise(release)) adoptPromises(release, failed(source, 'after it was activated'))
+    } catch (error) {
+      this.#bySource.delete(source)
+      this.#holders.delete(activation)
+      this.#holdLoop()
+      this.#firings = this.#firings.filter((firing) => firing.activation !== activation)
+      throw error
+    }
+  }
+
+  #deactivate(activation: Activation): void {
+    const { source } = activation
+    this.#bySource.delete(source)
+    this.#holders.delete(activation)
+    this.#holdLoop()
+    try {
+      const released: unknown = activation.release?.()
+      if (isPromise(released)) void this.#awaitRelease(source, released)
+    } catch (error) {
+      failed(source, 'when it was released')(error)
+    }
+  }
+
+  async #awaitRelease(source: EventSource<unknown>, released: Promise<unknown>): Promise<void> {
+    this.#releases.add(released)
+    try {
+      await released
+    } catch (error) {
+      failed(source, 'when it was released')(error)
+    }
+    this.#releases.delete(released)
+    this.#wake()
+  }
+
+  /**
+   * Node's event loop goes on while there is something that may still happen: some sources, such as
+   * signals, don't hold it by themselves.
+   */
+  #holdLoop(): void {
+    const wanted = this.#holders.size > 0
+    if (wanted === (this.#loopHeld !== undefined)) return
+    clearInterval(this.#loopHeld)
+    this.#loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined
+  }
+}
+
+function failed({ name }: EventSource<unknown>, when: string): (error: unknown) => void {
+  return (error) => { log('error', `event source ${name} failed ${when}`, { reason: error }) }
+}
+
+/** The source that an endpoint of the ground VM activates. */
+function sourceOf(endpoint: Endpoint): EventSource<unknown> | undefined {
+  if (endpoint.orientation !== 'subscriber' || endpoint.interest !== 'participant') return undefined
+  const { topic } = endpoint
+  if (!Array.isArray(topic) || topic.length !== 2) return undefined
+  const source: unknown = topic[0]
+  return source instanceof EventSource ? source : undefined
+}
