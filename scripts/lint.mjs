@@ -24,6 +24,7 @@ const BINDING_DEFINES = ['-DNAPI_VERSION=9', '-fno-exceptions']
 const works = (command, ...args) => spawnSync(command, args, { cwd: ROOT }).status === 0
 
 async function lintTypeScript() {
+  await step('templates', process.execPath, ['scripts/templates.mjs', '--check'])
   await step('eslint', process.execPath, ['node_modules/eslint/bin/eslint.js', '--max-warnings=0', '.'])
 }
 
