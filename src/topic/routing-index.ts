@@ -10,12 +10,14 @@ import { examine } from './examine.js'
 import { limitError, limits } from './limits.js'
 import { canonical, fits, meet, NO_MEETING } from './meet.js'
 import { RecordBase } from './record.js'
-import { Shape, type IndexEntry, type Lookup } from './shape.js'
+import type { IndexEntry } from './index-entry.js'
+import type { Lookup } from './joins.js'
+import { Shape } from './shape.js'
 import { constructorToken, fitByKeys, type Skeleton } from './skeleton.js'
 import { equal, isCompound, part, type Compound } from './value.js'
 import { _, Wildcard } from './wildcard.js'
 
-export type { IndexEntry } from './shape.js'
+export type { IndexEntry } from './index-entry.js'
 
 /** For so many forms of queries it is remembered how they are answered; and for so many kinds of keys in each. */
 const PLANS_MAX = 64
@@ -37,14 +39,14 @@ class Plan<E extends IndexEntry> {
   }
 
   add(shape: Shape<E>): void {
-    const lookup = shape.lookupBy(this.skeleton)
+    const lookup = shape.joins.lookupBy(this.skeleton)
     if (lookup === undefined) return
     this.lookups.push(lookup)
     this.byKinds.clear()
   }
 
   remove(shape: Shape<E>): void {
-    const place = this.lookups.findIndex((lookup) => lookup.shape === shape)
+    const place = this.lookups.findIndex(({ joins }) => joins === shape.joins)
     if (place < 0) return
     this.lookups.splice(place, 1)
     this.byKinds.clear()
@@ -170,7 +172,7 @@ export class RoutingIndex<E extends IndexEntry> {
 
   /** Takes an entry out. One that isn't in an index, as that was cleared, is let be. */
   remove(entry: E): void {
-    const shape = entry.shape as unknown as Shape<E> | undefined
+    const shape = entry.shape as Shape<E> | undefined
     if (shape === undefined) return
     this.count--
     shape.remove(entry)
@@ -204,7 +206,7 @@ export class RoutingIndex<E extends IndexEntry> {
   /** Changes whether messages find an entry that is in the index. */
   setReceives(entry: E, receives: boolean): void {
     if (entry.receives === receives) return
-    const shape = entry.shape as unknown as Shape<E> | undefined
+    const shape = entry.shape as Shape<E> | undefined
     entry.receives = receives
     if (shape === undefined) return
     if (receives) shape.addReceiver(entry)
@@ -298,7 +300,7 @@ export class RoutingIndex<E extends IndexEntry> {
     const group = this.groupOf(topic)
     if (group === undefined) return
     const lookups = group.lookupsFor(topic, skeleton)
-    for (let i = 0; i < lookups.length; i++) lookups[i].shape.candidates(topic, lookups[i], found)
+    for (let i = 0; i < lookups.length; i++) lookups[i].joins.candidates(topic, lookups[i], found)
   }
 
   private groupOf(body: unknown): Group<E> | undefined {
