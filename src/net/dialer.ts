@@ -3,8 +3,11 @@
  * after the other, their events and errors. (The transport's own dial tries addresses in parallel, and
  * tells nobody of it.)
  *
- * Invariants: it ends with one call of `connected` or `failed`, or with `cancel`; neither is called before
- * `start` has returned; after the end no attempt is on.
+ * Owns the dials of a socket, one for each call of `connect`: a program may call it again before the first has
+ * its connection, and even after that. At most one of them gets a connection.
+ *
+ * Invariants: a dial ends with the socket connected or failed, or is cancelled; neither of the first happens
+ * before `connect` has returned; after the end no attempt is on.
  */
 import { lookup as systemLookup, ADDRCONFIG } from 'node:dns'
 import { AsyncResource } from 'node:async_hooks'
@@ -21,39 +24,23 @@ import { netEngine, type Listed, type Receiver } from './engine.js'
 import {
   allFailed, bindFailed, blockedIp, connectFailed, connectRefused, invalidFamily, invalidIp,
 } from './errors.js'
+import type { NetSocket } from './net-socket.js'
 
+const EALREADY = -constants.errno.EALREADY
 const EISCONN = -constants.errno.EISCONN
 const ETIMEDOUT = -constants.errno.ETIMEDOUT
 
 const EINVAL = -constants.errno.EINVAL
 
 /** What an attempt meets at a socket that may have a connection, or an attempt, as it is. */
-export interface Meeting {
+interface Meeting {
   /** Nothing: it may begin; 0: it succeeds, with what is there; or, negative, how it fails. */
   readonly errno: number | undefined
   readonly local: SocketAddress | undefined
 }
 
+const NOBODY: Meeting = { errno: undefined, local: undefined }
 const WRONG_FAMILY: Meeting = { errno: EINVAL, local: undefined }
-
-/** What a dial is for. */
-export interface DialOwner {
-  /** Of an attempt that begins now: a socket has one connection. */
-  _nativeMeets(): Meeting
-  /** Gives up the connection and what else dials: this one opens its own. */
-  _nativeAbandon(except: Dialer): void
-  /** An attempt has met a connection, and succeeds with it. */
-  _nativeRejoined(): void
-  readonly _nativeResource: AsyncResource
-  readonly _nativeReferenced: boolean
-  /** Options of every attempt. */
-  readonly _nativeConnectOptions: ConnectOptions
-  autoSelectFamilyAttemptedAddresses?: string[]
-  _host: string | null
-  emit(event: string, ...args: unknown[]): boolean
-  _nativeConnected(connection: TransportConnection): void
-  _nativeFailed(error: Error): void
-}
 
 interface Target {
   readonly address: string
@@ -70,8 +57,88 @@ const isIterable = (found: unknown): found is Iterable<unknown> => (
   found !== null && found !== undefined && Symbol.iterator in Object(found)
 )
 
-export class Dialer implements Receiver {
-  readonly #owner: DialOwner
+export class Dialer {
+  readonly socket: NetSocket
+  readonly #dials = new Set<Dial>()
+  /** Whether the kernel would take a further `connect` for the end of the first. */
+  #rejoins = false
+
+  constructor(socket: NetSocket) {
+    this.socket = socket
+  }
+
+  /**
+   * Begins a dial, to the path of a Unix socket or to a destination.
+   *
+   * @throws what the lookup throws, which checks its own options
+   */
+  dial(to: Destination | string): void {
+    const dial = new Dial(this)
+    this.#dials.add(dial)
+    try {
+      if (typeof to === 'string') dial.startPath(to)
+      else dial.start(to)
+    } catch (error) {
+      this.#dials.delete(dial)
+      throw error
+    }
+  }
+
+  /** Ends all dials, but for one. */
+  cancel(except?: Dial): void {
+    for (const dial of this.#dials) {
+      if (dial === except) continue
+      dial.cancel()
+      this.#dials.delete(dial)
+    }
+  }
+
+  /** The socket may connect again: what it was connected to before doesn't count. */
+  renew(): void {
+    this.#rejoins = false
+  }
+
+  /** What an attempt meets that begins now: a socket has one connection. */
+  meets(): Meeting {
+    const { socket } = this
+    for (const dial of this.#dials) {
+      if (dial.rejoining) return { errno: EALREADY, local: socket._nativeLink?.local }
+      if (dial.attempt !== undefined) return { errno: EALREADY, local: dial.attempt.local }
+    }
+    if (socket._nativeLink === undefined) return NOBODY
+    // The kernel lets the first connect after an outbound connection's own succeed, wherever it leads; not
+    // when it was told of the end before.
+    if (this.#rejoins && !socket._nativeEndTaken) {
+      this.#rejoins = false
+      return { errno: 0, local: undefined }
+    }
+    return { errno: EISCONN, local: socket._nativeLink.local }
+  }
+
+  /** A dial opens a connection of its own: others are given up. */
+  abandon(dial: Dial): void {
+    this.cancel(dial)
+    this.socket._nativeAbandon()
+  }
+
+  /** A dial has its connection. */
+  connected(connection: TransportConnection, noDelay: boolean): void {
+    this.cancel()
+    this.#rejoins = connection.remote?.family !== 'unix'
+    this.socket._nativeConnected(connection, noDelay)
+  }
+
+  /** A dial has met a connection, and succeeds with it. */
+  rejoined(): void {
+    this.cancel()
+    this.socket._nativeRejoined()
+  }
+}
+
+/** What one call of `connect` has begun. */
+class Dial implements Receiver {
+  readonly #dialer: Dialer
+  readonly #socket: NetSocket
   #to: Destination | undefined
   #targets: readonly Target[] = []
   #next = 0
@@ -79,14 +146,17 @@ export class Dialer implements Receiver {
   #connection: TransportConnection | undefined
   /** Of the attempt that is on. */
   #resource: AsyncResource | undefined
+  /** The attempt was begun so. */
+  #noDelay = false
   #timer: NodeJS.Timeout | undefined
   #over = false
   #isPath = false
   /** It has met a connection, and is about to say so. */
   rejoining = false
 
-  constructor(owner: DialOwner) {
-    this.#owner = owner
+  constructor(dialer: Dialer) {
+    this.#dialer = dialer
+    this.#socket = dialer.socket
   }
 
   get _nativeResource(): AsyncResource {
@@ -94,9 +164,9 @@ export class Dialer implements Receiver {
   }
 
   get _nativeListed(): Listed | undefined {
-    if (this.#over || !this.#owner._nativeReferenced) return undefined
+    if (this.#over || !this.#socket._nativeReader.referenced) return undefined
     const types = this.#isPath ? ['ConnectWrap', 'PipeWrap'] : ['ConnectWrap', 'TCPSocketWrap']
-    return { owner: this.#owner, types }
+    return { owner: this.#socket, types }
   }
 
   /** The attempt that is on. */
@@ -107,7 +177,7 @@ export class Dialer implements Receiver {
   /** To a Unix socket. */
   startPath(path: string): void {
     this.#isPath = true
-    if (this.#owner._nativeMeets().errno !== undefined) {
+    if (this.#dialer.meets().errno !== undefined) {
       this.#fail(socketError(EISCONN, 'connect', path))
       return
     }
@@ -115,7 +185,7 @@ export class Dialer implements Receiver {
       this.#failLater(socketError(EINVAL, 'connect', path))
       return
     }
-    this.#begin('PIPECONNECTWRAP', { ...this.#owner._nativeConnectOptions, path })
+    this.#begin('PIPECONNECTWRAP', { path })
   }
 
   start(to: Destination): void {
@@ -125,7 +195,7 @@ export class Dialer implements Receiver {
       process.nextTick(() => { this.#try([{ address: to.host, family }], false) })
       return
     }
-    this.#owner._host = to.host
+    this.#socket._host = to.host
     this.#lookup(to)
   }
 
@@ -143,7 +213,7 @@ export class Dialer implements Receiver {
       this.#over = true
       this.#connection = undefined
       this.#endAttempt()
-      this.#owner._nativeConnected(connection as TransportConnection)
+      this.#dialer.connected(connection as TransportConnection, this.#noDelay)
     } else if (kind === 'closed') {
       this.#connection = undefined
       this.#endAttempt()
@@ -163,11 +233,11 @@ export class Dialer implements Receiver {
     }
     // For async_hooks it is the socket that causes Node's own. One of the program runs as what called `connect`.
     if (to.lookup !== undefined) (to.lookup as Lookup)(to.host, options, done)
-    else this.#owner._nativeResource.runInAsyncScope(systemLookup as Lookup, undefined, to.host, options, done)
+    else this.#socket._nativeResource.runInAsyncScope(systemLookup as Lookup, undefined, to.host, options, done)
   }
 
   #foundOne(error: Error | null, address: unknown, family: unknown, to: Destination): void {
-    this.#owner.emit('lookup', error, address, family, to.host)
+    this.#socket.emit('lookup', error, address, family, to.host)
     if (this.#over) return
     if (error) this.#failLater(error)
     else if (!isAddress(address)) this.#failLater(invalidIp(address))
@@ -178,7 +248,7 @@ export class Dialer implements Receiver {
   #foundAll(error: Error | null, found: unknown, to: Destination): void {
     if (this.#over) return
     if (error) {
-      this.#owner.emit('lookup', error, undefined, undefined, to.host)
+      this.#socket.emit('lookup', error, undefined, undefined, to.host)
       this.#failLater(error)
       return
     }
@@ -187,7 +257,7 @@ export class Dialer implements Receiver {
     // What is no list of addresses, or an empty one, fails this socket; Node throws it at the lookup.
     const list = isIterable(found) ? Array.from(found, (one) => (one ?? {}) as Partial<Target>) : []
     for (const { address, family } of list) {
-      this.#owner.emit('lookup', error, address, family, to.host)
+      this.#socket.emit('lookup', error, address, family, to.host)
       if (this.#over) return
       if (!isAddress(address) || (family !== 4 && family !== 6)) continue
       first ??= family
@@ -210,14 +280,14 @@ export class Dialer implements Receiver {
     if (this.#over) return
     this.#targets = targets
     this.#next = 0
-    if (several) this.#owner.autoSelectFamilyAttemptedAddresses = []
+    if (several) this.#socket.autoSelectFamilyAttemptedAddresses = []
     this.#attempt()
   }
 
   #attempt(): void {
     const to = this.#to as Destination
     const { address, family } = this.#targets[this.#next++]
-    const owner = this.#owner
+    const socket = this.#socket
     if (to.blockList?.check(address, `ipv${family}`) === true) {
       const error = blockedIp(address)
       if (this.#targets.length === 1) this.#fail(error)
@@ -225,15 +295,15 @@ export class Dialer implements Receiver {
       return
     }
     const { localAddress, localPort, port } = to
-    if (this.#next > 1) owner._nativeAbandon(this)
-    const { errno, local } = isIP(address) === family ? owner._nativeMeets() : WRONG_FAMILY
+    if (this.#next > 1) this.#dialer.abandon(this)
+    const { errno, local } = isIP(address) === family ? this.#dialer.meets() : WRONG_FAMILY
     if (errno !== undefined && (localAddress !== undefined || localPort > 0)) {
       // It is bound.
       this.#attemptRefused(bindFailed(EINVAL, localAddress, localPort))
       return
     }
-    owner.autoSelectFamilyAttemptedAddresses?.push(`${address}:${port}`)
-    owner.emit('connectionAttempt', address, port, family)
+    socket.autoSelectFamilyAttemptedAddresses?.push(`${address}:${port}`)
+    socket.emit('connectionAttempt', address, port, family)
     // A listener may have destroyed the socket.
     if (this.#over) return
     if (errno === 0) {
@@ -243,13 +313,12 @@ export class Dialer implements Receiver {
     }
     if (errno !== undefined) {
       const error = connectRefused(errno, address, port, local)
-      if (this.#targets.length > 1) owner.emit('connectionAttemptFailed', address, port, family, error)
+      if (this.#targets.length > 1) socket.emit('connectionAttemptFailed', address, port, family, error)
       if (!this.#over) this.#attemptRefused(error)
       return
     }
-    const options = { ...owner._nativeConnectOptions, host: address, port, localAddress, localPort }
     try {
-      this.#begin('TCPCONNECTWRAP', options)
+      this.#begin('TCPCONNECTWRAP', { host: address, port, localAddress, localPort })
     } catch (error) {
       this.#failLater(error as Error)
       return
@@ -259,8 +328,9 @@ export class Dialer implements Receiver {
   }
 
   #begin(type: 'TCPCONNECTWRAP' | 'PIPECONNECTWRAP', options: ConnectOptions): void {
-    const triggerAsyncId = this.#owner._nativeResource.asyncId()
-    this.#connection = netEngine().connect(options, this)
+    const triggerAsyncId = this.#socket._nativeResource.asyncId()
+    const noDelay = this.#noDelay = this.#socket._nativeNoDelay
+    this.#connection = netEngine().connect({ ...options, noDelay }, this)
     // Nothing is read before the listeners of 'connect' have run: they may hand the descriptor to somebody else.
     this.#connection.pause()
     this.#resource = new AsyncResource(type, { triggerAsyncId, requireManualDestroy: true })
@@ -275,7 +345,7 @@ export class Dialer implements Receiver {
   #rejoin(): void {
     if (this.#over) return
     this.#over = true
-    this.#owner._nativeResource.runInAsyncScope(() => { this.#owner._nativeRejoined() })
+    this.#socket._nativeResource.runInAsyncScope(() => { this.#dialer.rejoined() })
   }
 
   /** It could not begin. */
@@ -290,7 +360,7 @@ export class Dialer implements Receiver {
     this.#dropAttempt()
     const text = family === 6 ? 'IPv6' : 'IPv4'
     this.#errors.push(connectError(ETIMEDOUT, { address, family: text, port }))
-    this.#owner.emit('connectionAttemptTimeout', address, port, family)
+    this.#socket.emit('connectionAttemptTimeout', address, port, family)
     if (!this.#over) this.#attempt()
   }
 
@@ -302,7 +372,7 @@ export class Dialer implements Receiver {
     }
     const failure = connectFailed(error, to.localAddress, to.localPort)
     const { address, family } = this.#targets[this.#next - 1]
-    this.#owner.emit('connectionAttemptFailed', address, to.port, family, failure)
+    this.#socket.emit('connectionAttemptFailed', address, to.port, family, failure)
     if (this.#over) return
     if (this.#targets.length === 1) this.#fail(failure)
     else this.#failedAttempt(failure)
@@ -331,7 +401,7 @@ export class Dialer implements Receiver {
   #fail(error: Error): void {
     if (this.#over) return
     this.cancel()
-    this.#owner._nativeFailed(error)
+    this.#socket.destroy(error)
   }
 }
 

@@ -4,21 +4,7 @@
  *
  * Node's native code does not take it for one of its own, as it has no `isStreamBase`.
  */
-
-/** What it needs of its socket. */
-export interface HandleOwner {
-  readonly _nativeReferenced: boolean
-  readonly _nativeResource: { asyncId(): number }
-  _nativeReadStop(): void
-  _nativeReadStart(): void
-  _nativeSetNoDelay(on: boolean): void
-  _nativeSetKeepAlive(on: boolean, delay: number, interval: number | undefined, count: number | undefined): void
-  /** `closed` is called in a later phase. */
-  _nativeHandleClose(closed: () => void): void
-  readonly fd: number | undefined
-  ref(): unknown
-  unref(): unknown
-}
+import type { NetSocket } from './net-socket.js'
 
 export class SocketHandle {
   /** Whether the stream has it read: Node's `http` sets it to false where it stops a socket. */
@@ -26,29 +12,29 @@ export class SocketHandle {
   #closed = false
 
   /** @param owner its socket */
-  constructor(readonly owner: HandleOwner) {}
+  constructor(readonly owner: NetSocket) {}
 
   /** Nothing is read of the kernel's socket any more, whatever the stream asks for. Returns 0, as libuv's. */
   readStop(): number {
-    this.owner._nativeReadStop()
+    this.owner._nativeReader.stop()
     return 0
   }
 
   /** Goes on as the stream asks for. Returns 0, as libuv's. */
   readStart(): number {
-    this.owner._nativeReadStart()
+    this.owner._nativeReader.start()
     return 0
   }
 
   /** Returns 0, as libuv's. */
   setNoDelay(on: boolean): number {
-    this.owner._nativeSetNoDelay(on)
+    this.owner._nativeLink?.setNoDelay(on)
     return 0
   }
 
   /** Times are seconds. Returns 0, as libuv's. */
   setKeepAlive(on: boolean, delay: number, interval?: number, count?: number): number {
-    this.owner._nativeSetKeepAlive(on, delay, interval, count)
+    this.owner._nativeLink?.setKeepAlive(on, delay, interval, count)
     return 0
   }
 
@@ -87,6 +73,6 @@ export class SocketHandle {
 
   /** Whether it keeps the process alive. */
   hasRef(): boolean {
-    return this.owner._nativeReferenced && !this.#closed
+    return this.owner._nativeReader.referenced && !this.#closed
   }
 }

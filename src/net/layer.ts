@@ -13,31 +13,8 @@ import { createRequire } from 'node:module'
 import { constants } from 'node:os'
 import type * as nodeNet from 'node:net'
 import type * as nodeTls from 'node:tls'
-
-/** Takes the input of a socket in place of its stream. */
-export interface Layer {
-  received(data: Buffer): void
-  ended(): void
-  /** The connection is lost. */
-  failed(error: Error): void
-}
-
-/** Of our sockets. */
-export interface Layered {
-  readonly connecting: boolean
-  readonly _handle: object | null
-  _getpeername(): Partial<nodeNet.AddressInfo>
-  _getsockname(): Partial<nodeNet.AddressInfo>
-  ref(): unknown
-  unref(): unknown
-  setNoDelay(on: unknown): unknown
-  setKeepAlive(on: unknown, delay: unknown, interval?: unknown, count?: unknown): unknown
-  once(event: 'connect' | 'close', listener: () => void): unknown
-  /** From now on its input is `layer`'s. */
-  _nativeLayOver(layer: Layer): void
-  /** Whether it receives anything at present. */
-  _nativeLayerReads(on: boolean): void
-}
+import type { NetSocket } from './net-socket.js'
+import type { Layer } from './reader.js'
 
 /** Node's socket in between, and the handle that it gives to TLS. */
 interface Between {
@@ -62,8 +39,8 @@ type Init = (this: Upper, socket?: unknown, between?: Between) => void
 
 const { ENOTCONN } = constants.errno
 
-function isOurs(socket: unknown): socket is Layered {
-  return typeof socket === 'object' && socket !== null && '_nativeLayOver' in socket
+function isOurs(socket: unknown): socket is NetSocket {
+  return typeof socket === 'object' && socket !== null && '_nativeReader' in socket
 }
 
 function isBetween(value: Between | undefined): value is Between {
@@ -79,7 +56,7 @@ function tell(out: object, address: Partial<nodeNet.AddressInfo>): number {
 }
 
 /** What Node calls at a connection's handle. Times are seconds. */
-function handleOf(socket: Layered): object {
+function handleOf(socket: NetSocket): object {
   return {
     getpeername: (out: object) => tell(out, socket._getpeername()),
     getsockname: (out: object) => tell(out, socket._getsockname()),
@@ -99,7 +76,7 @@ function handleOf(socket: Layered): object {
 
 /** The input of a socket under TLS: what comes while TLS doesn't read waits here. */
 class InputLayer implements Layer {
-  readonly #socket: Layered
+  readonly #socket: NetSocket
   readonly #upper: Upper
   readonly #between: Between
   #reading = true
@@ -107,7 +84,7 @@ class InputLayer implements Layer {
   #ended = false
   #told = false
 
-  constructor(socket: Layered, upper: Upper, between: Between) {
+  constructor(socket: NetSocket, upper: Upper, between: Between) {
     this.#socket = socket
     this.#upper = upper
     this.#between = between
@@ -130,7 +107,7 @@ class InputLayer implements Layer {
   readStart(): void {
     if (this.#reading) return
     this.#reading = true
-    this.#socket._nativeLayerReads(true)
+    this.#socket._nativeReader.layerReads(true)
     // TLS has not returned yet from asking for it.
     if (this.#held.length > 0 || this.#ended) process.nextTick(() => { this.#goOn() })
   }
@@ -138,7 +115,7 @@ class InputLayer implements Layer {
   readStop(): void {
     if (!this.#reading) return
     this.#reading = false
-    this.#socket._nativeLayerReads(false)
+    this.#socket._nativeReader.layerReads(false)
   }
 
   #goOn(): void {
@@ -153,7 +130,7 @@ class InputLayer implements Layer {
   }
 }
 
-function layOver(socket: Layered, upper: Upper, between: Between): void {
+function layOver(socket: NetSocket, upper: Upper, between: Between): void {
   const layer = new InputLayer(socket, upper, between)
   Object.assign(between._handle as object, handleOf(socket))
   // Node looks them up at each call.
@@ -165,7 +142,7 @@ function layOver(socket: Layered, upper: Upper, between: Between): void {
     layer.readStop()
     return 0
   }
-  socket._nativeLayOver(layer)
+  socket._nativeReader.layOver(layer)
   // As over a socket of Node's own, which it knows by its class.
   upper._parent = socket
   upper.connecting = socket.connecting || socket._handle === null

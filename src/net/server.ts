@@ -19,8 +19,7 @@ import { netEngine, type Acceptor, type Listed } from './engine.js'
 import { checkBlockList } from './errors.js'
 import type { SocketHandle } from './handle.js'
 import { inPlace } from './in-place.js'
-import { socketResource, type SocketOptions } from './socket-base.js'
-import { Socket, type SocketOwner } from './socket.js'
+import { Socket, socketResource, type SocketOptions, type SocketOwner } from './socket.js'
 
 /** What node:net's Server keeps, and calls. */
 interface ServerInternals {

@@ -1,49 +1,79 @@
 /**
  * The socket: a Duplex over one connection of the native engine, with the shape of net.Socket.
  *
- * Owns the life of the connection, and the reading half; socket-output.ts has the other.
+ * Puts together what has the work: a reader, a writer, a dialer if it connects, the kernel's options, a time-out
+ * if it has one. Owns the life of the connection, of which it tells them: `#attach`, `#detach`; and the handle
+ * that programs of Node's find there.
  *
- * Invariant: the connection is paused only after `push` said false, so that `_read` comes.
+ * Invariant: while there is a connection, the socket is its `context`.
  */
-import type { AsyncResource } from 'node:async_hooks'
+import { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
 import { channel } from 'node:diagnostics_channel'
 import { addAbortSignal, Duplex } from 'node:stream'
 import * as nodeNet from 'node:net'
 import { socketError } from '../support/errors.js'
-import type {
-  ConnectOptions, SocketError, TransportConnection, TransportEvent,
-} from '../transport/transport.js'
-import { isolated } from '../transport/buffers-option.js'
+import { performance } from '../support/real-time.js'
+import type { SocketAddress, SocketError, TransportConnection, TransportEvent } from '../transport/transport.js'
 import { connectArgs, destination } from './connect-args.js'
-import { Dialer, type DialOwner, type Meeting } from './dialer.js'
+import { Dialer } from './dialer.js'
 import { netEngine, type DataReceiver, type Listed } from './engine.js'
 import {
-  checkString, invalidHandleType, notInPlace, socketClosed, streamDestroyed, withoutAddress,
+  checkFunction, checkNumber, checkString, invalidHandleType, nodeError, notInPlace, socketClosed, streamDestroyed,
+  timerDuration, withoutAddress,
 } from './errors.js'
-import { isInPlace } from './in-place.js'
-import { noticeDataListener, type Layer, type Layered } from './layer.js'
-import { OnRead, onReadOptions } from './onread.js'
-import { socketResource, type SocketOptions } from './socket-base.js'
-import { SocketOutput } from './socket-output.js'
+import { SocketHandle } from './handle.js'
+import { inPlace, isInPlace } from './in-place.js'
+import { KernelOptions } from './kernel-options.js'
+import { noticeDataListener } from './layer.js'
+import type { NetSocket } from './net-socket.js'
+import { Reader } from './reader.js'
+import { IdleTimeout } from './timeouts.js'
+import { Writer, type Callback, type Chunk } from './writer.js'
 
-/** What Node's streams keep of their reading side; the fast path looks at it. */
-interface ReadableState {
-  readonly flowing: boolean | null
-  readonly length: number
-  readonly decoder: unknown
-  readonly awaitDrainWriters: unknown
-  dataEmitted: boolean
+/** Options of node:net. */
+export interface SocketOptions extends nodeNet.SocketConstructorOpts {
+  noDelay?: boolean | undefined
+  keepAlive?: boolean | undefined
+  keepAliveInitialDelay?: number | undefined
+  highWaterMark?: number | undefined
 }
-
-const { EALREADY, EISCONN } = constants.errno
-// eslint-disable-next-line @typescript-eslint/unbound-method -- it is only compared
-const { push: plainPush } = Duplex.prototype
-const NOBODY: Meeting = { errno: undefined, local: undefined }
 
 /** What a server needs to know of its sockets. */
 export interface SocketOwner {
   _nativeSocketGone(): void
+}
+
+/** What the listener has done for its connections. */
+export interface AcceptedAs {
+  readonly noDelay: boolean
+  readonly pauseOnConnect: boolean
+}
+
+const connects = channel('net.client.socket')
+
+/** The async context of a socket that gets a connection; `triggerAsyncId` is that of its server. */
+export function socketResource(isPipe: boolean, triggerAsyncId?: number): AsyncResource {
+  const trigger = triggerAsyncId === undefined ? {} : { triggerAsyncId }
+  // Resources say when they end: who maps them by their ids must hear it.
+  return new AsyncResource(isPipe ? 'PIPEWRAP' : 'TCPWRAP', { ...trigger, requireManualDestroy: true })
+}
+
+function checkOptions(options: SocketOptions): void {
+  for (const name of ['objectMode', 'readableObjectMode', 'writableObjectMode'] as const) {
+    if (!(options as Record<string, unknown>)[name]) continue
+    const message = `The property 'options.${name}' is not supported. Received true`
+    throw nodeError(TypeError, 'ERR_INVALID_ARG_VALUE', message)
+  }
+  if (options.keepAliveInitialDelay !== undefined) {
+    checkNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay')
+  }
+}
+
+/** An empty object, as Node's, where there is no address. */
+function addressObject(address: SocketAddress | undefined): Partial<nodeNet.AddressInfo> {
+  if (address === undefined || address.family === 'unix') return {}
+  return { address: address.address, family: address.family, port: address.port }
 }
 
 /** As Node's: whoever writes after the other side's end, and does not allow half-open sockets, is told. */
@@ -60,33 +90,31 @@ function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterFin
 }
 
-const connects = channel('net.client.socket')
-
-/** What the listener has done for its connections. */
-export interface AcceptedAs {
-  readonly noDelay: boolean
-  readonly pauseOnConnect: boolean
-}
-
-export class Socket extends SocketOutput implements DataReceiver, DialOwner, Layered {
+export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
+  connecting = false
+  /** The server that accepted it. */
+  server: unknown = null
   _server: SocketOwner | null = null
+  _hadError = false
+  _parent = null
+  _host: string | null = null
+  timeout: number | undefined = undefined
   declare autoSelectFamilyAttemptedAddresses?: string[]
-  /** More than one, if `connect` was called again meanwhile; then at most one of them gets a connection. */
-  readonly #dialers = new Set<Dialer>()
-  /** Whether the kernel would take a further `connect` for the end of the first. */
-  #rejoins = false
+  /** For the engine's use. */
+  _nativeRound = 0
+  _nativeLink: TransportConnection | undefined = undefined
+
+  readonly #reader!: Reader
+  readonly #writer = new Writer(this)
+  readonly #options!: KernelOptions
+  #dialer: Dialer | undefined = undefined
+  #idle: IdleTimeout | undefined = undefined
+  #resource: AsyncResource | undefined = undefined
+  #remote: SocketAddress | undefined = undefined
+  #handle: SocketHandle | undefined = undefined
+  #givenHandle: SocketHandle | null | undefined = undefined
   #reset = false
   #connected = false
-  /** As the connection was told. */
-  #inputPaused = false
-  /** By `_handle.readStop`: nothing is received, whatever the stream wants. */
-  #readStopped = false
-  /** The stream asked for data before the listeners of 'connect' had run. */
-  #inputWanted = false
-  #ended = false
-  readonly #onRead: OnRead | undefined
-  /** Who has the input, in place of the stream. */
-  #layer: Layer | undefined = undefined
 
   constructor(options?: SocketOptions | number) {
     if (typeof options === 'number') options = { fd: options }
@@ -95,11 +123,20 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
       // The engine cannot adopt what others have opened: such a socket is Node's own.
       return new nodeNet.Socket(options) as unknown as Socket
     }
-    super(options ?? {})
-    const onread = onReadOptions((options as { onread?: unknown } | undefined)?.onread)
-    this.#onRead = onread === undefined ? undefined : new OnRead(this, onread)
+    const given = options ?? {}
+    checkOptions(given)
+    super({
+      ...given,
+      allowHalfOpen: Boolean(given.allowHalfOpen),
+      emitClose: false,
+      autoDestroy: true,
+      decodeStrings: false,
+      signal: undefined,
+    })
+    this.#options = new KernelOptions(given)
+    this.#reader = new Reader(this, (given as { onread?: unknown }).onread)
     this.on('end', onEnd)
-    if (options?.signal) addAbortSignal(options.signal, this)
+    if (given.signal) addAbortSignal(given.signal, this)
   }
 
   // Connecting.
@@ -114,75 +151,35 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     if (this.write !== write) this.write = write
     if (this.destroyed) this.#renew()
     const { path } = options
-    if (this._nativeResource === undefined) this._nativeBegin(socketResource(Boolean(path)))
+    if (this.#resource === undefined) this.#begin(socketResource(Boolean(path)))
     this._unrefTimer()
     // As Node's, it stays so if what follows throws, until the socket is destroyed or connects after all.
     this.connecting = true
     if (path) checkString(path, 'options.path')
-    const to = path ? undefined : destination(options)
-    const dialer = new Dialer(this)
-    this.#dialers.add(dialer)
-    try {
-      if (to === undefined) dialer.startPath(path as string)
-      else dialer.start(to)
-    } catch (error) {
-      // Of the lookup, which checks its own options.
-      this.#dialers.delete(dialer)
-      throw error
-    }
+    const to = path ? path : destination(options)
+    this.#dialer ??= new Dialer(this)
+    this.#dialer.dial(to)
     return this
   }
 
-  _nativeMeets(): Meeting {
-    for (const dialer of this.#dialers) {
-      if (dialer.rejoining) return { errno: -EALREADY, local: this._nativeLink?.local }
-      if (dialer.attempt !== undefined) return { errno: -EALREADY, local: dialer.attempt.local }
-    }
-    if (!this._nativeOpen) return NOBODY
-    // The kernel lets the first connect after an outbound connection's own succeed, wherever it leads; not
-    // when it was told of the end before.
-    if (this.#rejoins && !this._nativeEndTaken) {
-      this.#rejoins = false
-      return { errno: 0, local: undefined }
-    }
-    return { errno: -EISCONN, local: this._nativeLink?.local }
-  }
-
-  _nativeAbandon(except: Dialer): void {
-    for (const dialer of this.#dialers) {
-      if (dialer !== except) this.#endDialer(dialer)
-    }
-    const connection = this._nativeOpen ? this._nativeLink : undefined
-    if (connection === undefined) return
-    this._nativeOpen = false
-    this._nativeLink = undefined
-    this._nativeEndOutput()
-    connection.context = undefined
-    connection.close()
+  _nativeConnected(connection: TransportConnection, noDelay: boolean): void {
+    this.connecting = false
+    this.#attach(connection, true)
+    this.#applyOptions(noDelay)
+    this.#tellConnected()
   }
 
   _nativeRejoined(): void {
-    this.#cancelDialers()
     this.connecting = false
     this.#tellConnected()
   }
 
-  get _nativeConnectOptions(): ConnectOptions {
-    return { noDelay: this._nativeWantsNoDelay }
-  }
-
-  _nativeConnected(connection: TransportConnection): void {
-    const { noDelay = false } = this._nativeConnectOptions
-    this.#cancelDialers()
-    this.connecting = false
-    // As its dialer has told it; before that, it was what a layer had wished for.
-    const layerReads = this.#layer !== undefined && !this.#inputPaused
-    this.#inputPaused = true
-    this._nativeAttach(connection)
-    if (layerReads) this.#resumeInput()
-    this.#rejoins = connection.remote?.family !== 'unix'
-    this._nativeApplyOptions(noDelay)
-    this.#tellConnected()
+  _nativeAbandon(): void {
+    const connection = this._nativeLink
+    if (connection === undefined) return
+    this.#detach()
+    connection.context = undefined
+    connection.close()
   }
 
   #tellConnected(): void {
@@ -191,188 +188,267 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     if (this.writableFinished) this._nativeLink?.shutdown()
     this.emit('connect')
     this.emit('ready')
-    if (!this._nativeOpen) return
-    if (this.#layer !== undefined) return
-    const wanted = this.#inputWanted || !this.isPaused()
-    this.#inputWanted = false
-    // As Node's, one that is paused by now, and that nobody has asked for data, reads nothing at all.
-    if (!wanted) {
-      this.#pauseInput()
-      return
-    }
-    if (this.#onRead?.stopped !== true) this.#resumeInput()
-    if (!this.isPaused()) this.read(0)
-  }
-
-  _nativeFailed(error: Error): void {
-    this.destroy(error)
-  }
-
-  /** The connection is there: just established, or accepted. */
-  _nativeAttach(connection: TransportConnection): void {
-    connection.context = this
-    this._nativeLink = connection
-    this._nativeOpen = true
-    this.#connected = true
-    this._nativeUpdateDirect()
-    this.#updateReading()
+    this.#reader.connectTold()
   }
 
   /** Of a server's socket. */
   _nativeAccepted(connection: TransportConnection, resource: AsyncResource): void {
-    this._nativeBegin(resource)
-    this._nativeAttach(connection)
+    this.#begin(resource)
+    this.#attach(connection, false)
   }
 
   /** After that: options that the server has for its own sockets. */
   _nativeAdopted(server: SocketOwner, how: AcceptedAs): void {
-    this._nativeApplyOptions(how.noDelay)
-    if (how.pauseOnConnect) {
-      this.#inputPaused = true
-      this.#updateReading()
-      ;(this as { readableFlowing: boolean | null }).readableFlowing = false
-    }
+    this.#applyOptions(how.noDelay)
+    if (how.pauseOnConnect) this.#reader.acceptedPaused()
     this.server = server
+  }
+
+  /** It gets what Node calls a handle: an async context, counters, no peer yet. */
+  #begin(resource: AsyncResource): void {
+    this.#resource = resource
+    if (this.#givenHandle === null) this.#givenHandle = undefined
+    if (this.#handle?.closed === true) this.#handle = this.#options.handle = undefined
+    this.#remote = undefined
+    this.#reader.bytesRead = 0
+    this.#writer.bytesSent = 0
+    this.#writer.handle = 'there'
+  }
+
+  /** The connection is there: just established, or accepted. @param isPaused as it was told */
+  #attach(connection: TransportConnection, isPaused: boolean): void {
+    const resource = this.#resource as AsyncResource
+    connection.context = this
+    this._nativeLink = this.#options.connection = connection
+    this.#connected = true
+    this.#writer.attach(connection, resource)
+    this.#reader.attach(connection, resource, isPaused)
+  }
+
+  /** The connection is gone, or somebody else's. Returns whom to tell that nothing is written any more. */
+  #detach(): Callback | undefined {
+    this._nativeLink = this.#options.connection = undefined
+    this.#reader.detach()
+    return this.#writer.detach()
+  }
+
+  #applyOptions(noDelay: boolean): void {
+    this.#options.apply(noDelay, (error) => { this.emit('error', error) })
+  }
+
+  /** After its end it may connect again. */
+  #renew(): void {
+    (this as unknown as { _undestroy(): void })._undestroy()
+    this.#reset = false
+    this.#connected = false
+    this.#reader.renew()
+    this.#writer.endTaken = false
+    this.#dialer?.renew()
+    this._hadError = false
   }
 
   // What the engine reports.
 
+  /** The async context of the connection's events: as Node's handle, it comes with `connect`. */
+  get _nativeResource(): AsyncResource {
+    return this.#resource as AsyncResource
+  }
+
   _nativeReceived(received: Buffer): void {
-    if (!this._nativeOpen) return
-    if (this._nativeLimit > 0) this._nativeTouched(this._nativeEngine.now)
-    if (this.#layer !== undefined) {
-      this._nativeBytesRead += received.length
-      this.#layer.received(received)
-      return
-    }
-    if (this.#onRead !== undefined) {
-      this.#onRead.hold(received)
-      if (!this.#onRead.waits) this.#handToOnRead(this.#onRead)
-      return
-    }
-    const data = this._nativeEngine.isolates ? isolated(received) : received
-    this._nativeBytesRead += data.length
-    const state = (this as unknown as { _readableState: ReadableState })._readableState
-    if (
-      state.flowing === true && state.length === 0 && state.decoder === null
-      && state.awaitDrainWriters === null && this.push === plainPush && this.listenerCount('data') > 0
-    ) {
-      // What `push` comes to in this case, without its bookkeeping for the others.
-      if (!state.dataEmitted) state.dataEmitted = true
-      this.emit('data', data)
-    } else if (!this.push(data)) {
-      this.#pauseInput()
-    }
-  }
-
-  /** One buffer of what it holds: between two calls of the program's function, ticks and promises run. */
-  #handToOnRead(onRead: OnRead): void {
-    if (!onRead.stopped && onRead.holds) this._nativeBytesRead += onRead.next()
-    // It may have destroyed the socket.
-    if (!this._nativeOpen) return
-    if (onRead.stopped) {
-      this.#pauseInput()
-    } else if (onRead.holds) {
-      this.#continueOnRead(onRead)
-    } else {
-      this.#resumeInput()
-      if (this.#ended) this.#inputEnded()
-    }
-  }
-
-  #continueOnRead(onRead: OnRead): void {
-    if (onRead.waits) return
-    onRead.waits = true
-    this._nativeEngine.continue(this._nativeResource, () => {
-      onRead.waits = false
-      if (this._nativeOpen) this.#handToOnRead(onRead)
-    })
+    if (this._nativeLink === undefined) return
+    this.#idle?.touch(netEngine().now)
+    this.#reader.received(received)
   }
 
   _nativeHappened({ kind, error }: TransportEvent): void {
     if (kind === 'end') {
-      this.#inputEnded()
+      this.#reader.end()
     } else if (kind === 'written') {
       this._unrefTimer()
-      this._nativeOffered()
+      this.#writer.offered()
     } else if (kind === 'closed') {
       this.#closed(error)
     }
   }
 
-  #inputEnded(): void {
-    this.#ended = true
-    this.#updateReading()
-    if (this.#layer !== undefined) {
-      if (this._nativeOpen) this.#layer.ended()
-      return
-    }
-    if (!this._nativeOpen || this.#onRead?.holds === true || this.#onRead?.stopped === true) return
-    this.push(null)
-    this.read(0)
+  get _nativeListed(): Listed | undefined {
+    const connection = this.#reader.referenced ? this._nativeLink : undefined
+    if (connection === undefined) return undefined
+    const type = connection.remote?.family === 'unix' ? 'PipeWrap' : 'TCPSocketWrap'
+    return { owner: this, types: connection.queuedBytes > 0 ? ['SimpleWriteWrap', type] : [type] }
   }
 
   #closed(error: SocketError | undefined): void {
-    const callback = this._nativeEndOutput()
     // Who asks later for the peer's address gets it, if the program asked before.
-    this._nativeLink = undefined
-    this._nativeOpen = false
-    this._nativeReads(false)
-    if (error === undefined || (error.code === 'EPIPE' && this.#ended && this._nativeAllTaken)) {
+    const callback = this.#detach()
+    const { ended, layer } = this.#reader
+    if (error === undefined || (error.code === 'EPIPE' && ended && this.#writer.allTaken)) {
       // That a peer which had ended is gone concerns only who still has something to write.
       callback?.()
     } else {
       const failure = withoutAddress(error)
       // It concerns who uses the connection.
-      this.#layer?.failed(failure)
-      this.destroy(this.#layer === undefined ? failure : undefined)
+      layer?.failed(failure)
+      this.destroy(layer === undefined ? failure : undefined)
       callback?.(failure)
     }
   }
 
   // Reading.
 
+  get _nativeReader(): Reader {
+    return this.#reader
+  }
+
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
     if (event === 'data') noticeDataListener(listener)
     return super.on(event, listener as (...args: unknown[]) => void)
   }
 
-  _nativeLayOver(layer: Layer): void {
-    this.#layer = layer
-    this.#resumeInput()
-  }
-
-  _nativeLayerReads(on: boolean): void {
-    if (on) this.#resumeInput()
-    else this.#pauseInput()
-  }
-
   override _read(): void {
-    if (this.#layer !== undefined) return
-    // Also in a listener of 'connect', before it was looked at whether anybody wants data.
-    this.#inputWanted = true
-    if (this.connecting || !this._nativeOpen) return
-    if (this.#readStopped && this._handle?.reading === false) this._handle.readStart()
-    if (this.#onRead === undefined) this.#resumeInput()
+    const reader = this.#reader
+    if (!reader.want(this.connecting)) return
+    if (reader.stopped && this._handle?.reading === false) this._handle.readStart()
+    reader.goOn()
   }
 
-  #pauseInput(): void {
-    if (this.#inputPaused) return
-    this.#inputPaused = true
-    if (!this.#readStopped) this._nativeLink?.pause()
-    this.#updateReading()
+  override pause(): this {
+    this.#reader.pauseOnRead()
+    return super.pause()
   }
 
-  protected override _nativeLendInput(): void {
-    this.#pauseInput()
-    ;(this as { readableFlowing: boolean | null }).readableFlowing = false
+  override resume(): this {
+    this.#reader.resumeOnRead()
+    return super.resume()
   }
 
-  #resumeInput(): void {
-    if (!this.#inputPaused) return
-    this.#inputPaused = false
-    if (!this.#readStopped) this._nativeLink?.resume()
-    this.#updateReading()
+  override read(size?: number): unknown {
+    this.#reader.resumeOnRead()
+    return super.read(size)
+  }
+
+  get bytesRead(): number {
+    // Tools look at such members of the prototype, too.
+    return #reader in this ? this.#reader.bytesRead : undefined as unknown as number
+  }
+
+  // Writing.
+
+  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+    const writer = this.#writer
+    // Not if somebody has put a `_write` of their own in the place of this one.
+    const direct = writer.direct && this._write === plainWrite
+    if (direct && callback === undefined && typeof encoding !== 'function' && writer.send(chunk, encoding)) {
+      return true
+    }
+    writer.direct = false
+    return (super.write as (...args: unknown[]) => boolean)(chunk, encoding, callback)
+  }
+
+  override _write(chunk: Uint8Array | string, encoding: BufferEncoding, callback: Callback): void {
+    this.#writer.write([{ chunk, encoding }], callback)
+  }
+
+  override _writev(chunks: readonly Chunk[], callback: Callback): void {
+    this.#writer.write(chunks, callback)
+  }
+
+  override _final(callback: Callback): void {
+    if (this.connecting) this.once('connect', () => { this._final(callback) })
+    else this.#writer.end(callback)
+  }
+
+  override cork(): void {
+    this.#writer.direct = false
+    super.cork()
+  }
+
+  override uncork(): void {
+    super.uncork()
+    this.#writer.uncorked()
+  }
+
+  override end(...args: unknown[]): this {
+    this.#writer.direct = false
+    ;(super.end as (...args: unknown[]) => unknown)(...args)
+    return this
+  }
+
+  override setDefaultEncoding(encoding: BufferEncoding): this {
+    super.setDefaultEncoding(encoding)
+    this.#writer.setDefaultEncoding(encoding)
+    return this
+  }
+
+  get _nativeEndTaken(): boolean {
+    return this.#writer.endTaken
+  }
+
+  get _bytesDispatched(): number {
+    return #writer in this ? this.#writer.bytesSent : undefined as unknown as number
+  }
+
+  get bytesWritten(): number {
+    return #writer in this ? this.#writer.bytesWritten : undefined as unknown as number
+  }
+
+  // Its handle.
+
+  /**
+   * As long as Node's socket would have its handle, which a destroyed one has given up.
+   * Members that ask for it work on the prototype, too, which tools look at: so it is no private getter.
+   */
+  static #isAttached(socket: Socket): boolean {
+    return (socket._nativeLink !== undefined || socket.connecting) && !socket.destroyed
+  }
+
+  /** While it connects or is connected, what programs use of libuv's; otherwise null, as Node's. */
+  get _handle(): SocketHandle | null {
+    if (!(#remote in this) || this.destroyed) return null
+    if (this.#givenHandle !== undefined) return this.#givenHandle
+    if (!Socket.#isAttached(this) && this.#handle?.closed !== true) return null
+    return (this.#handle ??= this.#options.handle = new SocketHandle(this))
+  }
+
+  /** Programs may put what they like there; only they find it. After null nothing is written any more. */
+  set _handle(given: SocketHandle | null) {
+    this.#givenHandle = given
+    this.#handleChanged()
+  }
+
+  #handleChanged(): void {
+    const isClosed = this.#handle?.closed === true
+    this.#writer.handle = this.#givenHandle === null ? 'null' : isClosed ? 'closed' : 'there'
+    this.#writer.update()
+  }
+
+  /** As libuv's: what waits to be written fails; whoever writes later is told as well. */
+  _nativeHandleClose(closed: () => void): void {
+    const connection = this._nativeLink
+    const waiting = this.#detach()
+    this.#dialer?.cancel()
+    this.connecting = false
+    this.#handleChanged()
+    if (connection !== undefined) {
+      connection.context = undefined
+      connection.close()
+    }
+    netEngine().later(() => {
+      waiting?.(socketError(-constants.errno.ECANCELED, 'write'))
+      closed()
+    })
+  }
+
+  /**
+   * The kernel's number of the connection, if there is one: so a child process can have the socket as its
+   * `stdio`. As Node does then, this socket stops reading; `resume()` takes that back.
+   */
+  get fd(): number | undefined {
+    if (!(#remote in this) || !Socket.#isAttached(this) || this.connecting) return undefined
+    const descriptor = this._nativeLink?.descriptor
+    if (descriptor === undefined || descriptor < 0) return undefined
+    this.#reader.lend()
+    return descriptor
   }
 
   /**
@@ -380,94 +456,151 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
    * connection, negative if it failed.
    */
   _nativeDuplicate(): number | undefined {
-    if (!this._nativeOpen) return undefined
+    if (this._nativeLink === undefined) return undefined
     // What was written is before what the other one writes.
-    this._nativeEngine.flush()
-    return this._nativeLink?.duplicate?.()
+    netEngine().flush()
+    return this._nativeLink.duplicate?.()
   }
 
   /** Another process has it from now on. As Node's, this one is left without a connection, and tells nothing. */
   _nativeGiveAway(): void {
-    const connection = this._nativeOpen ? this._nativeLink : undefined
-    const resource = this._nativeTakeResource()
-    const waiting = this._nativeEndOutput()
-    this._nativeStopTimeout()
-    this._nativeOpen = false
-    this._nativeLink = undefined
+    const connection = this._nativeLink
+    const resource = this.#takeResource()
+    this.#stopTimeout()
+    const waiting = this.#detach()
     this._server = null
-    this._nativeReads(false)
     if (connection !== undefined) connection.context = new Leaving(connection, resource as AsyncResource)
     waiting?.()
   }
 
-  /** As libuv's: what waits to be written fails; whoever writes later is told as well. */
-  _nativeHandleClose(closed: () => void): void {
-    const connection = this._nativeOpen ? this._nativeLink : undefined
-    const waiting = this._nativeEndOutput()
-    this._nativeOpen = false
-    this._nativeLink = undefined
-    this.#cancelDialers()
-    this.connecting = false
-    this._nativeReads(false)
-    if (connection !== undefined) {
-      connection.context = undefined
-      connection.close()
+  // What is known of it, and asked of the kernel.
+
+  get _connecting(): boolean {
+    return this.connecting
+  }
+
+  get pending(): boolean {
+    return !Socket.#isAttached(this) || this.connecting
+  }
+
+  get readyState(): nodeNet.SocketReadyState {
+    if (this.connecting) return 'opening'
+    if (this.readable) return this.writable ? 'open' : 'readOnly'
+    return this.writable ? 'writeOnly' : 'closed'
+  }
+
+  get bufferSize(): number | undefined {
+    return Socket.#isAttached(this) ? this.writableLength : undefined
+  }
+
+  address(): Partial<nodeNet.AddressInfo> {
+    return this._getsockname()
+  }
+
+  _getpeername(): Partial<nodeNet.AddressInfo> {
+    if (!(#remote in this)) return {}
+    if (Socket.#isAttached(this) && !this.connecting) {
+      this.#remote ??= this._nativeLink?.peer ?? this._nativeLink?.remote
     }
-    this._nativeEngine.later(() => {
-      waiting?.(socketError(-constants.errno.ECANCELED, 'write'))
-      closed()
-    })
+    return addressObject(this.#remote)
   }
 
-  get _nativeListed(): Listed | undefined {
-    const connection = this._nativeOpen && this._nativeReferenced ? this._nativeLink : undefined
-    if (connection === undefined) return undefined
-    const type = connection.remote?.family === 'unix' ? 'PipeWrap' : 'TCPSocketWrap'
-    return { owner: this, types: connection.queuedBytes > 0 ? ['SimpleWriteWrap', type] : [type] }
+  _getsockname(): Partial<nodeNet.AddressInfo> {
+    return addressObject(Socket.#isAttached(this) ? this._nativeLink?.local : undefined)
   }
 
-  #updateReading(): void {
-    this._nativeReads(this._nativeOpen && !this.#inputPaused && !this.#readStopped && !this.#ended)
+  get remoteAddress(): string | undefined {
+    return this._getpeername().address
   }
 
-  _nativeReadStop(): void {
-    if (this.#readStopped) return
-    this.#readStopped = true
-    if (!this.#inputPaused) this._nativeLink?.pause()
-    this.#updateReading()
+  get remoteFamily(): string | undefined {
+    return this._getpeername().family
   }
 
-  _nativeReadStart(): void {
-    if (!this.#readStopped) return
-    this.#readStopped = false
-    if (!this.#inputPaused) this._nativeLink?.resume()
-    this.#updateReading()
+  get remotePort(): number | undefined {
+    return this._getpeername().port
   }
 
-  override pause(): this {
-    if (this.#onRead !== undefined && this._nativeOpen && this.#layer === undefined) {
-      this.#onRead.stopped = true
-      this.#pauseInput()
+  get localAddress(): string | undefined {
+    return this._getsockname().address
+  }
+
+  get localFamily(): string | undefined {
+    return this._getsockname().family
+  }
+
+  get localPort(): number | undefined {
+    return this._getsockname().port
+  }
+
+  get _nativeNoDelay(): boolean {
+    return this.#options.noDelay
+  }
+
+  setNoDelay(enable?: unknown): this {
+    this.#options.setNoDelay(enable)
+    return this
+  }
+
+  /**
+   * @param enable or an object of all four, as `{ enable, initialDelay, interval, count }`
+   * @param initialDelay milliseconds of silence before the first probe; 0 leaves it as it is
+   * @param interval milliseconds between probes
+   * @param count so many probes without an answer end the connection
+   */
+  setKeepAlive(enable?: unknown, initialDelay?: unknown, interval?: unknown, count?: unknown): this {
+    this.#options.setKeepAlive(enable, initialDelay, interval, count)
+    return this
+  }
+
+  /** @param value of IP_TOS, or of the traffic class of IPv6, from 0 to 255; also before it connects */
+  setTypeOfService(value: number): this {
+    this.#options.setTypeOfService(value, this.connecting)
+    return this
+  }
+
+  getTypeOfService(): number {
+    return this.#options.typeOfService(this.connecting)
+  }
+
+  ref(): this {
+    this.#reader.referenced = true
+    return this
+  }
+
+  unref(): this {
+    this.#reader.referenced = false
+    return this
+  }
+
+  // The time-out.
+
+  /** @param milliseconds without anything that comes or goes until 'timeout' is emitted; 0 for never */
+  setTimeout(milliseconds: number, callback?: () => void): this {
+    if (this.destroyed) return this
+    this.timeout = milliseconds
+    const limit = timerDuration(milliseconds, 'msecs')
+    if (callback !== undefined) checkFunction(callback, 'callback')
+    if (limit === 0) {
+      this.#stopTimeout()
+      if (callback !== undefined) this.removeListener('timeout', callback)
+      return this
     }
-    return super.pause()
+    this.#idle ??= new IdleTimeout(() => this.#writer.moves(), () => { this.emit('timeout') })
+    this.#writer.idle = this.#idle
+    this.#idle.start(limit)
+    if (callback !== undefined) this.once('timeout', callback)
+    return this
   }
 
-  override resume(): this {
-    this.#resumeOnRead()
-    return super.resume()
+  /** Something came or went. */
+  _unrefTimer(): void {
+    this.#idle?.touch(performance.now())
   }
 
-  override read(size?: number): unknown {
-    this.#resumeOnRead()
-    return super.read(size)
-  }
-
-  #resumeOnRead(): void {
-    if (this.#onRead === undefined || !this._nativeOpen || !this.#onRead.stopped) return
-    if (this.#layer !== undefined) return
-    this.#onRead.stopped = false
-    if (this.#onRead.holds || this.#ended) this.#continueOnRead(this.#onRead)
-    else this.#resumeInput()
+  #stopTimeout(): void {
+    this.#idle?.stop()
+    this.#idle = this.#writer.idle = undefined
   }
 
   // The end.
@@ -481,7 +614,7 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
   resetAndDestroy(): this {
     if (this.connecting) {
       this.once('connect', () => this.#destroyWithReset())
-    } else if (this._nativeLink === undefined || !this._nativeOpen) {
+    } else if (this._nativeLink === undefined) {
       this.destroy(socketClosed())
     } else if (this._nativeLink.remote?.family === 'unix') {
       throw invalidHandleType()
@@ -494,23 +627,20 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     // Also if what was to begin has thrown.
     const dialing = this.connecting
-    const waiting = this._nativeEndOutput()
-    this.connecting = false
-    this._nativeStopTimeout()
-    this.#cancelDialers()
-    const hadError = error !== null && error !== undefined
-    const connection = this._nativeOpen ? this._nativeLink : undefined
-    this._nativeOpen = false
+    const connection = this._nativeLink
     // As Node's, it has no addresses any more.
-    this._nativeLink = undefined
-    const resource = this._nativeTakeResource()
-    this._nativeReads(false)
+    const waiting = this.#detach()
+    this.connecting = false
+    this.#stopTimeout()
+    this.#dialer?.cancel()
+    const hadError = error !== null && error !== undefined
+    const resource = this.#takeResource()
     if (connection !== undefined) {
       connection.context = new Closing(this, resource as AsyncResource, hadError)
       if (this.#reset) connection.abort()
       else connection.close()
       // At once, as Node does: a peer that writes later in this turn is to hear of it.
-      this._nativeEngine.flush()
+      netEngine().flush()
     }
     callback(error)
     waiting?.(error ?? streamDestroyed('write'))
@@ -519,42 +649,28 @@ export class Socket extends SocketOutput implements DataReceiver, DialOwner, Lay
     // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
     if (connection !== undefined) return
     if (resource !== undefined && (dialing || this.#connected)) {
-      this._nativeEngine.later(() => { emitClose(this, resource, hadError) })
+      netEngine().later(() => { emitClose(this, resource, hadError) })
     } else {
       resource?.emitDestroy()
       process.nextTick(() => { this.emit('close') })
     }
   }
 
-  #cancelDialers(): void {
-    for (const dialer of this.#dialers) this.#endDialer(dialer)
-  }
-
-  #endDialer(dialer: Dialer): void {
-    dialer.cancel()
-    this.#dialers.delete(dialer)
+  /** Who calls it destroys it, after the last event. */
+  #takeResource(): AsyncResource | undefined {
+    const resource = this.#resource
+    this.#resource = undefined
+    return resource
   }
 
   #destroyWithReset(): void {
     this.#reset = true
     this.destroy()
   }
-
-  /** After its end it may connect again. */
-  #renew(): void {
-    (this as unknown as { _undestroy(): void })._undestroy()
-    this.#reset = false
-    this.#layer = undefined
-    this.#ended = false
-    this.#connected = false
-    this.#inputPaused = false
-    this.#readStopped = false
-    this.#rejoins = false
-    this._nativeEndTaken = false
-    this.#inputWanted = false
-    this._hadError = false
-  }
 }
+
+// eslint-disable-next-line @typescript-eslint/unbound-method -- it is only compared
+const plainWrite = Socket.prototype._write
 
 /** What is left of a connection whose socket was destroyed, and may have another by now: its 'close'. */
 class Closing implements DataReceiver {

@@ -1,31 +1,21 @@
 /**
  * The time-outs of all sockets of a thread: one queue and one timer of Node's.
  *
- * Activity costs nothing here: a socket notes when it was last active, and a time-out that comes up is put
- * off if that is less than its time ago. Nothing here keeps the process alive.
+ * Activity costs next to nothing: a time-out notes when its socket was last active, and is put off when it
+ * comes up if that is less than its time ago. Nothing here keeps the process alive.
  *
- * Invariants: a socket has at most one entry that counts, `socket.entry`; the timer is set for the first
- * entry, or earlier.
+ * Invariants: a time-out has at most one entry that counts, `#entry`; the timer is set for the first entry, or
+ * earlier.
  */
+import { AsyncResource } from 'node:async_hooks'
 import TinyQueue from 'tinyqueue'
 import { clearTimeout, performance, setTimeout } from '../support/real-time.js'
 import { netEngine } from './engine.js'
 
-/** What has a time-out. */
-export interface Expiring {
-  /** Milliseconds; 0 for none. */
-  readonly _nativeLimit: number
-  /** When it was last active, as `NetEngine.now`. */
-  readonly _nativeActive: number
-  /** For this file's use. */
-  _nativeEntry: TimeoutEntry | undefined
-  _nativeExpired(): void
-}
-
-export interface TimeoutEntry {
+interface TimeoutEntry {
   at: number
   /** Nobody, if it does not count any more. */
-  owner: Expiring | undefined
+  owner: IdleTimeout | undefined
 }
 
 const inOrder = (a: TimeoutEntry, b: TimeoutEntry): number => a.at - b.at
@@ -51,43 +41,90 @@ function expire(): void {
     for (let first = queue.peek(); first !== undefined && first.at <= now; first = queue.peek()) {
       queue.pop()
       if (first.owner === undefined) dead--
-      else comeUp(first, first.owner, now)
+      else first.owner.comeUp(first, now)
     }
   } finally {
     arm()
   }
 }
 
-function comeUp(entry: TimeoutEntry, owner: Expiring, now: number): void {
-  owner._nativeEntry = undefined
-  if (owner._nativeLimit === 0) return
-  const at = owner._nativeActive + owner._nativeLimit
-  if (at <= now) {
-    owner._nativeExpired()
-    return
+/** The time-out of one socket. */
+export class IdleTimeout {
+  readonly #moves: () => boolean
+  readonly #expired: () => void
+  /** Milliseconds. */
+  #limit = 0
+  /** When the socket was last active, as `performance.now`. */
+  #active = 0
+  #entry: TimeoutEntry | undefined = undefined
+  /** The async context of 'timeout': that of `setTimeout`. */
+  #resource: AsyncResource | undefined = undefined
+
+  /**
+   * @param moves whether the peer takes what was written, however slowly: that is no silence
+   * @param expired called when the time is over
+   */
+  constructor(moves: () => boolean, expired: () => void) {
+    this.#moves = moves
+    this.#expired = expired
   }
-  entry.at = at
-  owner._nativeEntry = entry
-  queue.push(entry)
-}
 
-/** The limit of `owner` is new, and counts from now on. */
-export function startTimeout(owner: Expiring): void {
-  const at = owner._nativeActive + owner._nativeLimit
-  // An earlier entry finds out by itself.
-  if (owner._nativeEntry !== undefined && owner._nativeEntry.at <= at) return
-  stopTimeout(owner)
-  owner._nativeEntry = { at, owner }
-  queue.push(owner._nativeEntry)
-  arm()
-}
+  /** It counts from now on. @param limit milliseconds, more than 0 */
+  start(limit: number): void {
+    this.#limit = limit
+    this.#active = performance.now()
+    this.#resource?.emitDestroy()
+    this.#resource = new AsyncResource('Timeout', { requireManualDestroy: true })
+    this.#queue()
+    // Also what was written before may take long.
+    this.#moves()
+  }
 
-/** It is gone; nothing here refers to it any more. */
-export function stopTimeout(owner: Expiring): void {
-  if (owner._nativeEntry === undefined) return
-  owner._nativeEntry.owner = undefined
-  owner._nativeEntry = undefined
-  if (++dead * 2 > queue.length) sweep()
+  /** The socket is active. @param now as `performance.now` */
+  touch(now: number): void {
+    this.#active = now
+    // It has come up, and counts anew.
+    if (this.#entry === undefined) this.#queue()
+  }
+
+  /** It counts no more; nothing here refers to it any more. */
+  stop(): void {
+    this.#forget()
+    this.#resource?.emitDestroy()
+    this.#resource = undefined
+  }
+
+  /** Its entry is due. */
+  comeUp(entry: TimeoutEntry, now: number): void {
+    this.#entry = undefined
+    const at = this.#active + this.#limit
+    if (at > now) {
+      entry.at = at
+      this.#entry = entry
+      queue.push(entry)
+    } else if (this.#moves()) {
+      this.touch(performance.now())
+    } else {
+      this.#resource?.runInAsyncScope(this.#expired)
+    }
+  }
+
+  #queue(): void {
+    const at = this.#active + this.#limit
+    // An earlier entry finds out by itself.
+    if (this.#entry !== undefined && this.#entry.at <= at) return
+    this.#forget()
+    this.#entry = { at, owner: this }
+    queue.push(this.#entry)
+    arm()
+  }
+
+  #forget(): void {
+    if (this.#entry === undefined) return
+    this.#entry.owner = undefined
+    this.#entry = undefined
+    if (++dead * 2 > queue.length) sweep()
+  }
 }
 
 /** Costs as much as the entries that it takes out have cost. */

@@ -30,7 +30,7 @@ interface Fence {
  */
 export interface Block extends Fence {
   readonly flags: ReadonlySet<Flag>
-  /** File name without extension: `drivers-120`. */
+  /** File name without extension: `tcp-120`. */
   readonly id: string
   /** What it has to print, from a block `text output` that comes next. */
   readonly output: string | undefined

@@ -6,7 +6,7 @@ import {
   _, cancelTimer, endpoint, eventRelay, eventSource, groundVm, nestedVm, quit, sendMessage, setTimer, spawn,
   tcpChannel, timerDriver, timerExpired, timerRelay, type ActionTree, type EventSink, type TcpEnd,
 } from 'marketplace-native'
-import { startTimeout, stopTimeout, type TimeoutEntry } from '../../src/net/timeouts.js'
+import { IdleTimeout } from '../../src/net/timeouts.js'
 import { onBoth, server } from '../drivers/tcp-program.js'
 import { collectGarbage, sleep, until } from '../support/util.js'
 
@@ -121,12 +121,9 @@ void t.test('timers that are set, cancelled, refused, with the driver and throug
 void t.test('time-outs of sockets that are gone are not kept until they would have been due', async (t) => {
   const run = (count: number): void => {
     for (let i = 0; i < count; i++) {
-      const owner = {
-        _nativeLimit: 3_600_000, _nativeActive: performance.now(), _nativeExpired: () => undefined,
-        _nativeEntry: undefined as TimeoutEntry | undefined,
-      }
-      startTimeout(owner)
-      stopTimeout(owner)
+      const timeout = new IdleTimeout(() => false, () => undefined)
+      timeout.start(3_600_000)
+      timeout.stop()
     }
   }
   run(1000)

@@ -146,6 +146,22 @@ const settings = (socket: Socket): SocketSettings => (
   (socket as unknown as { _nativeLink: { settings: SocketSettings } })._nativeLink.settings
 )
 
+void t.test('what setNoDelay says while an attempt to connect is on holds for the connection', async (t) => {
+  for (const [before, after] of [[false, true], [true, false]]) {
+    const server = ours.createServer()
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const client = new OurSocket({ noDelay: before } as nodeNet.SocketConstructorOpts)
+    // The attempt has begun by then, and is not over.
+    client.once('connectionAttempt', () => { process.nextTick(() => { client.setNoDelay(after) }) })
+    client.connect(portOf(server), '127.0.0.1')
+    await once(client, 'connect')
+    await handedOver()
+    t.equal(settings(client).noDelay, after)
+    client.destroy()
+    server.close().unref()
+  }
+})
+
 void t.test('the kernel has the times and the count of setKeepAlive', async (t) => {
   const [server, client] = await pair('127.0.0.1')
   t.equal(settings(client).keepAlive, false)
