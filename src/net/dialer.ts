@@ -14,7 +14,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { connectError, socketError } from '../support/errors.js'
-import { clearTimeout, setTimeout } from '../support/real-time.js'
+import { AddressPlan } from '../transport/address-plan.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../transport/transport.js'
@@ -140,15 +140,13 @@ class Dial implements Receiver {
   readonly #dialer: Dialer
   readonly #socket: NetSocket
   #to: Destination | undefined
-  #targets: readonly Target[] = []
-  #next = 0
+  #plan: AddressPlan<Target> | undefined
   readonly #errors: Error[] = []
   #connection: TransportConnection | undefined
   /** Of the attempt that is on. */
   #resource: AsyncResource | undefined
   /** The attempt was begun so. */
   #noDelay = false
-  #timer: NodeJS.Timeout | undefined
   #over = false
   #isPath = false
   /** It has met a connection, and is about to say so. */
@@ -192,7 +190,7 @@ class Dial implements Receiver {
     this.#to = to
     const family = isIP(to.host) as 0 | 4 | 6
     if (family !== 0) {
-      process.nextTick(() => { this.#try([{ address: to.host, family }], false) })
+      process.nextTick(() => { this.#try([{ address: to.host, family }], to) })
       return
     }
     this.#socket._host = to.host
@@ -202,7 +200,7 @@ class Dial implements Receiver {
   cancel(): void {
     if (this.#over) return
     this.#over = true
-    clearTimeout(this.#timer)
+    this.#plan?.stop()
     this.#dropAttempt()
   }
 
@@ -242,7 +240,7 @@ class Dial implements Receiver {
     if (error) this.#failLater(error)
     else if (!isAddress(address)) this.#failLater(invalidIp(address))
     else if (family !== 4 && family !== 6) this.#failLater(invalidFamily(family, to.host, to.port))
-    else this.#try([{ address, family }], false)
+    else this.#try([{ address, family }], to)
   }
 
   #foundAll(error: Error | null, found: unknown, to: Destination): void {
@@ -252,50 +250,59 @@ class Dial implements Receiver {
       this.#failLater(error)
       return
     }
-    const lists: Target[][] = [[], []]
-    let first: unknown
+    const targets: Target[] = []
     // What is no list of addresses, or an empty one, fails this socket; Node throws it at the lookup.
     const list = isIterable(found) ? Array.from(found, (one) => (one ?? {}) as Partial<Target>) : []
     for (const { address, family } of list) {
       this.#socket.emit('lookup', error, address, family, to.host)
       if (this.#over) return
       if (!isAddress(address) || (family !== 4 && family !== 6)) continue
-      first ??= family
-      const targets = lists[family === first ? 0 : 1]
-      if (!targets.some((target) => target.address === address)) targets.push({ address, family })
+      targets.push({ address, family })
     }
-    if (lists[0].length === 0) {
+    if (targets.length === 0) {
       const [one] = list
       if (!isAddress(one?.address)) this.#failLater(invalidIp(one?.address))
       else this.#failLater(invalidFamily(one?.family, to.host, to.port))
       return
     }
-    const turns = Array.from({ length: Math.max(lists[0].length, lists[1].length) }, (_, i) => i)
-    const targets = turns.flatMap((i) => [...lists[0].slice(i, i + 1), ...lists[1].slice(i, i + 1)])
-    this.#try(targets, targets.length > 1)
+    this.#try(targets, to)
   }
 
   /** Also once more: a lookup may answer again. */
-  #try(targets: readonly Target[], several: boolean): void {
+  #try(targets: readonly Target[], { attemptTimeout }: Destination): void {
     if (this.#over) return
-    this.#targets = targets
-    this.#next = 0
-    if (several) this.#socket.autoSelectFamilyAttemptedAddresses = []
+    this.#plan?.stop()
+    this.#plan = new AddressPlan(targets, attemptTimeout, () => { this.#attemptTimedOut() })
+    if (this.#several) this.#socket.autoSelectFamilyAttemptedAddresses = []
     this.#attempt()
+  }
+
+  /** Whether there are several addresses. */
+  get #several(): boolean {
+    return this.#current.addresses.length > 1
+  }
+
+  /** When the addresses are known. */
+  get #current(): AddressPlan<Target> {
+    return this.#plan as AddressPlan<Target>
+  }
+
+  /** The one whose turn it is, or was last. */
+  get #target(): Target {
+    const { addresses, taken } = this.#current
+    return addresses[taken - 1]
   }
 
   #attempt(): void {
     const to = this.#to as Destination
-    const { address, family } = this.#targets[this.#next++]
+    const { address, family } = this.#current.next() as Target
     const socket = this.#socket
     if (to.blockList?.check(address, `ipv${family}`) === true) {
-      const error = blockedIp(address)
-      if (this.#targets.length === 1) this.#fail(error)
-      else this.#failedAttempt(error)
+      this.#attemptRefused(blockedIp(address))
       return
     }
     const { localAddress, localPort, port } = to
-    if (this.#next > 1) this.#dialer.abandon(this)
+    if (this.#current.taken > 1) this.#dialer.abandon(this)
     const { errno, local } = isIP(address) === family ? this.#dialer.meets() : WRONG_FAMILY
     if (errno !== undefined && (localAddress !== undefined || localPort > 0)) {
       // It is bound.
@@ -313,7 +320,7 @@ class Dial implements Receiver {
     }
     if (errno !== undefined) {
       const error = connectRefused(errno, address, port, local)
-      if (this.#targets.length > 1) socket.emit('connectionAttemptFailed', address, port, family, error)
+      if (this.#several) socket.emit('connectionAttemptFailed', address, port, family, error)
       if (!this.#over) this.#attemptRefused(error)
       return
     }
@@ -323,8 +330,7 @@ class Dial implements Receiver {
       this.#failLater(error as Error)
       return
     }
-    if (this.#next === this.#targets.length) return
-    this.#timer = setTimeout(() => { this.#attemptTimedOut() }, to.attemptTimeout)
+    this.#current.begun()
   }
 
   #begin(type: 'TCPCONNECTWRAP' | 'PIPECONNECTWRAP', options: ConnectOptions): void {
@@ -338,7 +344,7 @@ class Dial implements Receiver {
 
   /** What belongs to the attempt that was on. */
   #endAttempt(): void {
-    clearTimeout(this.#timer)
+    this.#plan?.stop()
     this.#resource?.emitDestroy()
   }
 
@@ -348,14 +354,14 @@ class Dial implements Receiver {
     this.#socket._nativeResource.runInAsyncScope(() => { this.#dialer.rejoined() })
   }
 
-  /** It could not begin. */
+  /** It could not begin, or has failed. */
   #attemptRefused(error: Error): void {
-    if (this.#targets.length === 1) this.#fail(error)
-    else this.#failedAttempt(error)
+    if (this.#several) this.#failedAttempt(error)
+    else this.#fail(error)
   }
 
   #attemptTimedOut(): void {
-    const { address, family } = this.#targets[this.#next - 1]
+    const { address, family } = this.#target
     const { port } = this.#to as Destination
     this.#dropAttempt()
     const text = family === 6 ? 'IPv6' : 'IPv4'
@@ -371,17 +377,17 @@ class Dial implements Receiver {
       return
     }
     const failure = connectFailed(error, to.localAddress, to.localPort)
-    const { address, family } = this.#targets[this.#next - 1]
+    const { address, family } = this.#target
     this.#socket.emit('connectionAttemptFailed', address, to.port, family, failure)
     if (this.#over) return
-    if (this.#targets.length === 1) this.#fail(failure)
-    else this.#failedAttempt(failure)
+    this.#attemptRefused(failure)
   }
 
   /** The next one of several, if there is one. */
   #failedAttempt(error: Error): void {
     this.#errors.push(error)
-    if (this.#next < this.#targets.length) this.#attempt()
+    const { taken, addresses } = this.#current
+    if (taken < addresses.length) this.#attempt()
     else this.#fail(allFailed(this.#errors))
   }
 

@@ -17,7 +17,6 @@
 import type { AsyncResource } from 'node:async_hooks'
 import { performance, setImmediate } from '../support/real-time.js'
 import { openTransport } from '../transport/choose.js'
-import { goOnWithout, loadNative } from '../transport/native-addon.js'
 import { defaultBuffers } from '../transport/buffers-option.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent, TransportListener,
@@ -343,10 +342,3 @@ export function netEngine(): NetEngine {
 
 /** This thread's engine, if anybody has asked for it. */
 export const openedEngine = (): NetEngine | undefined => engine
-
-/** Whether sockets can be native here; if not, and that was not asked for, it is said once. */
-export function nativeNet(): boolean {
-  const loaded = loadNative()
-  if (!loaded.ok) goOnWithout('node:net')
-  return loaded.ok
-}

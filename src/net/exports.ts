@@ -3,9 +3,10 @@
  * types, which are those of `node:net`.
  */
 import * as nodeNet from 'node:net'
+import { hasNative } from '../transport/choose.js'
 import { keptBuffersCheck, type KeptBuffers } from '../transport/buffers-option.js'
 import { connectArgs } from './connect-args.js'
-import { nativeNet, netEngine } from './engine.js'
+import { netEngine } from './engine.js'
 import { callable } from './in-place.js'
 import { listOurs } from './resources.js'
 import { sendOurs } from './sending.js'
@@ -17,7 +18,7 @@ export type {
   SocketConstructorOpts, TcpNetConnectOpts,
 } from 'node:net'
 
-const native = nativeNet()
+const native = hasNative()
 if (native) {
   sendOurs()
   listOurs()

@@ -21,9 +21,8 @@ import { checkOptions, integer, type Checks } from '../support/checks.js'
 import { argumentError, asError, socketError } from '../support/errors.js'
 import { turn } from '../support/turns.js'
 import { _, isGround } from '../topic/index.js'
-import { slabOf } from '../transport/native-slabs.js'
 import { ofKind } from '../vm/action.js'
-import { isolated } from '../transport/buffers-option.js'
+import { isLent, isolated } from '../transport/buffers-option.js'
 import type { SocketError } from '../transport/transport.js'
 import {
   atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action,
@@ -332,7 +331,7 @@ export class ChannelStream extends Duplex {
     const { length } = subpacket
     this.#credit = Math.max(0, this.#credit - length)
     // A stream is read later; borrowed memory is gone by then.
-    const data = slabOf(subpacket)?.slabs.reused === true ? isolated(subpacket) : subpacket
+    const data = isLent(subpacket) ? isolated(subpacket) : subpacket
     this.#heldBytes += length
     this.#tell(() => {
       this.#heldBytes -= length

@@ -48,3 +48,11 @@ export function isolated(data: Uint8Array): Buffer {
 export function isolatedFromNode(data: Buffer): Buffer {
   return data.length === data.buffer.byteLength ? data : isolated(data)
 }
+
+/** On the ArrayBuffers of a transport's memory: the slab that it is. */
+export const kSlab = Symbol('slab')
+
+/** Whether these bytes are borrowed: their memory is received into again. */
+export function isLent(data: Uint8Array): boolean {
+  return (data.buffer as { [kSlab]?: { readonly slabs: { readonly reused: boolean } } })[kSlab]?.slabs.reused === true
+}

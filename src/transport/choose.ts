@@ -1,6 +1,6 @@
 /**
- * Chooses a transport by name. Owns the rule for 'auto': native where the addon loads, else `node:net`,
- * with one warning that says why.
+ * Chooses a transport by name, and is the way to either for all others. Owns the rule for 'auto': native where the
+ * addon loads, else `node:net`, with one warning that says why.
  */
 import { argumentError } from '../support/errors.js'
 import { goOnWithout } from './native-addon.js'
@@ -28,4 +28,11 @@ export function openTransport(name: TransportName, options: TransportOptions = {
   if (name === 'native') throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
   goOnWithout('node:net')
   return nodeTransport(options)
+}
+
+/** Whether the native transport can be had; if not, and that was not asked for, it is said once. */
+export function hasNative(): boolean {
+  const { ok } = loadNative()
+  if (!ok) goOnWithout('node:net')
+  return ok
 }

@@ -3,9 +3,8 @@
  * up without blocking, its addresses are tried as RFC 8305 (Happy Eyeballs) has it, and what the
  * program does meanwhile is remembered.
  *
- * The families take turns, beginning with that of the first address. The next attempt begins when the
- * last one has failed, or has taken `attemptDelay`; earlier ones go on. The first that succeeds wins,
- * the others are given up.
+ * The next attempt begins when the last one has failed, or has taken `attemptDelay`; earlier ones go on. The
+ * first that succeeds wins, the others are given up.
  *
  * Invariants: it ends with `succeeded` from outside, with one call of `failed`, or with `cancel`;
  * nothing is called synchronously from `start`, or after the end; every attempt that the host has
@@ -16,6 +15,7 @@ import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { connectError, dialError, show, socketError } from '../support/errors.js'
 import { clearTimeout, setTimeout } from '../support/real-time.js'
+import { AddressPlan } from './address-plan.js'
 import type { ConnectOptions, Lookup, SocketAddress, SocketError } from './transport.js'
 
 const ETIMEDOUT = -constants.errno.ETIMEDOUT
@@ -45,14 +45,13 @@ export class Dial {
 
   readonly #host: DialHost
   readonly #options: ConnectOptions
-  #addresses: readonly SocketAddress[] = []
-  #next = 0
+  /** When the addresses are known. */
+  #plan: AddressPlan<SocketAddress> | undefined
   /** The attempts that are on, in the order in which they began. */
   readonly #attempts = new Map<number, SocketAddress>()
   /** Of the attempts that have failed, in the order in which they did. */
   readonly #errors: SocketError[] = []
   #over = false
-  #delay: NodeJS.Timeout | undefined
   #timeout: NodeJS.Timeout | undefined
   #deadline: NodeJS.Timeout | undefined
 
@@ -105,7 +104,7 @@ export class Dial {
     if (this.#over || address === undefined) return
     this.#attempts.delete(attempt)
     this.#errors.push(typeof failure === 'number' ? connectError(failure, address) : failure)
-    this.#tryNext()
+    if (this.#plan !== undefined) this.#tryNext(this.#plan)
   }
 
   /** An attempt has its connection: the others are given up. Returns the peer's address. */
@@ -119,7 +118,7 @@ export class Dial {
   /** Nothing is called any more but to end the attempts that are on. */
   cancel(): void {
     this.#over = true
-    clearTimeout(this.#delay)
+    this.#plan?.stop()
     clearTimeout(this.#timeout)
     clearTimeout(this.#deadline)
     for (const attempt of this.#attempts.keys()) this.#host.giveUp(attempt)
@@ -157,30 +156,23 @@ export class Dial {
   }
 
   #begin(addresses: readonly SocketAddress[]): void {
-    this.#addresses = interleaved(addresses)
-    this.#tryNext()
+    const { attemptDelay = ATTEMPT_DELAY } = this.#options
+    const plan = this.#plan = new AddressPlan(addresses, attemptDelay, () => { this.#tryNext(plan) })
+    this.#tryNext(plan)
   }
 
   /** The next attempt, if there is one; the end, if there is none and none is on. */
-  #tryNext(): void {
-    clearTimeout(this.#delay)
-    while (this.#next < this.#addresses.length) {
-      const address = this.#addresses[this.#next++]
+  #tryNext(plan: AddressPlan<SocketAddress>): void {
+    for (let address = plan.next(); address !== undefined; address = plan.next()) {
       const result = this.#host.attempt(address)
       if (typeof result === 'number') {
         this.#attempts.set(result, address)
-        this.#waitForNext()
+        plan.begun()
         return
       }
       this.#errors.push(result)
     }
     if (this.#attempts.size === 0) this.#fail(dialError(this.#errors))
-  }
-
-  #waitForNext(): void {
-    if (this.#next === this.#addresses.length) return
-    const { attemptDelay = ATTEMPT_DELAY } = this.#options
-    this.#delay = setTimeout(() => { this.#tryNext() }, attemptDelay)
   }
 
   /** The time is up for all attempts together. */
@@ -230,13 +222,4 @@ function addressesOf(
   }
   if (addresses.length > 0) return [null, addresses]
   return [new Error(`getaddrinfo ENOTFOUND ${host}`), []]
-}
-
-/** RFC 8305, section 4: the families take turns; in each, the order is that of the lookup. */
-function interleaved(addresses: readonly SocketAddress[]): readonly SocketAddress[] {
-  const [first] = addresses
-  const same = addresses.filter(({ family }) => family === first.family)
-  const other = addresses.filter(({ family }) => family !== first.family)
-  const turns = Array.from({ length: Math.max(same.length, other.length) }, (_, i) => i)
-  return turns.flatMap((i) => [...same.slice(i, i + 1), ...other.slice(i, i + 1)])
 }

@@ -1,8 +1,7 @@
 /**
- * Which backend the native engine is to use, by option or by environment, how it is to wait, and what
- * it says of the backend that it uses.
+ * Which backend the native engine is to use, by option or by environment, and what it says of the one that it
+ * uses.
  */
-import { integer } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import type { AddonInfo } from './native-link.js'
 import type { TransportInfo } from './transport.js'
@@ -19,15 +18,6 @@ export function backendNumber(option: unknown): number {
   if (index >= 0) return index
   const source = option === undefined ? 'MARKETPLACE_BACKEND' : 'backend'
   throw argumentError('nativeTransport', source, "'auto', 'epoll' or 'io_uring'", name)
-}
-
-/** What the option busyPoll may be; native/binding/loop.cc has the same limit. */
-export const busyPollCheck = integer(0, 1000, 'microseconds')
-
-/** Microseconds to spin before sleeping; 0 for none. */
-export function checkedBusyPoll(call: string, busyPoll: number | undefined): number {
-  if (busyPoll !== undefined) busyPollCheck(call, 'busyPoll', busyPoll)
-  return busyPoll ?? 0
 }
 
 export function transportInfo(info: AddonInfo): TransportInfo {

@@ -7,6 +7,7 @@
  */
 import { queueMicrotask } from '../support/real-time.js'
 import { exit, flushAtExit } from './at-exit.js'
+import { isLent } from './buffers-option.js'
 import { Purpose, slabOf, Slabs, type SlabCalls, type SlabOptions } from './native-slabs.js'
 import type { QueueLimits } from './queue-limits.js'
 
@@ -400,7 +401,7 @@ export class Link {
   #writeLarge(id: number, data: Uint8Array, taken: boolean): void {
     // Memory of other threads could change while it is sent; and the addon wants the plain kind.
     // So could another engine's, when it is filled again.
-    const changes = data.buffer instanceof SharedArrayBuffer || slabOf(data)?.slabs.reused === true
+    const changes = data.buffer instanceof SharedArrayBuffer || isLent(data)
     const plain = changes ? Buffer.from(data) : data
     for (let at = 0; at < plain.length; at += PIECE_MAX) {
       const piece = plain.length <= PIECE_MAX ? plain : plain.subarray(at, at + PIECE_MAX)

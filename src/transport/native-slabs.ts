@@ -11,12 +11,12 @@
  * Invariants: memory given to the engine is used for nothing else; what is lent and what is pinned is at
  * most `max` bytes, except that there is always one slab.
  */
-import { integer, ofType, type Check } from '../support/checks.js'
 import { log } from '../support/log.js'
 import { clearTimeout, performance, setTimeout } from '../support/real-time.js'
 import { Stat, type SlabCounts } from './metrics.js'
 import { idleMemoryMax, receiveMemory } from './receive-memory.js'
-import { buffersCheck, defaultBuffers, isolated } from './buffers-option.js'
+import { defaultBuffers, isolated, kSlab } from './buffers-option.js'
+import { slabChecks } from './transport-options.js'
 import type { TransportOptions } from './transport.js'
 
 /** What an ArrayBuffer is for; as in native/binding/shared.h. */
@@ -44,15 +44,7 @@ export interface SlabOptions {
   readonly maxSlabBytes: number
 }
 
-const MAX_LEAST = 1024 * 1024
 const MAX_DEFAULT = 1024 * 1024 * 1024
-
-/** What the options about memory may be. */
-export const slabChecks = {
-  buffers: buffersCheck,
-  poison: ofType('boolean'),
-  maxSlabBytes: integer(MAX_LEAST, Number.MAX_SAFE_INTEGER, 'bytes'),
-} satisfies Partial<Record<keyof TransportOptions, Check>>
 
 /** The part of a transport's options that is about memory, checked. */
 export function slabOptions(call: string, options: TransportOptions): SlabOptions {
@@ -94,8 +86,6 @@ const CALM = 256
 /** Least milliseconds between two looks for room at the limit; and looking takes a tenth of the time. */
 const PATIENCE = 20
 const SHARE = 10
-
-const kSlab = Symbol('slab')
 
 export class Slab {
   constructor(

@@ -14,7 +14,8 @@ import { publishEvents } from './diagnostics.js'
 import { Counts, Stat } from './metrics.js'
 import { addonOrReason } from './native-addon.js'
 import { socketAddress } from './native-address.js'
-import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.js'
+import { backendNumber, transportInfo } from './native-backend.js'
+import { checkedBusyPoll } from './transport-options.js'
 import {
   type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS, UNIX_PORT,
 } from './native-link.js'

@@ -12,11 +12,11 @@ import { clearInterval, performance, setImmediate, setInterval } from '../suppor
 import { flushAtExit } from './at-exit.js'
 import { publishEvents } from './diagnostics.js'
 import { Counts, Stat } from './metrics.js'
-import { checkedBusyPoll } from './native-backend.js'
 import { NodeConnection, type NodeStation } from './node-connection.js'
 import { NodeListener, type NodeListenerHost } from './node-listener.js'
 import { queueLimits, type QueueLimits } from './queue-limits.js'
 import { buffersCheck, defaultBuffers } from './buffers-option.js'
+import { checkedBusyPoll } from './transport-options.js'
 import { checkConnectOptions, checkListenOptions } from './socket-options.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent,
