@@ -11,6 +11,7 @@
             "native/engine/choose.cc",
             "native/engine/engine.cc",
             "native/engine/engine_accept.cc",
+            "native/engine/engine_datagrams.cc",
             "native/engine/engine_input.cc",
             "native/engine/engine_output.cc",
             "native/engine/epoll.cc",
@@ -19,10 +20,6 @@
             "native/engine/slab.cc",
             "native/engine/socket.cc",
             "native/engine/socket_file.cc",
-            "native/engine/udp.cc",
-            "native/engine/udp_input.cc",
-            "native/engine/udp_output.cc",
-            "native/engine/udp_pool.cc",
             "native/engine/udp_socket.cc",
             "native/engine/uring.cc",
             "native/engine/uring_buffers.cc",
@@ -36,9 +33,7 @@
             "native/binding/options.cc",
             "native/binding/shared.cc",
             "native/binding/slab_memory.cc",
-            "native/binding/spent.cc",
-            "native/binding/udp.cc",
-            "native/binding/udp_loop.cc"
+            "native/binding/spent.cc"
           ],
           "defines": ["NAPI_VERSION=9"],
           "cflags_cc": [

@@ -16,7 +16,6 @@
 #include "../engine/socket.h"
 #include "loop.h"
 #include "options.h"
-#include "udp.h"
 
 namespace marketplace::binding {
 
@@ -56,19 +55,25 @@ class Arguments {
   bool is_string(size_t index) const { return type(index) == napi_string; }
   bool is_number(size_t index) const { return type(index) == napi_number; }
 
+  // Longer than any literal with its zone, and any path; what is cut off cannot have been one.
+  struct Text {
+    std::array<char, 128> bytes{};
+    size_t length = 0;
+    const char* data() const { return bytes.data(); }
+  };
+  bool text(size_t index, Text& out) const {
+    return napi_get_value_string_utf8(env_, values_[index], out.bytes.data(), out.bytes.size(),
+                                      &out.length) == napi_ok;
+  }
+
   // An IP address literal and, after it, a port; or the path of a Unix socket and, after it, -1.
   int address(size_t index, engine::Address& out) const {
-    // Longer than any literal with its zone; what is cut off cannot have been one.
-    std::array<char, 128> text{};
-    size_t length = 0;
-    if (napi_get_value_string_utf8(env_, values_[index], text.data(), text.size(), &length) !=
-        napi_ok) {
-      return -EINVAL;
-    }
+    Text literal;
     int32_t port = 0;
+    if (!text(index, literal)) return -EINVAL;
     if (napi_get_value_int32(env_, values_[index + 1], &port) != napi_ok) return -EINVAL;
-    if (port < 0) return engine::Address::parse_unix(text.data(), length, out);
-    return engine::Address::parse(text.data(), static_cast<uint16_t>(port), out);
+    if (port < 0) return engine::Address::parse_unix(literal.data(), literal.length, out);
+    return engine::Address::parse(literal.data(), static_cast<uint16_t>(port), out);
   }
 
   // The open loop behind the first argument; nullptr if it is closed, or, with an exception, if
@@ -99,15 +104,9 @@ class Arguments {
   // Writes an address into an Int32Array of five, as Address::pack does.
   napi_value result(int status, const engine::Address& from, size_t index) const {
     if (status < 0) return result(status);
-    napi_typedarray_type type = napi_uint8_array;
-    size_t length = 0;
-    void* data = nullptr;
-    if (napi_get_typedarray_info(env_, values_[index], &type, &length, &data, nullptr, nullptr) !=
-            napi_ok ||
-        type != napi_int32_array || length < 5) {
-      return result(-EINVAL);
-    }
-    from.pack(static_cast<int32_t*>(data));
+    int32_t* words = words_of(env_, values_[index], 5);
+    if (words == nullptr) return result(-EINVAL);
+    from.pack(words);
     return result(0);
   }
 
@@ -235,26 +234,63 @@ napi_value connect(napi_env env, napi_callback_info info) {
   return arguments.result(bind_failed ? bind_failure + id : id);
 }
 
-napi_value listener_address(napi_env env, napi_callback_info info) {
-  const Arguments arguments(env, info);
-  Loop* loop = arguments.loop();
-  if (loop == nullptr) return arguments.result(-EBADF);
-  engine::Address address;
-  const int status = loop->engine().listener_address(arguments.number(1), address);
-  return arguments.result(status, address, 2);
-}
-
-// The options of a listener (flag) or a connection, as the kernel has them, into an Int32Array.
+// The options of a socket, as the kernel has them, into an Int32Array.
 napi_value socket_options(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
   engine::SocketOptions options;
-  const uint32_t id = arguments.number(1);
-  const int status = arguments.flag(2) ? loop->engine().listener_options(id, options)
-                                       : loop->engine().options(id, options);
+  const int status = loop->engine().options(arguments.number(1), options);
   if (status < 0) return arguments.result(status);
-  return arguments.result(write_socket_options(env, arguments[3], options) ? 0 : -EINVAL);
+  return arguments.result(write_socket_options(env, arguments[2], options) ? 0 : -EINVAL);
+}
+
+// handle, address, port, options: a socket for datagrams.
+napi_value bind(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  engine::Address address;
+  engine::UdpSocketOptions options;
+  const int parsed = arguments.address(1, address);
+  if (parsed < 0) return arguments.result(parsed);
+  if (!read_udp_options(env, arguments[3], options)) return arguments.result(-EINVAL);
+  return arguments.result(loop->engine().bind(address, options));
+}
+
+// handle, id, interface, and, unless this is to be where multicast leaves: group, whether to join
+// it
+napi_value multicast(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  Arguments::Text interface;
+  Arguments::Text group;
+  if (loop == nullptr) return arguments.result(-EBADF);
+  if (!arguments.text(2, interface)) return arguments.result(-EINVAL);
+  const uint32_t id = arguments.number(1);
+  if (!arguments.text(3, group)) {
+    return arguments.result(loop->engine().multicast_interface(id, interface.data()));
+  }
+  engine::Address address;
+  const int parsed = engine::Address::parse(group.data(), 0, address);
+  if (parsed < 0) return arguments.result(parsed);
+  return arguments.result(
+      loop->engine().membership(id, address, interface.data(), arguments.flag(4)));
+}
+
+// A literal, into an Int32Array of six: port and family, four address words, the zone.
+napi_value parse_address(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Arguments::Text literal;
+  engine::Address address;
+  int32_t* words = words_of(env, arguments[1], 6);
+  if (words == nullptr || !arguments.text(0, literal)) return arguments.result(-EINVAL);
+  const int status = engine::Address::parse(literal.data(), 0, address);
+  if (status < 0) return arguments.result(status);
+  words[0] = address.port_and_family();
+  address.words(words + 1);
+  words[5] = address.is_v6() ? static_cast<int32_t>(address.storage.v6.sin6_scope_id) : 0;
+  return arguments.result(0);
 }
 
 napi_value local_address(napi_env env, napi_callback_info info) {
@@ -291,12 +327,10 @@ napi_value type_of_service(napi_env env, napi_callback_info info) {
 
 int shared_descriptor(const Arguments& arguments) {
   Loop* loop = arguments.loop();
-  if (loop == nullptr) return -EBADF;
-  const uint32_t id = arguments.number(1);
-  return arguments.flag(2) ? loop->engine().share_listener(id) : loop->engine().share(id);
+  return loop == nullptr ? -EBADF : loop->engine().share(arguments.number(1));
 }
 
-// Of a listener (flag) or a connection, which keeps it: who gets the number may not close it.
+// Of a socket, which keeps it: who gets the number may not close it.
 napi_value descriptor(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   return arguments.result(shared_descriptor(arguments));
@@ -383,7 +417,9 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("pauseListener", pause_listener),
       function("connect", connect),
       function("socketOptions", socket_options),
-      function("listenerAddress", listener_address),
+      function("bind", bind),
+      function("multicast", multicast),
+      function("parseAddress", parse_address),
       function("localAddress", local_address),
       function("remoteAddress", remote_address),
       function("typeOfService", type_of_service),
@@ -396,7 +432,6 @@ napi_value initialize(napi_env env, napi_value exports) {
   };
   // Its failure leaves an exception, or an environment that is about to end.
   static_cast<void>(napi_define_properties(env, exports, std::size(functions), functions));
-  static_cast<void>(export_udp(env, exports));
   return exports;
 }
 

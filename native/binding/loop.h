@@ -1,4 +1,4 @@
-// The TCP engine on Node's own event loop: what a turn is, what it shares with JavaScript, and
+// The engine on Node's own event loop: what a turn is, what it shares with JavaScript, and
 // busy polling.
 #pragma once
 

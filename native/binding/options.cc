@@ -10,17 +10,7 @@ namespace {
 
 constexpr size_t socket_words = 8;
 constexpr size_t listen_words = 11;
-
-// The array's memory; nullptr if it is not an Int32Array, or too short.
-int32_t* words_of(napi_env env, napi_value value, size_t count) {
-  napi_typedarray_type type = napi_uint8_array;
-  size_t length = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
-    return nullptr;
-  }
-  return type == napi_int32_array && length >= count ? static_cast<int32_t*>(data) : nullptr;
-}
+constexpr size_t udp_words = 10;
 
 engine::SocketOptions socket_options(const int32_t* words) {
   engine::SocketOptions result;
@@ -36,6 +26,16 @@ engine::SocketOptions socket_options(const int32_t* words) {
 }
 
 }  // namespace
+
+int32_t* words_of(napi_env env, napi_value value, size_t count) {
+  napi_typedarray_type type = napi_uint8_array;
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
+    return nullptr;
+  }
+  return type == napi_int32_array && length >= count ? static_cast<int32_t*>(data) : nullptr;
+}
 
 bool read_socket_options(napi_env env, napi_value value, engine::SocketOptions& out) {
   const int32_t* words = words_of(env, value, socket_words);
@@ -55,6 +55,22 @@ bool read_listen_options(napi_env env, napi_value value, engine::ListenOptions& 
   out.pause_accepted = (words[9] & 8) != 0;
   out.connections_max = words[10];
   return true;
+}
+
+bool read_udp_options(napi_env env, napi_value value, engine::UdpSocketOptions& out) {
+  const int32_t* words = words_of(env, value, udp_words);
+  if (words == nullptr) return false;
+  out.v6_only = words[0];
+  out.reuse_address = words[1];
+  out.broadcast = words[2];
+  out.ttl = words[3];
+  out.multicast_ttl = words[4];
+  out.multicast_loopback = words[5];
+  out.receive_buffer = words[6];
+  out.send_buffer = words[7];
+  out.datagram_max = static_cast<uint32_t>(words[8]);
+  out.queue_max = static_cast<uint32_t>(words[9]);
+  return out.datagram_max <= engine::DatagramBatch::length_max;
 }
 
 bool write_socket_options(napi_env env, napi_value value, const engine::SocketOptions& from) {

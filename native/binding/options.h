@@ -4,18 +4,27 @@
 //
 //   0 noDelay, 1 keepAlive (0 or 1), 2 idle and 3 interval (seconds), 4 count, 5 userTimeout (ms),
 //   6 sendBufferSize, 7 receiveBufferSize (bytes); of a listener also
-//   8 backlog, 9 flags (1 ipv6Only, 2 reusePort, 4 exclusive, 8 pauseOnAccept), 10 maxConnections
+//   8 backlog, 9 flags (1 ipv6Only, 2 reusePort, 4 exclusive, 8 pauseOnAccept), 10 maxConnections.
+//
+// Of a socket for datagrams they are those of `UdpSocketOptions`, in that order.
 #pragma once
 
 #include <node_api.h>
 
+#include <cstddef>
+
 #include "../engine/options.h"
+#include "../engine/udp_socket.h"
 
 namespace marketplace::binding {
 
-// False if the value is not an Int32Array with so many words.
+// The array's memory; nullptr if it is not an Int32Array, or too short.
+int32_t* words_of(napi_env env, napi_value value, size_t count);
+
+// False if the value is not an Int32Array with so many words, or one is out of range.
 bool read_listen_options(napi_env env, napi_value words, engine::ListenOptions& out);
 bool read_socket_options(napi_env env, napi_value words, engine::SocketOptions& out);
+bool read_udp_options(napi_env env, napi_value words, engine::UdpSocketOptions& out);
 bool write_socket_options(napi_env env, napi_value words, const engine::SocketOptions& from);
 
 }  // namespace marketplace::binding

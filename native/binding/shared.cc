@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "../engine/hand_over.h"
@@ -47,7 +48,8 @@ bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Wo
 bool is_write(int32_t word) {
   const Command command = static_cast<Command>(word & 0xff);
   return command == Command::write || command == Command::write_large ||
-         command == Command::write_taken || command == Command::write_large_taken;
+         command == Command::write_taken || command == Command::write_large_taken ||
+         command == Command::send;
 }
 
 // Whether an ArrayBuffer's memory is still where it was.
@@ -202,6 +204,7 @@ void Shared::flush(engine::Engine& engine) {
   engine.flush();
   stats_[stat_bytes_out] = static_cast<double>(engine.counters().bytes_out);
   stats_[stat_queued_bytes] = static_cast<double>(engine.counters().queued_bytes);
+  stats_[stat_datagrams_out] = static_cast<double>(engine.counters().datagrams_out);
   if (large_now_ != nullptr) forget_large();
   if (!released_.empty()) release_slabs();
   const int32_t wish = std::exchange(commands_[1], 0);
@@ -257,6 +260,8 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
     case Command::keep_alive:
       return engine.keep_alive(id, (command[2] & 1) != 0, command[3], command[0] >> 8,
                                command[2] >> 1);
+    case Command::send:
+      return send(engine, command);
     case Command::release_slab:
       released_.push_back(static_cast<uint32_t>(command[0]) >> 8);
       return;
@@ -277,6 +282,22 @@ void Shared::write_slab(engine::Engine& engine, const int32_t* command, bool len
   }
   const engine::Source source = slab.fill && lends ? slab_kind | index : engine::no_source;
   engine.write(id, slab.base + offset, length, source);
+}
+
+void Shared::send(engine::Engine& engine, const int32_t* command) {
+  constexpr uint32_t head = 6 * sizeof(int32_t);
+  const uint32_t index = static_cast<uint32_t>(command[0]) >> 8;
+  const uint32_t offset = static_cast<uint32_t>(command[2]);
+  const uint32_t length = static_cast<uint32_t>(command[3]);
+  if (index >= slabs_.size() || slabs_[index].reference == nullptr) return;
+  Slab& slab = slabs_[index];
+  if (!slab_readable(slab) || offset > slab.size || slab.size - offset < head) return;
+  if (length > slab.size - offset - head) return;
+  int32_t words[6];
+  std::memcpy(words, slab.base + offset, head);
+  const engine::Address to =
+      engine::udp_address(words[0], words + 1, static_cast<uint32_t>(words[5]));
+  engine.send(static_cast<uint32_t>(command[1]), slab.base + offset + head, length, to);
 }
 
 void Shared::write_large(engine::Engine& engine, const int32_t* command, bool lends) {

@@ -46,6 +46,9 @@ enum class Command : int32_t {
   write_large_taken = 15,
   input_timeout = 16,  // `offset` is milliseconds
   expect_input = 17,   // `offset` is 1 or 0
+  // A datagram: bytes of a slab, after the six words of whom it is for, which `length` doesn't
+  // count: port and family, four address words, the zone.
+  send = 18,
 };
 
 // What an ArrayBuffer is for: the arena, or to be received into.
@@ -53,13 +56,14 @@ enum class Purpose : uint32_t { output = 0, input = 1, small_input = 2 };
 
 // What the engine has done, for the program to read at any time; times are in nanoseconds.
 enum Stat : uint32_t {
-  stat_bytes_out,     // taken by the kernel
-  stat_writes,        // handed over by the program
-  stat_queued_bytes,  // waiting to be sent at present
-  stat_kernel_time,   // in system calls and the engine's own work
-  stat_js_time,       // in the program, called with a batch
-  stat_slabs_spent,   // bytes of full slabs that the program may still see
-  stat_iteration,     // of Node's loop, in which the last turn was
+  stat_bytes_out,      // taken by the kernel
+  stat_writes,         // handed over by the program
+  stat_queued_bytes,   // waiting to be sent at present
+  stat_kernel_time,    // in system calls and the engine's own work
+  stat_js_time,        // in the program, called with a batch
+  stat_slabs_spent,    // bytes of full slabs that the program may still see
+  stat_datagrams_out,  // taken by the kernel
+  stat_iteration,      // of Node's loop, in which the last turn was
   stat_count,
 };
 
@@ -128,6 +132,7 @@ class Shared final : public engine::Lender {
   bool slab_readable(Slab& slab) { return slab.block != nullptr || slab_intact(slab); }
   void execute(engine::Engine& engine, const int32_t* command);
   void write_slab(engine::Engine& engine, const int32_t* command, bool lends);
+  void send(engine::Engine& engine, const int32_t* command);
   void write_large(engine::Engine& engine, const int32_t* command, bool lends);
   void forget_large();
   void release_slabs();

@@ -99,9 +99,13 @@ void Address::pack(int32_t out[5]) const {
   constexpr uint32_t zone_max = (1U << 12) - 1;
   out[0] = port_and_family();
   words(out + 1);
-  if (!is_v6() || !IN6_IS_ADDR_LINKLOCAL(&storage.v6.sin6_addr)) return;
-  const uint32_t zone = storage.v6.sin6_scope_id;
-  if (zone >= zone_max) out[2] = static_cast<int32_t>(zone);
+  const uint32_t zone = is_v6() ? storage.v6.sin6_scope_id : 0;
+  if (zone == 0) return;
+  if (zone >= zone_max) {
+    // Others have no room for it.
+    if (!IN6_IS_ADDR_LINKLOCAL(&storage.v6.sin6_addr)) return;
+    out[2] = static_cast<int32_t>(zone);
+  }
   out[0] |= static_cast<int32_t>(zone < zone_max ? zone : zone_max) << zone_shift;
 }
 

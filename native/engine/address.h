@@ -40,9 +40,9 @@ struct Address {
   int32_t port_and_family() const;
   // The address itself, most significant word first; an IPv4 address is the first word.
   void words(int32_t out[4]) const;
-  // Both with the zone of a link-local address, in the five words that a record has for them: in
+  // Both with the zone, if there is one, in the five words that a record has for them: in
   // the upper bits of the first; if it does not fit, these are all set, and it is the third, which
-  // such addresses leave zero (RFC 4291, 2.5.6).
+  // link-local addresses leave zero (RFC 4291, 2.5.6).
   void pack(int32_t out[5]) const;
 };
 

@@ -5,8 +5,8 @@
 // doing the system calls itself; the reverse would leak who owns a buffer during a receive.
 //
 // Invariants: nothing is reported except from inside `turn` and `settle`; a socket that is gone is
-// never reported again, because sockets are looked up by their token when their turn comes, and no
-// token comes back.
+// never reported again, because sockets are looked up by their key when their turn comes, and no
+// key comes back.
 #pragma once
 
 #include <sys/types.h>
@@ -23,7 +23,7 @@ namespace marketplace::engine {
 
 // What is wanted of a socket; a set of bits.
 constexpr uint8_t want_nothing = 0;
-constexpr uint8_t want_receive = 1;  // fill memory (a listener: accept)
+constexpr uint8_t want_receive = 1;  // fill memory (a listener: accept; datagrams: say so)
 constexpr uint8_t want_send = 2;     // say when there is room to send, or that it is connected
 constexpr uint8_t want_hangup = 4;   // say when the connection is lost, without receiving
 constexpr uint8_t want_discard = 8;  // throw away what arrives
@@ -31,12 +31,17 @@ constexpr uint8_t want_discard = 8;  // throw away what arrives
 // A request to receive that stays with the kernel and completes each time that something arrives.
 enum class Multishot : uint8_t { idle, armed, cancelled };
 
-// A socket as a backend knows it: the part of connections and listeners that it may touch.
+// What a socket is for.
+enum class Kind : uint8_t { connection, listener, datagrams };
+
+// A socket as a backend knows it: the part of each kind that it may touch.
 struct Socket {
+  explicit Socket(Kind of = Kind::connection) : kind(of) {}
+
   Descriptor descriptor;
   Key key = 0;
   uint32_t id = 0;
-  bool listening = false;
+  const Kind kind;
   bool connecting = false;
   bool unix_domain = false;
   bool shared = false;  // others have, or may have, descriptors of the same kernel socket
@@ -54,17 +59,10 @@ struct Socket {
   bool unbuffered = false;
 };
 
-// How the backend refers to a socket that may be gone by the time it is looked up.
-using Token = uint64_t;
-constexpr Token listening_bit = Token{1} << key_bits;
-constexpr Token token_of(const Socket& socket) {
-  return socket.key | (socket.listening ? listening_bit : 0);
-}
-
 // What the engine does for, and hears from, the backend.
 class BackendSink {
  public:
-  virtual Socket* find(Token token) = 0;
+  virtual Socket* find(Key key) = 0;
   // Whether there is room for more reports in this turn. What is ready then waits for the next.
   virtual bool ready_for_more() const = 0;
 
@@ -78,6 +76,9 @@ class BackendSink {
   virtual Memory memory_for(Socket& socket) = 0;
   // The memory was filled: bytes, 0 for FIN, or negative errno. Returns whether to go on.
   virtual bool received(Socket& socket, const Memory& memory, ssize_t result) = 0;
+  // A socket for datagrams has some, or an error. Returns whether it was served: false when it has
+  // to be so again in the next turn, for lack of memory.
+  virtual bool readable(Socket& socket) = 0;
   // What has arrived was thrown away (positive), or FIN (0) or an error (negative errno) came.
   virtual void discarded(Socket& socket, ssize_t result) = 0;
   // There is room for output.

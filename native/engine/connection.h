@@ -1,8 +1,12 @@
-// The state of one TCP connection, and of one listener. Data only: what happens to it is in
-// engine_input.cc, engine_output.cc and engine_accept.cc.
+// The state of one socket of each kind: a connection, a listener, a socket for datagrams. Data
+// only: what happens to it is in engine_input.cc, engine_output.cc, engine_accept.cc and
+// engine_datagrams.cc.
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
 
 #include "backend.h"
 #include "chain.h"
@@ -10,6 +14,7 @@
 #include "options.h"
 #include "output.h"
 #include "socket_file.h"
+#include "udp_socket.h"
 
 namespace marketplace::engine {
 
@@ -19,18 +24,25 @@ enum class State : uint8_t {
   closing,  // throws away what it receives; closed when the output has gone, or at the deadline
 };
 
-struct Connection : Socket {
+// What receives into slabs, and sends.
+struct Traffic : Socket {
+  using Socket::Socket;
+  bool starved = false;  // has input, but there was no slab for it
+  bool dirty = false;    // is in the list of what `flush` looks at
+  // Among the starved; of connections also those that are held back: it is never both.
+  Link<Traffic> waiting;
+};
+
+struct Connection : Traffic {
   static constexpr uint32_t no_piece = UINT32_MAX;
 
   State state = State::open;
   bool paused = false;
-  bool starved = false;          // has input, but there was no slab for it
   bool input_ended = false;      // FIN was read
   bool shutdown_wanted = false;  // FIN is to follow the output
   bool output_ended = false;     // FIN was sent
   bool report_writes = false;
   bool lost = false;       // while it was not read from: it hung up, with something left to read
-  bool dirty = false;      // is in the list of what `flush` looks at
   bool full = false;       // its output is long: not read from until it is shorter
   bool held_back = false;  // had input while the engine's output was long: waits to be read from
   // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
@@ -42,8 +54,6 @@ struct Connection : Socket {
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;
   IdleLink idle;
-  // Among the starved, or those that are held back: it is never both.
-  Link<Connection> waiting;
   // Among those whose close has a time limit, and until when.
   Link<Connection> deadline;
   int64_t deadline_ms = 0;
@@ -61,6 +71,7 @@ struct Connection : Socket {
 };
 
 struct Listener : Socket {
+  Listener() : Socket(Kind::listener) {}
   // Of a Unix socket: its file, and what its connections do not inherit.
   SocketFile file;
   SocketOptions options;
@@ -78,6 +89,27 @@ struct Listener : Socket {
   // Dropped since the last report, and where the last of them came from.
   int32_t dropped = 0;
   Address dropped_peer{};
+};
+
+// A datagram that is to be sent: in memory of the caller's, or in a copy that is its own.
+struct Datagram {
+  const uint8_t* data;
+  size_t length;
+  Address to;
+  std::unique_ptr<uint8_t[]> copy;
+};
+
+struct UdpSocket : Traffic {
+  UdpSocket() : Traffic(Kind::datagrams) {}
+  bool is_v6 = false;
+  bool bound = false;
+  bool closing = false;  // `flush` will close it
+  int32_t watch_error = 0;
+  UdpSocketOptions options;
+  // This turn's output, and what waits for the kernel.
+  std::vector<Datagram> output;
+  std::deque<Datagram> queue;
+  size_t queued_bytes = 0;
 };
 
 }  // namespace marketplace::engine

@@ -16,7 +16,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
     : backend_(std::move(backend)), options_(options) {}
 
 Engine::~Engine() {
-  connections_.each([](Connection& connection) {
+  sockets_.each<Connection>([](Connection& connection) {
     if (connection.output.empty() || connection.shared) return;
     static_cast<void>(reset_on_close(connection.descriptor.get()));
   });
@@ -32,10 +32,9 @@ int32_t Engine::listen(const Address& address, const ListenOptions& options) {
   Descriptor descriptor;
   const int result = open_listener(address, options, descriptor);
   if (result < 0) return result;
-  Listener* listener = listeners_.insert();
+  Listener* listener = sockets_.insert<Listener>();
   if (listener == nullptr) return -ENOMEM;
   listener->descriptor = std::move(descriptor);
-  listener->listening = true;
   listener->unix_domain = address.is_unix();
   listener->options = options.socket;
   if (address.file() != nullptr) listener->file.own(address.file());
@@ -50,30 +49,20 @@ int32_t Engine::listen(const Address& address, const ListenOptions& options) {
 }
 
 void Engine::close_listener(uint32_t id) {
-  Listener* listener = listeners_.find(id);
+  Listener* listener = sockets_.find<Listener>(id);
   if (listener == nullptr) return;
   backend_->forget(*listener);
   if (listener->rest.linked) resting_.remove(*listener);
   if (listener->dropping.linked) dropping_.remove(*listener);
   // Connections that it has accepted may be on their way to the host, under its id.
-  listeners_.retire(*listener, reported_);
-}
-
-int Engine::listener_address(uint32_t id, Address& out) {
-  Listener* listener = listeners_.find(id);
-  return listener == nullptr ? -EBADF : local_address(listener->descriptor.get(), out);
-}
-
-int Engine::listener_options(uint32_t id, SocketOptions& out) {
-  Listener* listener = listeners_.find(id);
-  return listener == nullptr ? -EBADF : read_options(listener->descriptor.get(), out);
+  sockets_.retire(*listener, reported_);
 }
 
 int32_t Engine::connect(const Address& address, const ConnectOptions& options, bool& bind_failed) {
   Descriptor descriptor;
   const int result = open_connection(address, options, descriptor, bind_failed);
   if (result < 0) return result;
-  Connection* connection = connections_.insert();
+  Connection* connection = sockets_.insert<Connection>();
   if (connection == nullptr) return -ENOMEM;
   connection->descriptor = std::move(descriptor);
   connection->state = State::connecting;
@@ -98,22 +87,26 @@ void Engine::connected(Socket& socket, int result) {
 }
 
 int Engine::local(uint32_t id, Address& out) {
-  Connection* connection = connections_.find(id);
-  return connection == nullptr ? -ENOTCONN : local_address(connection->descriptor.get(), out);
+  Socket* socket = sockets_.find(id);
+  return socket == nullptr ? -ENOTCONN : local_address(socket->descriptor.get(), out);
 }
 
 int Engine::remote(uint32_t id, Address& out) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   return connection == nullptr ? -ENOTCONN : peer_address(connection->descriptor.get(), out);
 }
 
 int Engine::options(uint32_t id, SocketOptions& out) {
-  Connection* connection = connections_.find(id);
-  return connection == nullptr ? -ENOTCONN : read_options(connection->descriptor.get(), out);
+  Socket* socket = sockets_.find(id);
+  return socket == nullptr ? -ENOTCONN : read_options(socket->descriptor.get(), out);
 }
 
 void Engine::close(uint32_t id) {
-  Connection* connection = connections_.find(id);
+  if (UdpSocket* socket = sockets_.find<UdpSocket>(id)) {
+    socket->closing = true;
+    return touch(*socket);
+  }
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr || connection->state == State::closing) return;
   connection->state = State::closing;
   // The output that precedes this command is not sent yet: `flush` goes on from here.
@@ -121,19 +114,19 @@ void Engine::close(uint32_t id) {
 }
 
 void Engine::abort(uint32_t id) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr) return;
   static_cast<void>(reset_on_close(connection->descriptor.get()));
   finish(*connection, 0, Call::none);
 }
 
 void Engine::fail_write(uint32_t id, int error) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection != nullptr) finish(*connection, error, Call::write);
 }
 
 void Engine::pause(uint32_t id, bool paused) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr || connection->paused == paused) return;
   connection->paused = paused;
   connection->lost = false;
@@ -145,8 +138,10 @@ int Engine::turn() {
   small_slabs_short_ = false;
   starving_ = slabs_.empty();
   if (!idle_.empty()) idle_.update(monotonic_ms());
-  connections_.recycle(read());
-  listeners_.recycle(read());
+  sockets_.recycle(read());
+  sender_.length = 0;
+  // What the last turn had no room for.
+  if (!starving_ && !place_arrived() && slabs_.empty()) lack_slabs();
   const int result = backend_->turn(*this);
   report_drops();
   if (alarm_rang_) {
@@ -157,10 +152,8 @@ int Engine::turn() {
   return result;
 }
 
-Socket* Engine::find(Token token) {
-  const Key key = token & ~listening_bit;
-  if ((token & listening_bit) != 0) return listeners_.find_key(key);
-  return connections_.find_key(key);
+Socket* Engine::find(Key key) {
+  return sockets_.find_key(key);
 }
 
 bool Engine::ready_for_more() const {
@@ -214,22 +207,26 @@ void Engine::finish_in_order(Connection& connection, int error, Call call) {
          static_cast<int32_t>(queued));
   const bool too_much = error == -ENOBUFS && call == Call::write;
   set_gauge(connection.id, too_much ? -static_cast<double>(connection.queued_bytes) - 1 : 0);
-  if (Listener* listener = listeners_.find_key(connection.listener)) listener->connections--;
+  if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
+    listener->connections--;
   idle_.forget(connection);
   if (connection.deadline.linked) closing_.remove(connection);
   if (connection.waiting.linked) (connection.starved ? starved_ : held_back_).remove(connection);
   backend_->forget(connection);
   counters_.queued_bytes -= connection.queued_bytes;
-  connections_.retire(connection, reported_);
+  sockets_.retire(connection, reported_);
 }
 
 void Engine::unwatchable(Socket& socket, int error) {
-  if (socket.listening) {
-    report(Event::accept_failed, socket.id, error);
-    rest_listener(static_cast<Listener&>(socket));
-    return;
+  switch (socket.kind) {
+    case Kind::connection:
+      return finish(static_cast<Connection&>(socket), error, Call::poll);
+    case Kind::listener:
+      report(Event::accept_failed, socket.id, error);
+      return rest_listener(static_cast<Listener&>(socket));
+    case Kind::datagrams:
+      return unwatchable(static_cast<UdpSocket&>(socket), error);
   }
-  finish(static_cast<Connection&>(socket), error, Call::poll);
 }
 
 void Engine::set_alarm() {
@@ -263,7 +260,7 @@ void Engine::input_timeout(uint32_t id, int64_t time_ms) {
 }
 
 void Engine::expect_input(uint32_t id, bool on) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   // After FIN nothing more can come.
   if (connection == nullptr || connection->input_ended) return;
   idle_.update(monotonic_ms());
@@ -271,7 +268,7 @@ void Engine::expect_input(uint32_t id, bool on) {
 }
 
 void Engine::watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t)) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr) return;
   const bool first = idle_.empty();
   idle_.update(monotonic_ms());
@@ -281,42 +278,34 @@ void Engine::watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connec
 }
 
 void Engine::no_delay(uint32_t id, bool on) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr || connection->unix_domain) return;
   // It can only fail for a connection that is gone, which is told otherwise.
   static_cast<void>(set_no_delay(connection->descriptor.get(), on));
 }
 
 void Engine::keep_alive(uint32_t id, bool on, int idle_s, int interval_s, int count) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr || connection->unix_domain) return;
   static_cast<void>(set_keep_alive(connection->descriptor.get(), on, idle_s, interval_s, count));
 }
 
 int Engine::set_type_of_service(uint32_t id, int value) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr) return -ENOTCONN;
   return engine::set_type_of_service(connection->descriptor.get(), value);
 }
 
 int Engine::type_of_service(uint32_t id) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   return connection == nullptr ? -ENOTCONN : engine::type_of_service(connection->descriptor.get());
 }
 
 int Engine::share(uint32_t id) {
-  Connection* connection = connections_.find(id);
-  return connection == nullptr ? -ENOTCONN : share(*connection);
-}
-
-int Engine::share_listener(uint32_t id) {
-  Listener* listener = listeners_.find(id);
-  return listener == nullptr ? -EBADF : share(*listener);
-}
-
-int Engine::share(Socket& socket) {
-  socket.shared = true;
-  return socket.descriptor.get();
+  Socket* socket = sockets_.find(id);
+  if (socket == nullptr) return -ENOTCONN;
+  socket->shared = true;
+  return socket->descriptor.get();
 }
 
 void Engine::expire_idle() {
@@ -347,7 +336,7 @@ void Engine::expire_idle() {
 void Engine::set_gauges(double* gauges, uint32_t count) {
   gauges_ = gauges;
   gauge_count_ = count;
-  connections_.each([this](Connection& connection) { gauge(connection); });
+  sockets_.each<Connection>([this](Connection& connection) { gauge(connection); });
 }
 
 }  // namespace marketplace::engine

@@ -1,4 +1,5 @@
-// The engine's face: non-blocking TCP for one thread, with nothing of JavaScript in it.
+// The engine's face: non-blocking sockets for one thread (TCP, Unix, UDP), with nothing of
+// JavaScript in it.
 //
 // How it is used: the host polls `descriptor()`; when that is readable it calls `turn()`, reads
 // `records`, clears them, gives its commands, and calls `flush()`, always: only then does what was
@@ -6,12 +7,16 @@
 //
 // Invariants: functions that can fail return negative errno; ids that are no longer valid are
 // ignored (the host cannot know yet), and none is given to somebody else before the host has read
-// the last record that has it; `closed` is the last record of a connection, exactly once; no record
-// comes for a connection that the host has not been told of or has not made. A connection that ends
-// with an error is reset: its peer cannot take what it got for all there was. So is one that has
-// output left when the engine ends.
+// the last record that has it; `closed` is the last record of a connection or a socket for
+// datagrams, exactly once; every datagram given to `send` is handed to the kernel, in order, or
+// reported; no record comes for a socket that the host has not been told of or has not made. A
+// connection that ends with an error is reset: its peer cannot take what it got for all there was.
+// So is one that has output left when the engine ends.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -24,8 +29,12 @@
 #include "record.h"
 #include "slab.h"
 #include "table.h"
+#include "udp_socket.h"
 
 namespace marketplace::engine {
+
+// glibc's flags are an int, musl's unsigned.
+using SendDatagrams = decltype(&::sendmmsg);
 
 struct Options {
   int64_t close_timeout_ms = 10'000;
@@ -41,6 +50,8 @@ struct Options {
   bool overflow_pauses = false;
   // Slabs are filled again after `reuse_slabs`, instead of being retired when they are full.
   bool reuses_slabs = false;
+  // Tests put theirs here, as a loopback never says that it is full.
+  SendDatagrams send_datagrams = ::sendmmsg;
   // What is filled again is overwritten before that: always, in debug builds.
 #ifdef NDEBUG
   bool poisons_slabs = false;
@@ -52,7 +63,9 @@ struct Options {
 struct Counters {
   uint64_t bytes_in = 0;
   uint64_t bytes_out = 0;
-  // Waiting to be sent at present, of all connections.
+  uint64_t datagrams_out = 0;
+  // Waiting to be sent at present, of all sockets; a datagram counts for a little more than its
+  // bytes.
   uint64_t queued_bytes = 0;
 };
 
@@ -72,25 +85,36 @@ class Engine final : private BackendSink {
   // To be called before a `turn` that the descriptor asked for.
   void acknowledge() { backend_->acknowledge(); }
   // After `flush`: there is work for a turn, whether or not the descriptor is readable.
-  bool pending() const { return !records_.empty() || backend_->pending(); }
+  bool pending() const {
+    const bool arrived = arrived_next_ < arrived_ && !slabs_.empty();
+    return !records_.empty() || arrived || !dirty_.empty() || backend_->pending();
+  }
 
   // The new id (positive) or negative errno.
   int32_t listen(const Address& address, const ListenOptions& options);
   void close_listener(uint32_t id);
   // Connections wait in the kernel's queue while it is paused.
   void pause_listener(uint32_t id, bool paused);
-  int listener_address(uint32_t id, Address& out);
-  int listener_options(uint32_t id, SocketOptions& out);
   // `bind_failed` says that an error is one of the local address.
   int32_t connect(const Address& address, const ConnectOptions& options, bool& bind_failed);
+  // A socket for datagrams, bound to the address.
+  int32_t bind(const Address& address, const UdpSocketOptions& options);
+  int membership(uint32_t id, const Address& group, const char* interface, bool join);
+  int multicast_interface(uint32_t id, const char* interface);
+  // Of a socket of any kind.
   int local(uint32_t id, Address& out);
-  int remote(uint32_t id, Address& out);
   int options(uint32_t id, SocketOptions& out);
+  int remote(uint32_t id, Address& out);
 
   // The bytes have to stay as they are until `flush` returns, or, if the lender lends them then,
   // until they are given back.
   void write(uint32_t id, const uint8_t* data, size_t length, Source source = no_source);
+  // One datagram; the bytes have to stay until `flush` returns. An IPv6 socket that takes IPv4
+  // takes IPv4 addresses here, too.
+  void send(uint32_t id, const uint8_t* data, size_t length, const Address& to);
   void shutdown(uint32_t id);
+  // Sends what was given before, a connection for as long as it takes; of datagrams, what the
+  // kernel does not take at once fails with ECANCELED.
   void close(uint32_t id);
   void abort(uint32_t id);
   // An abort for a reason: what was to be written cannot be had.
@@ -115,7 +139,6 @@ class Engine final : private BackendSink {
   // which from then on ends by closing it and no more: what others have is left as it is. Or
   // negative errno.
   int share(uint32_t id);
-  int share_listener(uint32_t id);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 
@@ -126,7 +149,8 @@ class Engine final : private BackendSink {
   // Reports what has happened, within a turn's limits. Never waits. 0 or negative errno.
   int turn();
 
-  // Lends memory for received data: for pieces of up to `small_receive_max` bytes, or for others.
+  // Lends memory for received data: for pieces of up to `small_receive_max` bytes, or for others;
+  // these have to have room for the longest datagram.
   void add_slab(uint32_t slab, uint8_t* base, uint32_t size, bool small = false);
   // Before a turn: gives up the slabs whose memory the host has lost, as `lost` says by id. Only
   // those are asked about of which bytes were reported. They are reported as retired.
@@ -141,7 +165,9 @@ class Engine final : private BackendSink {
   bool reuses_slabs() const { return options_.reuses_slabs; }
   std::vector<Record>& records() { return records_; }
   const Counters& counters() const { return counters_; }
-  uint32_t connection_count() const { return connections_.count(); }
+  // For tests: it looks at all of them.
+  template <typename Item = Connection>
+  uint32_t count();
   // Where to keep the number of queued bytes of each connection, by index of its id. Negative, less
   // one: so many were too many, and the connection has ended.
   void set_gauges(double* gauges, uint32_t count);
@@ -164,13 +190,14 @@ class Engine final : private BackendSink {
   enum class Taken { all, some, lost };
 
   // BackendSink
-  Socket* find(Token token) override;
+  Socket* find(Key key) override;
   bool ready_for_more() const override;
   bool accepted(Socket& listener, Descriptor descriptor, const Address& peer) override;
   bool accept_failed(Socket& listener, int error) override;
   void connected(Socket& socket, int result) override;
   Memory memory_for(Socket& socket) override;
   bool received(Socket& socket, const Memory& memory, ssize_t result) override;
+  bool readable(Socket& socket) override;
   void discarded(Socket& socket, ssize_t result) override;
   void sendable(Socket& socket) override;
   void hung_up(Socket& socket) override;
@@ -184,7 +211,11 @@ class Engine final : private BackendSink {
   uint64_t read() const { return reported_ - records_.size(); }
   void give_up_slab(SlabPool& pool);
   Memory keep(const Memory& memory, uint32_t length);
-  void starve(Connection& connection);
+  Memory place_small(uint32_t length);
+  Memory place_for(uint32_t length);
+  void lacks_slabs(Traffic& socket);
+  void lack_slabs();
+  void starve(Traffic& socket);
   void feed_starved();
   void update_interest(Connection& connection);
   void finish(Connection& connection, int error, Call call);
@@ -198,10 +229,22 @@ class Engine final : private BackendSink {
   void rest_listener(Listener& listener);
   void update_listener(Listener& listener);
   void drop(Listener& listener, Descriptor descriptor, const Address& peer);
-  static int share(Socket& socket);
   void report_drops();
 
-  void touch(Connection& connection);
+  bool place_arrived();
+  bool place_datagram(const UdpSocket& socket, uint32_t index);
+  void update_interest(UdpSocket& socket);
+  void flush_socket(UdpSocket& socket);
+  size_t send_queued(UdpSocket& socket);
+  template <typename List>
+  size_t transmit(const UdpSocket& socket, const List& list, size_t count);
+  void enqueue(UdpSocket& socket, Datagram& datagram);
+  void queued(UdpSocket& socket, ptrdiff_t bytes);
+  void fail_queued(UdpSocket& socket, int error);
+  void unwatchable(UdpSocket& socket, int error);
+  void finish(UdpSocket& socket);
+
+  void touch(Traffic& socket);
   void flush_connection(Connection& connection);
   int gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total) const;
   bool queue_sending(Connection& connection);
@@ -223,20 +266,28 @@ class Engine final : private BackendSink {
 
   std::unique_ptr<Backend> backend_;
   Options options_;
-  Table<Listener> listeners_;
-  Table<Connection> connections_;
+  Table<Socket, key_generation_max, Connection, Listener, UdpSocket> sockets_;
   SlabPool slabs_;
   SlabPool small_slabs_;
   bool slabs_short_ = false;
   bool small_slabs_short_ = false;
-  // The turn began without a slab: the host had its chance to add one. Connections that have input
+  // The turn began without a slab: the host had its chance to add one. Sockets that have input
   // are not watched until it does.
   bool starving_ = false;
-  Chain<Connection, &Connection::waiting> starved_;
+  Chain<Traffic, &Traffic::waiting> starved_;
   std::vector<Record> records_;
   // How many there ever were.
   uint64_t reported_ = 0;
   Counters counters_;
+
+  // Datagrams that were received together, for one socket, and how many of them are in slabs. There
+  // is a batch from the first socket on.
+  std::unique_ptr<DatagramBatch> batch_;
+  Key arrived_for_ = 0;
+  uint32_t arrived_ = 0;
+  uint32_t arrived_next_ = 0;
+  // The sender that was reported last in this turn.
+  Address sender_{};
 
   std::vector<Piece> pieces_;
   std::vector<Key> dirty_;
@@ -244,7 +295,7 @@ class Engine final : private BackendSink {
   Lender* lender_ = nullptr;
   // Too much is queued: connections that have input are put into the list, and not read from.
   bool input_held_ = false;
-  Chain<Connection, &Connection::waiting> held_back_;
+  Chain<Traffic, &Traffic::waiting> held_back_;
   double* gauges_ = nullptr;
   uint32_t gauge_count_ = 0;
 
@@ -258,6 +309,13 @@ class Engine final : private BackendSink {
   // Kept open so that one descriptor can be had when there are no others.
   Descriptor spare_;
 };
+
+template <typename Item>
+uint32_t Engine::count() {
+  uint32_t count = 0;
+  sockets_.each<Item>([&count](const Item&) { count++; });
+  return count;
+}
 
 template <typename Lost>
 void Engine::retire_lost_slabs(Lost lost) {

@@ -15,7 +15,7 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
     drop(listener, std::move(descriptor), peer);
     return ready_for_more();
   }
-  Connection* connection = connections_.insert();
+  Connection* connection = sockets_.insert<Connection>();
   // Full: the descriptor closes itself. As good as having no descriptor for it.
   if (connection == nullptr) return accept_failed(socket, -EMFILE);
   listener.failing = false;
@@ -109,7 +109,7 @@ void Engine::update_listener(Listener& listener) {
 }
 
 void Engine::pause_listener(uint32_t id, bool paused) {
-  Listener* listener = listeners_.find(id);
+  Listener* listener = sockets_.find<Listener>(id);
   if (listener == nullptr || listener->paused == paused) return;
   listener->paused = paused;
   update_listener(*listener);

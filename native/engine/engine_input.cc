@@ -35,13 +35,18 @@ Memory Engine::memory_for(Socket& socket) {
     if (memory.size > 0) return memory;
     give_up_slab(slabs_);
   }
-  if (starving_) {
-    starve(connection);
-    return Memory{};
-  }
+  lacks_slabs(connection);
+  return Memory{};
+}
+
+void Engine::lacks_slabs(Traffic& socket) {
+  if (starving_) return starve(socket);
+  lack_slabs();
+}
+
+void Engine::lack_slabs() {
   if (!slabs_short_) report(Event::slabs_short, 0);
   slabs_short_ = true;
-  return Memory{};
 }
 
 void Engine::give_up_slab(SlabPool& pool) {
@@ -52,23 +57,44 @@ void Engine::give_up_slab(SlabPool& pool) {
 // Where what was just received is to stay: right there, unless it is so short that it would pin
 // much more memory than it has.
 Memory Engine::keep(const Memory& memory, uint32_t length) {
+  const Memory place = place_small(length);
+  if (place.size == 0) {
+    slabs_.commit(length);
+    return memory;
+  }
+  std::memcpy(place.base, memory.base, length);
+  return place;
+}
+
+// A place among small pieces for one of them. Size 0: it is none, or there is no memory for such.
+Memory Engine::place_small(uint32_t length) {
   // What is used again is not pinned.
-  if (length <= small_receive_max && !options_.reuses_slabs) {
-    while (!small_slabs_.empty()) {
-      const Memory place = small_slabs_.place(length);
-      if (place.size == 0) {
-        give_up_slab(small_slabs_);
-        continue;
-      }
-      std::memcpy(place.base, memory.base, length);
+  if (length > small_receive_max || options_.reuses_slabs) return Memory{};
+  while (!small_slabs_.empty()) {
+    const Memory place = small_slabs_.place(length);
+    if (place.size > 0) {
       small_slabs_.commit(length);
       return place;
     }
-    if (!small_slabs_short_) report(Event::slabs_short, 1);
-    small_slabs_short_ = true;
+    give_up_slab(small_slabs_);
   }
-  slabs_.commit(length);
-  return memory;
+  if (!small_slabs_short_) report(Event::slabs_short, 1);
+  small_slabs_short_ = true;
+  return Memory{};
+}
+
+// A place for a piece of any length. Size 0: there is no memory.
+Memory Engine::place_for(uint32_t length) {
+  Memory place = place_small(length);
+  while (place.size == 0 && !slabs_.empty()) {
+    place = slabs_.place(length);
+    if (place.size == 0) {
+      give_up_slab(slabs_);
+    } else {
+      slabs_.commit(length);
+    }
+  }
+  return place;
 }
 
 void Engine::add_slab(uint32_t slab, uint8_t* base, uint32_t size, bool small) {
@@ -86,20 +112,25 @@ void Engine::replace_slabs() {
   for (uint32_t id = 0; slabs_.retire_aside(id);) report(Event::slab_retired, id);
 }
 
-void Engine::starve(Connection& connection) {
+void Engine::starve(Traffic& socket) {
+  socket.starved = true;
+  if (socket.kind == Kind::datagrams) {
+    starved_.push_back(socket);
+    return update_interest(static_cast<UdpSocket&>(socket));
+  }
+  Connection& connection = static_cast<Connection&>(socket);
   // One that is gone is read in spite of being held back; now it waits for another reason.
   if (connection.waiting.linked) held_back_.remove(connection);
   connection.held_back = false;
-  connection.starved = true;
   starved_.push_back(connection);
   update_interest(connection);
 }
 
 void Engine::feed_starved() {
-  while (Connection* connection = starved_.pop_front()) {
-    connection->starved = false;
+  while (Traffic* socket = starved_.pop_front()) {
+    socket->starved = false;
     // `flush` looks at what is wanted of it.
-    touch(*connection);
+    touch(*socket);
   }
 }
 
@@ -145,6 +176,11 @@ void Engine::discarded(Socket& socket, ssize_t result) {
 }
 
 void Engine::hung_up(Socket& socket) {
+  if (socket.kind == Kind::datagrams) {
+    const int lost = pending_error(socket.descriptor.get());
+    if (lost < 0) report(Event::receive_failed, socket.id, lost);
+    return;
+  }
   Connection& connection = static_cast<Connection&>(socket);
   if (!connection.input_ended) return paused_hung_up(connection);
   const int error = pending_error(connection.descriptor.get());

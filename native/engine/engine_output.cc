@@ -26,14 +26,14 @@ bool passes(ssize_t error) {
 
 }  // namespace
 
-void Engine::touch(Connection& connection) {
-  if (connection.dirty) return;
-  connection.dirty = true;
-  dirty_.push_back(connection.key);
+void Engine::touch(Traffic& socket) {
+  if (socket.dirty) return;
+  socket.dirty = true;
+  dirty_.push_back(socket.key);
 }
 
 void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source source) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr || length == 0) return;
   // After a failure the bytes cannot arrive, and `closed` will say so. After FIN or close the
   // caller is wrong; what it was promised for the bytes before that still holds.
@@ -51,14 +51,14 @@ void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source sourc
 }
 
 void Engine::shutdown(uint32_t id) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr || connection->shutdown_wanted) return;
   connection->shutdown_wanted = true;
   touch(*connection);
 }
 
 void Engine::report_writes(uint32_t id, bool on) {
-  Connection* connection = connections_.find(id);
+  Connection* connection = sockets_.find<Connection>(id);
   if (connection != nullptr) connection->report_writes = on;
 }
 
@@ -67,11 +67,16 @@ void Engine::flush() {
   const bool batch = backend_->batches(dirty_.size());
   // By index: nothing here adds to the list, but that is not a reason to depend on it.
   for (size_t i = 0; i < dirty_.size(); i++) {
-    Connection* connection = connections_.find_key(dirty_[i]);
-    if (connection == nullptr) continue;
-    connection->dirty = false;
-    if (batch && queue_sending(*connection)) continue;
-    flush_connection(*connection);
+    Socket* socket = sockets_.find_key(dirty_[i]);
+    if (socket == nullptr) continue;
+    static_cast<Traffic*>(socket)->dirty = false;
+    if (socket->kind == Kind::datagrams) {
+      flush_socket(static_cast<UdpSocket&>(*socket));
+      continue;
+    }
+    Connection& connection = static_cast<Connection&>(*socket);
+    if (batch && queue_sending(connection)) continue;
+    flush_connection(connection);
   }
   if (!sendings_.empty()) finish_sendings();
   dirty_.clear();
@@ -125,7 +130,7 @@ void Engine::finish_sendings() {
   const ssize_t* results = backend_->send_queued();
   for (size_t i = 0; i < sendings_.size(); i++) {
     const Sending sending = sendings_[i];
-    Connection* connection = connections_.find_key(sending.key);
+    Connection* connection = sockets_.find_key<Connection>(sending.key);
     if (connection == nullptr) continue;
     const Taken taken =
         pieces_taken(*connection, connection->piece_first, sending.total, results[i]);
@@ -158,7 +163,7 @@ Engine::Taken Engine::pieces_taken(Connection& connection, uint32_t piece, size_
   if (result < 0 && !passes(result)) {
     const Key key = connection.key;
     send_failed(connection, static_cast<int>(result));
-    return connections_.find_key(key) == nullptr ? Taken::lost : Taken::some;
+    return sockets_.find_key<Connection>(key) == nullptr ? Taken::lost : Taken::some;
   }
   size_t taken = result < 0 ? 0 : static_cast<size_t>(result);
   sent(connection, taken);
@@ -220,13 +225,13 @@ void Engine::check_total() {
 // time ends one or more of them.
 void Engine::end_longest_queues() {
   std::vector<std::pair<size_t, Key>> queues;
-  connections_.each([&queues](const Connection& connection) {
+  sockets_.each<Connection>([&queues](const Connection& connection) {
     if (connection.queued_bytes > 0) queues.emplace_back(connection.queued_bytes, connection.key);
   });
   std::make_heap(queues.begin(), queues.end());
-  while (counters_.queued_bytes > options_.queued_total_max) {
+  while (counters_.queued_bytes > options_.queued_total_max && !queues.empty()) {
     std::pop_heap(queues.begin(), queues.end());
-    Connection* connection = connections_.find_key(queues.back().second);
+    Connection* connection = sockets_.find_key<Connection>(queues.back().second);
     finish(*connection, -ENOBUFS, Call::write);
     queues.pop_back();
   }
@@ -234,13 +239,19 @@ void Engine::end_longest_queues() {
 
 void Engine::release_input() {
   input_held_ = false;
-  while (Connection* connection = held_back_.pop_front()) {
-    connection->held_back = false;
-    update_interest(*connection);
+  while (Traffic* waiting = held_back_.pop_front()) {
+    Connection& connection = static_cast<Connection&>(*waiting);
+    connection.held_back = false;
+    update_interest(connection);
   }
 }
 
 void Engine::sendable(Socket& socket) {
+  if (socket.kind == Kind::datagrams) {
+    UdpSocket& to = static_cast<UdpSocket&>(socket);
+    send_queued(to);
+    return update_interest(to);
+  }
   Connection& connection = static_cast<Connection&>(socket);
   if (send_queue(connection)) output_changed(connection);
 }
@@ -257,7 +268,7 @@ bool Engine::send_queue(Connection& connection) {
       sent(connection, total);
       const Key key = connection.key;
       send_failed(connection, static_cast<int>(result));
-      return connections_.find_key(key) != nullptr;
+      return sockets_.find_key<Connection>(key) != nullptr;
     }
     connection.output.consume(static_cast<size_t>(result));
     total += static_cast<size_t>(result);

@@ -39,7 +39,7 @@ int EpollBackend::open() {
   if (!timer_.valid()) return -errno;
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.u64 = timer_token;
+  event.data.u64 = timer_key;
   return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, timer_.get(), &event) == 0 ? 0 : -errno;
 }
 
@@ -48,7 +48,7 @@ void EpollBackend::want(Socket& socket, uint8_t wanted) {
   if (socket.unsettled) return;
   if (socket.attached == (wanted != want_nothing) && socket.armed == mask_of(wanted)) return;
   socket.unsettled = true;
-  unsettled_.push_back(token_of(socket));
+  unsettled_.push_back(socket.key);
 }
 
 // Closing the last descriptor is enough for the kernel, but of a shared one ours isn't the last.
@@ -82,7 +82,7 @@ int EpollBackend::arm(Socket& socket) {
   if (attach && !socket.attached) operation = EPOLL_CTL_ADD;
   epoll_event event{};
   event.events = mask;
-  event.data.u64 = token_of(socket);
+  event.data.u64 = socket.key;
   if (epoll_ctl(epoll_.get(), operation, socket.descriptor.get(), &event) != 0) return -errno;
   socket.attached = attach;
   socket.armed = mask;
@@ -121,7 +121,7 @@ int EpollBackend::turn(BackendSink& sink) {
 }
 
 bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
-  if (event.data.u64 == timer_token) {
+  if (event.data.u64 == timer_key) {
     drain_timer(sink);
     return true;
   }
@@ -129,20 +129,19 @@ bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
   // It was closed, or lost its interest, after the kernel made this list.
   if (socket == nullptr || wanted_here(*socket) == want_nothing) return true;
   const bool lost = (event.events & hangup_events) != 0;
-  if (socket->listening) {
+  if (socket->kind == Kind::listener) {
     accept(sink, *socket);
   } else if (socket->connecting) {
     if (lost || (event.events & EPOLLOUT) != 0) {
       sink.connected(*socket, pending_error(socket->descriptor.get()));
     }
   } else {
-    return dispatch_connection(sink, *socket, event);
+    return dispatch_traffic(sink, *socket, event);
   }
   return true;
 }
 
-bool EpollBackend::dispatch_connection(BackendSink& sink, Socket& socket,
-                                       const epoll_event& event) {
+bool EpollBackend::dispatch_traffic(BackendSink& sink, Socket& socket, const epoll_event& event) {
   const bool lost = (event.events & hangup_events) != 0;
   const uint8_t wanted = wanted_here(socket);
   bool served = true;
@@ -165,7 +164,7 @@ bool EpollBackend::dispatch_connection(BackendSink& sink, Socket& socket,
 }
 
 void EpollBackend::accept(BackendSink& sink, Socket& listener) {
-  const Token token = token_of(listener);
+  const Key key = listener.key;
   for (int i = 0; i < accepts_max; i++) {
     Address peer;
     Descriptor descriptor;
@@ -173,11 +172,12 @@ void EpollBackend::accept(BackendSink& sink, Socket& listener) {
     if (result == -EAGAIN) return;
     const bool more = result < 0 ? sink.accept_failed(listener, result)
                                  : sink.accepted(listener, std::move(descriptor), peer);
-    if (!more || sink.find(token) == nullptr) return;
+    if (!more || sink.find(key) == nullptr) return;
   }
 }
 
 bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
+  if (socket.kind == Kind::datagrams) return sink.readable(socket);
   for (int i = 0; i < receives_max; i++) {
     const Memory memory = sink.memory_for(socket);
     // Without the last condition, `turn` would come back here for ever.
@@ -198,7 +198,8 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
 // which one it is: a system call less. Anything unusual is left to the usual way, which follows.
 bool EpollBackend::receive_lone(BackendSink& sink) {
   Socket* socket = sink.find(lone_);
-  if (socket == nullptr || socket->connecting || wanted_here(*socket) != want_receive) return false;
+  if (socket == nullptr || socket->kind != Kind::connection) return false;
+  if (socket->connecting || wanted_here(*socket) != want_receive) return false;
   const Memory memory = sink.memory_for(*socket);
   if (memory.size == 0) return false;
   const ssize_t result = receive_into(socket->descriptor.get(), memory.base, memory.size);
@@ -212,10 +213,10 @@ bool EpollBackend::receive_lone(BackendSink& sink) {
 
 // Twice in a row is a pattern.
 void EpollBackend::note_lone() {
-  const Token token = ready_count_ == 1 && ready_[0].events == EPOLLIN ? ready_[0].data.u64 : 0;
-  const bool again = token != 0 && token == lone_ && (token & listening_bit) == 0;
+  const Key key = ready_count_ == 1 && ready_[0].events == EPOLLIN ? ready_[0].data.u64 : 0;
+  const bool again = key != 0 && key == lone_;
   lone_left_ = again ? lone_max : 0;
-  lone_ = token;
+  lone_ = key;
 }
 
 void EpollBackend::drain_timer(BackendSink& sink) {

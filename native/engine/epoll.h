@@ -36,11 +36,11 @@ class EpollBackend final : public Backend {
   static constexpr int accepts_max = 64;
   // So often one socket is expected to be the only one that is ready, before the others are asked.
   static constexpr int lone_max = 7;
-  static constexpr Token timer_token = ~Token{0};
+  static constexpr Key timer_key = ~Key{0};
 
   // Both return false if there was no memory for what has arrived.
   bool dispatch(BackendSink& sink, const epoll_event& event);
-  bool dispatch_connection(BackendSink& sink, Socket& socket, const epoll_event& event);
+  bool dispatch_traffic(BackendSink& sink, Socket& socket, const epoll_event& event);
   void accept(BackendSink& sink, Socket& listener);
   bool receive(BackendSink& sink, Socket& socket);
   bool receive_lone(BackendSink& sink);
@@ -50,12 +50,12 @@ class EpollBackend final : public Backend {
   Descriptor epoll_;
   Descriptor timer_;
   int64_t timer_ms_ = 0;
-  std::vector<Token> unsettled_;
+  std::vector<Key> unsettled_;
   std::array<epoll_event, events_max> ready_{};
   int ready_next_ = 0;
   int ready_count_ = 0;
   // What alone was ready when the kernel was asked last, and how often to believe it from now on.
-  Token lone_ = 0;
+  Key lone_ = 0;
   int lone_left_ = 0;
 };
 

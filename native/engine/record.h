@@ -11,6 +11,11 @@
 //   slab_retired   slab
 //   slabs_short    1: of those for small pieces, 0: of the others
 //   dropped        listener, how many, then port | family << 16 and four address words of the last
+//   sender         socket, 0, then the same five words: who has sent the datagrams that follow as
+//                  `data`, up to the next such record or the end of the turn
+//   truncated      socket, length, the same of its sender: it was too long, and is lost
+//   send_failed    socket, errno, the same of its receiver
+//   receive_failed socket, errno
 #pragma once
 
 #include <cstdint>
@@ -32,6 +37,10 @@ enum class Event : int32_t {
   slabs_short = 9,
   // Connections were reset because the listener has as many as it may; once per turn at most.
   dropped = 10,
+  sender = 11,
+  truncated = 12,
+  send_failed = 13,
+  receive_failed = 14,
 };
 
 // The system call that an error belongs to, under the name that Node gives it.

@@ -15,8 +15,9 @@
 #include <deque>
 #include <memory>
 #include <new>
-#include <optional>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace marketplace::engine {
@@ -35,40 +36,46 @@ constexpr uint32_t index_of(uint32_t id) {
   return id & index_max;
 }
 
+// Items are of one of several kinds, all of which derive from `Base`; without any, they are `Base`.
 // `generation_last` is a parameter for the tests.
-template <typename Item, uint64_t generation_last = key_generation_max>
+template <typename Base, uint64_t generation_last = key_generation_max, typename... Kinds>
 class Table {
  public:
   // A new item with its `id` and `key` set, or nullptr when the table or the memory is full.
+  template <typename Item = Base>
   Item* insert() {
     if (free_.empty() && !grow()) return nullptr;
     const uint32_t index = free_.back();
     free_.pop_back();
     Slot& slot = at(index);
-    slot.item.emplace();
-    slot.item->key = slot.generation << index_bits | index;
+    Item& item = slot.storage.template emplace<Item>();
+    item.key = slot.generation << index_bits | index;
     const uint32_t generation = static_cast<uint32_t>((slot.generation - 1) % generation_max) + 1;
-    slot.item->id = generation << index_bits | index;
+    item.id = generation << index_bits | index;
+    slot.item = &item;
     count_++;
-    return &*slot.item;
+    return &item;
   }
 
-  // By its id. Only for those who cannot have one whose end was reported to them.
+  // By its id; nullptr also if it is of another kind. Only for those who cannot have one whose end
+  // was reported to them.
+  template <typename Item = Base>
   Item* find(uint32_t id) {
-    Item* item = in_slot(index_of(id));
-    return item != nullptr && item->id == id ? item : nullptr;
+    Slot* slot = slot_of(index_of(id));
+    return slot != nullptr && slot->item->id == id ? as<Item>(*slot) : nullptr;
   }
 
+  template <typename Item = Base>
   Item* find_key(Key key) {
-    Item* item = in_slot(static_cast<uint32_t>(key & index_max));
-    return item != nullptr && item->key == key ? item : nullptr;
+    Slot* slot = slot_of(static_cast<uint32_t>(key & index_max));
+    return slot != nullptr && slot->item->key == key ? as<Item>(*slot) : nullptr;
   }
 
   // Of an item that nobody was told of.
-  void remove(Item& item) { reuse(vacate(item)); }
+  void remove(Base& item) { reuse(vacate(item)); }
 
   // `reported`: how much had been reported in all when the item ended.
-  void retire(Item& item, uint64_t reported) {
+  void retire(Base& item, uint64_t reported) {
     retired_.push_back(Retired{reported, vacate(item)});
   }
 
@@ -82,19 +89,25 @@ class Table {
   uint32_t count() const { return count_; }
   uint32_t capacity() const { return static_cast<uint32_t>(chunks_.size()) * chunk_size; }
 
-  // Visits every item; for rare operations only.
-  template <typename Visitor>
+  // Visits every item of a kind; for rare operations only.
+  template <typename Item = Base, typename Visitor>
   void each(Visitor visit) {
     for (uint32_t index = 0; index < capacity(); index++) {
-      if (at(index).item) visit(*at(index).item);
+      Slot& slot = at(index);
+      if (slot.item == nullptr) continue;
+      if (Item* item = as<Item>(slot)) visit(*item);
     }
   }
 
  private:
   static constexpr uint32_t chunk_size = 64;
 
+  using Storage = std::conditional_t<sizeof...(Kinds) == 0, std::variant<std::monostate, Base>,
+                                     std::variant<std::monostate, Kinds...>>;
   struct Slot {
-    std::optional<Item> item;
+    Storage storage;
+    // What is in there, if anything is.
+    Base* item = nullptr;
     uint64_t generation = 1;
   };
   using Chunk = std::array<Slot, chunk_size>;
@@ -103,18 +116,29 @@ class Table {
     uint32_t index;
   };
 
-  Slot& at(uint32_t index) { return (*chunks_[index / chunk_size])[index % chunk_size]; }
-
-  Item* in_slot(uint32_t index) {
-    if (index >= capacity()) return nullptr;
-    Slot& slot = at(index);
-    return slot.item ? &*slot.item : nullptr;
+  template <typename Item>
+  static Item* as(Slot& slot) {
+    if constexpr (std::is_same_v<Item, Base>) {
+      return slot.item;
+    } else {
+      return std::get_if<Item>(&slot.storage);
+    }
   }
 
-  uint32_t vacate(Item& item) {
+  Slot& at(uint32_t index) { return (*chunks_[index / chunk_size])[index % chunk_size]; }
+
+  // The slot, if there is an item in it.
+  Slot* slot_of(uint32_t index) {
+    if (index >= capacity()) return nullptr;
+    Slot& slot = at(index);
+    return slot.item != nullptr ? &slot : nullptr;
+  }
+
+  uint32_t vacate(Base& item) {
     const uint32_t index = index_of(item.id);
     Slot& slot = at(index);
-    slot.item.reset();
+    slot.item = nullptr;
+    slot.storage.template emplace<std::monostate>();
     slot.generation++;
     count_--;
     return index;

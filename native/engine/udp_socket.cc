@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <new>
+#include <utility>
 
 namespace marketplace::engine {
 
@@ -111,6 +113,45 @@ int udp_multicast_interface(int socket, const char* interface) {
   }
   const int index = static_cast<int>(local.storage.v6.sin6_scope_id);
   return set_option(socket, IPPROTO_IPV6, IPV6_MULTICAST_IF, index);
+}
+
+bool DatagramBatch::open() {
+  memory_.reset(new (std::nothrow) uint8_t[count_max * stride]);
+  if (!memory_) return false;
+  for (uint32_t i = 0; i < count_max; i++) {
+    pieces_[i] = iovec{memory_.get() + i * stride, length_max};
+    msghdr& header = messages_[i].msg_hdr;
+    header.msg_name = senders_[i].data();
+    header.msg_namelen = sizeof(senders_[i].storage);
+    header.msg_iov = &pieces_[i];
+    header.msg_iovlen = 1;
+  }
+  return true;
+}
+
+int DatagramBatch::receive(int socket) {
+  int count = 0;
+  do {
+    // With MSG_TRUNC a length is the datagram's own, whatever there was room for.
+    count = ::recvmmsg(socket, messages_.data(), count_max, MSG_TRUNC, nullptr);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) return -errno;
+  for (uint32_t i = 0; i < static_cast<uint32_t>(count); i++) {
+    msghdr& header = messages_[i].msg_hdr;
+    senders_[i].length = std::exchange(header.msg_namelen, sizeof(senders_[i].storage));
+  }
+  return count;
+}
+
+Address DatagramBatch::sender(uint32_t index) const {
+  const Address& from = senders_[index];
+  if (!from.is_v6() || !IN6_IS_ADDR_V4MAPPED(&from.storage.v6.sin6_addr)) return from;
+  Address result;
+  result.storage.v4.sin_family = AF_INET;
+  result.storage.v4.sin_port = from.storage.v6.sin6_port;
+  std::memcpy(&result.storage.v4.sin_addr, from.storage.v6.sin6_addr.s6_addr + 12, 4);
+  result.length = sizeof(sockaddr_in);
+  return result;
 }
 
 }  // namespace marketplace::engine

@@ -1,16 +1,16 @@
-// One datagram socket: its state, and the system calls that are made once in its life. Functions
-// return negative errno on failure and leave policy to their caller.
+// The system calls on one socket for datagrams. Every function returns negative errno on failure,
+// and leaves policy to its caller.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <vector>
 
 #include "address.h"
 #include "descriptor.h"
-#include "table.h"
 
 namespace marketplace::engine {
 
@@ -30,35 +30,6 @@ struct UdpSocketOptions {
   uint32_t queue_max = 1024 * 1024;
 };
 
-// A datagram that the kernel did not take yet, in memory of its own.
-struct UdpQueued {
-  std::unique_ptr<uint8_t[]> data;
-  size_t length;
-  Address to;
-};
-
-struct UdpSocket {
-  // Datagrams after which the size of the slots is looked at again.
-  static constexpr uint32_t sample = 64;
-
-  Descriptor descriptor;
-  Key key = 0;
-  uint32_t id = 0;
-  bool is_v6 = false;
-  bool armed_output = false;
-  bool dirty = false;    // is in the list of what `flush` looks at
-  bool closing = false;  // `flush` will close it
-  UdpSocketOptions options;
-  // What a datagram is given room for at first, and the longest of the last ones.
-  uint32_t slot = 2048;
-  uint32_t longest = 0;
-  uint32_t sampled = 0;
-  // This turn's datagrams, by their index in the engine's list.
-  std::vector<uint32_t> pending;
-  std::deque<UdpQueued> queue;
-  size_t queued_bytes = 0;
-};
-
 // A bound, non-blocking, close-on-exec socket with these options.
 int open_udp_socket(const Address& address, const UdpSocketOptions& options, Descriptor& out);
 
@@ -68,5 +39,33 @@ Address udp_address(int32_t port_and_family, const int32_t* words, uint32_t zone
 // The interface is an IPv4 address for IPv4 groups, `::%name` for IPv6 ones, or empty.
 int udp_membership(int socket, const Address& group, const char* interface, bool join);
 int udp_multicast_interface(int socket, const char* interface);
+
+// Many datagrams of one system call: what it takes to receive them, and where they are then.
+class DatagramBatch {
+ public:
+  static constexpr uint32_t count_max = 32;
+  // No datagram is longer.
+  static constexpr uint32_t length_max = 64 * 1024;
+
+  // False without memory for it.
+  bool open();
+  // How many came, or negative errno. They stay where they are until the next call.
+  int receive(int socket);
+  // A datagram's own length, and its bytes, up to `length_max`.
+  uint32_t length(uint32_t index) const { return messages_[index].msg_len; }
+  const uint8_t* data(uint32_t index) const { return memory_.get() + size_t{index} * stride; }
+  // The sender; of an IPv4 one its IPv4 address, also on a socket for both families.
+  Address sender(uint32_t index) const;
+
+ private:
+  // Not a power of two: what arrives would lie in the same few lines of the cache.
+  static constexpr size_t stride = length_max + 192;
+
+  // Pages that nothing is received into cost nothing.
+  std::unique_ptr<uint8_t[]> memory_;
+  std::array<mmsghdr, count_max> messages_{};
+  std::array<iovec, count_max> pieces_{};
+  std::array<Address, count_max> senders_{};
+};
 
 }  // namespace marketplace::engine

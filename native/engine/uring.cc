@@ -86,13 +86,13 @@ int UringBackend::turn(BackendSink& sink) {
 void UringBackend::unsettle(Socket& socket) {
   if (socket.unsettled) return;
   socket.unsettled = true;
-  unsettled_.push_back(token_of(socket));
+  unsettled_.push_back(socket.key);
 }
 
 void UringBackend::want(Socket& socket, uint8_t wanted) {
   if (socket.wanted == wanted) return;
   socket.wanted = wanted;
-  if (socket.held && (wanted & input_wants) != 0) resumed_.push_back(token_of(socket));
+  if (socket.held && (wanted & input_wants) != 0) resumed_.push_back(socket.key);
   unsettle(socket);
 }
 
@@ -101,13 +101,13 @@ void UringBackend::settle(BackendSink& sink) {
   // By index: reporting a failure can make other sockets change their mind.
   size_t left = 0;
   for (size_t i = 0; i < unsettled_.size(); i++) {
-    const Token token = unsettled_[i];
-    Socket* socket = sink.find(token);
+    const Key key = unsettled_[i];
+    Socket* socket = sink.find(key);
     if (socket == nullptr) continue;
     socket->unsettled = false;
     if (settle_one(sink, *socket)) continue;
     socket->unsettled = true;
-    unsettled_[left++] = token;
+    unsettled_[left++] = key;
   }
   unsettled_.resize(left);
   if (!watch_armed_) arm_watch();
@@ -131,7 +131,7 @@ bool UringBackend::settle_one(BackendSink& sink, Socket& socket) {
 
 void UringBackend::await_buffer(Socket& socket) {
   socket.unbuffered = true;
-  unbuffered_.push_back(token_of(socket));
+  unbuffered_.push_back(socket.key);
 }
 
 // As many as the buffers are likely to be enough for.
@@ -157,7 +157,7 @@ void UringBackend::busy_poll(BackendSink& sink, bool on) {
 
 // A socket is read in a new way only when nothing of the old one can come any more.
 void UringBackend::choose_way(Socket& socket) {
-  const bool available = !socket.listening && features_.multishot_receive;
+  const bool available = socket.kind == Kind::connection && features_.multishot_receive;
   const bool watched = !available || (socket.bulk && socket.multishot == Multishot::idle);
   socket.elsewhere = watched && !socket.held ? want_nothing : input_wants;
   // Bytes on their way through the ring come before a hang-up.
@@ -239,7 +239,7 @@ void UringBackend::cancel_receive(Socket& socket) {
 
 // The kernel's request keeps the socket open, whatever becomes of its descriptor.
 void UringBackend::forget(Socket& socket) {
-  if (socket.held) held_.erase(token_of(socket));
+  if (socket.held) held_.erase(socket.key);
   cancel_receive(socket);
   watch_.forget(socket);
 }

@@ -19,7 +19,7 @@
 //
 // Invariants: at most one receive per socket is with the kernel, and a socket is read in one way
 // only until all that came in that way was reported; sends are over when `send_queued` returns;
-// completions are reported in their order; nothing refers to a socket but by its token; what the
+// completions are reported in their order; nothing refers to a socket but by its key; what the
 // kernel takes no request for at present (io_uring_enter says EAGAIN, EBUSY or EINTR) waits for the
 // next `settle`, and is not lost.
 #pragma once
@@ -147,17 +147,17 @@ class UringBackend final : public Backend {
   // Requests that the kernel has and that end only with what happens to their socket.
   uint32_t in_flight_ = 0;
 
-  std::vector<Token> unsettled_;
+  std::vector<Key> unsettled_;
   // Requests that are to end, which the kernel could not be told yet.
   std::vector<uint64_t> cancels_;
   // Those that wait for a buffer, in the order in which they found none.
-  std::deque<Token> unbuffered_;
+  std::deque<Key> unbuffered_;
   std::vector<Completion> completions_;
   size_t completions_next_ = 0;
-  std::unordered_map<Token, Held> held_;
-  std::vector<Token> resumed_;
+  std::unordered_map<Key, Held> held_;
+  std::vector<Key> resumed_;
   // Those that are read through `watch_`, and how often it was looked at.
-  std::vector<Token> bulk_;
+  std::vector<Key> bulk_;
   uint32_t bulk_turns_ = 0;
 
   std::vector<ssize_t> results_;

@@ -68,8 +68,8 @@ bool UringBackend::report_receives(BackendSink& sink) {
 }
 
 bool UringBackend::report_receive(BackendSink& sink, Completion& completion) {
-  const Token token = subject_of(completion.cqe.user_data);
-  Socket* socket = sink.find(token);
+  const Key key = subject_of(completion.cqe.user_data);
+  Socket* socket = sink.find(key);
   if (socket != nullptr && completion.bytes.length > 0) {
     if (!report_bytes(sink, *socket, completion.bytes)) return false;
     note_size(*socket, static_cast<uint32_t>(completion.cqe.res));
@@ -129,15 +129,15 @@ void UringBackend::report_end(BackendSink& sink, Socket& socket, int result) {
 void UringBackend::note_size(Socket& socket, uint32_t length) {
   if (!note_receive(socket, length) || socket.bulk) return;
   socket.bulk = true;
-  bulk_.push_back(token_of(socket));
+  bulk_.push_back(socket.key);
   unsettle(socket);
 }
 
 // Takes back those that receive small pieces now, now and then: nothing depends on how soon.
 void UringBackend::review_bulk(BackendSink& sink) {
   if (++bulk_turns_ % bulk_review != 0) return;
-  std::erase_if(bulk_, [&](Token token) {
-    Socket* socket = sink.find(token);
+  std::erase_if(bulk_, [&](Key key) {
+    Socket* socket = sink.find(key);
     if (socket == nullptr) return true;
     if (socket->bulk_score > 0) return false;
     socket->bulk = false;
@@ -153,10 +153,10 @@ UringBackend::Held& UringBackend::hold(Socket& socket) {
     cancel_receive(socket);
     unsettle(socket);
     if ((socket.wanted & (want_receive | want_discard)) != 0) {
-      resumed_.push_back(token_of(socket));
+      resumed_.push_back(socket.key);
     }
   }
-  return held_[token_of(socket)];
+  return held_[socket.key];
 }
 
 // What was kept for sockets that are wanted again.
@@ -175,7 +175,7 @@ bool UringBackend::report_held_of(BackendSink& sink, Socket& socket) {
   const bool discard = (socket.wanted & want_discard) != 0;
   // Paused again.
   if (!discard && (socket.wanted & want_receive) == 0) return true;
-  Held& held = held_[token_of(socket)];
+  Held& held = held_[socket.key];
   while (!discard && held.reported < held.bytes.size()) {
     const Memory memory = sink.memory_for(socket);
     if (memory.size == 0) return sink.ready_for_more();
@@ -187,7 +187,7 @@ bool UringBackend::report_held_of(BackendSink& sink, Socket& socket) {
   }
   const bool ended = held.ended;
   const int result = held.result;
-  held_.erase(token_of(socket));
+  held_.erase(socket.key);
   socket.held = false;
   unsettle(socket);
   if (!ended) return true;

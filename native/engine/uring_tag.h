@@ -1,5 +1,5 @@
 // What the engine writes on its requests to io_uring, to know them again in their completions: the
-// kind, and the token of a socket or the number of a send.
+// kind, and the key of a socket or the number of a send.
 #pragma once
 
 #include "backend.h"
@@ -9,14 +9,14 @@ namespace marketplace::engine {
 enum class Request : uint8_t { none, watch, receive, send };
 
 constexpr uint32_t request_shift = 56;
-static_assert(listening_bit < uint64_t{1} << request_shift, "a token fits beside the kind");
+static_assert(key_bits <= request_shift, "a key fits beside the kind");
 
 constexpr uint64_t tag_of(Request request, uint64_t subject) {
   return static_cast<uint64_t>(request) << request_shift | subject;
 }
 
 inline uint64_t tag_of(const Socket& socket) {
-  return tag_of(Request::receive, token_of(socket));
+  return tag_of(Request::receive, socket.key);
 }
 
 constexpr Request request_of(uint64_t tag) {

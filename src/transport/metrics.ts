@@ -66,9 +66,10 @@ const BATCH_SIZES = 16
 
 /** Words of the Float64Array that an implementation counts in; native/binding/shared.h has the same. */
 export const Stat = {
-  bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4, slabsSpent: 5, iteration: 6,
+  bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4, slabsSpent: 5,
+  datagramsOut: 6, iteration: 7,
 } as const
-const STATS = 7
+const STATS = 8
 
 /** What is known of slabs. */
 export interface SlabCounts {
@@ -165,6 +166,30 @@ export class Counts implements TransportMetrics {
   error({ code }: { readonly code?: string | undefined }): void {
     const name = code ?? 'UNKNOWN'
     this.errors[name] = (this.errors[name] ?? 0) + 1
+  }
+}
+
+/**
+ * Counters of a transport for datagrams. What they have in common with `TransportMetrics` is the same; a
+ * datagram that waits to be sent counts for 64 `queuedBytes` more than it has.
+ */
+export interface UdpMetrics extends Omit<
+  TransportMetrics, 'connections' | 'accepts' | 'connects' | 'drops' | 'chunksIn' | 'chunksOut'
+> {
+  /** Sockets open now. */
+  readonly sockets: number
+  /** Datagrams received. */
+  readonly datagramsIn: number
+  /** Datagrams taken by the kernel. */
+  readonly datagramsOut: number
+}
+
+export class UdpCounts extends Counts implements UdpMetrics {
+  sockets = 0
+  datagramsIn = 0
+
+  get datagramsOut(): number {
+    return this.stats[Stat.datagramsOut]
   }
 }
 

@@ -26,7 +26,7 @@ type Loaded = Found & {
 let loaded: Loaded | undefined
 
 function fits(addon: Partial<Addon> | undefined): addon is Addon {
-  return typeof addon?.create === 'function' && typeof addon.socketOptions === 'function'
+  return typeof addon?.create === 'function' && typeof addon.bind === 'function'
 }
 
 /** Loads one file. */
@@ -122,12 +122,6 @@ export function loadNative(): { ok: true } | { ok: false, reason: string } {
   return result.ok ? { ok: true } : { ok: false, reason: result.reason }
 }
 
-/** The addon, for the engine's other parts; undefined where `loadNative` says no. */
-export function nativeAddon(): object | undefined {
-  const result = addonOrReason()
-  return result.ok ? result.addon : undefined
-}
-
 let warned = false
 
 /**
@@ -135,11 +129,10 @@ let warned = false
  * nothing where that was asked for with MARKETPLACE_NATIVE=off. Throws if the addon is required.
  *
  * @param instead what is used, such as 'node:net'
- * @param reason why not the addon, if it isn't what `loadNative` says
  */
-export function goOnWithout(instead: string, reason?: string): void {
+export function goOnWithout(instead: string): void {
   const result = addonOrReason()
-  const why = (reason ?? (result.ok ? '' : result.reason)).replace(/\s*\n\s*/g, '; ')
+  const why = (result.ok ? '' : result.reason).replace(/\s*\n\s*/g, '; ')
   if (result.required === true) throw new Error(`the native transport can't be loaded: ${why}`)
   if (result.off === true || warned) return
   warned = true

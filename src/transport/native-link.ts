@@ -29,13 +29,15 @@ export interface Addon extends SlabCalls {
     handle: object, address: string, port: number, options: Int32Array,
     localAddress: string | undefined, localPort: number,
   ): number
-  socketOptions(handle: object, id: number, isListener: boolean, words: Int32Array): number
-  listenerAddress(handle: object, id: number, words: Int32Array): number
+  bind(handle: object, address: string, port: number, options: Int32Array): number
+  multicast(handle: object, id: number, networkInterface: string, group?: string, join?: boolean): number
+  parseAddress(address: string, words: Int32Array): number
+  socketOptions(handle: object, id: number, words: Int32Array): number
   localAddress(handle: object, id: number, words: Int32Array): number
   remoteAddress(handle: object, id: number, words: Int32Array): number
   typeOfService(handle: object, id: number, value: number | undefined): number
-  descriptor(handle: object, id: number, isListener: boolean): number
-  duplicate(handle: object, id: number, isListener: boolean): number
+  descriptor(handle: object, id: number): number
+  duplicate(handle: object, id: number): number
   info(handle: object): AddonInfo | undefined
   setRef(handle: object, on: boolean): void
   flush(handle: object): void
@@ -79,8 +81,12 @@ export const Command = {
   writeLargeTaken: 15,
   inputTimeout: 16,
   expectInput: 17,
+  send: 18,
 } as const
 
+/** Of a datagram's receiver: port and family, four address words, the zone. */
+export const RECEIVER_WORDS = 6
+const RECEIVER_SIZE = RECEIVER_WORDS * Int32Array.BYTES_PER_ELEMENT
 /** Stands for a port where the address is the path of a Unix socket. */
 export const UNIX_PORT = -1
 /** Further below 0 than any errno: see `Link.connect`. */
@@ -122,6 +128,7 @@ export class Link {
   readonly #commands = new Int32Array(HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
   readonly #large: Uint8Array[] = []
   readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
+  readonly #arenaWords = new Int32Array(this.#arena.buffer)
   #arenaUsed = 0
   /** Bytes written since the commands were executed. */
   #pending = 0
@@ -209,16 +216,31 @@ export class Link {
     return this.#addon.connect(this.#handle, address, port, options, localAddress, localPort)
   }
 
-  listenerOptions(id: number, words: Int32Array): number {
-    return this.#addon.socketOptions(this.#handle, id, true, words)
+  /**
+   * A socket for datagrams.
+   *
+   * @param options as native-options.ts has them
+   * @returns an id, or a negative errno
+   */
+  bind(address: string, port: number, options: Int32Array): number {
+    return this.#addon.bind(this.#handle, address, port, options)
   }
 
-  connectionOptions(id: number, words: Int32Array): number {
-    return this.#addon.socketOptions(this.#handle, id, false, words)
+  /** Where its multicast leaves by; or, with a group, the interface on which it joins or leaves that. */
+  multicast(id: number, networkInterface: string, group?: string, join?: boolean): number {
+    return this.#addon.multicast(this.#handle, id, networkInterface, group, join)
   }
 
-  listenerAddress(id: number, words: Int32Array): number {
-    return this.#addon.listenerAddress(this.#handle, id, words)
+  /** The words of a literal address, but for the port; or a negative errno. */
+  receiver(address: string): Int32Array | number {
+    const words = new Int32Array(RECEIVER_WORDS)
+    const result = this.#addon.parseAddress(address, words)
+    return result < 0 ? result : words
+  }
+
+  /** What the kernel has made of the options of a socket. */
+  socketOptions(id: number, words: Int32Array): number {
+    return this.#addon.socketOptions(this.#handle, id, words)
   }
 
   localAddress(id: number, words: Int32Array): number {
@@ -234,14 +256,14 @@ export class Link {
     return this.#addon.typeOfService(this.#handle, id, value)
   }
 
-  /** The kernel's number of the connection or listener, or a negative errno. */
-  descriptor(id: number, isListener: boolean): number {
-    return this.#addon.descriptor(this.#handle, id, isListener)
+  /** The kernel's number of the socket, or a negative errno. */
+  descriptor(id: number): number {
+    return this.#addon.descriptor(this.#handle, id)
   }
 
   /** A further number of the same, which the caller is to close; or a negative errno. */
-  duplicate(id: number, isListener: boolean): number {
-    return this.#addon.duplicate(this.#handle, id, isListener)
+  duplicate(id: number): number {
+    return this.#addon.duplicate(this.#handle, id)
   }
 
   /** Whether the engine keeps the event loop alive. */
@@ -312,19 +334,32 @@ export class Link {
       this.#queue(operation | (slab.id << 8), id, data.byteOffset, length)
     } else if (short) {
       const start = this.#room(length)
-      const arena = this.#arena
-      if (length <= LOOP_MAX) {
-        for (let i = 0; i < length; i++) arena[start + i] = data[i]
-      } else {
-        arena.set(data, start)
-      }
-      this.#arenaUsed = start + length
+      this.#copy(data, length, start)
       this.#queue(Command.write, id, start, length)
     } else {
       this.#writeLarge(id, data, taken)
     }
     if (taken && !short) this.flush()
     return length
+  }
+
+  /**
+   * Queues a datagram; its bytes are copied.
+   *
+   * @param to as `receiver` gives it
+   */
+  send(id: number, data: Uint8Array | string, length: number, to: Int32Array, port: number): void {
+    // The words are aligned.
+    const start = (this.#room(RECEIVER_SIZE + length + 3) + 3) & ~3
+    const words = this.#arenaWords
+    const at = start >> 2
+    words[at] = to[0] | port
+    for (let i = 1; i < RECEIVER_WORDS; i++) words[at + i] = to[i]
+    const first = start + RECEIVER_SIZE
+    if (typeof data === 'string') this.#arena.utf8Write(data, first, length)
+    else this.#copy(data, length, first)
+    this.#arenaUsed = first + length
+    this.#queue(Command.send, id, start, length)
   }
 
   /** Nobody looks any more at the views made so far. Done by the next flush. */
@@ -371,6 +406,16 @@ export class Link {
     if (this.#inBatch || this.#scheduled) return
     this.#scheduled = true
     queueMicrotask(this.#flushTask)
+  }
+
+  #copy(data: Uint8Array, length: number, start: number): void {
+    const arena = this.#arena
+    if (length <= LOOP_MAX) {
+      for (let i = 0; i < length; i++) arena[start + i] = data[i]
+    } else {
+      arena.set(data, start)
+    }
+    this.#arenaUsed = start + length
   }
 
   /** Where `length` bytes can be put in the arena, and their command queued without a flush. */

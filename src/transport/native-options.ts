@@ -4,6 +4,7 @@
  */
 import { keepAliveSeconds } from './socket-options.js'
 import type { ListenOptions, SocketOptions, SocketSettings } from './transport.js'
+import type { UdpSocketOptions } from './udp-transport.js'
 
 const SOCKET_WORDS = 8
 const LISTEN_WORDS = 11
@@ -40,6 +41,18 @@ export function listenWords(options: ListenOptions): Int32Array {
     | (pauseOnAccept === true ? Flag.pauseOnAccept : 0)
   words[10] = maxConnections ?? -1
   return words
+}
+
+/** The same of a socket for datagrams; -1 leaves a setting as the system has it. */
+export function udpWords(
+  options: UdpSocketOptions, maxDatagramSize: number, maxQueuedBytes: number,
+): Int32Array {
+  const flag = (value: boolean | undefined): number => (value === undefined ? -1 : value ? 1 : 0)
+  return Int32Array.of(
+    flag(options.ipv6Only), flag(options.reuseAddress), flag(options.broadcast), options.ttl ?? -1,
+    options.multicastTTL ?? -1, flag(options.multicastLoopback), options.receiveBufferSize ?? -1,
+    options.sendBufferSize ?? -1, maxDatagramSize, maxQueuedBytes,
+  )
 }
 
 /** The settings that `ask` writes into the words it is given. */

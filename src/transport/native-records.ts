@@ -12,6 +12,10 @@ export const Record = {
   slabRetired: 8,
   slabsShort: 9,
   dropped: 10,
+  sender: 11,
+  truncated: 12,
+  sendFailed: 13,
+  receiveFailed: 14,
 } as const
 
 /** No system call: nothing came for too long. */

@@ -81,7 +81,7 @@ export class NativeListener implements TransportListener {
 
   get settings(): SocketSettings | undefined {
     if (this.id === 0 || this.closed) return undefined
-    return askSettings((words) => this.#station.link.listenerOptions(this.id, words))
+    return askSettings((words) => this.#station.link.socketOptions(this.id, words))
   }
 
   /** Where its connections are bound to, if that is the same for all. */
@@ -91,17 +91,17 @@ export class NativeListener implements TransportListener {
   }
 
   get descriptor(): number | undefined {
-    return this.id === 0 || this.closed ? undefined : this.#station.link.descriptor(this.id, true)
+    return this.id === 0 || this.closed ? undefined : this.#station.link.descriptor(this.id)
   }
 
   duplicate(): number {
-    return this.id === 0 || this.closed ? EBADF : this.#station.link.duplicate(this.id, true)
+    return this.id === 0 || this.closed ? EBADF : this.#station.link.duplicate(this.id)
   }
 
   /** It listens. */
   learnAddress(): void {
     this.address = this.path === undefined
-      ? askAddress((words) => this.#station.link.listenerAddress(this.id, words))
+      ? askAddress((words) => this.#station.link.localAddress(this.id, words))
       : unixAddress(this.path)
   }
 
@@ -257,7 +257,7 @@ export class NativeConnection implements TransportConnection {
 
   get settings(): SocketSettings | undefined {
     if (!this.established) return undefined
-    return askSettings((words) => this.#link.connectionOptions(this.id, words))
+    return askSettings((words) => this.#link.socketOptions(this.id, words))
   }
 
   get queuedBytes(): number {
@@ -343,11 +343,11 @@ export class NativeConnection implements TransportConnection {
   }
 
   get descriptor(): number | undefined {
-    return this.established ? this.#link.descriptor(this.id, false) : undefined
+    return this.established ? this.#link.descriptor(this.id) : undefined
   }
 
   duplicate(): number {
-    return this.established ? this.#link.duplicate(this.id, false) : ENOTCONN
+    return this.established ? this.#link.duplicate(this.id) : ENOTCONN
   }
 
   #write(data: Uint8Array | string, taken: boolean): void {

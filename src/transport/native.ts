@@ -33,7 +33,7 @@ import type {
   TransportListener, TransportOptions, TransportSink,
 } from './transport.js'
 
-export { loadNative, nativeAddon } from './native-addon.js'
+export { loadNative } from './native-addon.js'
 
 const CLOSE_TIMEOUT = 10_000
 

@@ -1,82 +1,77 @@
 /**
- * The seam for datagrams over the C++ engine: `recvmmsg` and `sendmmsg` on epoll.
+ * The seam for datagrams over the C++ engine, which is the same as for connections; see native-link.ts.
  *
  * Owns the table from the engine's ids to sockets, and the translation of records into events.
  * JavaScript is entered once per loop turn with all that came; what is sent in reply goes out together
- * when it returns. The addon is loaded by `native.ts`.
+ * when it returns.
  *
  * Invariants: the program runs only after every record of the batch has been read; an id is looked up,
  * never trusted, as its socket may have been closed in the same turn.
  */
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
-import { socketAddress, withZone } from './native-address.js'
-import { loadNative, nativeAddon } from './native.js'
 import { isolated } from './buffers-option.js'
-import type { SocketAddress, SocketError } from './transport.js'
-import { ADDRESS_WORDS, UDP_RECORD_WORDS, UdpLink, type UdpEngineConstructor } from './udp-native-link.js'
+import { UdpCounts } from './metrics.js'
+import { addonOrReason } from './native-addon.js'
+import { socketAddress } from './native-address.js'
+import { backendNumber, checkedBusyPoll, transportInfo } from './native-backend.js'
+import { type Addon, Command, type EngineSettings, Link, RECORD_WORDS } from './native-link.js'
+import { udpWords } from './native-options.js'
+import { Record } from './native-records.js'
+import { slabOptions } from './native-slabs.js'
+import { queueLimits } from './queue-limits.js'
+import type { SocketAddress, SocketError, TransportInfo } from './transport.js'
 import { lacksIPv6, UdpSocketBase, UdpTransportBase, type UdpStation } from './udp-socket.js'
-import type { UdpMetrics, UdpSocketOptions, UdpTransport } from './udp-transport.js'
+import type { UdpSocketOptions, UdpTransport, UdpTransportOptions } from './udp-transport.js'
 
-/** As in native/engine/udp.h. */
-const Record = {
-  datagram: 1,
-  truncated: 2,
-  sendFailed: 3,
-  receiveFailed: 4,
-  closed: 5,
-  slabRetired: 6,
-  slabsShort: 7,
-} as const
-
+/** As `Address::pack` makes them. */
+const ADDRESS_WORDS = 5
 /** Senders whose addresses are remembered. */
 const SENDERS_MAX = 4096
 
-function engineConstructor(): UdpEngineConstructor | undefined {
-  return (nativeAddon() as { Udp?: UdpEngineConstructor } | undefined)?.Udp
-}
-
-/** Loads the addon, once. Never throws; the reason is one line. */
-export function loadNativeUdp(): { ok: true } | { ok: false, reason: string } {
-  const loaded = loadNative()
-  if (!loaded.ok || engineConstructor() !== undefined) return loaded
-  return { ok: false, reason: 'the addon was built before it could do UDP: build it again' }
-}
-
-/** A transport over the native engine. Throws if it can't be loaded; `loadNativeUdp` says so before. */
-export function nativeUdpTransport(): UdpTransport {
-  const loaded = loadNativeUdp()
-  const Engine = engineConstructor()
-  if (!loaded.ok || Engine === undefined) {
-    throw new Error(`the native transport can't be loaded: ${loaded.ok ? 'no engine' : loaded.reason}`)
+/** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
+export function nativeUdpTransport(options: UdpTransportOptions = {}): UdpTransport {
+  const { backend, busyPoll, maxSlabBytes } = options
+  const call = 'nativeUdpTransport'
+  const settings = {
+    backend: backendNumber(backend),
+    busyPoll: checkedBusyPoll(call, busyPoll),
+    closeTimeout: 0,
+    // Of datagrams each socket has a limit of its own.
+    ...queueLimits(call, { maxQueuedBytesTotal: Infinity }),
+    // Who wants copies says so for each socket.
+    ...slabOptions(call, { maxSlabBytes, buffers: 'owned' }),
   }
-  return new NativeUdpTransport(Engine)
+  const loaded = addonOrReason()
+  if (!loaded.ok) throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
+  return new NativeUdpTransport(loaded.addon, settings)
 }
 
 class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
   readonly name = 'native'
-  readonly metrics: UdpMetrics
-  readonly #Engine: UdpEngineConstructor
+  readonly metrics = new UdpCounts(true)
+  readonly #addon: Addon
+  readonly #settings: EngineSettings
   readonly #byId = new Map<number, NativeUdpSocket>()
   readonly #senders = new Map<number | string, SocketAddress>()
-  #link: UdpLink | undefined
+  #link: Link | undefined
   #inBatch = false
   #ended: () => void = () => undefined
   readonly #deliver = (): void => { this.deliver() }
 
-  constructor(Engine: UdpEngineConstructor) {
+  constructor(addon: Addon, settings: EngineSettings) {
     super()
-    this.#Engine = Engine
-    const taken = (index: number): number => this.#link?.stats[index] ?? 0
-    this.metrics = {
-      sockets: 0, datagramsIn: 0, bytesIn: 0, batches: 0,
-      get datagramsOut() { return taken(0) },
-      get bytesOut() { return taken(1) },
-    }
+    this.#addon = addon
+    this.#settings = settings
   }
 
-  get link(): UdpLink {
-    return this.#link as UdpLink
+  get link(): Link {
+    return this.#link as Link
+  }
+
+  override get info(): TransportInfo | undefined {
+    const info = this.#link?.info()
+    return info === undefined ? undefined : transportInfo(info)
   }
 
   /** Associates a socket with its id in the engine. */
@@ -85,7 +80,15 @@ class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
   }
 
   protected start(): void {
-    this.#link = new UdpLink(this.#Engine, (count) => { this.#batch(count) }, () => { this.#ended() })
+    this.#link = new Link(
+      this.#addon, this.#settings, this.metrics.stats, (count) => { this.#batch(count) },
+      () => { this.#ended() },
+    )
+    this.metrics.slabs = this.#link.slabs
+  }
+
+  protected setRef(on: boolean): void {
+    this.#link?.setRef(on)
   }
 
   protected makeSocket(options: UdpSocketOptions): NativeUdpSocket {
@@ -102,52 +105,61 @@ class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
   }
 
   #batch(count: number): void {
-    const { records } = this.link
+    const { records, slabs } = this.link
+    const { metrics } = this
+    let sender: SocketAddress | undefined
     this.#inBatch = true
-    for (let i = 0, at = 0; i < count; i++, at += UDP_RECORD_WORDS) this.#record(records, at)
+    for (let i = 0, at = 0; i < count; i++, at += RECORD_WORDS) {
+      const id = records[at + 1]
+      switch (records[at]) {
+        case Record.sender:
+          sender = this.#address(records, at + 3)
+          break
+        case Record.data: {
+          const length = records[at + 4]
+          metrics.datagramsIn += 1
+          metrics.bytesIn += length
+          const socket = this.#byId.get(id)
+          if (socket === undefined || this.closing !== undefined) break
+          socket.received(slabs.view(records[at + 2], records[at + 3], length), sender as SocketAddress)
+          break
+        }
+        case Record.slabRetired:
+          slabs.retired(id)
+          break
+        case Record.slabsShort:
+          slabs.short(id === 1)
+          break
+        case Record.closed:
+          this.#byId.get(id)?.ended()
+          this.#byId.delete(id)
+          break
+        case Record.receiveFailed:
+          this.#byId.get(id)?.receiveFailed(records[at + 2])
+          break
+        case Record.truncated:
+          this.#byId.get(id)?.truncated(this.#address(records, at + 3))
+          break
+        case Record.sendFailed:
+          this.#byId.get(id)?.notSent(records[at + 2], this.#address(records, at + 3))
+          break
+      }
+    }
     this.#inBatch = false
     this.deliver()
   }
 
-  #record(records: Int32Array, at: number): void {
-    const id = records[at + 1]
-    switch (records[at]) {
-      case Record.datagram: {
-        const length = records[at + 4]
-        this.metrics.datagramsIn += 1
-        this.metrics.bytesIn += length
-        const socket = this.#byId.get(id)
-        if (socket === undefined || this.closing !== undefined) return
-        const data = this.link.view(records[at + 2], records[at + 3], length)
-        socket.received(data, this.#sender(records, at + 5))
-        return
-      }
-      case Record.slabRetired:
-        this.link.slabRetired(id)
-        return
-      case Record.slabsShort:
-        this.link.slabsShort()
-        return
-      case Record.closed:
-        this.#byId.get(id)?.ended()
-        this.#byId.delete(id)
-        return
-    }
-    this.#byId.get(id)?.failed(records[at], records[at + 2], this.#sender(records, at + 5))
-  }
-
-  /** The address in these words. One object for one sender, as most send more than once. */
-  #sender(records: Int32Array, at: number): SocketAddress {
-    const [portAndFamily, a, b, c, d, zone] = [
-      records[at], records[at + 1], records[at + 2], records[at + 3], records[at + 4], records[at + 5],
-    ]
-    const isIPv6 = portAndFamily >>> 16 === 6
-    const key = isIPv6
-      ? `${portAndFamily},${a},${b},${c},${d},${zone}`
-      : (a >>> 0) * 65536 + (portAndFamily & 0xffff)
+  /** The address in five words. One object for one peer, as most send more than once. */
+  #address(records: Int32Array, at: number): SocketAddress {
+    const portAndFamily = records[at]
+    const [a, b, c, d] = [records[at + 1], records[at + 2], records[at + 3], records[at + 4]]
+    const isIPv4 = portAndFamily >>> 16 === 4
+    const key = isIPv4
+      ? (a >>> 0) * 65536 + (portAndFamily & 0xffff)
+      : `${portAndFamily},${a},${b},${c},${d}`
     let address = this.#senders.get(key)
     if (address === undefined) {
-      address = withZone(socketAddress(portAndFamily, a, b, c, d), zone)
+      address = socketAddress(portAndFamily, a, b, c, d)
       if (this.#senders.size >= SENDERS_MAX) this.#senders.clear()
       this.#senders.set(key, address)
     }
@@ -177,7 +189,7 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
     const { link } = this.#transport
     const { port } = this.options
     this.#isIPv6 = address.includes(':')
-    const id = link.engine.bind(address, port, this.#words())
+    const id = link.bind(address, port, udpWords(this.options, this.maxDatagramSize, this.maxQueuedBytes))
     if (id < 0) {
       this.#bindFailed(socketError(id, 'bind', address, port), fallback)
       return
@@ -186,26 +198,25 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
     this.#transport.enter(this, id)
     try {
       for (const entry of this.multicastInterfaces()) {
-        const result = link.engine.multicastInterface(id, entry)
+        const result = link.multicast(id, entry)
         if (result < 0) throw socketError(result, 'setMulticastInterface', entry)
       }
     } catch (error) {
+      this.shut()
       this.#id = 0
-      link.closeSocket(id)
       this.bindFailed(error as SocketError)
       return
     }
     const words = new Int32Array(ADDRESS_WORDS)
-    link.engine.address(id, words)
-    const [portAndFamily, a, b, c, d, zone] = words
-    this.bound(withZone(socketAddress(portAndFamily, a, b, c, d), zone))
+    link.localAddress(id, words)
+    const [portAndFamily, a, b, c, d] = words
+    this.bound(socketAddress(portAndFamily, a, b, c, d))
   }
 
   protected destination(host: string, family: 4 | 6): Int32Array | SocketError {
     if (family === 6 && !this.#isIPv6) return socketError(-constants.errno.EAFNOSUPPORT, 'send', host)
-    const words = new Int32Array(ADDRESS_WORDS)
-    const result = this.#transport.link.engine.parse(host, words)
-    return result < 0 ? socketError(result, 'send', host) : words
+    const to = this.#transport.link.receiver(host)
+    return typeof to === 'number' ? socketError(to, 'send', host) : to
   }
 
   protected transmit(
@@ -215,12 +226,15 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
   }
 
   protected member(group: string, networkInterface: string | undefined, join: boolean): void {
-    const result = this.#transport.link.engine.membership(this.#id, group, networkInterface ?? '', join)
+    const result = this.#transport.link.multicast(this.#id, networkInterface ?? '', group, join)
     if (result < 0) throw socketError(result, join ? 'addMembership' : 'dropMembership', group)
   }
 
   protected shut(): void {
-    this.#transport.link.closeSocket(this.#id)
+    const { link } = this.#transport
+    link.command(Command.close, this.#id)
+    // Now, so that the port is free for who comes next.
+    link.flush()
   }
 
   received(data: Buffer, remote: SocketAddress): void {
@@ -228,14 +242,16 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
     this.report('datagram', this.isolates ? isolated(data) : data, remote)
   }
 
-  failed(kind: number, errno: number, remote: SocketAddress): void {
-    if (kind === Record.truncated) {
-      if (this.state === 'bound') this.tooLong(remote)
-    } else if (kind === Record.sendFailed) {
-      this.sendFailed(remote.address, remote.port, socketError(errno, 'send', remote.address, remote.port))
-    } else if (this.state === 'bound') {
-      this.report('receive-failed', undefined, undefined, socketError(errno, 'recvmsg'))
-    }
+  truncated(remote: SocketAddress): void {
+    if (this.state === 'bound') this.tooLong(remote)
+  }
+
+  notSent(errno: number, { address, port }: SocketAddress): void {
+    this.sendFailed(address, port, socketError(errno, 'send', address, port))
+  }
+
+  receiveFailed(errno: number): void {
+    if (this.state === 'bound') this.report('receive-failed', undefined, undefined, socketError(errno, 'recvmsg'))
   }
 
   /** The engine has closed the descriptor. */
@@ -246,16 +262,5 @@ class NativeUdpSocket extends UdpSocketBase<Int32Array> {
   #bindFailed(error: SocketError, fallback: boolean): void {
     if (fallback && lacksIPv6(error)) this.bindTo('0.0.0.0', false)
     else this.bindFailed(error)
-  }
-
-  /** The options in the order of native/binding/udp.cc. */
-  #words(): Int32Array {
-    const options = this.options
-    const flag = (value: boolean | undefined): number => (value === undefined ? -1 : value ? 1 : 0)
-    return Int32Array.of(
-      flag(options.ipv6Only), flag(options.reuseAddress), flag(options.broadcast), options.ttl ?? -1,
-      options.multicastTTL ?? -1, flag(options.multicastLoopback), options.receiveBufferSize ?? -1,
-      options.sendBufferSize ?? -1, this.maxDatagramSize, this.maxQueuedBytes,
-    )
   }
 }

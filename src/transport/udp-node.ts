@@ -8,11 +8,12 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
-import { clearInterval, setImmediate, setInterval } from '../support/real-time.js'
+import { clearInterval, performance, setImmediate, setInterval } from '../support/real-time.js'
 import { isolatedFromNode } from './buffers-option.js'
+import { Stat, UdpCounts } from './metrics.js'
 import type { SocketAddress, SocketError } from './transport.js'
 import { lacksIPv6, MAPPED, UdpSocketBase, UdpTransportBase, type UdpStation } from './udp-socket.js'
-import type { UdpMetrics, UdpSocketOptions, UdpTransport } from './udp-transport.js'
+import type { UdpSocketOptions, UdpTransport } from './udp-transport.js'
 
 /** The longest delay that a Node timer takes. */
 const LONGEST_DELAY = 0x7fffffff
@@ -31,18 +32,29 @@ export function nodeUdpTransport(): UdpTransport {
 
 class NodeUdpTransport extends UdpTransportBase<NodeUdpSocket> {
   readonly name = 'node'
-  readonly metrics: UdpMetrics = {
-    sockets: 0, datagramsIn: 0, bytesIn: 0, datagramsOut: 0, bytesOut: 0, batches: 0,
-  }
+  readonly metrics = new UdpCounts(false)
   #keepAlive: NodeJS.Timeout | undefined
-  readonly #deliver = (): void => { this.deliver() }
+  readonly #deliver = (): void => {
+    const start = performance.now()
+    try {
+      this.deliver()
+    } finally {
+      this.metrics.stats[Stat.jsTime] += (performance.now() - start) * 1e6
+    }
+  }
 
   protected start(): void {
     this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
   }
 
   protected makeSocket(options: UdpSocketOptions): NodeUdpSocket {
-    return new NodeUdpSocket(this, this.metrics, options)
+    return new NodeUdpSocket(this, this.metrics, options, this.isRef)
+  }
+
+  protected setRef(on: boolean): void {
+    if (on) this.#keepAlive?.ref()
+    else this.#keepAlive?.unref()
+    for (const socket of this.sockets) socket.setRef(on)
   }
 
   /** The check phase comes right after all sockets were polled. */
@@ -59,14 +71,22 @@ class NodeUdpTransport extends UdpTransportBase<NodeUdpSocket> {
 class NodeUdpSocket extends UdpSocketBase<string> {
   #socket: Socket | undefined
   #isIPv6 = false
-  readonly #metrics: UdpMetrics
+  readonly #metrics: UdpCounts
+  #isRef: boolean
   /** Datagrams whose fate is not known yet. */
   #unsettled = 0
   #isClosed = false
 
-  constructor(station: UdpStation, metrics: UdpMetrics, options: UdpSocketOptions) {
+  constructor(station: UdpStation, metrics: UdpCounts, options: UdpSocketOptions, isRef: boolean) {
     super(station, options)
     this.#metrics = metrics
+    this.#isRef = isRef
+  }
+
+  setRef(on: boolean): void {
+    this.#isRef = on
+    if (on) this.#socket?.ref()
+    else this.#socket?.unref()
   }
 
   get isIPv6(): boolean {
@@ -87,6 +107,7 @@ class NodeUdpSocket extends UdpSocketBase<string> {
       lookup: literal,
     })
     this.#socket = socket
+    this.setRef(this.#isRef)
     socket.on('message', (data: Buffer, from: RemoteInfo) => { this.#received(data, from) })
     socket.on('listening', () => { this.#listening(socket) })
     socket.on('error', (error) => {
@@ -114,8 +135,8 @@ class NodeUdpSocket extends UdpSocketBase<string> {
     socket.send(data, port, to, (error) => {
       this.#unsettled -= 1
       if (error === null) {
-        this.#metrics.datagramsOut += 1
-        this.#metrics.bytesOut += length
+        this.#metrics.stats[Stat.datagramsOut] += 1
+        this.#metrics.stats[Stat.bytesOut] += length
       } else {
         this.sendFailed(host, port, socketError((error as SocketError).errno, 'send', host, port))
       }

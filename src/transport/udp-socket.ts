@@ -9,10 +9,11 @@ import { isIP } from 'node:net'
 import { constants, networkInterfaces } from 'node:os'
 import { socketError } from '../support/errors.js'
 import { defaultBuffers } from './buffers-option.js'
-import type { SocketAddress, SocketError } from './transport.js'
+import { type UdpCounts } from './metrics.js'
+import type { SocketAddress, SocketError, TransportInfo } from './transport.js'
 import {
-  UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpMetrics, type UdpSink, type UdpSocket,
-  type UdpSocketOptions, type UdpTransport,
+  UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpSink, type UdpSocket, type UdpSocketOptions,
+  type UdpTransport,
 } from './udp-transport.js'
 
 const { EADDRNOTAVAIL, EAFNOSUPPORT, ECANCELED, EINVAL, EMSGSIZE, ENODEV } = constants.errno
@@ -282,18 +283,35 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
 /** A transport without its system calls: its sockets, and batches for its sink. */
 export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> implements UdpTransport, UdpStation {
   abstract readonly name: 'native' | 'node'
-  abstract readonly metrics: UdpMetrics
+  abstract readonly metrics: UdpCounts
   protected readonly sockets = new Set<S>()
   protected sink: UdpSink | undefined
   protected closing: Promise<void> | undefined
   protected events: UdpEvent[] = []
+  protected isRef = true
   #resolve: (() => void) | undefined
 
   open(sink: UdpSink): void {
     if (this.sink !== undefined) throw new Error('transport: open must be called once')
     if (this.closing !== undefined) throw new Error('transport: open after close')
     this.sink = sink
+    this.metrics.opened()
     this.start()
+    this.setRef(this.isRef)
+  }
+
+  get info(): TransportInfo | undefined {
+    return undefined
+  }
+
+  ref(): void {
+    this.isRef = true
+    this.setRef(true)
+  }
+
+  unref(): void {
+    this.isRef = false
+    this.setRef(false)
   }
 
   bind(options: UdpSocketOptions): S {
@@ -321,7 +339,9 @@ export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> impleme
   }
 
   report(event: UdpEvent): void {
-    if (this.closing === undefined && this.events.push(event) === 1) this.schedule()
+    if (this.closing !== undefined) return
+    if (event.error !== undefined) this.metrics.error(event.error)
+    if (this.events.push(event) === 1) this.schedule()
   }
 
   closed(socket: UdpSocketBase<unknown>): void {
@@ -332,6 +352,8 @@ export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> impleme
 
   protected abstract start(): void
   protected abstract makeSocket(options: UdpSocketOptions): S
+  /** Whether what is open keeps the process alive. */
+  protected abstract setRef(on: boolean): void
   /** Sees to it that `deliver` is called before this loop turn is over. */
   protected abstract schedule(): void
   /** The last socket is closed. Calls `ended` when the rest is, too. */
@@ -341,7 +363,7 @@ export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> impleme
     const { events, sink } = this
     if (events.length === 0 || sink === undefined || this.closing !== undefined) return
     this.events = []
-    this.metrics.batches += 1
+    this.metrics.batch(events.length)
     sink(events)
   }
 
@@ -349,6 +371,9 @@ export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> impleme
     const resolve = this.#resolve
     if (this.sockets.size > 0 || resolve === undefined) return
     this.#resolve = undefined
-    this.end(resolve)
+    this.end(() => {
+      this.metrics.closed()
+      resolve()
+    })
   }
 }

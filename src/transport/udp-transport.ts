@@ -14,7 +14,10 @@
  *   errors that come back by ICMP are not reported.
  * - An IPv4 peer has an IPv4 address, also where the socket is an IPv6 one that takes both.
  */
-import type { KeptBuffers, SocketAddress, SocketError } from './transport.js'
+import type { UdpMetrics } from './metrics.js'
+import type {
+  KeptBuffers, SocketAddress, SocketError, TransportInfo, TransportOptions,
+} from './transport.js'
 
 export type UdpEventKind =
   | 'bound' // `socket.address` is now the real one
@@ -105,30 +108,26 @@ export interface UdpEvent {
 
 export type UdpSink = (events: readonly UdpEvent[]) => void
 
-/** Counters since `open`. */
-export interface UdpMetrics {
-  /** Sockets open now. */
-  sockets: number
-  /** Datagrams received. */
-  datagramsIn: number
-  /** And their bytes. */
-  bytesIn: number
-  /** Datagrams taken by the kernel. */
-  datagramsOut: number
-  /** And their bytes. */
-  bytesOut: number
-  /** Calls of the sink. */
-  batches: number
-}
+/** How the engine of a native transport is made; the node transport has none. */
+export type UdpTransportOptions = Pick<TransportOptions, 'backend' | 'busyPoll' | 'maxSlabBytes'>
 
 /** A set of datagram sockets that report to one sink. */
 export interface UdpTransport {
   /** Which implementation it is. */
   readonly name: 'native' | 'node'
   /** Counters, kept up to date. */
-  readonly metrics: Readonly<UdpMetrics>
-  /** Starts reporting. Called once, before anything else. Keeps the process alive until `close`. */
+  readonly metrics: UdpMetrics
+  /** What the native engine runs on; `undefined` before `open`, after `close`, and on `node:dgram`. */
+  readonly info: TransportInfo | undefined
+  /** Starts reporting. Called once, before anything else. */
   open(sink: UdpSink): void
+  /** Keeps the process alive until `close`, as it does at first. */
+  ref(): void
+  /**
+   * The process may end while nothing else keeps it alive. Datagrams that wait for the kernel keep the
+   * native transport's alive until they are sent.
+   */
+  unref(): void
   /** Opens a socket; how that went is reported. */
   bind(options: UdpSocketOptions): UdpSocket
   /** Closes everything. No event is reported after this call. Resolves when every descriptor is closed. */

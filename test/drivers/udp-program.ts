@@ -13,7 +13,7 @@ import {
   type UdpRemoteAddress,
 } from '../../src/drivers/udp-records.js'
 import { _, type RecordBase } from '../../src/topic/index.js'
-import { loadNativeUdp } from '../../src/transport/udp-native.js'
+import { loadNative } from '../../src/transport/native.js'
 import { groundVm, sendMessage, type ActionTree, type GroundVm } from '../../src/vm/index.js'
 import { patient } from '../support/patience.js'
 
@@ -103,7 +103,7 @@ type WithoutOptions = [
 
 export function onBoth(name: string, body: Suite, skip: string | false = false): void {
   for (const transport of transports) {
-    const native = loadNativeUdp()
+    const native = loadNative()
     const reason = transport === 'native' && !native.ok ? native.reason : skip
     void t.test(`${transport}: ${name}`, { skip: reason, timeout: patient(30_000) }, async (t) => {
       const programs: Program[] = []

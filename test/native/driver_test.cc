@@ -65,7 +65,7 @@ class Driver {
     for (int i = 0; i < 4; i++) host_->add_slab();
     host_->until([&] {
       for (const auto& wire : wires_) take(*wire);
-      return ended_.size() == told_.size() && host_->engine.connection_count() == 0;
+      return ended_.size() == told_.size() && host_->engine.count() == 0;
     });
     for (const auto& wire : wires_) check(*wire);
   }

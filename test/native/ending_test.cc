@@ -144,7 +144,7 @@ TEST("a refused connection, and one without a route") {
   Host host;
   const uint32_t listener = host.listen();
   Address address;
-  CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
+  CHECK_EQUAL(host.engine.local(listener, address), 0);
   host.engine.close_listener(listener);
   const int32_t id = host.connect(address);
   CHECK(id > 0);
@@ -159,7 +159,7 @@ TEST("a port in use, and one that was in use") {
   Host host;
   const uint32_t listener = host.listen();
   Address address;
-  CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
+  CHECK_EQUAL(host.engine.local(listener, address), 0);
   CHECK_EQUAL(host.engine.listen(address, {}), -EADDRINUSE);
   Descriptor client;
   const uint32_t id = host.accept(listener, client);
@@ -318,7 +318,7 @@ TEST("500 connections that end in the same turn") {
     if (record.event == Event::end) host.engine.close(static_cast<uint32_t>(record.id));
   };
   host.until([&] { return host.count(Event::closed) == 500; });
-  CHECK_EQUAL(host.engine.connection_count(), 0);
+  CHECK_EQUAL(host.engine.count(), 0);
 }
 
 TEST("an engine that ends with everything open gives back every descriptor") {

@@ -28,11 +28,11 @@ class Faulty final : public engine::Backend {
 
   void want(engine::Socket& socket, uint8_t wanted) override {
     real_->want(socket, wanted);
-    if (!socket.listening) watched_.push_back(engine::token_of(socket));
+    if (socket.kind != engine::Kind::listener) watched_.push_back(socket.key);
   }
   void settle(engine::BackendSink& sink) override {
     Sink faulty(sink, *this);
-    for (const engine::Token token : std::exchange(watched_, {})) {
+    for (const engine::Key token : std::exchange(watched_, {})) {
       engine::Socket* socket = sink.find(token);
       if (socket == nullptr) continue;
       if (const int error = watch_error()) sink.unwatchable(*socket, error);
@@ -80,13 +80,14 @@ class Faulty final : public engine::Backend {
     bool accept_failed(engine::Socket& listener, int error) override {
       return real_.accept_failed(listener, error);
     }
-    engine::Socket* find(engine::Token token) override { return real_.find(token); }
+    engine::Socket* find(engine::Key token) override { return real_.find(token); }
     bool ready_for_more() const override { return real_.ready_for_more(); }
     void connected(engine::Socket& socket, int result) override { real_.connected(socket, result); }
     engine::Memory memory_for(engine::Socket& socket) override { return real_.memory_for(socket); }
     void discarded(engine::Socket& socket, ssize_t result) override {
       real_.discarded(socket, result);
     }
+    bool readable(engine::Socket& socket) override { return real_.readable(socket); }
     void sendable(engine::Socket& socket) override { real_.sendable(socket); }
     void hung_up(engine::Socket& socket) override { real_.hung_up(socket); }
     void unwatchable(engine::Socket& socket, int error) override {
@@ -100,7 +101,7 @@ class Faulty final : public engine::Backend {
   };
 
   std::unique_ptr<engine::Backend> real_ = make_backend();
-  std::vector<engine::Token> watched_;
+  std::vector<engine::Key> watched_;
   std::vector<int> queued_;
   std::vector<ssize_t> results_;
 };

@@ -159,7 +159,7 @@ int32_t Host::connect(const Address& address, const engine::ConnectOptions& opti
 
 uint16_t Host::port(uint32_t listener) {
   Address address;
-  CHECK_EQUAL(engine.listener_address(listener, address), 0);
+  CHECK_EQUAL(engine.local(listener, address), 0);
   return address.port();
 }
 

@@ -41,7 +41,7 @@ void check_fault(const Fault& fault) {
   int error = 0;
   CHECK(read_all(host, client, error).size() < data.size());
   CHECK_EQUAL(error, ECONNRESET);
-  CHECK_EQUAL(host.engine.connection_count(), 0);
+  CHECK_EQUAL(host.engine.count(), 0);
 }
 
 }  // namespace
@@ -147,7 +147,7 @@ TEST("reset while its output is full: closed, whatever there was to read before"
       // A reset takes away what its receiver has not read; but there are no holes.
       const std::string& got = host.input[static_cast<int32_t>(id)];
       CHECK(before.compare(0, got.size(), got) == 0);
-      CHECK_EQUAL(host.engine.connection_count(), total ? 1 : 0);
+      CHECK_EQUAL(host.engine.count(), total ? 1 : 0);
     }
   }
 }

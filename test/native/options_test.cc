@@ -43,7 +43,7 @@ void check_unusual(const SocketOptions& options) {
 
 Address address_of(Host& host, uint32_t listener) {
   Address address;
-  CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
+  CHECK_EQUAL(host.engine.local(listener, address), 0);
   return address;
 }
 
@@ -62,7 +62,7 @@ TEST("what is accepted inherits all options of its listener") {
   options.socket = unusual();
   const uint32_t listener = host.listen("127.0.0.1", options);
   SocketOptions got;
-  CHECK_EQUAL(host.engine.listener_options(listener, got), 0);
+  CHECK_EQUAL(host.engine.options(listener, got), 0);
   check_unusual(got);
   Descriptor client;
   const uint32_t id = host.accept(listener, client);
@@ -98,7 +98,7 @@ TEST("options that were not given are the system's, but for Nagle's algorithm") 
   CHECK_EQUAL(got.keep_alive_count, system.keep_alive_count);
   CHECK_EQUAL(got.user_timeout_ms, 0);
   CHECK_EQUAL(host.engine.options(id + 1, got), -ENOTCONN);
-  CHECK_EQUAL(host.engine.listener_options(listener + 1, got), -EBADF);
+  CHECK_EQUAL(host.engine.options(listener + 1000, got), -ENOTCONN);
 }
 
 TEST("what the kernel refuses is told") {

@@ -208,7 +208,7 @@ TEST("more queued than a connection may have: ENOBUFS and a reset, and the other
   CHECK_EQUAL(closed.b, engine::Call::write);
   CHECK(closed.c > 1'000'000 && closed.c < static_cast<int32_t>(too_much));
   CHECK_EQUAL(host.engine.counters().queued_bytes, 0);
-  CHECK_EQUAL(host.engine.connection_count(), 1);
+  CHECK_EQUAL(host.engine.count(), 1);
 }
 
 TEST("more queued than all connections may have: those with the longest queues end") {
@@ -227,7 +227,7 @@ TEST("more queued than all connections may have: those with the longest queues e
   write(0, 14'000'000);
   write(1, 18'000'000);
   host.engine.flush();
-  CHECK_EQUAL(host.engine.connection_count(), 4);
+  CHECK_EQUAL(host.engine.count(), 4);
   write(2, 16'000'000);
   write(3, 10);
   host.engine.flush();

@@ -53,7 +53,7 @@ void overflow(engine::UringFeatures features) {
   for (const uint32_t id : ids) host.engine.close(id);
   host.engine.flush();
   host.until([&] { return host.count(Event::closed) == static_cast<int>(count); });
-  CHECK_EQUAL(host.engine.connection_count(), 0);
+  CHECK_EQUAL(host.engine.count(), 0);
 }
 
 }  // namespace

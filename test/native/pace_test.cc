@@ -58,7 +58,7 @@ TEST("a storm of connections: no descriptor is taken that is not reported") {
     host.step();
     // A turn's worth, however many wait.
     CHECK(host.count(Event::accepted) - accepted <= 64);
-    CHECK_EQUAL(open_descriptors() - before, host.engine.connection_count());
+    CHECK_EQUAL(open_descriptors() - before, host.engine.count());
   }
 }
 
@@ -75,7 +75,7 @@ TEST("a storm of connections that are reset at once: their ends keep up") {
       reset(some.back());
     }
     some.clear();
-    at_once = std::max(at_once, static_cast<int>(host.engine.connection_count()));
+    at_once = std::max(at_once, static_cast<int>(host.engine.count()));
     return host.count(Event::closed) == all;
   });
   CHECK(at_once <= 256);

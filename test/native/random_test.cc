@@ -119,7 +119,7 @@ TEST("random ends: connections are paused, closed, aborted and reset in the mids
     if (random_below(2) == 0) host.step(0);
   }
   host.until([&] { return host.count(Event::closed) == opened; });
-  CHECK_EQUAL(host.engine.connection_count(), 0);
+  CHECK_EQUAL(host.engine.count(), 0);
 }
 
 TEST("the port of a closed listener is free at once") {
@@ -127,7 +127,7 @@ TEST("the port of a closed listener is free at once") {
   for (int i = 0; i < 20; i++) {
     const uint32_t listener = host.listen();
     Address address;
-    CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
+    CHECK_EQUAL(host.engine.local(listener, address), 0);
     Descriptor client = dial(address.port());
     if (i % 2 == 0) host.step(0);
     host.engine.close_listener(listener);

@@ -9,9 +9,9 @@ namespace {
 
 using engine::Backend;
 using engine::BackendSink;
+using engine::Key;
 using engine::Memory;
 using engine::Socket;
-using engine::Token;
 
 // Takes the place of the first accepts' results; everything else is passed on.
 class RefusingSink final : public BackendSink {
@@ -27,7 +27,7 @@ class RefusingSink final : public BackendSink {
   bool accept_failed(Socket& listener, int error) override {
     return real_.accept_failed(listener, error);
   }
-  Socket* find(Token token) override { return real_.find(token); }
+  Socket* find(Key key) override { return real_.find(key); }
   bool ready_for_more() const override { return real_.ready_for_more(); }
   void connected(Socket& socket, int result) override { real_.connected(socket, result); }
   Memory memory_for(Socket& socket) override { return real_.memory_for(socket); }
@@ -35,6 +35,7 @@ class RefusingSink final : public BackendSink {
     return real_.received(socket, memory, result);
   }
   void discarded(Socket& socket, ssize_t result) override { real_.discarded(socket, result); }
+  bool readable(Socket& socket) override { return real_.readable(socket); }
   void sendable(Socket& socket) override { real_.sendable(socket); }
   void hung_up(Socket& socket) override { real_.hung_up(socket); }
   void unwatchable(Socket& socket, int error) override { real_.unwatchable(socket, error); }

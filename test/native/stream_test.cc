@@ -64,7 +64,7 @@ TEST("the engine talks to itself") {
   Host host;
   const uint32_t listener = host.listen();
   Address address;
-  CHECK_EQUAL(host.engine.listener_address(listener, address), 0);
+  CHECK_EQUAL(host.engine.local(listener, address), 0);
   const int32_t client = host.connect(address);
   CHECK(client > 0);
   host.write(static_cast<uint32_t>(client), "queued until it is connected");

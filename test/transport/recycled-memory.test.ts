@@ -8,7 +8,8 @@ import t, { type Test } from 'tap'
 import { client, collectGarbage, pattern, sleep, until } from '../support/util.js'
 import { portOf, Station, VARIANTS } from '../support/transports.js'
 import type { Transport, TransportListener, TransportOptions } from '../../src/transport/transport.js'
-import { loadNativeUdp, nativeUdpTransport } from '../../src/transport/udp-native.js'
+import { loadNative } from '../../src/transport/native.js'
+import { nativeUdpTransport } from '../../src/transport/udp-native.js'
 import { Station as UdpStation } from './udp-station.js'
 import { patient } from '../support/patience.js'
 
@@ -273,7 +274,7 @@ onNative('thousands of transports that come and go leave nothing', async (t, ope
   t.ok(mappings() <= before.mappings + 100, `${mappings()} mappings, ${before.mappings} before`)
 })
 
-const udp = loadNativeUdp()
+const udp = loadNative()
 
 void t.test('datagrams: memory comes back without page faults', {
   skip: udp.ok ? false : udp.reason, timeout: patient(30_000),

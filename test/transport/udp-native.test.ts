@@ -1,14 +1,14 @@
 /** What only the native transport for datagrams has: memory lent to it, and worker threads. */
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { nativeAddon } from '../../src/transport/native.js'
-import type { UdpEngine, UdpEngineConstructor } from '../../src/transport/udp-native-link.js'
-import { loadNativeUdp, nativeUdpTransport } from '../../src/transport/udp-native.js'
+import { addonOrReason } from '../../src/transport/native-addon.js'
+import { loadNative } from '../../src/transport/native.js'
+import { nativeUdpTransport } from '../../src/transport/udp-native.js'
 import { collectGarbage, pattern, until } from '../support/util.js'
 import { Station } from './udp-station.js'
 import { patient } from '../support/patience.js'
 
-const loaded = loadNativeUdp()
+const loaded = loadNative()
 const options = { skip: loaded.ok ? false : loaded.reason, timeout: patient(30_000) }
 
 /** Takes the memory of a datagram away from everyone. */
@@ -96,13 +96,13 @@ void t.test('workers that are terminated while datagrams fly', options, async (t
 })
 
 void t.test('what is not an engine is refused', options, (t) => {
-  const { Udp } = nativeAddon() as { Udp: UdpEngineConstructor }
-  t.throws(() => new Udp({} as never), /wrong options/)
-  t.throws(() => (Udp as unknown as () => void)(), /options must be an object/)
-  const { flush, bind } = Udp.prototype as UdpEngine
-  t.throws(() => { flush.call({} as never) }, TypeError)
-  const impostor = Object.create(Udp.prototype as object) as UdpEngine
-  t.throws(() => { bind.call(impostor, '127.0.0.1', 0, new Int32Array(10)) }, TypeError)
+  const loaded = addonOrReason()
+  if (!loaded.ok) throw new Error(loaded.reason)
+  const { addon } = loaded
+  t.throws(() => addon.bind({}, '127.0.0.1', 0, new Int32Array(10)), TypeError)
+  t.throws(() => addon.multicast({}, 1, '127.0.0.1'), TypeError)
+  t.ok(addon.parseAddress('127.0.0.1', new Int32Array(5)) < 0, 'too short')
+  t.ok(addon.parseAddress('localhost', new Int32Array(6)) < 0)
   t.end()
 })
 

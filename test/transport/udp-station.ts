@@ -4,12 +4,12 @@
  */
 import t, { type Test } from 'tap'
 import type { SocketAddress, SocketError } from '../../src/transport/transport.js'
-import { loadNativeUdp, nativeUdpTransport } from '../../src/transport/udp-native.js'
-import { nodeUdpTransport } from '../../src/transport/udp-node.js'
+import { openUdpTransport } from '../../src/transport/udp-choose.js'
 import type {
-  UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport,
+  UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport, UdpTransportOptions,
 } from '../../src/transport/udp-transport.js'
 import { until } from '../support/util.js'
+import { VARIANTS, type Variant } from '../support/variants.js'
 import { patient } from '../support/patience.js'
 
 export interface Received {
@@ -102,22 +102,31 @@ export class Station {
   }
 }
 
-export type Suite = (t: Test, open: () => Station) => void | Promise<void>
+export type Suite = (t: Test, open: (options?: UdpTransportOptions) => Station) => void | Promise<void>
 
 /** Registers `body` as one subtest per transport; a transport that is missing is skipped with the reason. */
 export function onEveryUdpTransport(name: string, body: Suite, skip: string | false = false): void {
-  const native = loadNativeUdp()
-  const reason = native.ok ? skip : `native transport: ${native.reason}`
-  const run = async (t: Test, make: () => UdpTransport): Promise<void> => {
-    const stations: Station[] = []
-    t.teardown(async () => { await Promise.all(stations.map((station) => station.transport.close())) })
-    await body(t, () => {
-      const station = new Station(make())
-      stations.push(station)
-      return station
+  register(name, body, skip, VARIANTS)
+}
+
+/** What only the native engine does, on each of its backends. */
+export function onNativeUdp(name: string, body: Suite): void {
+  register(name, body, false, VARIANTS.filter((variant) => variant.name !== 'node'))
+}
+
+function register(name: string, body: Suite, skip: string | false, variants: readonly Variant[]): void {
+  for (const variant of variants) {
+    const [transport, backend] = variant.name.split(' ') as ['native' | 'node', 'epoll' | 'io_uring']
+    const options = { skip: variant.skip || skip, timeout: patient(30_000) }
+    void t.test(`${variant.name}: ${name}`, options, async (t) => {
+      const stations: Station[] = []
+      t.teardown(async () => { await Promise.all(stations.map((station) => station.transport.close())) })
+      await body(t, (options) => {
+        const station = new Station(openUdpTransport(transport, { backend, ...options }))
+        stations.push(station)
+        return station
+      })
+      for (const station of stations) t.strictSame(station.violations, [], 'the rules of the seam were kept')
     })
-    for (const station of stations) t.strictSame(station.violations, [], 'the rules of the seam were kept')
   }
-  void t.test(`native: ${name}`, { skip: reason, timeout: patient(30_000) }, (t) => run(t, nativeUdpTransport))
-  void t.test(`node: ${name}`, { skip, timeout: patient(30_000) }, (t) => run(t, nodeUdpTransport))
 }

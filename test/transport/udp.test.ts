@@ -5,7 +5,7 @@ import { networkInterfaces } from 'node:os'
 import t, { type Test } from 'tap'
 import type { SocketError } from '../../src/transport/transport.js'
 import { openUdpTransport } from '../../src/transport/udp-choose.js'
-import { loadNativeUdp } from '../../src/transport/udp-native.js'
+import { loadNative } from '../../src/transport/native.js'
 import type { UdpSocketOptions } from '../../src/transport/udp-transport.js'
 import {
   collectGarbage, deferred, missing, pattern, randomSource, runProgram, sleep, until,
@@ -299,7 +299,7 @@ for (const { command, args, input, output } of CLIENTS) {
 
 void t.test('auto is native where it can be', async (t) => {
   const transport = openUdpTransport('auto')
-  t.equal(transport.name, loadNativeUdp().ok ? 'native' : 'node')
+  t.equal(transport.name, loadNative().ok ? 'native' : 'node')
   t.throws(() => openUdpTransport('other' as 'auto'), /openUdpTransport: name must be/)
   await transport.close()
 })
@@ -328,7 +328,7 @@ void t.test('auto is node where the addon cannot be loaded, and says so once', a
   ])
 })
 
-const skip = loadNativeUdp().ok ? false : 'no addon'
+const skip = loadNative().ok ? false : 'no addon'
 void t.test('a plain dgram client and a native server', { skip }, async (t) => {
   const transport = openUdpTransport('native')
   const bound = deferred<number>()

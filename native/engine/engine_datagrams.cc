@@ -1,0 +1,250 @@
+// Datagrams: many per system call. What is received is put into slabs, each by its length; what is
+// sent goes out in as few calls as there are sockets, the rest from a bounded queue, then close.
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "engine.h"
+#include "socket.h"
+
+namespace marketplace::engine {
+
+namespace {
+
+// System calls per socket and turn, so that one that is always ready leaves time for the others.
+constexpr int receives_max = 4;
+constexpr size_t sends_max = 8;
+// What a queued datagram costs besides its bytes, so that empty ones are bounded, too.
+constexpr size_t overhead = 64;
+
+// The address as an IPv6 socket for both families wants it.
+Address mapped(const Address& from) {
+  Address to;
+  to.storage.v6.sin6_family = AF_INET6;
+  to.storage.v6.sin6_port = from.storage.v4.sin_port;
+  uint8_t* bytes = to.storage.v6.sin6_addr.s6_addr;
+  bytes[10] = bytes[11] = 0xff;
+  std::memcpy(bytes + 12, &from.storage.v4.sin_addr, 4);
+  to.length = sizeof(sockaddr_in6);
+  return to;
+}
+
+bool same(const Address& a, const Address& b) {
+  return a.length == b.length && std::memcmp(&a.storage, &b.storage, a.length) == 0;
+}
+
+}  // namespace
+
+int32_t Engine::bind(const Address& address, const UdpSocketOptions& options) {
+  if (batch_ == nullptr) {
+    std::unique_ptr<DatagramBatch> batch(new (std::nothrow) DatagramBatch);
+    if (batch == nullptr || !batch->open()) return -ENOMEM;
+    batch_ = std::move(batch);
+  }
+  Descriptor descriptor;
+  const int result = open_udp_socket(address, options, descriptor);
+  if (result < 0) return result;
+  UdpSocket* socket = sockets_.insert<UdpSocket>();
+  if (socket == nullptr) return -ENOMEM;
+  socket->descriptor = std::move(descriptor);
+  socket->is_v6 = address.is_v6();
+  socket->options = options;
+  update_interest(*socket);
+  backend_->settle(*this);
+  if (socket->watch_error != 0) {
+    const int error = socket->watch_error;
+    sockets_.remove(*socket);
+    return error;
+  }
+  socket->bound = true;
+  return static_cast<int32_t>(socket->id);
+}
+
+int Engine::membership(uint32_t id, const Address& group, const char* interface, bool join) {
+  UdpSocket* socket = sockets_.find<UdpSocket>(id);
+  return socket == nullptr ? -EBADF
+                           : udp_membership(socket->descriptor.get(), group, interface, join);
+}
+
+int Engine::multicast_interface(uint32_t id, const char* interface) {
+  UdpSocket* socket = sockets_.find<UdpSocket>(id);
+  return socket == nullptr ? -EBADF : udp_multicast_interface(socket->descriptor.get(), interface);
+}
+
+void Engine::update_interest(UdpSocket& socket) {
+  // Never nothing: to be watched anew might fail.
+  uint8_t wanted = socket.starved ? want_hangup : want_receive;
+  if (!socket.queue.empty()) wanted |= want_send;
+  backend_->want(socket, wanted);
+}
+
+bool Engine::readable(Socket& socket) {
+  UdpSocket& from = static_cast<UdpSocket&>(socket);
+  for (int i = 0;; i++) {
+    if (!ready_for_more()) return i > 0;
+    // What came before, for whomever it was, comes first.
+    if (!place_arrived() || slabs_.empty()) {
+      if (ready_for_more()) lacks_slabs(from);
+      return i > 0 || ready_for_more();
+    }
+    if (i == receives_max || from.closing) return true;
+    const int count = batch_->receive(from.descriptor.get());
+    if (count < 0) {
+      if (count != -EAGAIN) report(Event::receive_failed, from.id, count);
+      return true;
+    }
+    arrived_for_ = from.key;
+    arrived_ = static_cast<uint32_t>(count);
+    arrived_next_ = 0;
+    // Less than was asked for: there is no more, and asking would cost a system call.
+    if (place_arrived() && arrived_ < DatagramBatch::count_max) return true;
+  }
+}
+
+// False if there is no room for all of them in this turn: the rest waits where it is.
+bool Engine::place_arrived() {
+  UdpSocket* socket = sockets_.find_key<UdpSocket>(arrived_for_);
+  // Its socket was closed: nobody waits for them.
+  if (socket == nullptr) arrived_next_ = arrived_;
+  for (; arrived_next_ < arrived_; arrived_next_++) {
+    if (!ready_for_more() || !place_datagram(*socket, arrived_next_)) return false;
+  }
+  return true;
+}
+
+// False if memory is short.
+bool Engine::place_datagram(const UdpSocket& socket, uint32_t index) {
+  const uint32_t length = batch_->length(index);
+  const Address from = batch_->sender(index);
+  if (length > socket.options.datagram_max) {
+    report(Event::truncated, socket.id, static_cast<int32_t>(length), from);
+    return true;
+  }
+  const Memory place = place_for(std::max(length, 1u));
+  if (place.size == 0) return false;
+  std::memcpy(place.base, batch_->data(index), length);
+  counters_.bytes_in += length;
+  if (!same(from, sender_)) report(Event::sender, socket.id, 0, from);
+  sender_ = from;
+  report(Event::data, socket.id, static_cast<int32_t>(place.slab),
+         static_cast<int32_t>(place.offset), static_cast<int32_t>(length));
+  return true;
+}
+
+void Engine::send(uint32_t id, const uint8_t* data, size_t length, const Address& to) {
+  UdpSocket* socket = sockets_.find<UdpSocket>(id);
+  if (socket == nullptr || socket->closing) return;
+  const bool maps = socket->is_v6 && !to.is_v6();
+  socket->output.push_back(Datagram{data, length, maps ? mapped(to) : to, {}});
+  touch(*socket);
+}
+
+void Engine::flush_socket(UdpSocket& socket) {
+  // Behind what waits already, if anything does.
+  const size_t done =
+      socket.queue.empty() ? transmit(socket, socket.output, socket.output.size()) : 0;
+  for (size_t i = done; i < socket.output.size(); i++) enqueue(socket, socket.output[i]);
+  socket.output.clear();
+  if (socket.closing) return finish(socket);
+  update_interest(socket);
+}
+
+// How many are done with: sent, or reported as failed. The kernel took no more.
+size_t Engine::send_queued(UdpSocket& socket) {
+  const size_t most = std::min(socket.queue.size(), sends_max * DatagramBatch::count_max);
+  const size_t done = transmit(socket, socket.queue, most);
+  for (size_t i = 0; i < done; i++) {
+    queued(socket, -static_cast<ptrdiff_t>(socket.queue.front().length + overhead));
+    socket.queue.pop_front();
+  }
+  return done;
+}
+
+// The same of the first `count` of a list.
+template <typename List>
+size_t Engine::transmit(const UdpSocket& socket, const List& list, size_t count) {
+  size_t done = 0;
+  while (done < count) {
+    mmsghdr messages[DatagramBatch::count_max];
+    iovec pieces[DatagramBatch::count_max];
+    const size_t most = std::min(std::size(messages), count - done);
+    for (size_t i = 0; i < most; i++) {
+      const Datagram& datagram = list[done + i];
+      pieces[i] = iovec{const_cast<uint8_t*>(datagram.data), datagram.length};
+      messages[i] = mmsghdr{};
+      messages[i].msg_hdr.msg_name = const_cast<sockaddr*>(datagram.to.data());
+      messages[i].msg_hdr.msg_namelen = datagram.to.length;
+      messages[i].msg_hdr.msg_iov = &pieces[i];
+      messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    const int result = options_.send_datagrams(socket.descriptor.get(), messages,
+                                               static_cast<unsigned>(most), MSG_NOSIGNAL);
+    for (int i = 0; i < result; i++) counters_.bytes_out += pieces[i].iov_len;
+    if (result > 0) {
+      counters_.datagrams_out += static_cast<uint64_t>(result);
+      done += static_cast<size_t>(result);
+      continue;
+    }
+    const int error = result < 0 ? errno : EAGAIN;
+    if (error == EINTR) continue;
+    if (error == EAGAIN) break;
+    // It is about the first one; the others may fare better.
+    report(Event::send_failed, socket.id, -error, list[done].to);
+    done++;
+  }
+  return done;
+}
+
+void Engine::enqueue(UdpSocket& socket, Datagram& datagram) {
+  const size_t cost = datagram.length + overhead;
+  const bool fits = socket.queued_bytes + cost <= socket.options.queue_max &&
+                    counters_.queued_bytes + cost <= options_.queued_total_max;
+  if (fits) datagram.copy.reset(new (std::nothrow) uint8_t[datagram.length]);
+  if (datagram.copy == nullptr) {
+    return report(Event::send_failed, socket.id, fits ? -ENOMEM : -ENOBUFS, datagram.to);
+  }
+  std::memcpy(datagram.copy.get(), datagram.data, datagram.length);
+  datagram.data = datagram.copy.get();
+  socket.queue.push_back(std::move(datagram));
+  queued(socket, static_cast<ptrdiff_t>(cost));
+}
+
+void Engine::queued(UdpSocket& socket, ptrdiff_t bytes) {
+  socket.queued_bytes += static_cast<size_t>(bytes);
+  counters_.queued_bytes += static_cast<size_t>(bytes);
+}
+
+void Engine::fail_queued(UdpSocket& socket, int error) {
+  for (const Datagram& datagram : socket.queue) {
+    report(Event::send_failed, socket.id, error, datagram.to);
+  }
+  socket.queue.clear();
+  queued(socket, -static_cast<ptrdiff_t>(socket.queued_bytes));
+}
+
+// The kernel won't change for what the socket is watched.
+void Engine::unwatchable(UdpSocket& socket, int error) {
+  if (!socket.bound) {
+    socket.watch_error = error;
+    return;
+  }
+  // Nobody would say when they can be sent.
+  fail_queued(socket, error);
+  // The next `flush` tries again.
+  touch(socket);
+}
+
+void Engine::finish(UdpSocket& socket) {
+  while (!socket.queue.empty() && send_queued(socket) > 0) continue;
+  fail_queued(socket, -ECANCELED);
+  report(Event::closed, socket.id);
+  if (socket.waiting.linked) starved_.remove(socket);
+  backend_->forget(socket);
+  sockets_.retire(socket, reported_);
+}
+
+}  // namespace marketplace::engine
