@@ -53,7 +53,7 @@ class DatagramBatch {
   int receive(int socket);
   // A datagram's own length, and its bytes, up to `length_max`.
   uint32_t length(uint32_t index) const { return messages_[index].msg_len; }
-  const uint8_t* data(uint32_t index) const { return memory_.get() + size_t{index} * stride; }
+  const uint8_t* data(uint32_t index) const { return &memory_[index * stride]; }
   // The sender; of an IPv4 one its IPv4 address, also on a socket for both families.
   Address sender(uint32_t index) const;
 

@@ -36,6 +36,14 @@ import {
 export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
   /** `native`, `node` (node:dgram), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
+  /** As the TCP drivers' option: microseconds to wait awake. Native only. Default 0. */
+  readonly busyPoll?: number | undefined
+  /**
+   * Most bytes of memory that the native transport receives into, with what views of it pin. At the limit
+   * receiving stops until garbage was collected; what the kernel has no room for then is lost, as in any
+   * overload. At least 1,048,576; default 1,073,741,824.
+   */
+  readonly maxSlabBytes?: number | undefined
   /** Called with each transport that is opened: for its metrics. */
   readonly onTransport?: ((transport: UdpTransport) => void) | undefined
 }
@@ -85,10 +93,10 @@ export class UdpDriver {
   private readonly hold: UdpHold
 
   constructor(options: UdpOptions) {
-    const { transport = 'auto', onTransport, ...socketOptions } = options
+    const { transport = 'auto', busyPoll, maxSlabBytes, onTransport, ...socketOptions } = options
     this.socketOptions = socketOptions
     this.hold = new UdpHold(() => {
-      const opened = openUdpTransport(transport)
+      const opened = openUdpTransport(transport, { busyPoll, maxSlabBytes })
       onTransport?.(opened)
       return opened
     }, (events) => events.map((event) => this.handleOne(event)))

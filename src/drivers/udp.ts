@@ -5,6 +5,8 @@ import { argumentError, asError } from '../support/errors.js'
 import { spawnDriver } from '../vm/action.js'
 import type { Action } from '../vm/index.js'
 import { defaultBuffers, keptBuffersCheck } from '../transport/buffers-option.js'
+import { busyPollCheck } from '../transport/native-backend.js'
+import { slabChecks } from '../transport/native-slabs.js'
 import { UDP_PAYLOAD_MAX } from '../transport/udp-transport.js'
 import { onePerVm } from './one-per-vm.js'
 import { UdpDriver, type UdpOptions } from './udp-driver.js'
@@ -27,6 +29,8 @@ const udpChecks: Readonly<Record<keyof UdpOptions, Check>> = {
   maxDatagramSize: integer(1, UDP_PAYLOAD_MAX),
   maxQueuedBytes: integer(0, 0x7fffffff),
   buffers: keptBuffersCheck,
+  busyPoll: busyPollCheck,
+  maxSlabBytes: slabChecks.maxSlabBytes,
   onTransport: ofType('function'),
 }
 

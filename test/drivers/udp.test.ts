@@ -459,6 +459,8 @@ async function freeUdpPort(): Promise<number> {
 void t.test('options are checked', async (t) => {
   const wrong: [object, RegExp][] = [
     [{ nonsense: 1 }, /unknown option 'nonsense'; there are transport, host/],
+    [{ maxSlabBytes: 1000 }, /options.maxSlabBytes must be/],
+    [{ busyPoll: 2000 }, /options.busyPoll must be/],
     [{ multicastTtl: 1 }, /unknown option 'multicastTtl'; did you mean 'multicastTTL'/],
     [{ transport: 'other' }, /options.transport must be 'native', 'node' or 'auto'/],
     [{ host: '' }, /options.host/], [{ type: 'udp5' }, /options.type/], [{ ttl: 0 }, /options.ttl/],
