@@ -33,7 +33,9 @@ export type {
   BufferLifetime, Dropped, KeepAliveOptions, KeptBuffers, Lookup, SocketAddress, SocketError, Transport,
   TransportBackend, TransportInfo,
 } from './transport/transport.js'
-export { TCP_CHANNELS, type TcpDiagnostics } from './transport/diagnostics.js'
+export {
+  TCP_CHANNELS, UDP_CHANNELS, type TcpDiagnostics, type UdpDiagnostics,
+} from './transport/diagnostics.js'
 export type { TransportMetrics } from './transport/metrics.js'
 export {
   metricInstruments, prometheusText, type MetricInstrument, type MetricPoint, type PrometheusOptions,

@@ -1,5 +1,5 @@
-// What an engine needs to live on Node's event loop, whichever engine it is: libuv handles, one way
-// into JavaScript per turn, and an end that leaves nothing behind.
+// What the engine needs to live on Node's event loop: libuv handles, one way into JavaScript per
+// turn, and an end that leaves nothing behind. What a turn is, is in loop.h.
 //
 // Invariants: the object lives until both the JavaScript handle is collected and the libuv handles
 // are closed; after `close` began nothing enters JavaScript but the final `onClosed`; in the

@@ -1,13 +1,14 @@
 /**
- * What tools for tracing hear of TCP: the channels of `node:diagnostics_channel`, for every transport.
+ * What tools for tracing hear of sockets: the channels of `node:diagnostics_channel`, for every transport.
  *
- * Invariants: without a subscriber a batch costs five tests and no event is looked at; with one, events of
+ * Invariants: without a subscriber a batch costs a few tests and no event is looked at; with one, events of
  * data are passed over; subscribers are called before the program hears of the same batch.
  */
 import { channel } from 'node:diagnostics_channel'
 import type {
   Dropped, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from './transport.js'
+import type { UdpEvent, UdpSocket } from './udp-transport.js'
 
 /** Names of the diagnostics channels, by what is published there. */
 export const TCP_CHANNELS = {
@@ -69,4 +70,44 @@ function publishEvent(transport: 'native' | 'node', event: TransportEvent): void
   // One that was never established has no peer.
   else if (kind === 'closed' && remote !== undefined) close.publish(message)
   if (error !== undefined || dropped !== undefined) failure.publish(message)
+}
+
+/** Names of the channels about datagrams, by what is published there. */
+export const UDP_CHANNELS = {
+  /** A socket is bound: `socket`, `local`. */
+  bind: 'marketplace:udp:bind',
+  /** A socket is closed: the same. */
+  close: 'marketplace:udp:close',
+  /** A socket could not be bound, or a datagram not be sent or received: `error`, and what else is known. */
+  error: 'marketplace:udp:error',
+} as const
+
+/** What subscribers of the channels in `UDP_CHANNELS` get. */
+export interface UdpDiagnostics {
+  /** Which socket implementation. */
+  readonly transport: 'native' | 'node'
+  /** The same object from `bind` to `close`: to look at, and to know it again. */
+  readonly socket: Pick<UdpSocket, 'address'>
+  /** Where it is bound. */
+  readonly local: SocketAddress | undefined
+  /** The other end of the datagram that it is about. */
+  readonly remote: SocketAddress | undefined
+  /** What went wrong. */
+  readonly error: SocketError | undefined
+}
+
+const bound = channel(UDP_CHANNELS.bind)
+const unbound = channel(UDP_CHANNELS.close)
+const udpFailure = channel(UDP_CHANNELS.error)
+
+/** Publishes what is in a batch of a transport for datagrams, if anybody listens. */
+export function publishUdpEvents(transport: 'native' | 'node', events: readonly UdpEvent[]): void {
+  if (!bound.hasSubscribers && !unbound.hasSubscribers && !udpFailure.hasSubscribers) return
+  for (const { kind, socket, remote, error } of events) {
+    if (kind === 'datagram') continue
+    const message: UdpDiagnostics = { transport, socket, local: socket.address, remote, error }
+    if (kind === 'bound') bound.publish(message)
+    else if (kind === 'closed') unbound.publish(message)
+    else udpFailure.publish(message)
+  }
 }

@@ -9,7 +9,8 @@ import { isIP } from 'node:net'
 import { constants, networkInterfaces } from 'node:os'
 import { socketError } from '../support/errors.js'
 import { defaultBuffers } from './buffers-option.js'
-import { type UdpCounts } from './metrics.js'
+import { publishUdpEvents } from './diagnostics.js'
+import type { UdpCounts } from './metrics.js'
 import type { SocketAddress, SocketError, TransportInfo } from './transport.js'
 import {
   UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpSink, type UdpSocket, type UdpSocketOptions,
@@ -363,6 +364,7 @@ export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> impleme
     const { events, sink } = this
     if (events.length === 0 || sink === undefined || this.closing !== undefined) return
     this.events = []
+    publishUdpEvents(this.name, events)
     this.metrics.batch(events.length)
     sink(events)
   }

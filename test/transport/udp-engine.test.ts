@@ -1,8 +1,10 @@
 /** What datagrams share with connections, being in the same engine: memory and its limit, counters, ref. */
 import { spawn } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readdirSync, readlinkSync } from 'node:fs'
 import t from 'tap'
+import { UDP_CHANNELS, type UdpDiagnostics } from '../../src/transport/diagnostics.js'
 import type { UdpSocket } from '../../src/transport/udp-transport.js'
 import { patient } from '../support/patience.js'
 import { collectGarbage, pattern, sleep, until } from '../support/util.js'
@@ -97,6 +99,30 @@ onEveryUdpTransport('what is counted', async (t, open) => {
   const isNative = station.transport.name === 'native'
   t.equal(metrics.slabBytes > 0, isNative)
   t.equal(station.transport.info !== undefined, isNative)
+})
+
+onEveryUdpTransport('diagnostics channels tell of sockets and of errors', async (t, open) => {
+  type Name = keyof typeof UDP_CHANNELS
+  const heard: [Name, UdpDiagnostics][] = []
+  for (const name of Object.keys(UDP_CHANNELS) as Name[]) {
+    const on = (message: unknown): void => { heard.push([name, message as UdpDiagnostics]) }
+    subscribe(UDP_CHANNELS[name], on)
+    t.teardown(() => unsubscribe(UDP_CHANNELS[name], on))
+  }
+  const station = open()
+  const [socket, log, port] = await station.bind()
+  socket.send('x'.repeat(65_508), '127.0.0.1', 9)
+  socket.send('x', '127.0.0.1', port)
+  await until(() => log.received.length === 1 && log.failures.length === 1)
+  await t.rejects(station.bind({ port }), { code: 'EADDRINUSE' })
+  socket.close()
+  await until(() => log.closed)
+  t.strictSame(heard.map(([name]) => name), ['bind', 'error', 'error', 'close'])
+  t.ok(heard.every(([, { transport }]) => transport === station.transport.name))
+  t.match(heard[0][1], { local: { address: '127.0.0.1', port }, remote: undefined, error: undefined })
+  t.equal(heard[3][1].socket, socket)
+  t.match(heard[1][1], { remote: { address: '127.0.0.1', port: 9 }, error: { code: 'EMSGSIZE', syscall: 'send' } })
+  t.match(heard[2][1], { local: undefined, error: { code: 'EADDRINUSE', syscall: 'bind' } })
 })
 
 onNativeUdp('a transport has one engine, whatever kind of sockets it has', async (t, open) => {
