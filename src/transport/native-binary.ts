@@ -1,8 +1,9 @@
 /**
  * Which binary of the addon fits this process, and why one doesn't. Owns the names of the prebuilt binaries
  * and the words of every failure to load one: what was needed, and what is here.
+ *
+ * No program is started for this: what C library a process runs on stands in its own executable.
  */
-import { familySync, versionSync } from 'detect-libc'
 import { closeSync, openSync, readSync } from 'node:fs'
 
 /** The Node-API version the addon is built for; Node has it from 20.3 on. */
@@ -14,6 +15,7 @@ export const PREBUILT = ['linux-x64-glibc', 'linux-arm64-glibc', 'linux-x64-musl
 const MACHINES: Readonly<Record<number, string>> = {
   3: 'ia32', 40: 'arm', 62: 'x64', 183: 'arm64', 243: 'riscv64',
 }
+const INTERPRETER = 3
 const HEADER = 64
 
 function bytesOf(path: string, length: number): Buffer {
@@ -34,9 +36,29 @@ function machineOf(path: string): string | undefined {
   return MACHINES[machine] ?? `machine ${machine}`
 }
 
+/** The dynamic linker that an executable names; undefined if it names none. */
+export function interpreterOf(path: string): string | undefined {
+  // The program headers follow the header, and the name follows them.
+  const bytes = bytesOf(path, 8192)
+  if (bytes.length < HEADER || bytes.readUInt32BE(0) !== 0x7f454c46) return undefined
+  const start = Number(bytes.readBigUInt64LE(32))
+  const size = bytes.readUInt16LE(54)
+  const count = bytes.readUInt16LE(56)
+  for (let at = start, n = 0; n < count && at + 40 <= bytes.length; at += size, n++) {
+    if (bytes.readUInt32LE(at) !== INTERPRETER) continue
+    const from = Number(bytes.readBigUInt64LE(at + 8))
+    return bytes.toString('latin1', from, from + Number(bytes.readBigUInt64LE(at + 32)) - 1)
+  }
+  return undefined
+}
+
 /** 'glibc' or 'musl'; glibc where it can't be seen, as that is by far the most common. */
-export function libc(): 'glibc' | 'musl' {
-  return familySync() === 'musl' ? 'musl' : 'glibc'
+export function libc(executable = '/proc/self/exe'): 'glibc' | 'musl' {
+  try {
+    return interpreterOf(executable)?.includes('ld-musl') === true ? 'musl' : 'glibc'
+  } catch {
+    return 'glibc'
+  }
 }
 
 /** The name that a prebuilt binary for this process has; there needn't be one. */
@@ -44,8 +66,19 @@ export function platformName(): string {
   return `${process.platform}-${process.arch}-${libc()}`
 }
 
+/** The version of the glibc that runs; for messages only, as it takes milliseconds to find out. */
 function glibcVersion(): string {
-  return versionSync() ?? 'unknown'
+  try {
+    const report = process.report as { excludeNetwork?: boolean, getReport: () => object }
+    // Else the names of all the machine's addresses are asked for.
+    const before = report.excludeNetwork
+    report.excludeNetwork = true
+    const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } }
+    report.excludeNetwork = before ?? false
+    return header?.glibcVersionRuntime ?? 'none'
+  } catch {
+    return 'unknown'
+  }
 }
 
 function machineProblem(path: string): string | undefined {

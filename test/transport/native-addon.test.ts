@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { libc, loadProblem, nodeApiProblem } from '../../src/transport/native-binary.js'
+import { interpreterOf, libc, loadProblem, nodeApiProblem } from '../../src/transport/native-binary.js'
 import { loadNative } from '../../src/transport/native.js'
 
 const CHOOSE = new URL('../../src/transport/choose.js', import.meta.url).href
@@ -63,7 +63,9 @@ void t.test('why a binary cannot be loaded', { skip }, (t) => {
 })
 
 void t.test('what this process is', { skip }, (t) => {
+  t.match(interpreterOf(process.execPath), /ld-/)
   t.match(libc(), /^(glibc|musl)$/)
+  t.equal(libc(join(directory, 'none')), 'glibc')
   t.equal(nodeApiProblem('9'), undefined)
   t.equal(nodeApiProblem('10'), undefined)
   t.match(nodeApiProblem('8'), /^it needs Node-API 9 \(Node 20\.3 .*this is Node .* with Node-API 8$/)
