@@ -56,13 +56,13 @@ onBoth('hundreds of connections, each a process', async (t, start, transport) =>
   await visits(port, part)
   let before = await settled()
   let least = Infinity
-  for (let round = 0; round < 2; round++) {
+  // A leak grows in every round; names and atoms that are kept for a while do in the first ones.
+  for (let round = 0; round < 8 && least >= MEBIBYTE / 4; round++) {
     await visits(port, part)
     const now = await settled()
     least = Math.min(least, now - before)
     before = now
   }
-  // A leak grows in every round.
   t.ok(least < MEBIBYTE / 4, `the heap grew by at least ${least} bytes with ${part} connections`)
 })
 
