@@ -1,4 +1,7 @@
-/** The pattern of docs/tcp-flow-control.md for slow readers: only the latest waits until the kernel has taken what was sent. */
+/**
+ * The pattern of docs/tcp-flow-control.md for slow readers: only the latest waits until the kernel has taken
+ * what was sent.
+ */
 import { onBoth, Remote, server } from './tcp-program.js'
 import { connect } from 'node:net'
 import { _, endpoint, quit, sendMessage, tcpChannel, tcpCredit, type ActionTree, type TcpEnd } from 'marketplace-native'
