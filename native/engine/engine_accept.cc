@@ -124,7 +124,7 @@ void Engine::drop(Listener& listener, Descriptor descriptor, const Address& peer
   listener.dropped_peer = peer;
 }
 
-// One record for all that a turn has dropped: who is flooded has enough to do.
+// One record for all that a turn has dropped, so that a flood does not cost a record for each.
 void Engine::report_drops() {
   while (Listener* listener = dropping_.pop_front()) {
     report(Event::dropped, listener->id, listener->dropped, listener->dropped_peer);

@@ -184,7 +184,7 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
     if (memory.size == 0) return i > 0 || sink.ready_for_more();
     const ssize_t result = receive_into(socket.descriptor.get(), memory.base, memory.size);
     if (result == -EAGAIN) break;
-    // Whoever wants to know looks at the score.
+    // How much comes at a time decides how the next bytes are received.
     if (socket.bulk && result > 0) note_receive(socket, static_cast<size_t>(result));
     // After this the socket may be gone, unless the sink says to go on.
     if (!sink.received(socket, memory, result)) break;
@@ -211,7 +211,7 @@ bool EpollBackend::receive_lone(BackendSink& sink) {
   return result < static_cast<ssize_t>(memory.size);
 }
 
-// Twice in a row is a pattern.
+// A socket that was the only ready one twice in a row is expected to be it again.
 void EpollBackend::note_lone() {
   const Key key = ready_count_ == 1 && ready_[0].events == EPOLLIN ? ready_[0].data.u64 : 0;
   const bool again = key != 0 && key == lone_;

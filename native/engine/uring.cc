@@ -20,7 +20,7 @@ namespace {
 constexpr size_t batch_min = 3;
 // A result that is not there yet.
 constexpr ssize_t no_result = INT32_MIN;
-// The most that one submission's length can say, and then some.
+// More than one send takes, and less than a submission's 32-bit length can say.
 constexpr size_t length_max = 1u << 30;
 // How often the kernel works in one turn; each time it takes about twenty sockets.
 constexpr int runs_max = 16;
@@ -212,7 +212,7 @@ void UringBackend::submit(bool run) {
   for (int i = 0; i < tries_max; i++) {
     int result = ring_.enter(run);
     if (result == 0 || !passes(result)) return;
-    // What waits may be what is in the way.
+    // Completions that nobody has taken yet may be why the kernel takes no submissions.
     result = ring_.work();
     if (result < 0 && !passes(result)) return;
     reap();

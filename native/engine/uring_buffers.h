@@ -28,7 +28,7 @@ class ReceiveBuffers {
   int open(const Ring& ring, bool incremental);
   bool incremental() const { return incremental_; }
   // The bytes of a completion. In the order of the completions, and each once: where a block's next
-  // bytes begin follows from those before. A length beyond the block's end: the kernel lies.
+  // bytes begin follows from those before. A length beyond the block's end is refused.
   Received take(const Cqe& cqe);
   // They were copied: gives the block back if that was all of it.
   void done(const Cqe& cqe);

@@ -15,7 +15,7 @@ export function delivery(
   let waiting = false
   const reuse = (): void => {
     waiting = !sink.isIdle()
-    // The VM goes on in the next turns of the event loop; it was there first.
+    // The VM goes on in the next turns of the event loop; what it does there comes before this.
     if (waiting) setImmediate(reuse)
     else transport.reuse()
   }

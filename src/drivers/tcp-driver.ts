@@ -255,7 +255,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
       this.options.onTransport?.(transport)
     } catch (error) {
       this.transport = undefined
-      transport.close().catch(() => undefined) // there is a better error
+      transport.close().catch(() => undefined) // the error below says why it was closed
       throw error
     }
     const drain = new Drain(transport, sink, () => this.stopAccepting(sink))

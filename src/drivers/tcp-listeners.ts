@@ -59,7 +59,7 @@ export class TcpListeners {
     private readonly options: TcpOptions,
   ) {}
 
-  /** Closes them all, for good: who wants one from now on waits in vain. */
+  /** Closes them all, for good: a listener that is asked for from now on is not opened. */
   closeAll(): ActionTree {
     this.closed = true
     return [...this.listeners.values()].map((listener) => this.close(listener))

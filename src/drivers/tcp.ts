@@ -55,7 +55,7 @@ const PATIENCE = 1000
 
 /**
  * Notices a program that never gives credit, mostly one that means `tcpBare`: to it, nothing ever comes. Once
- * a driver was given some, whoever gives none has his reasons.
+ * a driver was given some, the program knows of credit, and a session that gives none does so on purpose.
  */
 class CreditWatch {
   credited = false
@@ -109,7 +109,7 @@ class CreditConversation extends Conversation {
 
   /** A subscriber's feedback. */
   feedback(subpacket: unknown): ActionTree {
-    // What is left of it is nobody's, least of all the next one's who uses the handle.
+    // It may be meant for the next connection of this handle: nothing of this one is delivered for it.
     if (this.closed) return undefined
     if (tcpCredit.is(subpacket)) {
       const { amount } = subpacket

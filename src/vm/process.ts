@@ -303,14 +303,14 @@ export class Process {
 
   /**
    * Whoever started a ground VM hears of the failure that ended it: then the log needn't tell. A socket's
-   * error that a process quits with is the world's doing.
+   * error that a process quits with comes from outside of the program.
    */
   logFailure(fields: Readonly<Record<string, unknown>>, what = 'failed'): void {
     const { reason } = fields
     const told = this.essential && this.vm.container === undefined
     const ofSocket = isNativeError(reason) && Object.hasOwn(reason, 'syscall')
-    const worlds = ofSocket && fields['handler'] === undefined
-    const level = told || worlds ? 'info' : 'error'
+    const fromOutside = ofSocket && fields['handler'] === undefined
+    const level = told || fromOutside ? 'info' : 'error'
     if (logs(level)) log(level, `${this.describe()} ${what}`, fields)
   }
 

@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 import {
   _, deleteEndpoint, endpoint, eof, groundVm, kill, sendFeedback, sendMessage, spawn, tcp, tcpAddress,
   tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, tcpMode, timerDriver, udp, unixListener,
-  unixListening, type ActionTree, type TcpEnd,
+  unixListening, type ActionTree, type TcpAddress, type TcpEnd,
 } from 'marketplace-native'
 import { equal, mapKey } from '../../src/topic/index.js'
 import { VARIANTS } from '../support/variants.js'
@@ -350,16 +350,21 @@ onEach('a handle again and again: one connection from presence to absence', asyn
   t.same(served.filter((heard) => heard.size > 1).map((heard) => [...heard]), [])
 })
 
+/** A server that greets each connection with its number. */
+async function numbering(t: Test): Promise<{ there: TcpAddress, sockets: readonly Socket[] }> {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => {
+    socket.write(`connection ${sockets.push(socket)}`)
+    socket.on('error', () => undefined)
+  }).listen(0, '127.0.0.1')
+  await until(() => server.listening)
+  t.teardown(() => { server.close() })
+  return { there: tcpAddress('127.0.0.1', (server.address() as { port: number }).port), sockets }
+}
+
 for (const [what, late] of [['credit', tcpCredit(100)], ['a mode', tcpMode('lines')]] as const) {
   onEach(`${what} for a closed conversation changes nothing for the next one`, async (t, { start }) => {
-    let connected = 0
-    const server = createServer((socket) => {
-      socket.write(`connection ${++connected}`)
-      socket.on('error', () => undefined)
-    }).listen(0, '127.0.0.1')
-    await until(() => server.listening)
-    t.teardown(() => { server.close() })
-    const there = tcpAddress('127.0.0.1', (server.address() as { port: number }).port)
+    const { there } = await numbering(t)
     const us = tcpHandle('late credit')
     const { program } = await start()
     const heard: string[] = []
@@ -383,16 +388,7 @@ for (const [what, late] of [['credit', tcpCredit(100)], ['a mode', tcpMode('line
 }
 
 onEach('who stays on a handle hears that the connection is another one', async (t, { start }) => {
-  let connected = 0
-  const sockets: Socket[] = []
-  const server = createServer((socket) => {
-    sockets.push(socket)
-    socket.write(`connection ${++connected}`)
-    socket.on('error', () => undefined)
-  }).listen(0, '127.0.0.1')
-  await until(() => server.listening)
-  t.teardown(() => { server.close() })
-  const there = tcpAddress('127.0.0.1', (server.address() as { port: number }).port)
+  const { there, sockets } = await numbering(t)
   const us = tcpHandle('shared')
   const { program } = await start()
   const heard: string[] = []
