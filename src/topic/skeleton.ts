@@ -303,17 +303,19 @@ function partsAt(topic: Compound, tokens: readonly Token[], found: unknown[]): F
  * What can be said of all topics of one skeleton whose first two keys have the constructors of those of `topic`:
  * 'no': they don't have the constructors that tokens spell out; 'yes': they do, and there is no key; else 'open'.
  */
-export function fitByKeys(topic: unknown, { firstKey, secondKey }: Skeleton, tokens: readonly Token[]): Fit {
+export function fitByKeys(topic: unknown, of: Skeleton, tokens: readonly Token[]): Fit {
   if (!isCompound(topic)) return 'open'
   let i = 1
+  let at = 1
   for (let n = 0; n < size(topic); n++) {
+    const isKey = of.tokens[at] === KEY
+    at = of.ends[at]
     const token = tokens[i++]
     if (token === WILD_PART) continue
-    if (token === KEY) return 'open'
+    // Other keys differ from topic to topic.
+    if (token === KEY || (isKey && n !== of.firstKey && n !== of.secondKey)) return 'open'
     const value = part(topic, n)
-    if (!isCompound(value) || constructorToken(value) !== token) {
-      return n === firstKey || n === secondKey ? 'no' : 'open'
-    }
+    if (!isCompound(value) || constructorToken(value) !== token) return isKey ? 'no' : 'open'
     for (let j = 0; j < size(value); j++) if (tokens[i++] !== WILD_PART) return 'open'
   }
   return 'yes'

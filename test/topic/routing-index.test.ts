@@ -141,6 +141,22 @@ t.test('the join tables are exact where no wildcard is repeated', async (t) => {
   t.ok(both.clear())
 })
 
+t.test('what one topic has asked for makes no other one find more: keys behind the second differ, too', async (t) => {
+  const kinds = ['b', 'c'].map((label) => defineRecord(`third-${label}`, ['x']))
+  for (const order of [[0, 1], [1, 0]]) {
+    const both = new Both()
+    for (let i = 0; i < 30; i++) both.add(new Entry([_, _, kinds[0](_)]))
+    const asking = new RoutingIndex<Entry>(both.table)
+    for (const which of order) {
+      const entry = new Entry([1, 2, kinds[which](3)])
+      asking.add(entry)
+      const found: Entry[] = []
+      both.index.peersOf(entry, found)
+      t.equal(found.length, which === 0 ? 30 : 0)
+    }
+  }
+})
+
 t.test('queries with wildcards below a constructor where the entries are ground', async (t) => {
   const both = new Both()
   for (let i = 0; i < 40; i++) both.add(new Entry(['k', i % 2 === 0 ? [i % 4, i] : i % 4, i]))
