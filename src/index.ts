@@ -32,14 +32,14 @@ export type { TransportName } from './transport/choose.js'
 export type {
   BufferLifetime, Dropped, KeepAliveOptions, KeptBuffers, Lookup, SocketAddress, SocketError, Transport,
   TransportBackend, TransportInfo,
-} from './transport/transport.js'
+} from './transport/seam/transport.js'
 export {
   TCP_CHANNELS, UDP_CHANNELS, type TcpDiagnostics, type UdpDiagnostics,
-} from './transport/diagnostics.js'
-export type { TransportMetrics } from './transport/metrics.js'
+} from './transport/seam/diagnostics.js'
+export type { TransportMetrics } from './transport/seam/metrics.js'
 export {
   metricInstruments, prometheusText, type MetricInstrument, type MetricPoint, type PrometheusOptions,
-} from './transport/telemetry.js'
+} from './transport/seam/telemetry.js'
 export { emitterSource, every, iterableSource, lineSource, signalSource } from './drivers/sources.js'
 export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'
 export * from './streams/index.js'
@@ -49,6 +49,6 @@ export * from './drivers/timer-records.js'
 export { hexDump, spy, tcpSpy, type SpyOptions } from './drivers/spy.js'
 export { LOG_CHANNEL, type LogLevel, type LogRecord } from './support/log.js'
 export { udp, type UdpOptions } from './drivers/udp.js'
-export type { UdpMetrics } from './transport/metrics.js'
-export type { UdpSocketOptions, UdpTransport } from './transport/udp-transport.js'
+export type { UdpMetrics } from './transport/seam/metrics.js'
+export type { UdpSocketOptions, UdpTransport } from './transport/seam/udp-transport.js'
 export * from './drivers/udp-records.js'

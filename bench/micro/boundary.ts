@@ -2,8 +2,8 @@
  * What it costs to cross from JavaScript into the addon: a call that does nothing there, one that asks
  * the engine for nothing, and the ways to get at bytes that the engine received.
  */
-import { Link, type Addon } from '../../src/transport/native-link.js'
-import { addonOrReason } from '../../src/transport/native-addon.js'
+import { Link, type Addon } from '../../src/transport/native/link.js'
+import { addonOrReason } from '../../src/transport/native/addon.js'
 import { ratio, type Effort, type Program, type Suite } from './harness.js'
 import { timed } from './timed.js'
 

@@ -1,5 +1,5 @@
 // The functions that JavaScript sees. No logic: decode, call, encode. Arguments were checked by
-// src/transport/native.ts; what is checked here is what would otherwise corrupt memory.
+// src/transport/native/transport.ts; what is checked here is what would otherwise corrupt memory.
 //
 // Per-environment state only, so that the addon loads in worker threads and more than once. Plain
 // Node-API throughout: a worker can be terminated inside any of these calls, each of which then

@@ -1,5 +1,5 @@
 // Socket options as JavaScript hands them over: words of an Int32Array, in place of an object whose
-// properties would have to be asked for one by one. src/transport/native-options.ts is the other
+// properties would have to be asked for one by one. src/transport/native/options.ts is the other
 // side.
 //
 //   0 noDelay, 1 keepAlive (0 or 1), 2 idle and 3 interval (seconds), 4 count, 5 userTimeout (ms),

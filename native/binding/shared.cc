@@ -162,7 +162,7 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engin
   return static_cast<int32_t>(index);
 }
 
-// Asks once per moment. The arena, which is not filled by the engine, never leaves native-link.ts.
+// Asks once per moment. The arena, which is not filled by the engine, never leaves native/link.ts.
 bool Shared::slab_intact(Slab& slab) {
   if (!slab.fill || slab.checked == moment_) return true;
   if (!in_place(env_, slab.reference, slab.base, slab.size)) return false;

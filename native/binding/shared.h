@@ -1,6 +1,6 @@
 // The memory that C++ and JavaScript share, and the slabs that JavaScript lends to the engine.
 //
-// Layout, all in 32-bit words of Int32Arrays; src/transport/native.ts has the other end of it:
+// Layout, all in 32-bit words of Int32Arrays; src/transport/native/transport.ts has the other end of it:
 //   records   eight words each, as in engine/record.h, from word 0
 //   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); word 1: 1 if
 //             slabs may be filled again when they are executed, 2 if full ones are to be replaced;

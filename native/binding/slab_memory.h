@@ -5,7 +5,7 @@
 // transferred to within its environment, and by whoever has claimed it here; only when both let go
 // it is used again. The end of an environment takes its ArrayBuffers' memory away, even from
 // another thread that it was transferred to: where that can be, this must not be used.
-// src/transport/receive-memory.ts decides it.
+// src/transport/native/receive-memory.ts decides it.
 #pragma once
 
 #include <node_api.h>

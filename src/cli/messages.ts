@@ -1,8 +1,8 @@
 /** How the commands put things: addresses, amounts, and what went wrong, in one line each. */
 import { isIPv6 } from 'node:net'
 import { openTransport, type TransportName } from '../transport/choose.js'
-import type { TransportMetrics } from '../transport/metrics.js'
-import type { SocketAddress } from '../transport/transport.js'
+import type { TransportMetrics } from '../transport/seam/metrics.js'
+import type { SocketAddress } from '../transport/seam/transport.js'
 
 export type Address = Pick<SocketAddress, 'address' | 'port'>
 

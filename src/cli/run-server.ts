@@ -5,7 +5,7 @@ import { Output } from './output.js'
 import type { StartProgram } from './programs.js'
 import { onStopSignal } from './signals.js'
 import { showStatus } from './status.js'
-import type { TransportMetrics } from '../transport/metrics.js'
+import type { TransportMetrics } from '../transport/seam/metrics.js'
 
 export interface Server {
   readonly name: string

@@ -1,5 +1,5 @@
 /** A server's status: a live line on a terminal, now and then a plain line elsewhere. */
-import type { TransportMetrics } from '../transport/metrics.js'
+import type { TransportMetrics } from '../transport/seam/metrics.js'
 import { formatStatus } from './messages.js'
 import type { Output } from './output.js'
 

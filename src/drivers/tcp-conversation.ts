@@ -14,7 +14,7 @@ import {
 } from '../vm/index.js'
 import type {
   BufferLifetime, SocketError, TransportConnection, TransportEvent,
-} from '../transport/transport.js'
+} from '../transport/seam/transport.js'
 import { takesPart } from './tcp-demand.js'
 import {
   abort, eof, halfOpen, tcpAddress, tcpChannel, unixAddress, unixListener, type TcpChannel, type TcpEnd,

@@ -4,7 +4,7 @@
  * Invariant: borrowed memory is given back only when the VM is idle, so that messages on their way
  * from process to process are as good as delivered ones.
  */
-import type { Transport, TransportEvent, TransportSink } from '../transport/transport.js'
+import type { Transport, TransportEvent, TransportSink } from '../transport/seam/transport.js'
 import type { EventSink } from '../vm/index.js'
 
 /** What a transport is opened with. */

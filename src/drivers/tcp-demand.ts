@@ -1,8 +1,8 @@
 /** Reads from topics what the TCP drivers are asked for, and checks the addresses in them. */
 import { rangeError } from '../support/errors.js'
 import { isGround } from '../topic/index.js'
-import { pathError } from '../transport/socket-options.js'
-import type { SocketError } from '../transport/transport.js'
+import { pathError } from '../transport/seam/socket-options.js'
+import type { SocketError } from '../transport/seam/transport.js'
 import { PeerRole, type Role } from '../vm/role.js'
 import { answeredByDriver } from '../vm/wiring.js'
 import { isPort } from './record-checks.js'

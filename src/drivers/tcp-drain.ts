@@ -6,7 +6,7 @@
  */
 import { constants } from 'node:os'
 import { socketError } from '../support/errors.js'
-import type { Transport, TransportConnection } from '../transport/transport.js'
+import type { Transport, TransportConnection } from '../transport/seam/transport.js'
 import type { ActionTree, EventSink, Shutdown } from '../vm/index.js'
 import { Conversation } from './tcp-conversation.js'
 

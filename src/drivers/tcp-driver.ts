@@ -21,19 +21,19 @@ import {
 import { endpoint } from '../dsl/index.js'
 import { spawnDriver } from '../vm/action.js'
 import { openTransport } from '../transport/choose.js'
-import { missingInNode } from '../transport/socket-options.js'
+import { missingInNode } from '../transport/seam/socket-options.js'
 import type {
   SocketError,
   Transport,
   TransportConnection,
   TransportEvent,
-} from '../transport/transport.js'
+} from '../transport/seam/transport.js'
 import { SOURCE_FAILED } from './event-relay.js'
 import { onePerVm } from './one-per-vm.js'
 import {
   Conversation, type ConversationHost, type ConversationOwner, type ConversationSettings,
 } from './tcp-conversation.js'
-import { defaultBuffers } from '../transport/buffers-option.js'
+import { defaultBuffers } from '../transport/seam/buffers-option.js'
 import { delivery } from './tcp-delivery.js'
 import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'

@@ -4,8 +4,8 @@
  * Owns the handle that outlives the transports, of which a driver opens a new one whenever it has a
  * first socket again. Invariant: what a closed transport had counted stays in the sum.
  */
-import { metricsSum, type TransportMetrics } from '../transport/metrics.js'
-import type { Transport, TransportInfo } from '../transport/transport.js'
+import { metricsSum, type TransportMetrics } from '../transport/seam/metrics.js'
+import type { Transport, TransportInfo } from '../transport/seam/transport.js'
 import {
   checkShutdownOptions, ShuttingDown, type ShutdownOptions, type ShutdownReport,
 } from '../vm/shutdown.js'

@@ -9,7 +9,7 @@
  * among that; the memory for the begin of a line is at most twice `maxLineLength`, for a moment, while it
  * grows.
  */
-import { isolated, isolatedFromNode } from '../transport/buffers-option.js'
+import { isolated, isolatedFromNode } from '../transport/seam/buffers-option.js'
 
 const LF = 10
 const CR = 13

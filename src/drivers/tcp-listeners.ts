@@ -12,7 +12,7 @@ import { log } from '../support/log.js'
 import { mapKey } from '../topic/index.js'
 import type {
   Dropped, SocketError, Transport, TransportEvent, TransportListener,
-} from '../transport/transport.js'
+} from '../transport/seam/transport.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
 import {
   plainHost, wrongListener, type ListenerEnd, type RemoteEnd,

@@ -2,11 +2,11 @@
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
-import { busyPollCheck, slabChecks } from '../transport/transport-options.js'
+import { busyPollCheck, slabChecks } from '../transport/seam/transport-options.js'
 import type { TransportName } from '../transport/choose.js'
-import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/socket-options.js'
-import { defaultBuffers } from '../transport/buffers-option.js'
-import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '../transport/transport.js'
+import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/seam/socket-options.js'
+import { defaultBuffers } from '../transport/seam/buffers-option.js'
+import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '../transport/seam/transport.js'
 
 /**
  * Options of both TCP drivers: their own, and those of sockets, which hold for each listener and each

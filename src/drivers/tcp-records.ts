@@ -1,6 +1,6 @@
 /** The records that programs and the TCP drivers exchange. */
 import { defineCheckedRecord, defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
-import type { SocketError } from '../transport/transport.js'
+import type { SocketError } from '../transport/seam/transport.js'
 import { wrongMode, wrongPort } from './record-checks.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */

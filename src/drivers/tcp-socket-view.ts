@@ -7,7 +7,7 @@
  */
 import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
-import type { SocketAddress, TransportConnection, TransportEvent } from '../transport/transport.js'
+import type { SocketAddress, TransportConnection, TransportEvent } from '../transport/seam/transport.js'
 
 const clients = channel('net.client.socket')
 const servers = channel('net.server.socket')

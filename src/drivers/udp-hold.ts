@@ -8,7 +8,7 @@ import { endpoint } from '../dsl/index.js'
 import { asError } from '../support/errors.js'
 import { _ } from '../topic/index.js'
 import { deleteEndpoint, eventSource, type ActionTree, type EventSink } from '../vm/index.js'
-import type { UdpEvent, UdpTransport } from '../transport/udp-transport.js'
+import type { UdpEvent, UdpTransport } from '../transport/seam/udp-transport.js'
 import { SOURCE_FAILED } from './event-relay.js'
 
 /** Something that is to be done with a transport, and what it means if it can't be done. */

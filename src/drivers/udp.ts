@@ -4,9 +4,9 @@ import { checkOptions, hostName, integer, oneOf, ofType, type Check } from '../s
 import { argumentError, asError } from '../support/errors.js'
 import { spawnDriver } from '../vm/action.js'
 import type { Action } from '../vm/index.js'
-import { defaultBuffers, keptBuffersCheck } from '../transport/buffers-option.js'
-import { busyPollCheck, slabChecks } from '../transport/transport-options.js'
-import { UDP_PAYLOAD_MAX } from '../transport/udp-transport.js'
+import { defaultBuffers, keptBuffersCheck } from '../transport/seam/buffers-option.js'
+import { busyPollCheck, slabChecks } from '../transport/seam/transport-options.js'
+import { UDP_PAYLOAD_MAX } from '../transport/seam/udp-transport.js'
 import { onePerVm } from './one-per-vm.js'
 import { UdpDriver, type UdpOptions } from './udp-driver.js'
 

@@ -14,11 +14,11 @@ import { AsyncResource } from 'node:async_hooks'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { connectError, socketError } from '../support/errors.js'
-import { AddressPlan } from '../transport/address-plan.js'
+import { AddressPlan } from '../transport/seam/address-plan.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
-} from '../transport/transport.js'
-import { pathError } from '../transport/socket-options.js'
+} from '../transport/seam/transport.js'
+import { pathError } from '../transport/seam/socket-options.js'
 import type { Destination } from './connect-args.js'
 import { netEngine, type Listed, type Receiver } from './engine.js'
 import {

@@ -17,10 +17,10 @@
 import type { AsyncResource } from 'node:async_hooks'
 import { performance, setImmediate } from '../support/real-time.js'
 import { openTransport } from '../transport/choose.js'
-import { defaultBuffers } from '../transport/buffers-option.js'
+import { defaultBuffers } from '../transport/seam/buffers-option.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent, TransportListener,
-} from '../transport/transport.js'
+} from '../transport/seam/transport.js'
 
 /** What a connection's or a listener's `context` is. */
 export interface Receiver {

@@ -5,7 +5,7 @@
 import { BlockList } from 'node:net'
 import { format, inspect } from 'node:util'
 import { socketError } from '../support/errors.js'
-import type { SocketAddress, SocketError } from '../transport/transport.js'
+import type { SocketAddress, SocketError } from '../transport/seam/transport.js'
 
 type Coded<E extends Error> = E & { code: string }
 

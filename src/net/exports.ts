@@ -4,7 +4,7 @@
  */
 import * as nodeNet from 'node:net'
 import { hasNative } from '../transport/choose.js'
-import { keptBuffersCheck, type KeptBuffers } from '../transport/buffers-option.js'
+import { keptBuffersCheck, type KeptBuffers } from '../transport/seam/buffers-option.js'
 import { connectArgs } from './connect-args.js'
 import { netEngine } from './engine.js'
 import { callable } from './in-place.js'

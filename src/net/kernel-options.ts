@@ -2,7 +2,7 @@
  * The options of the kernel's socket: TCP_NODELAY, keep-alive and the type of service, as the program wants them.
  * Owns what was asked for; the kernel gets it as soon as there is a connection.
  */
-import type { TransportConnection } from '../transport/transport.js'
+import type { TransportConnection } from '../transport/seam/transport.js'
 import { socketError } from '../support/errors.js'
 import { checkInt32, invalidType } from './errors.js'
 

@@ -2,7 +2,7 @@
 import type { AsyncResource } from 'node:async_hooks'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TransportConnection } from '../transport/transport.js'
+import type { TransportConnection } from '../transport/seam/transport.js'
 import type { Reader } from './reader.js'
 
 export interface NetSocket extends Duplex {

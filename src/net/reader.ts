@@ -10,8 +10,8 @@
  */
 import type { AsyncResource } from 'node:async_hooks'
 import { Duplex } from 'node:stream'
-import type { TransportConnection } from '../transport/transport.js'
-import { isolated } from '../transport/buffers-option.js'
+import type { TransportConnection } from '../transport/seam/transport.js'
+import { isolated } from '../transport/seam/buffers-option.js'
 import { netEngine } from './engine.js'
 import { OnRead, onReadOptions } from './onread.js'
 

@@ -10,10 +10,10 @@ import { channel } from 'node:diagnostics_channel'
 import { chmodSync, statSync } from 'node:fs'
 import * as nodeNet from 'node:net'
 import { constants } from 'node:os'
-import { pathError } from '../transport/socket-options.js'
+import { pathError } from '../transport/seam/socket-options.js'
 import type {
   ListenOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportListener,
-} from '../transport/transport.js'
+} from '../transport/seam/transport.js'
 import { fromCaller, socketError } from '../support/errors.js'
 import { netEngine, type Acceptor, type Listed } from './engine.js'
 import { checkBlockList } from './errors.js'

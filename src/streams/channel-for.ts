@@ -16,9 +16,9 @@ import { endpoint } from '../dsl/index.js'
 import { checkOptions, integer, ofType, oneOf } from '../support/checks.js'
 import { argumentError, asError, show, socketError } from '../support/errors.js'
 import { _, isGround } from '../topic/index.js'
-import { queueLimits } from '../transport/queue-limits.js'
+import { queueLimits } from '../transport/seam/queue-limits.js'
 import { spawnDriver, type Guard } from '../vm/action.js'
-import { defaultBuffers } from '../transport/buffers-option.js'
+import { defaultBuffers } from '../transport/seam/buffers-option.js'
 import {
   deleteEndpoint, eventSource, quit, yieldTurn, type Action, type ActionTree, type EventSink, type Role,
 } from '../vm/index.js'

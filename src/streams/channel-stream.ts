@@ -22,8 +22,8 @@ import { argumentError, asError, socketError } from '../support/errors.js'
 import { turn } from '../support/turns.js'
 import { _, isGround } from '../topic/index.js'
 import { ofKind } from '../vm/action.js'
-import { isLent, isolated } from '../transport/buffers-option.js'
-import type { SocketError } from '../transport/transport.js'
+import { isLent, isolated } from '../transport/seam/buffers-option.js'
+import type { SocketError } from '../transport/seam/transport.js'
 import {
   atMetaLevel, deleteEndpoint, eventSource, sendFeedback, sendMessage, yieldTurn, type Action,
   type ActionTree, type EventSink, type Role,

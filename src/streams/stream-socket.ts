@@ -7,10 +7,10 @@
 import { constants } from 'node:os'
 import { finished, type Duplex } from 'node:stream'
 import { socketError } from '../support/errors.js'
-import { overflowError, type QueueLimits } from '../transport/queue-limits.js'
+import { overflowError, type QueueLimits } from '../transport/seam/queue-limits.js'
 import type {
   SocketError, TransportConnection, TransportEvent, TransportListener,
-} from '../transport/transport.js'
+} from '../transport/seam/transport.js'
 
 /** Stands for what accepted the stream: so that nothing is read before it is wanted. */
 const NOWHERE: TransportListener = {

@@ -1,14 +1,17 @@
 /**
- * Chooses a transport by name, and is the way to either for all others. Owns the rule for 'auto': native where the
- * addon loads, else `node:net`, with one warning that says why.
+ * Chooses a transport by name: the one way to an implementation from outside of this folder. Owns the rule for
+ * 'auto': native where the addon loads, else Node's own module, with one warning that says why.
  */
 import { argumentError } from '../support/errors.js'
-import { goOnWithout } from './native-addon.js'
-import { loadNative, nativeTransport } from './native.js'
-import { nodeTransport } from './node.js'
-import type { Transport, TransportOptions } from './transport.js'
+import { goOnWithout, loadNative } from './native/addon.js'
+import { nativeTransport } from './native/transport.js'
+import { nativeUdpTransport } from './native/udp.js'
+import { nodeTransport } from './node/transport.js'
+import { nodeUdpTransport } from './node/udp.js'
+import type { Transport, TransportOptions } from './seam/transport.js'
+import type { UdpTransport, UdpTransportOptions } from './seam/udp-transport.js'
 
-/** Which socket implementation: the addon, `node:net`, or the addon where it can be loaded. */
+/** Which socket implementation: the addon, Node's own module, or the addon where it can be loaded. */
 export type TransportName = 'native' | 'node' | 'auto'
 
 /**
@@ -19,15 +22,12 @@ export type TransportName = 'native' | 'node' | 'auto'
  *   MARKETPLACE_NATIVE requires the addon
  */
 export function openTransport(name: TransportName, options: TransportOptions = {}): Transport {
-  if (name === 'node') return nodeTransport(options)
-  if (name !== 'native' && name !== 'auto') {
-    throw argumentError('openTransport', 'name', "'native', 'node' or 'auto'", name)
-  }
-  const loaded = loadNative()
-  if (loaded.ok) return nativeTransport(options)
-  if (name === 'native') throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
-  goOnWithout('node:net')
-  return nodeTransport(options)
+  return isNative('openTransport', name, 'node:net') ? nativeTransport(options) : nodeTransport(options)
+}
+
+/** Makes a transport for datagrams; see `openTransport` for what the names mean. 'node' is `node:dgram`. */
+export function openUdpTransport(name: TransportName, options: UdpTransportOptions = {}): UdpTransport {
+  return isNative('openUdpTransport', name, 'node:dgram') ? nativeUdpTransport(options) : nodeUdpTransport()
 }
 
 /** Whether the native transport can be had; if not, and that was not asked for, it is said once. */
@@ -35,4 +35,14 @@ export function hasNative(): boolean {
   const { ok } = loadNative()
   if (!ok) goOnWithout('node:net')
   return ok
+}
+
+function isNative(what: string, name: TransportName, otherwise: string): boolean {
+  if (name === 'node') return false
+  if (name !== 'native' && name !== 'auto') throw argumentError(what, 'name', "'native', 'node' or 'auto'", name)
+  const loaded = loadNative()
+  if (loaded.ok) return true
+  if (name === 'native') throw new Error(`the native transport can't be loaded: ${loaded.reason}`)
+  goOnWithout(otherwise)
+  return false
 }

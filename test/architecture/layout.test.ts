@@ -46,12 +46,40 @@ t.test('a file imports what is there, and no file of the tests', async (t) => {
   }
 })
 
+t.test('the transports are two rooms behind a seam, and one door leads to them', async (t) => {
+  const rooms = new Map<string, readonly RegExp[]>([
+    ['seam', [/^seam\//]],
+    ['native', [/^seam\//, /^native\//]],
+    ['node', [/^seam\//, /^node\//]],
+    // The door.
+    ['choose.ts', [/^seam\/.*transport\.js$/, /^native\/(addon|transport|udp)\.js$/, /^node\/(transport|udp)\.js$/]],
+  ])
+  const outside = [/^seam\//, /^choose\.js$/]
+  const inside = 'src/transport/'
+  const seen = new Set<string>()
+  for (const path of filesBelow('src', '.ts')) {
+    const room = path.startsWith(inside) ? path.slice(inside.length).split('/')[0] : undefined
+    const allowed = room === undefined ? outside : rooms.get(room)
+    if (allowed === undefined) {
+      t.fail(`${path} is in no room`)
+      continue
+    }
+    if (room !== undefined) seen.add(room)
+    for (const imported of importsOf(path)) {
+      if (!imported.startsWith(inside)) continue
+      const target = imported.slice(inside.length)
+      t.ok(allowed.some((pattern) => pattern.test(target)), `${path} uses ${imported}`)
+    }
+  }
+  t.strictSame([...seen].sort(), [...rooms.keys()].sort(), 'every room is there')
+})
+
 t.test('native code is reached from one file', async (t) => {
   // Node's own modules are none of it.
   const native = /createRequire\((?!import\.meta\.url\)\('node:)|process\.dlopen/
   const loads = (path: string): boolean => native.test(textOf(path))
   const loading = filesBelow('src', '.ts').filter(loads)
-  t.strictSame(loading, ['src/transport/native-addon.ts'])
+  t.strictSame(loading, ['src/transport/native/addon.ts'])
 })
 
 t.test('the engine knows nothing of Node', async (t) => {

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Server } from 'node:net'
 import t, { type Test } from 'tap'
-import { loadNative } from '../../src/transport/native.js'
+import { loadNative } from '../../src/transport/native/transport.js'
 import { Cli } from '../support/cli.js'
 import { client, freePort, readAll, sleep, until } from '../support/util.js'
 

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { closeSync, existsSync, openSync } from 'node:fs'
 import t from 'tap'
 import { explain, formatAddress, formatBytes, formatStatus } from '../../src/cli/messages.js'
-import { metricsSum } from '../../src/transport/metrics.js'
+import { metricsSum } from '../../src/transport/seam/metrics.js'
 import { Cli, MAIN } from '../support/cli.js'
 
 const TIMEOUT = 20_000

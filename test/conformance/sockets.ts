@@ -9,7 +9,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { ActionTree } from 'marketplace-native'
-import { loadNative } from '../../src/transport/native.js'
+import { loadNative } from '../../src/transport/native/transport.js'
 import { checkTrace, golden, perform, type Scenario, type Stage } from './harness.js'
 
 /** Milliseconds to wait for a line that should come, and for lines that should not. */

@@ -12,7 +12,7 @@ import {
   type BareTcpOptions, type FlowControlledTcpOptions, type GroundVm, type HandlerResult,
   type TcpAddress, type TcpChannel, type TcpEnd, type TcpError, type Transport,
 } from 'marketplace-native'
-import { loadNative } from '../../src/transport/native.js'
+import { loadNative } from '../../src/transport/native/transport.js'
 import { sleep, until } from '../support/util.js'
 
 export const host = '127.0.0.1'

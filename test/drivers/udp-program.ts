@@ -13,7 +13,7 @@ import {
   type UdpRemoteAddress,
 } from '../../src/drivers/udp-records.js'
 import { _, type RecordBase } from '../../src/topic/index.js'
-import { loadNative } from '../../src/transport/native.js'
+import { loadNative } from '../../src/transport/native/transport.js'
 import { groundVm, sendMessage, type ActionTree, type GroundVm } from '../../src/vm/index.js'
 import { patient } from '../support/patience.js'
 

@@ -14,7 +14,7 @@ import { _ } from '../../src/topic/index.js'
 import {
   deleteEndpoint, groundVm, nestedVm, sendMessage, spawn, type ActionTree,
 } from '../../src/vm/index.js'
-import type { UdpTransport } from '../../src/transport/udp-transport.js'
+import type { UdpTransport } from '../../src/transport/seam/udp-transport.js'
 import { missing, pattern, runProgram, sleep, until } from '../support/util.js'
 import { both, echo, host, onBoth, plainClient } from './udp-program.js'
 import { anyUdpListener } from '../support/unchecked.js'

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { readdirSync } from 'node:fs'
 import { ECHO, type Handlers, onEveryTransport, portOf } from '../support/transports.js'
 import { client, deferred, freePort, readAll, sleep, until } from '../support/util.js'
-import type { TransportConnection } from '../../src/transport/transport.js'
+import type { TransportConnection } from '../../src/transport/seam/transport.js'
 import { NO_PYTHON, fate, python, server } from './peers.js'
 import { recorder } from './recorder.js'
 

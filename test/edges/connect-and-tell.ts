@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks'
 import { Station, VARIANTS } from '../support/transports.js'
 import { until } from '../support/util.js'
-import type { SocketError } from '../../src/transport/transport.js'
+import type { SocketError } from '../../src/transport/seam/transport.js'
 import { Peer } from './peers.js'
 
 const make = VARIANTS.find(({ name }) => name === process.argv[2])?.make

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { onEveryTransport, portOf } from '../support/transports.js'
 import { freePort, until } from '../support/util.js'
-import type { SocketError } from '../../src/transport/transport.js'
+import type { SocketError } from '../../src/transport/seam/transport.js'
 import { QUIET_TURNS, turnsIn } from './peers.js'
 import { recorder } from './recorder.js'
 

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { onEveryTransport, portOf } from '../support/transports.js'
 import { client, until } from '../support/util.js'
-import type { TransportConnection } from '../../src/transport/transport.js'
+import type { TransportConnection } from '../../src/transport/seam/transport.js'
 import { patient } from '../support/patience.js'
 
 const FIREHOSE = `

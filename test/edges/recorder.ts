@@ -1,7 +1,7 @@
 /** Writes down what a connection reports, in order, and what it received. */
 import type { Handlers } from '../support/transports.js'
 import { deferred } from '../support/util.js'
-import type { SocketError, TransportConnection } from '../../src/transport/transport.js'
+import type { SocketError, TransportConnection } from '../../src/transport/seam/transport.js'
 
 export interface Recorder {
   /** To be given to `listen` or `connect`; it is for one connection. */

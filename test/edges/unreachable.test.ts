@@ -6,7 +6,7 @@ import { spawnSync, type SpawnSyncReturns } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { VARIANTS } from '../support/transports.js'
-import type { SocketError } from '../../src/transport/transport.js'
+import type { SocketError } from '../../src/transport/seam/transport.js'
 import { NO_PYTHON } from './peers.js'
 import { patient } from '../support/patience.js'
 

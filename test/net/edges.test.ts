@@ -7,7 +7,7 @@ import { inspect } from 'node:util'
 import t from 'tap'
 import net, { promises, Socket as OurSocket } from '../../src/net/index.js'
 import { timeoutEntries } from '../../src/net/timeouts.js'
-import type { SocketSettings } from '../../src/transport/transport.js'
+import type { SocketSettings } from '../../src/transport/seam/transport.js'
 import { both, portOf, text, type Socket } from './both.js'
 
 const ours = net as unknown as typeof nodeNet

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import type {
   ConnectOptions, Dropped, ListenOptions, SocketError, Transport, TransportConnection, TransportEvent,
   TransportListener, TransportOptions,
-} from '../../src/transport/transport.js'
+} from '../../src/transport/seam/transport.js'
 import { VARIANTS, type Variant } from './variants.js'
 
 export { VARIANTS, type Variant } from './variants.js'

@@ -1,7 +1,7 @@
 /** The transports that everything is tested on. Knows nothing of the test runner, which opens many files. */
-import { loadNative, nativeTransport } from '../../src/transport/native.js'
-import { nodeTransport } from '../../src/transport/node.js'
-import type { Transport, TransportBackend, TransportOptions } from '../../src/transport/transport.js'
+import { loadNative, nativeTransport } from '../../src/transport/native/transport.js'
+import { nodeTransport } from '../../src/transport/node/transport.js'
+import type { Transport, TransportBackend, TransportOptions } from '../../src/transport/seam/transport.js'
 
 /** A transport that suites are run on: each of the native engine's backends, and `node:net`. */
 export interface Variant {

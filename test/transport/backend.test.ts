@@ -1,7 +1,7 @@
 /** The native engine's backend: by option, by environment, and what it says of itself. */
 import t from 'tap'
-import { loadNative, nativeTransport } from '../../src/transport/native.js'
-import type { TransportBackend, TransportInfo } from '../../src/transport/transport.js'
+import { loadNative, nativeTransport } from '../../src/transport/native/transport.js'
+import type { TransportBackend, TransportInfo } from '../../src/transport/seam/transport.js'
 
 const native = loadNative()
 const skip = native.ok ? false : native.reason

@@ -6,7 +6,7 @@ import { runInThisContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { client, collectGarbage, pattern, sleep, until } from '../support/util.js'
 import { ECHO, onEveryTransport, portOf, Station, VARIANTS } from '../support/transports.js'
-import type { TransportOptions } from '../../src/transport/transport.js'
+import type { TransportOptions } from '../../src/transport/seam/transport.js'
 import { patient } from '../support/patience.js'
 
 const KIBIBYTE = 1024

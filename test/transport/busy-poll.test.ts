@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { setImmediate as immediate } from 'node:timers/promises'
 import t from 'tap'
-import type { TransportConnection } from '../../src/transport/transport.js'
+import type { TransportConnection } from '../../src/transport/seam/transport.js'
 import { ECHO, onEveryTransport, portOf, VARIANTS, type Station } from '../support/transports.js'
 import { client, sleep, until } from '../support/util.js'
 

@@ -1,7 +1,7 @@
 /** Choosing a transport by name. */
 import t from 'tap'
 import { openTransport, type TransportName } from '../../src/transport/choose.js'
-import { loadNative } from '../../src/transport/native.js'
+import { loadNative } from '../../src/transport/native/transport.js'
 
 const native = loadNative()
 

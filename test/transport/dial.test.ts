@@ -5,11 +5,11 @@ import t, { type Test } from 'tap'
 import { blackHole } from '../support/black-hole.js'
 import { onEveryTransport, type Station } from '../support/transports.js'
 import { deferred, missing, until } from '../support/util.js'
-import { Dial } from '../../src/transport/dial.js'
+import { Dial } from '../../src/transport/seam/dial.js'
 import { socketError } from '../../src/support/errors.js'
 import type {
   ConnectOptions, Lookup, SocketAddress, SocketError, TransportConnection,
-} from '../../src/transport/transport.js'
+} from '../../src/transport/seam/transport.js'
 
 const NEVER = 0x7fffffff
 const noHoles = process.platform === 'linux' ? missing('python3') : 'only Linux is known to drop them'

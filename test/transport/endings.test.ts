@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { onEveryTransport, portOf } from '../support/transports.js'
 import { client, deferred, pattern, readAll, sleep } from '../support/util.js'
-import type { SocketError } from '../../src/transport/transport.js'
+import type { SocketError } from '../../src/transport/seam/transport.js'
 
 onEveryTransport('a client that half-closes gets its answer, and an orderly end', async (t, open) => {
   const closed = deferred<SocketError | undefined>()

@@ -4,13 +4,13 @@ import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { loadNative, nativeTransport } from '../../src/transport/native.js'
+import { loadNative, nativeTransport } from '../../src/transport/native/transport.js'
 import { patient } from '../support/patience.js'
 
 const native = loadNative()
 const options = { skip: native.ok ? false : native.reason, timeout: patient(30_000) }
 const { href } = new URL('../../src/index.js', import.meta.url)
-const { href: transportHref } = new URL('../../src/transport/native.js', import.meta.url)
+const { href: transportHref } = new URL('../../src/transport/native/transport.js', import.meta.url)
 
 /** An echo server through the VM that tells its port. */
 const SERVER = `

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { ECHO, onEveryTransport, portOf } from '../support/transports.js'
 import { client, deferred, pattern, readAll, sleep, until } from '../support/util.js'
-import type { SocketError, TransportConnection } from '../../src/transport/transport.js'
+import type { SocketError, TransportConnection } from '../../src/transport/seam/transport.js'
 
 const MEBIBYTE = 1024 * 1024
 

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { onEveryTransport, portOf, type Handlers } from '../support/transports.js'
 import { deferred, sleep, until } from '../support/util.js'
-import type { ListenOptions, SocketError, TransportConnection } from '../../src/transport/transport.js'
+import type { ListenOptions, SocketError, TransportConnection } from '../../src/transport/seam/transport.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'marketplace-'))
 t.teardown(() => { rmSync(folder, { recursive: true }) })

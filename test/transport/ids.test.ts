@@ -1,6 +1,6 @@
 /** Numbers of connections come back: what has had one before has nothing to do with it. */
 import t, { type Test } from 'tap'
-import type { TransportConnection } from '../../src/transport/transport.js'
+import type { TransportConnection } from '../../src/transport/seam/transport.js'
 import { patient } from '../support/patience.js'
 import { ECHO, Station, VARIANTS, portOf, type Variant } from '../support/transports.js'
 import { until } from '../support/util.js'

@@ -1,7 +1,7 @@
 /** What the kernel says of its sockets, and of itself. */
 import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
-import type { TransportConnection } from '../../src/transport/transport.js'
+import type { TransportConnection } from '../../src/transport/seam/transport.js'
 
 /** Whether ::1 is there. */
 export const hasIPv6 = Object.values(networkInterfaces()).flat()

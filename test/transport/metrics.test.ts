@@ -4,7 +4,7 @@ import t from 'tap'
 import {
   _, endpoint, groundVm, sendMessage, tcpBare, tcpChannel, tcpEngine, tcpListener, tcpListening,
 } from 'marketplace-native'
-import { metricsSum } from '../../src/transport/metrics.js'
+import { metricsSum } from '../../src/transport/seam/metrics.js'
 import { freePort } from '../conformance/sockets.js'
 import { ECHO, onEveryTransport, portOf } from '../support/transports.js'
 import { client, pattern, readAll, until } from '../support/util.js'

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { interpreterOf, libc, loadProblem, nodeApiProblem } from '../../src/transport/native-binary.js'
-import { loadNative } from '../../src/transport/native.js'
+import { interpreterOf, libc, loadProblem, nodeApiProblem } from '../../src/transport/native/binary.js'
+import { loadNative } from '../../src/transport/native/transport.js'
 
 const CHOOSE = new URL('../../src/transport/choose.js', import.meta.url).href
 const PROGRAM = `

@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { connect, createServer, isIP } from 'node:net'
 import { platform } from 'node:os'
 import t from 'tap'
-import { nodeReusesPorts } from '../../src/transport/socket-options.js'
+import { nodeReusesPorts } from '../../src/transport/seam/socket-options.js'
 import type {
   ConnectOptions, Dropped, ListenOptions, SocketOptions, TransportConnection, TransportListener,
-} from '../../src/transport/transport.js'
+} from '../../src/transport/seam/transport.js'
 import { ECHO, onEveryTransport, portOf, type Handlers, type Station } from '../support/transports.js'
 import { client, deferred, readAll, sleep, until } from '../support/util.js'
 import { aliveOf, hasIPv6 } from './kernel.js'

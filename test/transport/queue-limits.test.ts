@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { MessageChannel } from 'node:worker_threads'
 import t, { type Test } from 'tap'
-import { nodeTransport } from '../../src/transport/node.js'
+import { nodeTransport } from '../../src/transport/node/transport.js'
 import { onEveryTransport, portOf, type Handlers, type Station } from '../support/transports.js'
 import { client, collectGarbage, deferred, pattern, until, type Deferred } from '../support/util.js'
-import type { SocketError, TransportConnection, TransportOptions } from '../../src/transport/transport.js'
+import type { SocketError, TransportConnection, TransportOptions } from '../../src/transport/seam/transport.js'
 
 const MEBIBYTE = 1024 * 1024
 /** More than a kernel takes for a peer that does not read. */

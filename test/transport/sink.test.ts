@@ -1,6 +1,6 @@
 /** A sink that throws: the program hears of it, the sink is called again, and nothing of what follows is lost. */
 import t from 'tap'
-import type { TransportEvent } from '../../src/transport/transport.js'
+import type { TransportEvent } from '../../src/transport/seam/transport.js'
 import { TIMEOUT, VARIANTS } from '../support/transports.js'
 import { client, until } from '../support/util.js'
 

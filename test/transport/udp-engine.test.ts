@@ -4,8 +4,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readdirSync, readlinkSync } from 'node:fs'
 import t from 'tap'
-import { UDP_CHANNELS, type UdpDiagnostics } from '../../src/transport/diagnostics.js'
-import type { UdpSocket } from '../../src/transport/udp-transport.js'
+import { UDP_CHANNELS, type UdpDiagnostics } from '../../src/transport/seam/diagnostics.js'
+import type { UdpSocket } from '../../src/transport/seam/udp-transport.js'
 import { patient } from '../support/patience.js'
 import { collectGarbage, pattern, sleep, until } from '../support/util.js'
 import { VARIANTS } from '../support/variants.js'
@@ -166,7 +166,7 @@ for (const { name: variant, skip } of VARIANTS) {
         stdio: ['ignore', 'inherit', 'inherit'],
         env: {
           ...process.env,
-          CHOOSE: new URL('../../src/transport/udp-choose.js', import.meta.url).href,
+          CHOOSE: new URL('../../src/transport/choose.js', import.meta.url).href,
           TRANSPORT: transport,
           MARKETPLACE_BACKEND: backend,
         },

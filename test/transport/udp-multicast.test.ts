@@ -1,8 +1,8 @@
 /** Multicast through both transports, on the loopback interface; skipped where the kernel refuses it. */
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os'
 import type { Test } from 'tap'
-import type { SocketError } from '../../src/transport/transport.js'
-import type { UdpSocketOptions } from '../../src/transport/udp-transport.js'
+import type { SocketError } from '../../src/transport/seam/transport.js'
+import type { UdpSocketOptions } from '../../src/transport/seam/udp-transport.js'
 import { sleep, until } from '../support/util.js'
 import { onEveryUdpTransport, type Station } from './udp-station.js'
 

@@ -1,9 +1,9 @@
 /** What only the native transport for datagrams has: memory lent to it, and worker threads. */
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { addonOrReason } from '../../src/transport/native-addon.js'
-import { loadNative } from '../../src/transport/native.js'
-import { nativeUdpTransport } from '../../src/transport/udp-native.js'
+import { addonOrReason } from '../../src/transport/native/addon.js'
+import { loadNative } from '../../src/transport/native/transport.js'
+import { nativeUdpTransport } from '../../src/transport/native/udp.js'
 import { collectGarbage, pattern, until } from '../support/util.js'
 import { Station } from './udp-station.js'
 import { patient } from '../support/patience.js'
@@ -84,7 +84,7 @@ transport.bind({ host: '127.0.0.1', port: 0 })
 `
 
 void t.test('workers that are terminated while datagrams fly', options, async (t) => {
-  const { href } = new URL('../../src/transport/udp-native.js', import.meta.url)
+  const { href } = new URL('../../src/transport/native/udp.js', import.meta.url)
   for (let i = 0; i < 8; i++) {
     const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), {
       env: { ...process.env, UDP_NATIVE: href },

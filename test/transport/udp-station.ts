@@ -3,11 +3,11 @@
  * are kept per socket, and checked against the rules of the seam on the way.
  */
 import t, { type Test } from 'tap'
-import type { SocketAddress, SocketError } from '../../src/transport/transport.js'
-import { openUdpTransport } from '../../src/transport/udp-choose.js'
+import type { SocketAddress, SocketError } from '../../src/transport/seam/transport.js'
+import { openUdpTransport } from '../../src/transport/choose.js'
 import type {
   UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport, UdpTransportOptions,
-} from '../../src/transport/udp-transport.js'
+} from '../../src/transport/seam/udp-transport.js'
 import { until } from '../support/util.js'
 import { VARIANTS, type Variant } from '../support/variants.js'
 import { patient } from '../support/patience.js'

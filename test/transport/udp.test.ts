@@ -3,10 +3,10 @@ import { createSocket } from 'node:dgram'
 import { readdirSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import t, { type Test } from 'tap'
-import type { SocketError } from '../../src/transport/transport.js'
-import { openUdpTransport } from '../../src/transport/udp-choose.js'
-import { loadNative } from '../../src/transport/native.js'
-import type { UdpSocketOptions } from '../../src/transport/udp-transport.js'
+import type { SocketError } from '../../src/transport/seam/transport.js'
+import { openUdpTransport } from '../../src/transport/choose.js'
+import { loadNative } from '../../src/transport/native/transport.js'
+import type { UdpSocketOptions } from '../../src/transport/seam/udp-transport.js'
 import {
   collectGarbage, deferred, missing, pattern, randomSource, runProgram, sleep, until,
 } from '../support/util.js'
@@ -319,7 +319,7 @@ try {
 `
 
 void t.test('auto is node where the addon cannot be loaded, and says so once', async (t) => {
-  const { href } = new URL('../../src/transport/udp-choose.js', import.meta.url)
+  const { href } = new URL('../../src/transport/choose.js', import.meta.url)
   const args = ['--no-warnings', '--input-type=module', '-e', FALLBACK, href]
   const { stdout } = await runProgram(process.execPath, args, Buffer.alloc(0))
   t.match(stdout.toString().split('\n'), [

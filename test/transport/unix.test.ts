@@ -8,7 +8,7 @@ import { ECHO, onEveryTransport, type Handlers, type Station } from '../support/
 import { deferred, pattern, readAll, until } from '../support/util.js'
 import type {
   ListenOptions, SocketError, TransportConnection, TransportListener,
-} from '../../src/transport/transport.js'
+} from '../../src/transport/seam/transport.js'
 
 const skip = process.platform === 'linux' ? false : 'abstract names are Linux\'s'
 const UNIX = { port: undefined, host: undefined }

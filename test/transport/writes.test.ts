@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { once } from 'node:events'
 import { onEveryTransport, portOf, type Handlers, type Station } from '../support/transports.js'
 import { client, deferred, pattern, readAll, until } from '../support/util.js'
-import type { ListenOptions, SocketError, TransportConnection } from '../../src/transport/transport.js'
+import type { ListenOptions, SocketError, TransportConnection } from '../../src/transport/seam/transport.js'
 import { patient } from '../support/patience.js'
 
 const MEBIBYTE = 1024 * 1024

@@ -1,7 +1,7 @@
 /**
  * The transport seam: what a TCP driver needs from a socket implementation, and nothing more.
  *
- * Owns the interface only. `native.ts` implements it over the C++ engine, `node.ts` over `node:net`;
+ * Owns the interface only. `native/transport.ts` implements it over the C++ engine, `node/transport.ts` over `node:net`;
  * the drivers are written against it once and both implementations pass the same tests.
  *
  * Rules every implementation keeps:
@@ -16,10 +16,10 @@
 
 import type { BufferLifetime } from './buffers-option.js'
 import type { TransportMetrics } from './metrics.js'
-import type { SocketAddress, SocketError } from '../support/socket-error.js'
+import type { SocketAddress, SocketError } from '../../support/socket-error.js'
 
 export type { BufferLifetime, KeptBuffers } from './buffers-option.js'
-export type { SocketAddress, SocketError } from '../support/socket-error.js'
+export type { SocketAddress, SocketError } from '../../support/socket-error.js'
 
 /** What a socket reports. Plain strings: V8 compares interned strings by pointer. */
 export type TransportEventKind =

@@ -6,16 +6,16 @@
  * code that meets many of them stays fast.
  */
 import { constants } from 'node:os'
-import { connectError, socketError } from '../support/errors.js'
-import { socketAddress, unixAddress } from './native-address.js'
-import { Dial } from './dial.js'
-import { BIND_FAILED, Command, INDEX_MASK, type Link } from './native-link.js'
-import { askSettings } from './native-options.js'
-import { overflowError, type QueueLimits } from './queue-limits.js'
+import { connectError, socketError } from '../../support/errors.js'
+import { socketAddress, unixAddress } from './address.js'
+import { Dial } from '../seam/dial.js'
+import { BIND_FAILED, Command, INDEX_MASK, type Link } from './link.js'
+import { askSettings } from './options.js'
+import { overflowError, type QueueLimits } from '../seam/queue-limits.js'
 import type {
   ConnectOptions, Dropped, ListenOptions, SocketAddress, SocketError, SocketSettings, TransportConnection,
   TransportEvent, TransportEventKind, TransportListener,
-} from './transport.js'
+} from '../seam/transport.js'
 
 const ENOTCONN = -constants.errno.ENOTCONN
 const EBADF = -constants.errno.EBADF

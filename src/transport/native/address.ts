@@ -3,7 +3,7 @@
  * Owns nothing; text is made only when somebody asks for it.
  */
 import { networkInterfaces } from 'node:os'
-import type { SocketAddress } from './transport.js'
+import type { SocketAddress } from '../seam/transport.js'
 
 /** A zone that has no room in the first word is in the third. */
 const ZONE_ELSEWHERE = (1 << 12) - 1

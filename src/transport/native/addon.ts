@@ -8,9 +8,9 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isAbsolute, join } from 'node:path'
-import { PACKAGE_ROOT } from '../support/package-root.js'
-import { loadProblem, nodeApiProblem, platformName, PREBUILT } from './native-binary.js'
-import type { Addon } from './native-link.js'
+import { PACKAGE_ROOT } from '../../support/package-root.js'
+import { loadProblem, nodeApiProblem, platformName, PREBUILT } from './binary.js'
+import type { Addon } from './link.js'
 
 type Found = { readonly ok: true, readonly addon: Addon } | { readonly ok: false, readonly reason: string }
 

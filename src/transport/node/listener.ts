@@ -9,11 +9,11 @@
  */
 import { lookup } from 'node:dns'
 import { createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net'
-import type { Counts } from './metrics.js'
-import { keepAliveSeconds, nodeLacks, nodeReusesPorts } from './socket-options.js'
+import type { Counts } from '../seam/metrics.js'
+import { keepAliveSeconds, nodeLacks, nodeReusesPorts } from '../seam/socket-options.js'
 import type {
   ListenOptions, SocketAddress, SocketError, SocketOptions, TransportEvent, TransportListener,
-} from './transport.js'
+} from '../seam/transport.js'
 
 /** What a listener needs of its transport. */
 export interface NodeListenerHost {

@@ -1,5 +1,5 @@
 /** What the options of a transport may be, for the transports and for the drivers that hand them on. Owns nothing. */
-import { integer, ofType, type Check } from '../support/checks.js'
+import { integer, ofType, type Check } from '../../support/checks.js'
 import { buffersCheck } from './buffers-option.js'
 import type { TransportOptions } from './transport.js'
 

@@ -4,8 +4,8 @@
  * Invariant: a socket is here from its beginning until it is closed, or has become the connection's.
  */
 import { connect, isIP, type Socket } from 'node:net'
-import { nodeSocketOptions } from './node-listener.js'
-import type { ConnectOptions, SocketAddress, SocketError } from './transport.js'
+import { nodeSocketOptions } from './listener.js'
+import type { ConnectOptions, SocketAddress, SocketError } from '../seam/transport.js'
 
 /** How attempts end. */
 export interface AttemptsHost {

@@ -5,7 +5,7 @@
  * The families take turns, beginning with that of the first address (RFC 8305, section 4); in each, the order is
  * that of the lookup. An address that is there twice is tried once.
  */
-import { clearTimeout, setTimeout } from '../support/real-time.js'
+import { clearTimeout, setTimeout } from '../../support/real-time.js'
 
 interface Address {
   readonly address: string

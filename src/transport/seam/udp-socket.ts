@@ -7,7 +7,7 @@
 import { lookup, type LookupOneOptions } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants, networkInterfaces } from 'node:os'
-import { socketError } from '../support/errors.js'
+import { socketError } from '../../support/errors.js'
 import { defaultBuffers } from './buffers-option.js'
 import { publishUdpEvents } from './diagnostics.js'
 import type { UdpCounts } from './metrics.js'

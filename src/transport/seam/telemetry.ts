@@ -4,8 +4,8 @@
  * Owns their names, units and meanings there. Invariants: a name keeps its unit and its meaning; what a
  * transport doesn't know has no point, rather than one that says 0.
  */
-import { checkOptions, ofType } from '../support/checks.js'
-import { argumentError } from '../support/errors.js'
+import { checkOptions, ofType } from '../../support/checks.js'
+import { argumentError } from '../../support/errors.js'
 import type { TransportMetrics } from './metrics.js'
 
 /** One value of an instrument. */

@@ -2,9 +2,9 @@
  * Which backend the native engine is to use, by option or by environment, and what it says of the one that it
  * uses.
  */
-import { argumentError } from '../support/errors.js'
-import type { AddonInfo } from './native-link.js'
-import type { TransportInfo } from './transport.js'
+import { argumentError } from '../../support/errors.js'
+import type { AddonInfo } from './link.js'
+import type { TransportInfo } from '../seam/transport.js'
 
 /** By the numbers that the addon has for them. */
 const BACKENDS = ['auto', 'epoll', 'io_uring'] as const

@@ -5,11 +5,11 @@
 import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { socketError } from '../support/errors.js'
-import { listenWords } from './native-options.js'
-import type { NativeListener } from './native-socket.js'
-import { UNIX_PORT, type Link } from './native-link.js'
-import type { ListenOptions, SocketError } from './transport.js'
+import { socketError } from '../../support/errors.js'
+import { listenWords } from './options.js'
+import type { NativeListener } from './socket.js'
+import { UNIX_PORT, type Link } from './link.js'
+import type { ListenOptions, SocketError } from '../seam/transport.js'
 
 /** What it needs of the transport. */
 export interface ListenStation {

@@ -7,8 +7,8 @@
  */
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { checkOptions, hostName, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
-import { argumentError, rangeError, socketError } from '../support/errors.js'
+import { checkOptions, hostName, integer, ofType, oneOf, type Check, type Checks } from '../../support/checks.js'
+import { argumentError, rangeError, socketError } from '../../support/errors.js'
 import type {
   ConnectOptions, KeepAliveTimes, ListenOptions, SocketError, SocketOptions,
 } from './transport.js'

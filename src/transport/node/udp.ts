@@ -7,13 +7,13 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { socketError } from '../support/errors.js'
-import { clearInterval, performance, setImmediate, setInterval } from '../support/real-time.js'
-import { isolatedFromNode } from './buffers-option.js'
-import { Stat, UdpCounts } from './metrics.js'
-import type { SocketAddress, SocketError } from './transport.js'
-import { lacksIPv6, MAPPED, UdpSocketBase, UdpTransportBase, type UdpStation } from './udp-socket.js'
-import type { UdpSocketOptions, UdpTransport } from './udp-transport.js'
+import { socketError } from '../../support/errors.js'
+import { clearInterval, performance, setImmediate, setInterval } from '../../support/real-time.js'
+import { isolatedFromNode } from '../seam/buffers-option.js'
+import { Stat, UdpCounts } from '../seam/metrics.js'
+import type { SocketAddress, SocketError } from '../seam/transport.js'
+import { lacksIPv6, MAPPED, UdpSocketBase, UdpTransportBase, type UdpStation } from '../seam/udp-socket.js'
+import type { UdpSocketOptions, UdpTransport } from '../seam/udp-transport.js'
 
 /** The longest delay that a Node timer takes. */
 const LONGEST_DELAY = 0x7fffffff

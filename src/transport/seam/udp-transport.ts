@@ -1,7 +1,7 @@
 /**
  * The seam for datagrams: what the UDP driver needs from a socket implementation, and nothing more.
  *
- * Owns the interface only. `udp-native.ts` implements it over the C++ engine, `udp-node.ts` over
+ * Owns the interface only. `native/udp.ts` implements it over the C++ engine, `node/udp.ts` over
  * `node:dgram`; the driver is written against it once and both pass the same tests.
  *
  * Rules every implementation keeps:

@@ -11,13 +11,13 @@
  * Invariants: memory given to the engine is used for nothing else; what is lent and what is pinned is at
  * most `max` bytes, except that there is always one slab.
  */
-import { log } from '../support/log.js'
-import { clearTimeout, performance, setTimeout } from '../support/real-time.js'
-import { Stat, type SlabCounts } from './metrics.js'
+import { log } from '../../support/log.js'
+import { clearTimeout, performance, setTimeout } from '../../support/real-time.js'
+import { Stat, type SlabCounts } from '../seam/metrics.js'
 import { idleMemoryMax, receiveMemory } from './receive-memory.js'
-import { defaultBuffers, isolated, kSlab } from './buffers-option.js'
-import { slabChecks } from './transport-options.js'
-import type { TransportOptions } from './transport.js'
+import { defaultBuffers, isolated, kSlab } from '../seam/buffers-option.js'
+import { slabChecks } from '../seam/transport-options.js'
+import type { TransportOptions } from '../seam/transport.js'
 
 /** What an ArrayBuffer is for; as in native/binding/shared.h. */
 export const Purpose = { output: 0, input: 1, smallInput: 2 } as const

@@ -1,7 +1,6 @@
 /** How many bytes may wait to be sent, and what happens beyond: for both transports. */
 import { constants } from 'node:os'
-import { argumentError, idleError, rangeError, readTimeoutError, socketError } from '../support/errors.js'
-import { SILENCE } from './native-records.js'
+import { argumentError, rangeError, socketError } from '../../support/errors.js'
 import type { SocketError, TransportOptions } from './transport.js'
 
 /** Default of `maxQueuedBytes`. */
@@ -51,17 +50,7 @@ export function takenAwayError(remote?: Where): SocketError {
   return error
 }
 
-/** Why the engine ended a connection that had so many bytes queued. */
-export function endError(
-  limits: QueueLimits, errno: number, call: string, queued: number, remote: Where | undefined,
-): SocketError {
-  if (call === 'write' && errno === -constants.errno.EFAULT) return takenAwayError(remote)
-  if (call === 'write' && errno === -constants.errno.ENOBUFS) return overflowError(limits, queued, remote)
-  if (call === SILENCE) return readTimeoutError()
-  return call === 'idle' ? idleError() : socketError(errno, call)
-}
-
-interface Where {
+export interface Where {
   readonly address: string
   readonly port: number
 }

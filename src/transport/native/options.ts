@@ -2,9 +2,9 @@
  * Socket options as words for the addon, and what the kernel made of them from words.
  * native/binding/options.h describes the layout and is the other side.
  */
-import { keepAliveSeconds } from './socket-options.js'
-import type { ListenOptions, SocketOptions, SocketSettings } from './transport.js'
-import type { UdpSocketOptions } from './udp-transport.js'
+import { keepAliveSeconds } from '../seam/socket-options.js'
+import type { ListenOptions, SocketOptions, SocketSettings } from '../seam/transport.js'
+import type { UdpSocketOptions } from '../seam/udp-transport.js'
 
 const SOCKET_WORDS = 8
 const LISTEN_WORDS = 11

@@ -5,11 +5,11 @@
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
  * by a command, so that writes out of it that were queued before still find it.
  */
-import { queueMicrotask } from '../support/real-time.js'
-import { exit, flushAtExit } from './at-exit.js'
-import { isLent } from './buffers-option.js'
-import { Purpose, slabOf, Slabs, type SlabCalls, type SlabOptions } from './native-slabs.js'
-import type { QueueLimits } from './queue-limits.js'
+import { queueMicrotask } from '../../support/real-time.js'
+import { exit, flushAtExit } from '../seam/at-exit.js'
+import { isLent } from '../seam/buffers-option.js'
+import { Purpose, slabOf, Slabs, type SlabCalls, type SlabOptions } from './slabs.js'
+import type { QueueLimits } from '../seam/queue-limits.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
 export interface Addon extends SlabCalls {
@@ -46,7 +46,7 @@ export interface Addon extends SlabCalls {
 
 /** What the engine is told when it is made; checked before. */
 export interface EngineSettings extends QueueLimits, SlabOptions {
-  /** As native-backend.ts numbers them. */
+  /** As backend.ts numbers them. */
   readonly backend: number
   /** Milliseconds. */
   readonly closeTimeout: number
@@ -193,7 +193,7 @@ export class Link {
     return epoch === this.epoch && this.#commands[0] !== 0
   }
 
-  /** @param options as native-options.ts has them */
+  /** @param options as options.ts has them */
   listen(address: string, port: number, options: Int32Array): number {
     return this.#addon.listen(this.#handle, address, port, options)
   }
@@ -207,7 +207,7 @@ export class Link {
   }
 
   /**
-   * @param options as native-options.ts has them
+   * @param options as options.ts has them
    * @returns an id, or a negative errno; `BIND_FAILED` less than that if it is the local address's
    */
   connect(
@@ -219,7 +219,7 @@ export class Link {
   /**
    * A socket for datagrams.
    *
-   * @param options as native-options.ts has them
+   * @param options as options.ts has them
    * @returns an id, or a negative errno
    */
   bind(address: string, port: number, options: Int32Array): number {

@@ -8,32 +8,32 @@
  * Invariants: the program runs only after every record of the batch has been read; an id is looked
  * up, never trusted, as its connection may have ended in the same turn.
  */
-import { argumentError, rangeError, socketError } from '../support/errors.js'
-import { setImmediate } from '../support/real-time.js'
-import { publishEvents } from './diagnostics.js'
-import { Counts, Stat } from './metrics.js'
-import { addonOrReason } from './native-addon.js'
-import { socketAddress } from './native-address.js'
-import { backendNumber, transportInfo } from './native-backend.js'
-import { checkedBusyPoll } from './transport-options.js'
+import { argumentError, rangeError, socketError } from '../../support/errors.js'
+import { setImmediate } from '../../support/real-time.js'
+import { publishEvents } from '../seam/diagnostics.js'
+import { Counts, Stat } from '../seam/metrics.js'
+import { addonOrReason } from './addon.js'
+import { socketAddress } from './address.js'
+import { backendNumber, transportInfo } from './backend.js'
+import { checkedBusyPoll } from '../seam/transport-options.js'
 import {
   type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS, UNIX_PORT,
-} from './native-link.js'
-import { CALLS, Record } from './native-records.js'
-import { startListener, type ListenStation } from './native-listen.js'
-import { socketWords } from './native-options.js'
-import { slabOptions } from './native-slabs.js'
+} from './link.js'
+import { CALLS, endError, Record } from './records.js'
+import { startListener, type ListenStation } from './listen.js'
+import { socketWords } from './options.js'
+import { slabOptions } from './slabs.js'
 import {
   NativeConnection, NativeDropEvent, NativeEvent, NativeListener, type Station,
-} from './native-socket.js'
-import { endError, queueLimits, type QueueLimits } from './queue-limits.js'
-import { checkConnectOptions, checkListenOptions } from './socket-options.js'
+} from './socket.js'
+import { queueLimits, type QueueLimits } from '../seam/queue-limits.js'
+import { checkConnectOptions, checkListenOptions } from '../seam/socket-options.js'
 import type {
   ConnectOptions, ListenOptions, SocketAddress, SocketError, Transport, TransportConnection, TransportInfo,
   TransportListener, TransportOptions, TransportSink,
-} from './transport.js'
+} from '../seam/transport.js'
 
-export { loadNative } from './native-addon.js'
+export { loadNative } from './addon.js'
 
 const CLOSE_TIMEOUT = 10_000
 

@@ -1,5 +1,5 @@
 /**
- * The seam for datagrams over the C++ engine, which is the same as for connections; see native-link.ts.
+ * The seam for datagrams over the C++ engine, which is the same as for connections; see link.ts.
  *
  * Owns the table from the engine's ids to sockets, and the translation of records into events.
  * JavaScript is entered once per loop turn with all that came; what is sent in reply goes out together
@@ -9,21 +9,21 @@
  * never trusted, as its socket may have been closed in the same turn.
  */
 import { constants } from 'node:os'
-import { socketError } from '../support/errors.js'
-import { isolated } from './buffers-option.js'
-import { UdpCounts } from './metrics.js'
-import { addonOrReason } from './native-addon.js'
-import { socketAddress } from './native-address.js'
-import { backendNumber, transportInfo } from './native-backend.js'
-import { type Addon, Command, type EngineSettings, Link, RECORD_WORDS } from './native-link.js'
-import { udpWords } from './native-options.js'
-import { Record } from './native-records.js'
-import { slabOptions } from './native-slabs.js'
-import { queueLimits } from './queue-limits.js'
-import { checkedBusyPoll } from './transport-options.js'
-import type { SocketAddress, SocketError, TransportInfo } from './transport.js'
-import { lacksIPv6, UdpSocketBase, UdpTransportBase, type UdpStation } from './udp-socket.js'
-import type { UdpSocketOptions, UdpTransport, UdpTransportOptions } from './udp-transport.js'
+import { socketError } from '../../support/errors.js'
+import { isolated } from '../seam/buffers-option.js'
+import { UdpCounts } from '../seam/metrics.js'
+import { addonOrReason } from './addon.js'
+import { socketAddress } from './address.js'
+import { backendNumber, transportInfo } from './backend.js'
+import { type Addon, Command, type EngineSettings, Link, RECORD_WORDS } from './link.js'
+import { udpWords } from './options.js'
+import { Record } from './records.js'
+import { slabOptions } from './slabs.js'
+import { queueLimits } from '../seam/queue-limits.js'
+import { checkedBusyPoll } from '../seam/transport-options.js'
+import type { SocketAddress, SocketError, TransportInfo } from '../seam/transport.js'
+import { lacksIPv6, UdpSocketBase, UdpTransportBase, type UdpStation } from '../seam/udp-socket.js'
+import type { UdpSocketOptions, UdpTransport, UdpTransportOptions } from '../seam/udp-transport.js'
 
 /** As `Address::pack` makes them. */
 const ADDRESS_WORDS = 5

@@ -1,27 +1,27 @@
 /**
  * The fallback transport: the transport seam over `node:net`, for platforms without the addon.
  *
- * Owns the batches; node-connection.ts translates from streams to events. Errors are Node's own, passed
+ * Owns the batches; connection.ts translates from streams to events. Errors are Node's own, passed
  * on untouched.
  * Two limits come from libuv: a reset that arrives together with data is reported as an end, and from
  * Node 24 on a reset ends a paused connection at once, with what was sent to it and not read.
  */
 import type { Socket } from 'node:net'
 import { AsyncResource } from 'node:async_hooks'
-import { clearInterval, performance, setImmediate, setInterval } from '../support/real-time.js'
-import { flushAtExit } from './at-exit.js'
-import { publishEvents } from './diagnostics.js'
-import { Counts, Stat } from './metrics.js'
-import { NodeConnection, type NodeStation } from './node-connection.js'
-import { NodeListener, type NodeListenerHost } from './node-listener.js'
-import { queueLimits, type QueueLimits } from './queue-limits.js'
-import { buffersCheck, defaultBuffers } from './buffers-option.js'
-import { checkedBusyPoll } from './transport-options.js'
-import { checkConnectOptions, checkListenOptions } from './socket-options.js'
+import { clearInterval, performance, setImmediate, setInterval } from '../../support/real-time.js'
+import { flushAtExit } from '../seam/at-exit.js'
+import { publishEvents } from '../seam/diagnostics.js'
+import { Counts, Stat } from '../seam/metrics.js'
+import { NodeConnection, type NodeStation } from './connection.js'
+import { NodeListener, type NodeListenerHost } from './listener.js'
+import { queueLimits, type QueueLimits } from '../seam/queue-limits.js'
+import { buffersCheck, defaultBuffers } from '../seam/buffers-option.js'
+import { checkedBusyPoll } from '../seam/transport-options.js'
+import { checkConnectOptions, checkListenOptions } from '../seam/socket-options.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportEvent,
   TransportListener, TransportOptions, TransportSink,
-} from './transport.js'
+} from '../seam/transport.js'
 
 const DEFAULT_CLOSE_TIMEOUT = 10_000
 /** So many bytes in one turn are handed over before its end, so that the limits hold within it, too. */

@@ -4,8 +4,8 @@
  * Owns its values, their default, and how bytes get memory of their own. Invariant: what `isolated` returns
  * is in an ArrayBuffer that holds nothing else, and that nobody else refers to.
  */
-import { oneOf } from '../support/checks.js'
-import { argumentError } from '../support/errors.js'
+import { oneOf } from '../../support/checks.js'
+import { argumentError } from '../../support/errors.js'
 
 /**
  * Whose memory received bytes are in, and how long they stay as they are. 'owned': the program's for as long

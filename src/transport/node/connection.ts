@@ -7,19 +7,19 @@
  */
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
-import { idleError, readTimeoutError, socketError } from '../support/errors.js'
-import { clearTimeout, setImmediate, setTimeout } from '../support/real-time.js'
-import { exit } from './at-exit.js'
-import { Dial } from './dial.js'
-import { Stat, type Counts } from './metrics.js'
-import { NodeAttempts } from './node-attempts.js'
-import type { NodeListener } from './node-listener.js'
-import { overflowError, takenAwayError, type QueueLimits } from './queue-limits.js'
-import { isolatedFromNode } from './buffers-option.js'
-import { nodeLacks } from './socket-options.js'
+import { idleError, readTimeoutError, socketError } from '../../support/errors.js'
+import { clearTimeout, setImmediate, setTimeout } from '../../support/real-time.js'
+import { exit } from '../seam/at-exit.js'
+import { Dial } from '../seam/dial.js'
+import { Stat, type Counts } from '../seam/metrics.js'
+import { NodeAttempts } from './attempts.js'
+import type { NodeListener } from './listener.js'
+import { overflowError, takenAwayError, type QueueLimits } from '../seam/queue-limits.js'
+import { isolatedFromNode } from '../seam/buffers-option.js'
+import { nodeLacks } from '../seam/socket-options.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
-} from './transport.js'
+} from '../seam/transport.js'
 
 /** What a connection needs of its transport. */
 export interface NodeStation {

@@ -13,8 +13,8 @@
 import { lookup as systemLookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { connectError, dialError, show, socketError } from '../support/errors.js'
-import { clearTimeout, setTimeout } from '../support/real-time.js'
+import { connectError, dialError, show, socketError } from '../../support/errors.js'
+import { clearTimeout, setTimeout } from '../../support/real-time.js'
 import { AddressPlan } from './address-plan.js'
 import type { ConnectOptions, Lookup, SocketAddress, SocketError } from './transport.js'
 
