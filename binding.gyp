@@ -27,13 +27,12 @@
             "native/engine/uring_report.cc",
             "native/engine/uring_ring.cc",
             "native/binding/addon.cc",
-            "native/binding/hosted.cc",
             "native/binding/loop.cc",
-            "native/binding/loop_spin.cc",
             "native/binding/options.cc",
             "native/binding/shared.cc",
             "native/binding/slab_memory.cc",
-            "native/binding/spent.cc"
+            "native/binding/spent.cc",
+            "native/binding/turn.cc"
           ],
           "defines": ["NAPI_VERSION=9"],
           "cflags_cc": [

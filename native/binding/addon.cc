@@ -118,7 +118,7 @@ class Arguments {
 
   napi_env env_;
   // Where fewer were given, Node-API fills in `undefined`.
-  std::array<napi_value, 6> values_{};
+  std::array<napi_value, 7> values_{};
   Environment* environment_ = nullptr;
 };
 
@@ -186,16 +186,37 @@ napi_value set_gauges(napi_env env, napi_callback_info info) {
   return arguments.result(ok ? 0 : -EINVAL);
 }
 
+// handle, stats, limits: an account of its own for sockets. Its number goes before an address.
+napi_value open_account(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  engine::Limits limits;
+  if (loop == nullptr) return arguments.result(-EBADF);
+  if (!arguments.is_object(2) || !read_limits(env, arguments[2], limits)) {
+    return arguments.result(-EINVAL);
+  }
+  return arguments.result(loop->shared().open_account(arguments[1], limits));
+}
+
+napi_value close_account(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop != nullptr) loop->shared().close_account(arguments.number(1));
+  return nullptr;
+}
+
+// handle, account, address, port, options
 napi_value listen(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
-  const int parsed = arguments.address(1, address);
+  const int parsed = arguments.address(2, address);
   if (parsed < 0) return arguments.result(parsed);
   engine::ListenOptions options;
-  if (!read_listen_options(env, arguments[3], options)) return arguments.result(-EINVAL);
-  return arguments.result(loop->engine().listen(address, options));
+  if (!read_listen_options(env, arguments[4], options)) return arguments.result(-EINVAL);
+  const auto account = loop->shared().account(arguments.number(1));
+  return arguments.result(loop->engine().listen(address, options, account));
 }
 
 napi_value pause_listener(napi_env env, napi_callback_info info) {
@@ -215,22 +236,24 @@ napi_value close_listener(napi_env env, napi_callback_info info) {
 // Errors of the local address are told from those of the remote one by this much.
 constexpr int32_t bind_failure = -4096;
 
+// handle, account, address, port, options, and perhaps the local address and its port
 napi_value connect(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
-  const int parsed = arguments.address(1, address);
+  const int parsed = arguments.address(2, address);
   if (parsed < 0) return arguments.result(parsed);
   engine::ConnectOptions options;
-  if (!read_socket_options(env, arguments[3], options.socket)) return arguments.result(-EINVAL);
-  options.bound = arguments.is_string(4);
+  if (!read_socket_options(env, arguments[4], options.socket)) return arguments.result(-EINVAL);
+  options.bound = arguments.is_string(5);
   if (options.bound) {
-    const int local = arguments.address(4, options.local);
+    const int local = arguments.address(5, options.local);
     if (local < 0) return arguments.result(bind_failure + local);
   }
   bool bind_failed = false;
-  const int32_t id = loop->engine().connect(address, options, bind_failed);
+  const auto account = loop->shared().account(arguments.number(1));
+  const int32_t id = loop->engine().connect(address, options, bind_failed, account);
   return arguments.result(bind_failed ? bind_failure + id : id);
 }
 
@@ -245,17 +268,18 @@ napi_value socket_options(napi_env env, napi_callback_info info) {
   return arguments.result(write_socket_options(env, arguments[2], options) ? 0 : -EINVAL);
 }
 
-// handle, address, port, options: a socket for datagrams.
+// handle, account, address, port, options: a socket for datagrams.
 napi_value bind(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
   engine::Address address;
   engine::UdpSocketOptions options;
-  const int parsed = arguments.address(1, address);
+  const int parsed = arguments.address(2, address);
   if (parsed < 0) return arguments.result(parsed);
-  if (!read_udp_options(env, arguments[3], options)) return arguments.result(-EINVAL);
-  return arguments.result(loop->engine().bind(address, options));
+  if (!read_udp_options(env, arguments[4], options)) return arguments.result(-EINVAL);
+  const auto account = loop->shared().account(arguments.number(1));
+  return arguments.result(loop->engine().bind(address, options, account));
 }
 
 // handle, id, interface, and, unless this is to be where multicast leaves: group, whether to join
@@ -412,6 +436,8 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("idleMemory", idle_memory),
       function("reclaim", reclaim),
       function("setGauges", set_gauges),
+      function("openAccount", open_account),
+      function("closeAccount", close_account),
       function("listen", listen),
       function("closeListener", close_listener),
       function("pauseListener", pause_listener),

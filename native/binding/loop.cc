@@ -1,10 +1,10 @@
-// The engine's place in libuv's loop; see loop.h.
+// Life and death of an engine on libuv's loop; see loop.h. What a turn does is in turn.cc.
 #include "loop.h"
 
-#include <cerrno>
 #include <new>
 #include <string>
-#include <utility>
+
+#include "options.h"
 
 namespace marketplace::binding {
 
@@ -14,8 +14,26 @@ namespace {
 constexpr uint32_t records_headroom = 64;
 // Microseconds. Longer, and what else the loop has to do would notice.
 constexpr uint32_t busy_poll_max = 1000;
+// Milliseconds: longer than garbage is left lying when so much is received that it matters.
+constexpr uint64_t settle_period = 2000;
+
+uv_handle_t* plain(auto* handle) {
+  return reinterpret_cast<uv_handle_t*>(handle);
+}
+
+bool function_reference(napi_env env, napi_value options, const char* name, napi_ref& out) {
+  napi_value value = nullptr;
+  napi_valuetype type = napi_undefined;
+  return napi_get_named_property(env, options, name, &value) == napi_ok &&
+         napi_typeof(env, value, &type) == napi_ok && type == napi_function &&
+         napi_create_reference(env, value, 1, &out) == napi_ok;
+}
 
 }  // namespace
+
+void Loop::throw_errno(const std::string& what, int error) const {
+  static_cast<void>(napi_throw_error(env_, uv_err_name(error), what.c_str()));
+}
 
 Loop* Loop::create(napi_env env, napi_value options) {
   Loop* loop = new (std::nothrow) Loop(env);
@@ -24,51 +42,33 @@ Loop* Loop::create(napi_env env, napi_value options) {
     return nullptr;
   }
   if (loop->open(options)) return loop;
-  loop->give_up();
+  // If something of libuv is open, it is closing by now and has a reference of its own.
+  if (loop->open_handles_ == 0) loop->release_references();
+  loop->unref();
   return nullptr;
 }
 
-bool Loop::open_limits(napi_value options, engine::Options& out) {
-  napi_value value = nullptr;
-  const auto bytes = [&](const char* name, size_t& limit) {
-    double number = 0;
-    if (napi_get_named_property(env(), options, name, &value) != napi_ok) return false;
-    if (napi_get_value_double(env(), value, &number) != napi_ok || !(number >= 0)) return false;
-    // Beyond exact integers there is only infinity.
-    if (number < 0x1p53) limit = static_cast<size_t>(number);
-    return true;
-  };
-  if (bytes("each", out.queued_max) && bytes("total", out.queued_total_max) &&
-      napi_get_named_property(env(), options, "pauses", &value) == napi_ok &&
-      napi_get_value_bool(env(), value, &out.overflow_pauses) == napi_ok) {
-    return true;
-  }
-  static_cast<void>(napi_throw_type_error(env(), nullptr, "create: wrong limits"));
-  return false;
+bool Loop::open(napi_value options) {
+  return shared_.open(env_, options) && open_engine(options) && open_functions(options) &&
+         open_handles();
 }
 
 bool Loop::open_engine(napi_value options) {
-  napi_value value = nullptr;
   engine::Options engine_options;
   uint32_t backend = 0;
   uint32_t busy_poll_us = 0;
+  uint32_t idle_max = 0;
   bool poison = false;
-  if (napi_get_named_property(env(), options, "closeTimeout", &value) != napi_ok ||
-      napi_get_value_int64(env(), value, &engine_options.close_timeout_ms) != napi_ok ||
-      napi_get_named_property(env(), options, "backend", &value) != napi_ok ||
-      napi_get_value_uint32(env(), value, &backend) != napi_ok ||
+  const Properties from(env_, options);
+  if (!from.number("backend", backend) ||
       backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
-      napi_get_named_property(env(), options, "busyPoll", &value) != napi_ok ||
-      napi_get_value_uint32(env(), value, &busy_poll_us) != napi_ok ||
-      busy_poll_us > busy_poll_max ||
-      napi_get_named_property(env(), options, "reuseSlabs", &value) != napi_ok ||
-      napi_get_value_bool(env(), value, &engine_options.reuses_slabs) != napi_ok ||
-      napi_get_named_property(env(), options, "poisonSlabs", &value) != napi_ok ||
-      napi_get_value_bool(env(), value, &poison) != napi_ok) {
-    static_cast<void>(napi_throw_type_error(env(), nullptr, "create: wrong options"));
+      !from.number("busyPoll", busy_poll_us) || busy_poll_us > busy_poll_max ||
+      !from.flag("reuseSlabs", engine_options.reuses_slabs) || !from.flag("poisonSlabs", poison) ||
+      !from.number("idleMemoryMax", idle_max)) {
+    static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
     return false;
   }
-  if (!open_limits(options, engine_options) || !open_memory_limit(options)) return false;
+  memory_.limit(idle_max);
   busy_poll_ = uint64_t{busy_poll_us} * 1000;
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
@@ -83,91 +83,163 @@ bool Loop::open_engine(napi_value options) {
     result = engine_->open();
   }
   if (result == 0) return true;
-  const std::string message = std::string("the engine can't be opened with the backend '") +
-                              info_.requested + "': " + info_.reason;
-  throw_errno(message.c_str(), result);
+  throw_errno(std::string("the engine can't be opened with the backend '") + info_.requested +
+                  "': " + info_.reason,
+              result);
   return false;
 }
 
-bool Loop::open(napi_value options) {
-  return shared_.open(env(), options) && open_engine(options) &&
-         open_functions(options, "MARKETPLACE") && open_handles(engine_->descriptor());
-}
-
-void Loop::open_more(uv_loop_t* loop) {
-  if (busy_poll_ == 0) return;
-  uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&prepare_);
-  static_cast<void>(uv_prepare_init(loop, &prepare_));
-  static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
-  // It does nothing of its own, so that it is no reason to go on.
-  uv_unref(handle);
-  adopt(handle);
-}
-
-void Loop::on_turn(bool ready) {
-  if (ready) engine_->acknowledge();
-  napi_handle_scope scope = nullptr;
-  if (napi_open_handle_scope(env(), &scope) != napi_ok) return;
-  const uint64_t start = uv_hrtime();
-  shared_.begin_turn(*engine_);
-  deliver(engine_->turn(), start);
-  static_cast<void>(napi_close_handle_scope(env(), scope));
-}
-
-// What a turn brought goes to the program, and the program's answer to the kernel.
-void Loop::deliver(int result, uint64_t start) {
-  if (result < 0) return fail(result);
-  // One iteration of Node's loop may have several turns, before it polls and while it does;
-  // immediates run after all.
-  uv_metrics_t metrics = {};
-  static_cast<void>(uv_metrics_info(event_loop(), &metrics));
-  shared_.set_iteration(metrics.loop_count);
-  const uint32_t count = shared_.publish(engine_->records());
-  if (count > 0) {
-    lively_ = true;
-    run_batch(count);
+bool Loop::open_functions(napi_value options) {
+  if (!function_reference(env_, options, "onBatch", on_batch_) ||
+      !function_reference(env_, options, "onClosed", on_closed_)) {
+    static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong callbacks"));
+    return false;
   }
-  // The callback may have closed us.
-  if (running()) execute();
-  shared_.add_time(stat_kernel_time, uv_hrtime() - start - std::exchange(batch_time_, 0));
+  napi_value name = nullptr;
+  napi_value receiver = nullptr;
+  return napi_create_string_utf8(env_, "MARKETPLACE", NAPI_AUTO_LENGTH, &name) == napi_ok &&
+         napi_create_object(env_, &receiver) == napi_ok &&
+         napi_create_reference(env_, receiver, 1, &receiver_) == napi_ok &&
+         napi_async_init(env_, receiver, name, &context_) == napi_ok;
 }
 
-// The clock is read four times per turn, which costs a hundredth of the smallest one.
-void Loop::run_batch(uint32_t count) {
-  flush_time_ = 0;
-  const uint64_t start = uv_hrtime();
-  call_batch(count);
-  batch_time_ = uv_hrtime() - start;
-  // What it had executed early is not its own time.
-  shared_.add_time(stat_js_time, batch_time_ - flush_time_);
+bool Loop::open_handles() {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return false;
+  int result = uv_poll_init(loop, &poll_, engine_->descriptor());
+  if (result == 0) {
+    // From here on something is open, so that failure means to close, not to delete. What can still
+    // fail, fails only for a bad argument or while the environment ends.
+    static_cast<void>(uv_idle_init(loop, &idle_));
+    static_cast<void>(uv_prepare_init(loop, &prepare_));
+    static_cast<void>(uv_timer_init(loop, &settle_));
+    handles_ = {plain(&poll_), plain(&idle_), plain(&prepare_), plain(&settle_)};
+    for (uv_handle_t* handle : handles_) handle->data = this;
+    open_handles_ = handles_.size();
+    references_++;
+    // To spin, or to give memory back, is no reason to go on.
+    uv_unref(plain(&prepare_));
+    uv_unref(plain(&settle_));
+    if (busy_poll_ > 0) static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
+    result = uv_poll_start(&poll_, UV_READABLE, on_ready);
+    if (result == 0 && napi_add_async_cleanup_hook(env_, on_teardown, this, &hook_) == napi_ok) {
+      return true;
+    }
+    close();
+  }
+  throw_errno("the event loop refuses the engine", result);
+  return false;
 }
 
-void Loop::flush() {
-  const uint64_t start = uv_hrtime();
-  execute();
-  const uint64_t time = uv_hrtime() - start;
-  flush_time_ += time;
-  shared_.add_time(stat_kernel_time, time);
+void Loop::unref() {
+  if (--references_ == 0) delete this;
 }
 
-void Loop::execute() {
-  shared_.flush(*engine_);
-  // What the flush brought about is the next turn's; the loop must not sleep before that.
-  again(engine_->pending());
-  hold(engine_->counters().queued_bytes > 0);
+napi_value Loop::make_memory(size_t size) {
+  napi_value buffer = memory_.make(env_, size);
+  if (buffer != nullptr && uv_is_active(plain(&settle_)) == 0) {
+    static_cast<void>(uv_timer_start(&settle_, on_settle, settle_period, settle_period));
+  }
+  return buffer;
 }
 
-void Loop::drop_engine() {
+void Loop::on_settle(uv_timer_t* handle) {
+  Loop* self = static_cast<Loop*>(handle->data);
+  if (!self->memory_.settle()) static_cast<void>(uv_timer_stop(handle));
+}
+
+void Loop::keep_alive(bool on) {
+  wanted_ = on;
+  refer();
+}
+
+void Loop::hold(bool on) {
+  if (on == held_) return;
+  held_ = on;
+  refer();
+}
+
+void Loop::refer() {
+  for (uv_handle_t* handle : {plain(&poll_), plain(&idle_)}) {
+    if (wanted_ || held_) {
+      uv_ref(handle);
+    } else {
+      uv_unref(handle);
+    }
+  }
+}
+
+void Loop::fail(int error) {
+  static_cast<void>(uv_poll_stop(&poll_));
+  again(false);
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  napi_value code = nullptr;
+  napi_value message = nullptr;
+  napi_value exception = nullptr;
+  if (napi_create_string_utf8(env_, uv_err_name(error), NAPI_AUTO_LENGTH, &code) == napi_ok &&
+      napi_create_string_utf8(env_, "marketplace: the event loop of the engine failed",
+                              NAPI_AUTO_LENGTH, &message) == napi_ok &&
+      napi_create_error(env_, code, message, &exception) == napi_ok) {
+    static_cast<void>(napi_fatal_exception(env_, exception));
+  }
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+void Loop::close() {
+  if (state_ != State::running) return;
+  state_ = State::closing;
+  for (uv_handle_t* handle : handles_) uv_close(handle, on_handle_closed);
+}
+
+void Loop::on_handle_closed(uv_handle_t* handle) {
+  Loop* self = static_cast<Loop*>(handle->data);
+  if (--self->open_handles_ == 0) self->closed();
+}
+
+void Loop::closed() {
+  state_ = State::closed;
+  // The engine first, and then the memory that it used.
   engine_.reset();
   shared_.drop_memory();
+  memory_.close();
+  if (!teardown_) {
+    napi_handle_scope scope = nullptr;
+    if (napi_open_handle_scope(env_, &scope) == napi_ok) {
+      call(on_closed_, 0, nullptr);
+      release_references();
+      static_cast<void>(napi_close_handle_scope(env_, scope));
+    }
+  }
+  if (hook_ != nullptr) static_cast<void>(napi_remove_async_cleanup_hook(hook_));
+  hook_ = nullptr;
+  unref();
 }
 
-// A worker that is terminated may be in the middle of a turn.
-void Loop::last_turn() {
+// The environment ends: references go while it is still there, the rest when libuv has let go. A
+// worker that is terminated may be in the middle of a turn: what was to be done at its end is done
+// now.
+void Loop::on_teardown(napi_async_cleanup_hook_handle, void* data) {
+  Loop* self = static_cast<Loop*>(data);
+  self->teardown_ = true;
   napi_handle_scope scope = nullptr;
-  if (napi_open_handle_scope(env(), &scope) != napi_ok) return;
-  shared_.flush(*engine_);
-  static_cast<void>(napi_close_handle_scope(env(), scope));
+  if (self->running() && napi_open_handle_scope(self->env_, &scope) == napi_ok) {
+    self->shared_.flush(*self->engine_);
+    static_cast<void>(napi_close_handle_scope(self->env_, scope));
+  }
+  self->release_references();
+  self->close();
+}
+
+// Those to JavaScript's memory and functions go while there still is an environment.
+void Loop::release_references() {
+  shared_.release_all(env_);
+  for (napi_ref* reference : {&on_batch_, &on_closed_, &receiver_}) {
+    if (*reference != nullptr) static_cast<void>(napi_delete_reference(env_, *reference));
+    *reference = nullptr;
+  }
+  if (context_ != nullptr) static_cast<void>(napi_async_destroy(env_, context_));
+  context_ = nullptr;
 }
 
 }  // namespace marketplace::binding

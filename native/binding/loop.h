@@ -1,53 +1,110 @@
-// The engine on Node's own event loop: what a turn is, what it shares with JavaScript, and
-// busy polling.
+// The engine on Node's own event loop: libuv handles, what a turn is, one way into JavaScript per
+// turn, busy polling, and an end that leaves nothing behind.
+//
+// Invariants: the object lives until both the JavaScript handle is collected and the libuv handles
+// are closed; after `close` began nothing enters JavaScript but the final `onClosed`; in the
+// teardown of an environment nothing does. One spin of busy polling lasts no longer than the option
+// says, plus the turn that it ends with; it ends when a timer is due or anything else of the loop's
+// wants to run; between two spins libuv looks at all its other descriptors.
 #pragma once
 
 #include <node_api.h>
 #include <uv.h>
 
+#include <array>
+#include <cstddef>
 #include <memory>
 
 #include "../engine/choose.h"
-#include "hosted.h"
 #include "shared.h"
+#include "slab_memory.h"
 
 namespace marketplace::binding {
 
-class Loop final : public Hosted {
+class Loop final {
  public:
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
   // A new loop with one reference, for the JavaScript handle; nullptr with a pending exception.
   static Loop* create(napi_env env, napi_value options);
+  void unref();
 
+  bool running() const { return state_ == State::running; }
   engine::Engine& engine() { return *engine_; }
   Shared& shared() { return shared_; }
   const engine::BackendInfo& info() const { return info_; }
 
-  // As Shared's.
-  int32_t add_slab(napi_value buffer, Purpose purpose) {
-    return shared_.add_slab(env(), buffer, purpose, *engine_, memory());
-  }
+  // Whether this keeps the environment's event loop alive; at first it does. In any case it does
+  // while the engine has something left to do for the program: see `hold`.
+  void keep_alive(bool on);
   // Executes JavaScript's commands now.
   void flush();
+  // Begins to close the libuv handles, and then everything else; `onClosed` follows.
+  void close();
+
+  // As Shared's.
+  int32_t add_slab(napi_value buffer, Purpose purpose) {
+    return shared_.add_slab(env_, buffer, purpose, *engine_, memory_);
+  }
+  // An ArrayBuffer to receive into, which is to be added to the engine next. nullptr: such memory
+  // cannot be made here, or the environment ends.
+  napi_value make_memory(size_t size);
+  // Bytes of it that wait to be used again.
+  size_t idle_memory() const { return memory_.idle(); }
 
  private:
-  explicit Loop(napi_env env) : Hosted(env, "the engine") {}
-  ~Loop() override = default;
+  enum class State { running, closing, closed };
+
+  explicit Loop(napi_env env) : env_(env) {}
+  ~Loop() = default;
+
   bool open(napi_value options);
   bool open_engine(napi_value options);
-  bool open_limits(napi_value options, engine::Options& out);
+  bool open_functions(napi_value options);
+  bool open_handles();
+  void throw_errno(const std::string& what, int error) const;
 
-  void on_turn(bool ready) override;
-  void open_more(uv_loop_t* loop) override;
-  void last_turn() override;
-  void drop_engine() override;
-  void release_memory() override { shared_.release_all(env()); }
-  static void on_prepare(uv_prepare_t* handle);
-
+  // turn.cc
+  void turn(bool ready);
   void deliver(int result, uint64_t start);
-  void spin();
-  uint64_t spin_end(uint64_t latest);
   void run_batch(uint32_t count);
   void execute();
+  void spin();
+  uint64_t spin_end(uint64_t latest);
+  // Whether there is to be another turn before the loop sleeps. Costs no system call.
+  void again(bool on);
+  // Whether something is under way that keeps the event loop alive whatever the program says, as
+  // libuv's requests do.
+  void hold(bool on);
+  void refer();
+
+  static void on_ready(uv_poll_t* handle, int status, int events);
+  static void on_again(uv_idle_t* handle);
+  static void on_prepare(uv_prepare_t* handle);
+  static void on_settle(uv_timer_t* handle);
+  static void on_handle_closed(uv_handle_t* handle);
+  static void on_teardown(napi_async_cleanup_hook_handle handle, void* data);
+
+  // Hands the first `count` records to JavaScript. As long as it says (by `true`, or by an
+  // exception) that it kept some of them back, it is entered again, with a count of 0: Node runs
+  // ticks and promises after each entry, and never within one.
+  void call_batch(uint32_t count);
+  // Whether there is something left to do: it returned `true`, or threw.
+  bool call(napi_ref function, size_t count, const napi_value* arguments);
+  // The engine itself is broken, which no argument can bring about: loudly, and without spinning.
+  void fail(int error);
+  void closed();
+  void release_references();
+
+  napi_env env_;
+  State state_ = State::running;
+  bool teardown_ = false;
+  bool again_ = false;
+  bool wanted_ = true;
+  bool held_ = false;
+  int references_ = 1;
+  size_t open_handles_ = 0;
 
   // How long to wait for the next event awake, in nanoseconds, and whether one is likely to come.
   uint64_t busy_poll_ = 0;
@@ -57,10 +114,22 @@ class Loop final : public Hosted {
   uint64_t flush_time_ = 0;
 
   engine::BackendInfo info_;
+  SlabMemory memory_;
   // The engine uses memory of what is shared, to its end.
   Shared shared_;
   std::unique_ptr<engine::Engine> engine_;
+
+  napi_ref on_batch_ = nullptr;
+  napi_ref on_closed_ = nullptr;
+  napi_ref receiver_ = nullptr;
+  napi_async_context context_ = nullptr;
+  napi_async_cleanup_hook_handle hook_ = nullptr;
+  uv_poll_t poll_{};
+  uv_idle_t idle_{};
   uv_prepare_t prepare_{};
+  // Runs as long as there is memory to be given back.
+  uv_timer_t settle_{};
+  std::array<uv_handle_t*, 4> handles_{};
 };
 
 }  // namespace marketplace::binding

@@ -45,13 +45,6 @@ bool typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, Wo
   return type == wanted && out.data != nullptr;
 }
 
-bool is_write(int32_t word) {
-  const Command command = static_cast<Command>(word & 0xff);
-  return command == Command::write || command == Command::write_large ||
-         command == Command::write_taken || command == Command::write_large_taken ||
-         command == Command::send;
-}
-
 // Whether an ArrayBuffer's memory is still where it was.
 bool in_place(napi_env env, napi_ref reference, const uint8_t* base, size_t size) {
   napi_value buffer = nullptr;
@@ -102,6 +95,7 @@ bool Shared::open(napi_env env, napi_value options) {
 void Shared::release_all(napi_env env) {
   for (napi_ref reference : references_) static_cast<void>(napi_delete_reference(env, reference));
   references_.clear();
+  for (uint32_t i = 0; i < accounts_.size(); i++) close_account(i);
   if (large_ != nullptr) static_cast<void>(napi_delete_reference(env, large_));
   if (gauges_ != nullptr) static_cast<void>(napi_delete_reference(env, gauges_));
   for (Slab& slab : slabs_) {
@@ -120,6 +114,33 @@ void Shared::release_all(napi_env env) {
   records_ = nullptr;
   commands_ = nullptr;
   stats_ = nullptr;
+}
+
+int32_t Shared::open_account(napi_value stats, const engine::Limits& limits) {
+  Words words;
+  OpenAccount opened;
+  if (!typed_array(env_, stats, napi_float64_array, words) || words.count < stat_count ||
+      napi_create_reference(env_, stats, 1, &opened.stats) != napi_ok) {
+    return -EINVAL;
+  }
+  opened.account = std::make_shared<engine::Account>(limits);
+  opened.account->stats = static_cast<double*>(words.data);
+  const auto free = std::ranges::find(accounts_, nullptr, &OpenAccount::account);
+  const auto index = free - accounts_.begin();
+  if (free == accounts_.end()) accounts_.emplace_back();
+  accounts_[static_cast<size_t>(index)] = std::move(opened);
+  return static_cast<int32_t>(index);
+}
+
+void Shared::close_account(uint32_t account) {
+  if (account >= accounts_.size() || accounts_[account].account == nullptr) return;
+  accounts_[account].account->stats = nullptr;
+  static_cast<void>(napi_delete_reference(env_, accounts_[account].stats));
+  accounts_[account] = OpenAccount{};
+}
+
+std::shared_ptr<engine::Account> Shared::account(uint32_t account) const {
+  return account < accounts_.size() ? accounts_[account].account : nullptr;
 }
 
 void Shared::drop_memory() {
@@ -193,18 +214,18 @@ bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine)
 void Shared::flush(engine::Engine& engine) {
   const uint32_t count = std::min(static_cast<uint32_t>(commands_[0]), command_count_);
   moment_++;
-  uint32_t writes = 0;
   for (uint32_t i = 0; i < count; i++) {
-    const int32_t* command = commands_ + header_words + i * command_words;
-    writes += is_write(command[0]) ? 1 : 0;
-    execute(engine, command);
+    execute(engine, commands_ + header_words + i * command_words);
   }
-  stats_[stat_writes] += writes;
   commands_[0] = 0;
   engine.flush();
-  stats_[stat_bytes_out] = static_cast<double>(engine.counters().bytes_out);
-  stats_[stat_queued_bytes] = static_cast<double>(engine.counters().queued_bytes);
-  stats_[stat_datagrams_out] = static_cast<double>(engine.counters().datagrams_out);
+  engine.take_changed([](const engine::Account& account) {
+    if (account.stats == nullptr) return;
+    account.stats[stat_bytes_out] = static_cast<double>(account.counters.bytes_out);
+    account.stats[stat_writes] = static_cast<double>(account.counters.writes);
+    account.stats[stat_queued_bytes] = static_cast<double>(account.counters.queued_bytes);
+    account.stats[stat_datagrams_out] = static_cast<double>(account.counters.datagrams_out);
+  });
   if (large_now_ != nullptr) forget_large();
   if (!released_.empty()) release_slabs();
   const int32_t wish = std::exchange(commands_[1], 0);

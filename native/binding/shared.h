@@ -1,12 +1,13 @@
 // The memory that C++ and JavaScript share, and the slabs that JavaScript lends to the engine.
 //
-// Layout, all in 32-bit words of Int32Arrays; src/transport/native/transport.ts has the other end of it:
+// Layout, all in 32-bit words of Int32Arrays; src/transport/native/transport.ts has the other end
+// of it:
 //   records   eight words each, as in engine/record.h, from word 0
 //   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); word 1: 1 if
 //             slabs may be filled again when they are executed, 2 if full ones are to be replaced;
 //             from word 4: four words each:
 //             operation | slab << 8, connection, offset, length
-//   stats     Float64Array, as in Stat
+//   stats     Float64Array, as in Stat: one of the engine, and one of each account
 //
 // Invariants: memory that the program can reach is used only after its address was asked for again
 // since the program last ran, as it may have been detached; a slab is spent only after `flush`, and
@@ -16,6 +17,7 @@
 #include <node_api.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "../engine/block_pool.h"
@@ -54,15 +56,16 @@ enum class Command : int32_t {
 // What an ArrayBuffer is for: the arena, or to be received into.
 enum class Purpose : uint32_t { output = 0, input = 1, small_input = 2 };
 
-// What the engine has done, for the program to read at any time; times are in nanoseconds.
+// What was done, for the program to read at any time; times are in nanoseconds. Each is of an
+// account, or of the engine, which has them apart from each other.
 enum Stat : uint32_t {
-  stat_bytes_out,      // taken by the kernel
-  stat_writes,         // handed over by the program
-  stat_queued_bytes,   // waiting to be sent at present
+  stat_bytes_out,      // of an account: taken by the kernel
+  stat_writes,         // of an account: handed over by the program
+  stat_queued_bytes,   // of an account: waiting to be sent at present
   stat_kernel_time,    // in system calls and the engine's own work
   stat_js_time,        // in the program, called with a batch
   stat_slabs_spent,    // bytes of full slabs that the program may still see
-  stat_datagrams_out,  // taken by the kernel
+  stat_datagrams_out,  // of an account: taken by the kernel
   stat_iteration,      // of Node's loop, in which the last turn was
   stat_count,
 };
@@ -75,6 +78,14 @@ class Shared final : public engine::Lender {
   void release_all(napi_env env);
   // The engine is gone.
   void drop_memory();
+
+  // A new account: its number, or negative errno. `stats` as above.
+  int32_t open_account(napi_value stats, const engine::Limits& limits);
+  // Its sockets keep it, but nobody is told of it any more. Others than those that are open are
+  // ignored.
+  void close_account(uint32_t account);
+  // nullptr: there is none of that number.
+  std::shared_ptr<engine::Account> account(uint32_t account) const;
 
   uint32_t records_max() const { return record_count_; }
   // Moves the first records over; returns how many.
@@ -111,6 +122,10 @@ class Shared final : public engine::Lender {
     bool fill = false;
     bool lendable = false;
     bool released = false;
+  };
+  struct OpenAccount {
+    std::shared_ptr<engine::Account> account;
+    napi_ref stats = nullptr;
   };
   // A buffer of the program's that is lent.
   struct Lent {
@@ -150,6 +165,7 @@ class Shared final : public engine::Lender {
   napi_ref gauges_ = nullptr;
   napi_ref large_ = nullptr;
   napi_value large_now_ = nullptr;
+  std::vector<OpenAccount> accounts_;
 
   std::vector<Slab> slabs_;
   std::vector<uint32_t> free_slabs_;

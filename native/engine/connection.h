@@ -24,9 +24,12 @@ enum class State : uint8_t {
   closing,  // throws away what it receives; closed when the output has gone, or at the deadline
 };
 
+struct Account;
+
 // What receives into slabs, and sends.
 struct Traffic : Socket {
   using Socket::Socket;
+  std::shared_ptr<Account> account;
   bool starved = false;  // has input, but there was no slab for it
   bool dirty = false;    // is in the list of what `flush` looks at
   // Among the starved; of connections also those that are held back: it is never both.
@@ -44,7 +47,7 @@ struct Connection : Traffic {
   bool report_writes = false;
   bool lost = false;       // while it was not read from: it hung up, with something left to read
   bool full = false;       // its output is long: not read from until it is shorter
-  bool held_back = false;  // had input while the engine's output was long: waits to be read from
+  bool held_back = false;  // had input while its account's output was long: waits to be read from
   // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
   int32_t write_error = 0;
   Key listener = 0;  // of the one that accepted it; 0: none
@@ -58,7 +61,7 @@ struct Connection : Traffic {
   Link<Connection> deadline;
   int64_t deadline_ms = 0;
   OutputQueue output;
-  // How much of the engine's sum is of this connection.
+  // How much of its account's sum is of this connection.
   size_t queued_bytes = 0;
 
   bool receiving() const { return state == State::open && !paused && !input_ended; }
@@ -70,8 +73,39 @@ struct Connection : Traffic {
   }
 };
 
+struct Counters {
+  uint64_t bytes_in = 0;
+  uint64_t bytes_out = 0;
+  // Handed over by the host: pieces of output, or datagrams.
+  uint64_t writes = 0;
+  uint64_t datagrams_out = 0;
+  // Waiting to be sent at present; a datagram counts for a little more than its bytes.
+  uint64_t queued_bytes = 0;
+};
+
+// Whose sockets they are. An engine serves several users of its host: each has its own limits, and
+// is told what its own sockets have done; what one of them queues is nothing to the others. It
+// lives for as long as the host or one of its sockets has it.
+struct Account {
+  explicit Account(const Limits& of) : limits(of) {}
+
+  const Limits limits;
+  Counters counters;
+  // The host's, who looks at it in `take_changed`: where to tell of the counters.
+  double* stats = nullptr;
+  bool changed = false;  // since then
+  // Too much is queued: connections that have input are put into the list, and not read from.
+  bool input_held = false;
+  Chain<Traffic, &Traffic::waiting> held_back;
+  // Connections whose close has a time limit, in order of time, as it is the same for all. While
+  // there are any, the account is in the engine's list of those that have some.
+  Chain<Connection, &Connection::deadline> closing;
+  Link<Account> closes;
+};
+
 struct Listener : Socket {
   Listener() : Socket(Kind::listener) {}
+  std::shared_ptr<Account> account;
   // Of a Unix socket: its file, and what its connections do not inherit.
   SocketFile file;
   SocketOptions options;

@@ -13,7 +13,9 @@
 namespace marketplace::engine {
 
 Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
-    : backend_(std::move(backend)), options_(options) {}
+    : backend_(std::move(backend)),
+      options_(options),
+      account_(std::make_shared<Account>(options)) {}
 
 Engine::~Engine() {
   sockets_.each<Connection>([](Connection& connection) {
@@ -28,13 +30,15 @@ int Engine::open() {
   return backend_->open();
 }
 
-int32_t Engine::listen(const Address& address, const ListenOptions& options) {
+int32_t Engine::listen(const Address& address, const ListenOptions& options,
+                       const std::shared_ptr<Account>& account) {
   Descriptor descriptor;
   const int result = open_listener(address, options, descriptor);
   if (result < 0) return result;
   Listener* listener = sockets_.insert<Listener>();
   if (listener == nullptr) return -ENOMEM;
   listener->descriptor = std::move(descriptor);
+  listener->account = account_or_own(account);
   listener->unix_domain = address.is_unix();
   listener->options = options.socket;
   if (address.file() != nullptr) listener->file.own(address.file());
@@ -58,13 +62,15 @@ void Engine::close_listener(uint32_t id) {
   sockets_.retire(*listener, reported_);
 }
 
-int32_t Engine::connect(const Address& address, const ConnectOptions& options, bool& bind_failed) {
+int32_t Engine::connect(const Address& address, const ConnectOptions& options, bool& bind_failed,
+                        const std::shared_ptr<Account>& account) {
   Descriptor descriptor;
   const int result = open_connection(address, options, descriptor, bind_failed);
   if (result < 0) return result;
   Connection* connection = sockets_.insert<Connection>();
   if (connection == nullptr) return -ENOMEM;
   connection->descriptor = std::move(descriptor);
+  connection->account = account_or_own(account);
   connection->state = State::connecting;
   connection->connecting = true;
   connection->unix_domain = address.is_unix();
@@ -202,18 +208,24 @@ void Engine::finish(Connection& connection, int error, Call call) {
 }
 
 void Engine::finish_in_order(Connection& connection, int error, Call call) {
-  const size_t queued = std::min<size_t>(connection.queued_bytes, INT32_MAX);
+  const size_t left = std::min<size_t>(connection.queued_bytes, INT32_MAX);
   report(Event::closed, connection.id, error, static_cast<int32_t>(call),
-         static_cast<int32_t>(queued));
+         static_cast<int32_t>(left));
   const bool too_much = error == -ENOBUFS && call == Call::write;
   set_gauge(connection.id, too_much ? -static_cast<double>(connection.queued_bytes) - 1 : 0);
   if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
     listener->connections--;
   idle_.forget(connection);
-  if (connection.deadline.linked) closing_.remove(connection);
-  if (connection.waiting.linked) (connection.starved ? starved_ : held_back_).remove(connection);
+  Account& account = *connection.account;
+  if (connection.deadline.linked) {
+    account.closing.remove(connection);
+    if (account.closing.empty()) closing_.remove(account);
+  }
+  if (connection.waiting.linked) {
+    (connection.starved ? starved_ : account.held_back).remove(connection);
+  }
   backend_->forget(connection);
-  counters_.queued_bytes -= connection.queued_bytes;
+  queued(connection, 0, connection.queued_bytes);
   sockets_.retire(connection, reported_);
 }
 
@@ -234,7 +246,9 @@ void Engine::set_alarm() {
   const auto earlier = [&time_ms](int64_t next_ms) {
     if (time_ms == 0 || next_ms < time_ms) time_ms = next_ms;
   };
-  if (!closing_.empty()) earlier(closing_.first()->deadline_ms);
+  for (const Account* one = closing_.first(); one != nullptr; one = one->closes.next) {
+    earlier(one->closing.first()->deadline_ms);
+  }
   if (!resting_.empty()) earlier(resting_.first()->rest_until_ms);
   backend_->wake_at(time_ms);
 }
@@ -244,8 +258,16 @@ void Engine::woken() {
   while (!resting_.empty() && resting_.first()->rest_until_ms <= now_ms) {
     update_listener(*resting_.pop_front());
   }
-  while (!closing_.empty() && closing_.first()->deadline_ms <= now_ms) {
-    finish(*closing_.first(), -ETIMEDOUT, Call::write);
+  for (Account* account = closing_.first(); account != nullptr;) {
+    // With its last connection an account leaves the list, and may go.
+    Account* next = account->closes.next;
+    Connection* connection = account->closing.first();
+    const bool last = connection->deadline.next == nullptr;
+    if (connection->deadline_ms <= now_ms) {
+      finish(*connection, -ETIMEDOUT, Call::write);
+      if (!last) continue;
+    }
+    account = next;
   }
   // The turn does the rest: what it receives after this is traffic, too.
   alarm_rang_ = true;

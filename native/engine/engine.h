@@ -36,18 +36,12 @@ namespace marketplace::engine {
 // glibc's flags are an int, musl's unsigned.
 using SendDatagrams = decltype(&::sendmmsg);
 
-struct Options {
-  int64_t close_timeout_ms = 10'000;
+// The limits are those of the account that sockets have which are given none.
+struct Options : Limits {
   // How long a listener rests after accept failed for lack of descriptors or memory.
   int64_t accept_pause_ms = 100;
   // A turn stops reading when there are so many records.
   uint32_t records_max = 4096;
-  // Bytes that may be queued for one connection, and for all together, when `flush` returns.
-  size_t queued_max = SIZE_MAX;
-  size_t queued_total_max = SIZE_MAX;
-  // Beyond them: stop reading until half of that is queued. Otherwise -ENOBUFS ends the connection
-  // in question, or those with the longest queues.
-  bool overflow_pauses = false;
   // Slabs are filled again after `reuse_slabs`, instead of being retired when they are full.
   bool reuses_slabs = false;
   // Tests put theirs here, as a loopback never says that it is full.
@@ -58,15 +52,6 @@ struct Options {
 #else
   bool poisons_slabs = true;
 #endif
-};
-
-struct Counters {
-  uint64_t bytes_in = 0;
-  uint64_t bytes_out = 0;
-  uint64_t datagrams_out = 0;
-  // Waiting to be sent at present, of all sockets; a datagram counts for a little more than its
-  // bytes.
-  uint64_t queued_bytes = 0;
 };
 
 class Engine final : private BackendSink {
@@ -91,14 +76,17 @@ class Engine final : private BackendSink {
   }
 
   // The new id (positive) or negative errno.
-  int32_t listen(const Address& address, const ListenOptions& options);
+  int32_t listen(const Address& address, const ListenOptions& options,
+                 const std::shared_ptr<Account>& account = {});
   void close_listener(uint32_t id);
   // Connections wait in the kernel's queue while it is paused.
   void pause_listener(uint32_t id, bool paused);
   // `bind_failed` says that an error is one of the local address.
-  int32_t connect(const Address& address, const ConnectOptions& options, bool& bind_failed);
+  int32_t connect(const Address& address, const ConnectOptions& options, bool& bind_failed,
+                  const std::shared_ptr<Account>& account = {});
   // A socket for datagrams, bound to the address.
-  int32_t bind(const Address& address, const UdpSocketOptions& options);
+  int32_t bind(const Address& address, const UdpSocketOptions& options,
+               const std::shared_ptr<Account>& account = {});
   int membership(uint32_t id, const Address& group, const char* interface, bool join);
   int multicast_interface(uint32_t id, const char* interface);
   // Of a socket of any kind.
@@ -164,7 +152,13 @@ class Engine final : private BackendSink {
   void replace_slabs();
   bool reuses_slabs() const { return options_.reuses_slabs; }
   std::vector<Record>& records() { return records_; }
-  const Counters& counters() const { return counters_; }
+  // Of the sockets that were given no account.
+  const Counters& counters() const { return account_->counters; }
+  // Bytes that wait to be sent at present, of all accounts.
+  size_t queued_bytes() const { return queued_bytes_; }
+  // After `flush`: calls it with each account whose counters have changed since the last time.
+  template <typename See>
+  void take_changed(See see);
   // For tests: it looks at all of them.
   template <typename Item = Connection>
   uint32_t count();
@@ -239,7 +233,7 @@ class Engine final : private BackendSink {
   template <typename List>
   size_t transmit(const UdpSocket& socket, const List& list, size_t count);
   void enqueue(UdpSocket& socket, Datagram& datagram);
-  void queued(UdpSocket& socket, ptrdiff_t bytes);
+  void queued(UdpSocket& socket, size_t now);
   void fail_queued(UdpSocket& socket, int error);
   void unwatchable(UdpSocket& socket, int error);
   void finish(UdpSocket& socket);
@@ -255,9 +249,13 @@ class Engine final : private BackendSink {
   bool send_queue(Connection& connection);
   bool queue_pieces(Connection& connection, uint32_t piece, size_t skip);
   bool queue_bytes(Connection& connection, const uint8_t* data, size_t length, Source source);
-  void check_total();
-  void end_longest_queues();
-  void release_input();
+  const std::shared_ptr<Account>& account_or_own(const std::shared_ptr<Account>& account) const;
+  Counters& counters_of(const Traffic& socket);
+  void queued(const Traffic& socket, size_t now, size_t before);
+  void check_total(Account& account);
+  void end_longest_queues(Account& account);
+  void release_input(Account& account);
+  void close_in_time(Connection& connection);
   void sent(Connection& connection, size_t length);
   void send_failed(Connection& connection, int error);
   void output_changed(Connection& connection);
@@ -278,7 +276,11 @@ class Engine final : private BackendSink {
   std::vector<Record> records_;
   // How many there ever were.
   uint64_t reported_ = 0;
-  Counters counters_;
+
+  std::shared_ptr<Account> account_;
+  // Those whose counters have changed since the host was told.
+  std::vector<std::shared_ptr<Account>> changed_;
+  size_t queued_bytes_ = 0;
 
   // Datagrams that were received together, for one socket, and how many of them are in slabs. There
   // is a batch from the first socket on.
@@ -293,14 +295,12 @@ class Engine final : private BackendSink {
   std::vector<Key> dirty_;
   std::vector<Sending> sendings_;
   Lender* lender_ = nullptr;
-  // Too much is queued: connections that have input are put into the list, and not read from.
-  bool input_held_ = false;
-  Chain<Traffic, &Traffic::waiting> held_back_;
   double* gauges_ = nullptr;
   uint32_t gauge_count_ = 0;
 
-  // In order of time, as each kind has one delay.
-  Chain<Connection, &Connection::deadline> closing_;
+  // Accounts of connections whose close has a time limit.
+  Chain<Account, &Account::closes> closing_;
+  // In order of time, as all have the same delay.
   Chain<Listener, &Listener::rest> resting_;
   // Listeners that have drops to report.
   Chain<Listener, &Listener::dropping> dropping_;
@@ -315,6 +315,15 @@ uint32_t Engine::count() {
   uint32_t count = 0;
   sockets_.each<Item>([&count](const Item&) { count++; });
   return count;
+}
+
+template <typename See>
+void Engine::take_changed(See see) {
+  for (const std::shared_ptr<Account>& account : changed_) {
+    account->changed = false;
+    see(*account);
+  }
+  changed_.clear();
 }
 
 template <typename Lost>

@@ -21,6 +21,7 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
   listener.failing = false;
   listener.shortages = 0;
   connection->descriptor = std::move(descriptor);
+  connection->account = listener.account;
   connection->unix_domain = listener.unix_domain;
   if (listener.unix_domain) {
     // Cannot fail for a socket, with sizes that the listener took.

@@ -39,7 +39,8 @@ bool same(const Address& a, const Address& b) {
 
 }  // namespace
 
-int32_t Engine::bind(const Address& address, const UdpSocketOptions& options) {
+int32_t Engine::bind(const Address& address, const UdpSocketOptions& options,
+                     const std::shared_ptr<Account>& account) {
   if (batch_ == nullptr) {
     std::unique_ptr<DatagramBatch> batch(new (std::nothrow) DatagramBatch);
     if (batch == nullptr || !batch->open()) return -ENOMEM;
@@ -51,6 +52,7 @@ int32_t Engine::bind(const Address& address, const UdpSocketOptions& options) {
   UdpSocket* socket = sockets_.insert<UdpSocket>();
   if (socket == nullptr) return -ENOMEM;
   socket->descriptor = std::move(descriptor);
+  socket->account = account_or_own(account);
   socket->is_v6 = address.is_v6();
   socket->options = options;
   update_interest(*socket);
@@ -127,7 +129,7 @@ bool Engine::place_datagram(const UdpSocket& socket, uint32_t index) {
   const Memory place = place_for(std::max(length, 1u));
   if (place.size == 0) return false;
   std::memcpy(place.base, batch_->data(index), length);
-  counters_.bytes_in += length;
+  socket.account->counters.bytes_in += length;
   if (!same(from, sender_)) report(Event::sender, socket.id, 0, from);
   sender_ = from;
   report(Event::data, socket.id, static_cast<int32_t>(place.slab),
@@ -140,6 +142,7 @@ void Engine::send(uint32_t id, const uint8_t* data, size_t length, const Address
   if (socket == nullptr || socket->closing) return;
   const bool maps = socket->is_v6 && !to.is_v6();
   socket->output.push_back(Datagram{data, length, maps ? mapped(to) : to, {}});
+  counters_of(*socket).writes++;
   touch(*socket);
 }
 
@@ -158,7 +161,7 @@ size_t Engine::send_queued(UdpSocket& socket) {
   const size_t most = std::min(socket.queue.size(), sends_max * DatagramBatch::count_max);
   const size_t done = transmit(socket, socket.queue, most);
   for (size_t i = 0; i < done; i++) {
-    queued(socket, -static_cast<ptrdiff_t>(socket.queue.front().length + overhead));
+    queued(socket, socket.queued_bytes - socket.queue.front().length - overhead);
     socket.queue.pop_front();
   }
   return done;
@@ -183,9 +186,10 @@ size_t Engine::transmit(const UdpSocket& socket, const List& list, size_t count)
     }
     const int result = options_.send_datagrams(socket.descriptor.get(), messages,
                                                static_cast<unsigned>(most), MSG_NOSIGNAL);
-    for (int i = 0; i < result; i++) counters_.bytes_out += pieces[i].iov_len;
     if (result > 0) {
-      counters_.datagrams_out += static_cast<uint64_t>(result);
+      Counters& counters = counters_of(socket);
+      for (int i = 0; i < result; i++) counters.bytes_out += pieces[i].iov_len;
+      counters.datagrams_out += static_cast<uint64_t>(result);
       done += static_cast<size_t>(result);
       continue;
     }
@@ -201,8 +205,9 @@ size_t Engine::transmit(const UdpSocket& socket, const List& list, size_t count)
 
 void Engine::enqueue(UdpSocket& socket, Datagram& datagram) {
   const size_t cost = datagram.length + overhead;
-  const bool fits = socket.queued_bytes + cost <= socket.options.queue_max &&
-                    counters_.queued_bytes + cost <= options_.queued_total_max;
+  const bool fits =
+      socket.queued_bytes + cost <= socket.options.queue_max &&
+      socket.account->counters.queued_bytes + cost <= socket.account->limits.queued_total_max;
   if (fits) datagram.copy.reset(new (std::nothrow) uint8_t[datagram.length]);
   if (datagram.copy == nullptr) {
     return report(Event::send_failed, socket.id, fits ? -ENOMEM : -ENOBUFS, datagram.to);
@@ -210,12 +215,12 @@ void Engine::enqueue(UdpSocket& socket, Datagram& datagram) {
   std::memcpy(datagram.copy.get(), datagram.data, datagram.length);
   datagram.data = datagram.copy.get();
   socket.queue.push_back(std::move(datagram));
-  queued(socket, static_cast<ptrdiff_t>(cost));
+  queued(socket, socket.queued_bytes + cost);
 }
 
-void Engine::queued(UdpSocket& socket, ptrdiff_t bytes) {
-  socket.queued_bytes += static_cast<size_t>(bytes);
-  counters_.queued_bytes += static_cast<size_t>(bytes);
+void Engine::queued(UdpSocket& socket, size_t now) {
+  queued(socket, now, socket.queued_bytes);
+  socket.queued_bytes = now;
 }
 
 void Engine::fail_queued(UdpSocket& socket, int error) {
@@ -223,7 +228,7 @@ void Engine::fail_queued(UdpSocket& socket, int error) {
     report(Event::send_failed, socket.id, error, datagram.to);
   }
   socket.queue.clear();
-  queued(socket, -static_cast<ptrdiff_t>(socket.queued_bytes));
+  queued(socket, 0);
 }
 
 // The kernel won't change for what the socket is watched.

@@ -24,9 +24,9 @@ Memory Engine::memory_for(Socket& socket) {
   // The host may have paused or closed it after the kernel reported it.
   if (!connection.receiving() || connection.held()) return Memory{};
   if (records_.size() >= options_.records_max) return Memory{};
-  if (input_held_ && !connection.held_back) {
+  if (connection.account->input_held && !connection.held_back) {
     connection.held_back = true;
-    held_back_.push_back(connection);
+    connection.account->held_back.push_back(connection);
     update_interest(connection);
     if (connection.held()) return Memory{};
   }
@@ -120,7 +120,7 @@ void Engine::starve(Traffic& socket) {
   }
   Connection& connection = static_cast<Connection&>(socket);
   // One that is gone is read in spite of being held back; now it waits for another reason.
-  if (connection.waiting.linked) held_back_.remove(connection);
+  if (connection.waiting.linked) connection.account->held_back.remove(connection);
   connection.held_back = false;
   starved_.push_back(connection);
   update_interest(connection);
@@ -139,7 +139,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   if (result > 0) {
     const uint32_t length = static_cast<uint32_t>(result);
     const Memory kept = keep(memory, length);
-    counters_.bytes_in += length;
+    connection.account->counters.bytes_in += length;
     report(Event::data, connection.id, static_cast<int32_t>(kept.slab),
            static_cast<int32_t>(kept.offset), static_cast<int32_t>(length));
     connection.idle.received = idle_.now();

@@ -47,6 +47,7 @@ void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source sourc
     pieces_[connection->piece_last].next = piece;
   }
   connection->piece_last = piece;
+  counters_of(*connection).writes++;
   touch(*connection);
 }
 
@@ -81,7 +82,8 @@ void Engine::flush() {
   if (!sendings_.empty()) finish_sendings();
   dirty_.clear();
   pieces_.clear();
-  check_total();
+  // Here, when nothing is half done for any connection.
+  for (size_t i = 0; i < changed_.size(); i++) check_total(*changed_[i]);
   backend_->settle(*this);
 }
 
@@ -186,8 +188,9 @@ bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
     piece = p.next;
   }
   gauge(connection);
-  if (connection.queued_bytes <= options_.queued_max) return true;
-  if (options_.overflow_pauses) {
+  const Limits& limits = connection.account->limits;
+  if (connection.queued_bytes <= limits.queued_max) return true;
+  if (limits.overflow_pauses) {
     connection.full = true;
     return true;
   }
@@ -208,28 +211,54 @@ bool Engine::queue_bytes(Connection& connection, const uint8_t* data, size_t len
   return connection.output.append(data, length);
 }
 
-// The limit of all queues together. Here, when nothing is half done for any connection.
-void Engine::check_total() {
-  if (counters_.queued_bytes > options_.queued_total_max) {
-    if (options_.overflow_pauses) {
-      input_held_ = true;
+const std::shared_ptr<Account>& Engine::account_or_own(
+    const std::shared_ptr<Account>& account) const {
+  return account == nullptr ? account_ : account;
+}
+
+// Of the socket's account, to be changed: the host will be told.
+Counters& Engine::counters_of(const Traffic& socket) {
+  const std::shared_ptr<Account>& account = socket.account;
+  if (!account->changed) {
+    account->changed = true;
+    changed_.push_back(account);
+  }
+  return account->counters;
+}
+
+// The length of a socket's queue is another one.
+void Engine::queued(const Traffic& socket, size_t now, size_t before) {
+  if (now == before) return;
+  uint64_t& queued_bytes = counters_of(socket).queued_bytes;
+  queued_bytes = queued_bytes + now - before;
+  queued_bytes_ = queued_bytes_ + now - before;
+}
+
+// The limit of all queues of an account together.
+void Engine::check_total(Account& account) {
+  const Limits& limits = account.limits;
+  const size_t queued_bytes = account.counters.queued_bytes;
+  if (queued_bytes > limits.queued_total_max) {
+    if (limits.overflow_pauses) {
+      account.input_held = true;
     } else {
-      end_longest_queues();
+      end_longest_queues(account);
     }
-  } else if (input_held_ && counters_.queued_bytes <= options_.queued_total_max / 2) {
-    release_input();
+  } else if (account.input_held && queued_bytes <= limits.queued_total_max / 2) {
+    release_input(account);
   }
 }
 
 // Whoever has the most waiting takes least of what it is sent. Looks at all connections, but each
 // time ends one or more of them.
-void Engine::end_longest_queues() {
+void Engine::end_longest_queues(Account& account) {
   std::vector<std::pair<size_t, Key>> queues;
-  sockets_.each<Connection>([&queues](const Connection& connection) {
-    if (connection.queued_bytes > 0) queues.emplace_back(connection.queued_bytes, connection.key);
+  sockets_.each<Connection>([&queues, &account](const Connection& connection) {
+    if (connection.queued_bytes == 0 || connection.account.get() != &account) return;
+    queues.emplace_back(connection.queued_bytes, connection.key);
   });
   std::make_heap(queues.begin(), queues.end());
-  while (counters_.queued_bytes > options_.queued_total_max && !queues.empty()) {
+  while (account.counters.queued_bytes > account.limits.queued_total_max && !queues.empty()) {
     std::pop_heap(queues.begin(), queues.end());
     Connection* connection = sockets_.find_key<Connection>(queues.back().second);
     finish(*connection, -ENOBUFS, Call::write);
@@ -237,9 +266,9 @@ void Engine::end_longest_queues() {
   }
 }
 
-void Engine::release_input() {
-  input_held_ = false;
-  while (Traffic* waiting = held_back_.pop_front()) {
+void Engine::release_input(Account& account) {
+  account.input_held = false;
+  while (Traffic* waiting = account.held_back.pop_front()) {
     Connection& connection = static_cast<Connection&>(*waiting);
     connection.held_back = false;
     update_interest(connection);
@@ -280,7 +309,7 @@ bool Engine::send_queue(Connection& connection) {
 
 void Engine::sent(Connection& connection, size_t length) {
   if (length == 0) return;
-  counters_.bytes_out += length;
+  counters_of(connection).bytes_out += length;
   connection.idle.sent = idle_.now();
   if (!connection.report_writes) return;
   // A record's word is 31 bits wide; more than that at once takes several records.
@@ -338,21 +367,25 @@ void Engine::output_changed(Connection& connection) {
       return finish(connection, 0, Call::none);
     }
   }
-  if (closing && !connection.deadline.linked) {
-    connection.deadline_ms = monotonic_ms() + options_.close_timeout_ms;
-    closing_.push_back(connection);
-    set_alarm();
-  }
+  if (closing && !connection.deadline.linked) close_in_time(connection);
   update_interest(connection);
 }
 
-// Whatever changes the length of a queue ends here, and looks at what is wanted afterwards.
+void Engine::close_in_time(Connection& connection) {
+  Account& account = *connection.account;
+  connection.deadline_ms = monotonic_ms() + account.limits.close_timeout_ms;
+  if (account.closing.empty()) closing_.push_back(account);
+  account.closing.push_back(connection);
+  set_alarm();
+}
+
+// Whatever changes the length of a connection's queue ends here, and looks at what is wanted
+// afterwards.
 void Engine::gauge(Connection& connection) {
   const size_t size = connection.output.size();
-  counters_.queued_bytes += size;
-  counters_.queued_bytes -= connection.queued_bytes;
+  queued(connection, size, connection.queued_bytes);
   connection.queued_bytes = size;
-  if (size <= options_.queued_max / 2) connection.full = false;
+  if (size <= connection.account->limits.queued_max / 2) connection.full = false;
   set_gauge(connection.id, static_cast<double>(size));
 }
 

@@ -1,9 +1,11 @@
-// What can be asked of TCP sockets before they are used. Plain data; socket.cc applies it.
+// What can be asked of TCP sockets before they are used, which socket.cc applies; and the limits of
+// what they queue. Plain data.
 //
 // Invariants: the defaults ask for nothing that costs a system call but TCP_NODELAY; a size, a time
 // or a count of 0 leaves the system's own.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "address.h"
@@ -35,6 +37,17 @@ struct ListenOptions {
   bool pause_accepted = false;
   // Open connections from which on new ones are reset; -1: no limit.
   int32_t connections_max = -1;
+};
+
+// What one account may queue, and how long its connections may take to close: see connection.h.
+struct Limits {
+  int64_t close_timeout_ms = 10'000;
+  // Bytes that may be queued for one connection, and for all together, when `flush` returns.
+  size_t queued_max = SIZE_MAX;
+  size_t queued_total_max = SIZE_MAX;
+  // Beyond them: stop reading until half of that is queued. Otherwise -ENOBUFS ends the connection
+  // in question, or those with the longest queues.
+  bool overflow_pauses = false;
 };
 
 struct ConnectOptions {

@@ -99,7 +99,7 @@ void t.test('what is not an engine is refused', options, (t) => {
   const loaded = addonOrReason()
   if (!loaded.ok) throw new Error(loaded.reason)
   const { addon } = loaded
-  t.throws(() => addon.bind({}, '127.0.0.1', 0, new Int32Array(10)), TypeError)
+  t.throws(() => addon.bind({}, 0, '127.0.0.1', 0, new Int32Array(10)), TypeError)
   t.throws(() => addon.multicast({}, 1, '127.0.0.1'), TypeError)
   t.ok(addon.parseAddress('127.0.0.1', new Int32Array(5)) < 0, 'too short')
   t.ok(addon.parseAddress('localhost', new Int32Array(6)) < 0)

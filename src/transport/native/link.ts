@@ -22,14 +22,16 @@ export interface Addon extends SlabCalls {
     onClosed: () => void
   }): object
   setGauges(handle: object, gauges: Float64Array): number
-  listen(handle: object, address: string, port: number, options: Int32Array): number
+  openAccount(handle: object, stats: Float64Array, limits: AccountLimits): number
+  closeAccount(handle: object, account: number): void
+  listen(handle: object, account: number, address: string, port: number, options: Int32Array): number
   pauseListener(handle: object, id: number, paused: boolean): void
   closeListener(handle: object, id: number): void
   connect(
-    handle: object, address: string, port: number, options: Int32Array,
+    handle: object, account: number, address: string, port: number, options: Int32Array,
     localAddress: string | undefined, localPort: number,
   ): number
-  bind(handle: object, address: string, port: number, options: Int32Array): number
+  bind(handle: object, account: number, address: string, port: number, options: Int32Array): number
   multicast(handle: object, id: number, networkInterface: string, group?: string, join?: boolean): number
   parseAddress(address: string, words: Int32Array): number
   socketOptions(handle: object, id: number, words: Int32Array): number
@@ -44,12 +46,16 @@ export interface Addon extends SlabCalls {
   close(handle: object): void
 }
 
-/** What the engine is told when it is made; checked before. */
-export interface EngineSettings extends QueueLimits, SlabOptions {
-  /** As backend.ts numbers them. */
-  readonly backend: number
+/** What an account's sockets may queue, and how long they may take to close. */
+export interface AccountLimits extends QueueLimits {
   /** Milliseconds. */
   readonly closeTimeout: number
+}
+
+/** What the engine is told when it is made; checked before. */
+export interface EngineSettings extends AccountLimits, SlabOptions {
+  /** As backend.ts numbers them. */
+  readonly backend: number
   /** Microseconds. */
   readonly busyPoll: number
 }
@@ -125,6 +131,7 @@ export class Link {
 
   readonly #addon: Addon
   readonly #handle: object
+  readonly #account: number
   readonly #commands = new Int32Array(HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
   readonly #large: Uint8Array[] = []
   readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
@@ -169,6 +176,7 @@ export class Link {
       },
       onClosed,
     })
+    this.#account = addon.openAccount(this.#handle, stats, settings)
     this.#flushTask = () => {
       this.#scheduled = false
       if (this.#commands[0] !== 0) this.flush()
@@ -195,7 +203,7 @@ export class Link {
 
   /** @param options as options.ts has them */
   listen(address: string, port: number, options: Int32Array): number {
-    return this.#addon.listen(this.#handle, address, port, options)
+    return this.#addon.listen(this.#handle, this.#account, address, port, options)
   }
 
   pauseListener(id: number, paused: boolean): void {
@@ -213,7 +221,7 @@ export class Link {
   connect(
     address: string, port: number, options: Int32Array, localAddress?: string, localPort = 0,
   ): number {
-    return this.#addon.connect(this.#handle, address, port, options, localAddress, localPort)
+    return this.#addon.connect(this.#handle, this.#account, address, port, options, localAddress, localPort)
   }
 
   /**
@@ -223,7 +231,7 @@ export class Link {
    * @returns an id, or a negative errno
    */
   bind(address: string, port: number, options: Int32Array): number {
-    return this.#addon.bind(this.#handle, address, port, options)
+    return this.#addon.bind(this.#handle, this.#account, address, port, options)
   }
 
   /** Where its multicast leaves by; or, with a group, the interface on which it joins or leaves that. */

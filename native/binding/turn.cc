@@ -1,0 +1,168 @@
+// A turn of the engine: what happened goes to the program, and its answer to the kernel. And
+// waiting for the next one awake instead of asleep, for a while. See loop.h.
+#include <algorithm>
+#include <utility>
+
+#include "loop.h"
+
+namespace marketplace::binding {
+
+void Loop::on_ready(uv_poll_t* handle, int status, int) {
+  Loop* self = static_cast<Loop*>(handle->data);
+  if (status < 0) return self->fail(status);
+  self->turn(true);
+}
+
+void Loop::on_again(uv_idle_t* handle) {
+  static_cast<Loop*>(handle->data)->turn(false);
+}
+
+void Loop::again(bool on) {
+  if (on == again_) return;
+  again_ = on;
+  static_cast<void>(on ? uv_idle_start(&idle_, on_again) : uv_idle_stop(&idle_));
+}
+
+// `ready`: the engine's descriptor is, or else `again` is on.
+void Loop::turn(bool ready) {
+  if (ready) engine_->acknowledge();
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  const uint64_t start = uv_hrtime();
+  shared_.begin_turn(*engine_);
+  deliver(engine_->turn(), start);
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+// What a turn brought goes to the program, and the program's answer to the kernel.
+void Loop::deliver(int result, uint64_t start) {
+  if (result < 0) return fail(result);
+  // One iteration of Node's loop may have several turns, before it polls and while it does;
+  // immediates run after all.
+  uv_metrics_t metrics = {};
+  static_cast<void>(uv_metrics_info(poll_.loop, &metrics));
+  shared_.set_iteration(metrics.loop_count);
+  const uint32_t count = shared_.publish(engine_->records());
+  if (count > 0) {
+    lively_ = true;
+    run_batch(count);
+  }
+  // The callback may have closed us.
+  if (running()) execute();
+  shared_.add_time(stat_kernel_time, uv_hrtime() - start - std::exchange(batch_time_, 0));
+}
+
+// The clock is read four times per turn, which costs a hundredth of the smallest one.
+void Loop::run_batch(uint32_t count) {
+  flush_time_ = 0;
+  const uint64_t start = uv_hrtime();
+  call_batch(count);
+  batch_time_ = uv_hrtime() - start;
+  // What it had executed early is not its own time.
+  shared_.add_time(stat_js_time, batch_time_ - flush_time_);
+}
+
+void Loop::call_batch(uint32_t count) {
+  bool more = true;
+  for (; more && running(); count = 0) {
+    // Of its own for each entry: a batch may take thousands of them.
+    napi_handle_scope scope = nullptr;
+    if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+    napi_value argument = nullptr;
+    more = napi_create_uint32(env_, count, &argument) == napi_ok && call(on_batch_, 1, &argument);
+    static_cast<void>(napi_close_handle_scope(env_, scope));
+  }
+}
+
+// An exception goes where one from any callback of Node's goes: to 'uncaughtException'.
+bool Loop::call(napi_ref function, size_t count, const napi_value* arguments) {
+  napi_value receiver = nullptr;
+  napi_value callee = nullptr;
+  napi_value result = nullptr;
+  if (napi_get_reference_value(env_, receiver_, &receiver) != napi_ok) return false;
+  if (napi_get_reference_value(env_, function, &callee) != napi_ok) return false;
+  const napi_status status =
+      napi_make_callback(env_, context_, receiver, callee, count, arguments, &result);
+  if (status == napi_ok) {
+    bool more = false;
+    // What is no boolean is no wish to be called again.
+    return napi_get_value_bool(env_, result, &more) == napi_ok && more;
+  }
+  // Any other failure means that the environment is about to end and cannot run JavaScript.
+  bool pending = false;
+  if (napi_is_exception_pending(env_, &pending) != napi_ok || !pending) return false;
+  napi_value exception = nullptr;
+  if (napi_get_and_clear_last_exception(env_, &exception) != napi_ok) return false;
+  static_cast<void>(napi_fatal_exception(env_, exception));
+  return true;
+}
+
+void Loop::flush() {
+  const uint64_t start = uv_hrtime();
+  execute();
+  const uint64_t time = uv_hrtime() - start;
+  flush_time_ += time;
+  shared_.add_time(stat_kernel_time, time);
+}
+
+void Loop::execute() {
+  shared_.flush(*engine_);
+  // What the flush brought about is the next turn's; the loop must not sleep before that.
+  again(engine_->pending());
+  hold(engine_->queued_bytes() > 0);
+}
+
+void Loop::on_prepare(uv_prepare_t* handle) {
+  Loop* self = static_cast<Loop*>(handle->data);
+  // Only after something has happened: an idle server sleeps.
+  if (self->lively_) self->spin();
+}
+
+// libuv is about to sleep until one of its descriptors is ready. To go to sleep and to be woken
+// costs more than to look a few times, if the answer to what was just sent is near.
+void Loop::spin() {
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  uint64_t now = uv_hrtime();
+  const uint64_t latest = now + busy_poll_;
+  uint64_t end = spin_end(latest);
+  lively_ = false;
+  engine_->busy_poll(true);
+  shared_.begin_turn(*engine_);
+  while (now < end) {
+    const int result = engine_->turn();
+    if (result < 0 || !engine_->records().empty()) {
+      deliver(result, now);
+      if (result < 0 || !running()) break;
+      shared_.begin_turn(*engine_);
+      end = spin_end(latest);
+    } else {
+      engine_->flush();
+    }
+    now = uv_hrtime();
+  }
+  if (running()) {
+    engine_->busy_poll(false);
+    // What has come since is the next turn's. After a spin with events, the next one follows as
+    // soon as libuv has looked at its other descriptors.
+    again(engine_->pending() || lively_);
+    hold(engine_->queued_bytes() > 0);
+    // Its notion of the time is from before: it would sleep too long.
+    uv_update_time(poll_.loop);
+  }
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+// When the spin has to end: not later than `latest`, and at once if there is other work.
+uint64_t Loop::spin_end(uint64_t latest) {
+  // What the engine has left to do is done in the spin.
+  again(false);
+  const int timeout_ms = uv_backend_timeout(poll_.loop);
+  if (timeout_ms < 0) return latest;
+  if (timeout_ms == 0) return 0;
+  // Relative to when the loop last looked at the clock.
+  const uint64_t due_ms = uv_now(poll_.loop) + static_cast<uint64_t>(timeout_ms);
+  return std::min(latest, due_ms * 1'000'000);
+}
+
+}  // namespace marketplace::binding
