@@ -2,7 +2,7 @@
  * Measures two revisions in turns, two processes each: `base` and `base2` of the other revision, `head` and
  * `head2` of this one. The load generator, and which load it makes, are this revision's for all four.
  */
-import { cpSync, existsSync } from 'node:fs'
+import { cpSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import type { Arm } from '../lib/arms.js'
 import { runMicroProcess } from '../lib/micro-process.js'
@@ -49,10 +49,9 @@ export function relocated(path: string, tree: string): string {
   return path.startsWith(root) ? join(tree, relative(root, path)) : path
 }
 
-/** A revision from before the servers of the benchmarks gets this one's; they use its package. */
+/** A revision from before a server of the benchmarks gets this one's; it uses that revision's package. */
 export function provideServers(tree: string): void {
-  const servers = relocated(benchServers, tree)
-  if (!existsSync(servers)) cpSync(benchServers, servers, { recursive: true })
+  cpSync(benchServers, relocated(benchServers, tree), { recursive: true, force: false })
 }
 
 function armsOf(arm: Arm, tree: string): Arm[] {

@@ -31,27 +31,28 @@ const bind = ['--host', '127.0.0.1', '--port', '0']
 const peer = (file: string): string => join(benchSources, 'peers', file)
 const node = (): Found => ({ program: process.execPath })
 
-/** Chat is the same for all of ours but for the socket options. */
-function ours(name: string, title: string, options: readonly string[], chat = false): Arm {
-  const echo = [join(benchServers, 'echo.js'), ...bind, ...options]
-  return {
-    name,
-    title,
-    kind: 'ours',
-    runtime: node,
-    servers: chat ? { echo, chat: [join(benchServers, 'chat.js'), ...bind, ...options] } : { echo },
-  }
+/** One of our servers, run with these options: by default the one for TCP echoes. */
+function ours(
+  name: string, title: string, options: readonly string[], services: readonly Service[] = ['echo'],
+): Arm {
+  const files: Record<Service, string> = { echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js' }
+  const servers = Object.fromEntries(
+    services.map((service) => [service, [join(benchServers, files[service]), ...bind, ...options]]),
+  )
+  return { name, title, kind: 'ours', runtime: node, servers }
 }
 
+const ALL_SERVICES: readonly Service[] = ['echo', 'chat', 'udp']
+
 /** A C program of ours, built by bench/Makefile. */
-function limit(name: string, title: string, file: string): Arm {
+function limit(name: string, title: string, file: string, service: Service = 'echo'): Arm {
   const program = join(benchBuild, file)
   return {
     name,
     title,
     kind: 'limit',
     runtime: () => (existsSync(program) ? { program } : { reason: `${file} could not be built` }),
-    servers: { echo: bind },
+    servers: { [service]: bind },
   }
 }
 
@@ -59,12 +60,12 @@ function limit(name: string, title: string, file: string): Arm {
 const ERLANG_FLAGS = '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none'
 
 export const arms: readonly Arm[] = [
-  ours('epoll', 'marketplace, epoll', ['--backend', 'epoll'], true),
+  ours('epoll', 'marketplace, epoll', ['--backend', 'epoll'], ALL_SERVICES),
   {
-    ...ours('io_uring', 'marketplace, io_uring', ['--backend', 'io_uring'], true),
+    ...ours('io_uring', 'marketplace, io_uring', ['--backend', 'io_uring'], ALL_SERVICES),
     optional: true,
   },
-  ours('node', 'marketplace on node:net', ['--transport', 'node'], true),
+  ours('node', "marketplace on Node's sockets", ['--transport', 'node'], ALL_SERVICES),
   ours('borrowed', 'marketplace, epoll, borrowed', ['--backend', 'epoll', '--buffers', 'borrowed']),
   {
     ...ours('busy-poll', 'marketplace, busy-poll 50 us', ['--busy-poll', '50']),
@@ -138,6 +139,20 @@ export const arms: readonly Arm[] = [
     }),
     servers: { echo: [] },
   },
+  ours('udp-bare', 'the transport alone, epoll', ['--backend', 'epoll', '--bare'], ['udp']),
+  {
+    ...ours('udp-bare-io_uring', 'the transport alone, io_uring', ['--backend', 'io_uring', '--bare'], ['udp']),
+    optional: true,
+  },
+  {
+    name: 'node-dgram',
+    title: 'node:dgram, no VM',
+    kind: 'peer',
+    runtime: node,
+    servers: { udp: [peer('node-dgram-echo.mjs'), ...bind] },
+  },
+  limit('c-mmsg', 'C recvmmsg, sendmmsg', 'c-mmsg-echo', 'udp'),
+  { ...limit('c-mmsg-twin', 'C recvmmsg, sendmmsg, again', 'c-mmsg-echo', 'udp'), twinOf: 'c-mmsg' },
   limit('c-epoll', 'C epoll', 'c-epoll-echo'),
   { ...limit('c-epoll-twin', 'C epoll, again', 'c-epoll-echo'), twinOf: 'c-epoll' },
   { ...limit('c-io_uring', 'C io_uring', 'c-uring-echo'), optional: true },

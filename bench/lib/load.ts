@@ -26,6 +26,8 @@ export interface LoadResult {
   readonly sent_bytes: number
   readonly verified_bytes: number
   readonly unfinished: number
+  /** Datagrams that had no answer in time. */
+  readonly lost: number
   readonly latency_us: {
     readonly count: number
     readonly mean: number

@@ -27,6 +27,7 @@ const readers: Record<MetricName, (load: LoadResult) => number | undefined> = {
   p50: latency('p50'),
   p99: latency('p99'),
   p99_9: latency('p99_9'),
+  lost: ({ lost, sent_bytes, size }) => (lost > 0 ? lost / (sent_bytes / size) : undefined),
   rss: (load) => load.server.rss_bytes,
   rssPerConnection: ({ server, connections }) =>
     (server.rss_bytes - server.rss_bytes_before) / connections,

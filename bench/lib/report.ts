@@ -10,9 +10,11 @@ import { format, table } from './table.js'
 const bases = [
   { name: 'c-epoll', heading: '/ C epoll' },
   { name: 'node-net', heading: '/ node:net' },
+  { name: 'c-mmsg', heading: '/ C mmsg' },
+  { name: 'node-dgram', heading: '/ node:dgram' },
 ]
 
-const UNITS = { message: 'msg', connection: 'conn', line: 'line' } as const
+const UNITS = { message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram' } as const
 const MIB = 1 << 20
 
 export function heading(environment: Environment, method: Method): string {
@@ -78,6 +80,7 @@ function columnsOf(report: ScenarioReport): Column[] {
     ...optional('p50', 'p50 us'),
     ...optional('p99', 'p99 us'),
     ...optional('p99_9', 'p99.9 us'),
+    ...optional('lost', 'lost'),
     ...optional('rss', 'RSS MiB', 1 / MIB),
     ...optional('rssPerConnection', 'bytes/conn'),
     ...bases

@@ -24,6 +24,7 @@ export const metricNames = [
   'p99', // microseconds
   'p99_9', // microseconds
   'rss', // the server's resident bytes at the end of the timed window
+  'lost', // datagrams that had no answer, of all that were sent: a share; only of datagrams, and if there are any
   'rssPerConnection', // what they grew by, per connection; only where a scenario asks for it
 ] as const
 
@@ -72,7 +73,7 @@ export interface ScenarioReport {
   readonly group: string
   readonly title: string
   /** What a message of this scenario is. */
-  readonly unit: 'message' | 'connection' | 'line'
+  readonly unit: 'message' | 'connection' | 'line' | 'datagram'
   /** Arguments of the load generator. */
   readonly load: readonly string[]
   readonly arms: readonly ArmReport[]

@@ -6,7 +6,7 @@ import type { ScenarioReport } from './result.js'
 import { readDescriptorLimit } from './machine.js'
 
 /** What the servers must be for it. */
-export type Service = 'echo' | 'chat'
+export type Service = 'echo' | 'chat' | 'udp'
 
 export interface Scenario {
   readonly name: string
@@ -41,8 +41,10 @@ const near = [...ours, 'node-net', 'bun', ...limits]
 const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
 const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', 'net', ...fast.slice(2, 5), 'python',
   'erlang', 'uws', ...limits]
+const udpArms = [...ours, 'node', 'udp-bare', 'udp-bare-io_uring', 'node-dgram', 'c-mmsg', 'c-mmsg-twin']
 /** Which of them a quick run measures. */
-export const quickArms: readonly string[] = [...ours, 'node', 'net', 'node-net', 'bun', ...limits]
+export const quickArms: readonly string[] = [...ours, 'node', 'net', 'node-net', 'bun', ...limits,
+  'node-dgram', 'c-mmsg', 'c-mmsg-twin']
 
 function echo(name: string, title: string, arms: readonly string[], ...load: string[]): Scenario {
   return {
@@ -151,6 +153,16 @@ export const scenarios: readonly Scenario[] = [
     descriptors: 10_100,
   },
   {
+    name: 'udp-100',
+    group: 'udp',
+    title: '64 B datagrams there and back, 100 peers, one in flight each',
+    service: 'udp',
+    unit: 'datagram',
+    load: ['--mode', 'datagrams', ...connections(100)],
+    arms: udpArms,
+    roundsMax: 3,
+  },
+  {
     name: 'chat',
     group: 'chat',
     title: 'chat of 100 members, one speaks; a message is a line that reached one member',
@@ -170,6 +182,10 @@ export const correctnessChecks: Record<Service, readonly (readonly string[])[]> 
     ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],
   ],
   chat: [['--mode', 'chat', '--connections', '3', '--depth', '2']],
+  udp: [
+    ['--mode', 'datagrams', '--connections', '3', '--size', '8'],
+    ['--mode', 'datagrams', '--connections', '3', '--size', '65507'],
+  ],
 }
 
 /** Why the scenario can't be run on this machine; `undefined` when it can. */

@@ -145,6 +145,26 @@ const echoTargets: readonly EchoTarget[] = [
     of: versus('accept-cold', 'rate', 'c-epoll'),
   },
   {
+    title: 'UDP: CPU, 100 peers, on epoll / plain node:dgram',
+    limit: 0.6,
+    of: versus('udp-100', 'cpu', 'node-dgram', 'epoll'),
+  },
+  {
+    title: 'UDP: CPU, 100 peers, on epoll / C recvmmsg, sendmmsg',
+    limit: 1.15,
+    of: versus('udp-100', 'cpu', 'c-mmsg', 'epoll'),
+  },
+  {
+    title: 'UDP: CPU, 100 peers, on io_uring / plain node:dgram',
+    limit: 0.6,
+    of: versus('udp-100', 'cpu', 'node-dgram', 'io_uring'),
+  },
+  {
+    title: 'UDP: CPU, 100 peers, on io_uring / C recvmmsg, sendmmsg',
+    limit: 1.15,
+    of: versus('udp-100', 'cpu', 'c-mmsg', 'io_uring'),
+  },
+  {
     title: 'resident bytes per idle connection, 10,000',
     limit: 2048,
     unit: 'bytes',

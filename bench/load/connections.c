@@ -33,8 +33,12 @@ void pattern_init(void) {
   for (uint32_t i = PERIOD; i < PERIOD + CHUNK; i += 1) pattern[i] = pattern[i - PERIOD];
 }
 
+const unsigned char *pattern_at(uint64_t position) {
+  return pattern + position % PERIOD;
+}
+
 static const unsigned char *stream_at(const struct connection *connection, uint64_t position) {
-  return pattern + (connection->origin + position) % PERIOD;
+  return pattern_at(connection->origin + position);
 }
 
 /*

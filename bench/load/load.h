@@ -18,7 +18,8 @@
 #define EVENTS_MAX 512
 
 enum mode {
-  MODE_PINGPONG, MODE_RATE, MODE_STORM, MODE_IDLE, MODE_FIREHOSE, MODE_SLOW, MODE_CHAT
+  MODE_PINGPONG, MODE_RATE, MODE_STORM, MODE_IDLE, MODE_FIREHOSE, MODE_SLOW, MODE_CHAT,
+  MODE_DATAGRAMS
 };
 
 struct options {
@@ -26,7 +27,8 @@ struct options {
   struct sockaddr_storage address; /* always a loopback address */
   socklen_t address_length;
   pid_t server_pid;      /* 0: the server's CPU time and memory are not reported */
-  uint64_t connections;  /* open at the same time; in storm mode, the connections in progress */
+  uint64_t connections;  /* open at the same time; in storm mode, the connections in progress;
+                            in datagrams mode, the peers */
   uint64_t active;       /* pingpong, rate: of those, the ones that send; 0: all */
   uint64_t size;         /* bytes per message */
   uint64_t depth;        /* pingpong: messages in flight per connection; chat: lines */
@@ -79,6 +81,8 @@ struct connection {
 };
 
 void pattern_init(void);
+/* At least 256 KiB of the pattern from a position on. */
+const unsigned char *pattern_at(uint64_t position);
 /* Connects, with TCP_NODELAY and a deadline; ends the program where that fails. */
 void connection_open(struct connection *connection, uint32_t index, const struct options *options);
 /* Starts a non-blocking connect; writability, level-triggered, says when it is over. */
@@ -117,6 +121,7 @@ struct result {
   uint64_t verified;   /* bytes compared with what was sent, whole run */
   uint64_t sent;       /* bytes the kernel took, whole run */
   uint64_t unfinished; /* messages still without an answer when draining was given up */
+  uint64_t lost;       /* datagrams without an answer in time, whole run */
   uint64_t peak_rss_bytes;
   struct histogram latency; /* nanoseconds */
 };
@@ -130,6 +135,7 @@ void run_idle(const struct options *options, struct result *result);
 void run_firehose(const struct options *options, struct result *result);
 void run_slow(const struct options *options, struct result *result);
 void run_chat(const struct options *options, struct result *result);
+void run_datagrams(const struct options *options, struct result *result);
 
 uint64_t now_ns(void);
 int epoll_open(void);

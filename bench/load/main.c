@@ -86,6 +86,7 @@ int main(int argc, char **argv) {
     case MODE_FIREHOSE: run_firehose(&options, &result); break;
     case MODE_SLOW: run_slow(&options, &result); break;
     case MODE_CHAT: run_chat(&options, &result); break;
+    case MODE_DATAGRAMS: run_datagrams(&options, &result); break;
   }
   report_print(&options, &result);
   return 0;

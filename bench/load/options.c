@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const char *const MODE_NAMES[] = {"pingpong", "rate", "storm", "idle",
-                                         "firehose", "slow", "chat"};
+                                         "firehose", "slow", "chat", "datagrams"};
 #define MODES (sizeof MODE_NAMES / sizeof *MODE_NAMES)
 
 static const char HELP[] =
@@ -24,6 +24,7 @@ static const char HELP[] =
     "         firehose    send BYTES as fast as they are taken, over CONNECTIONS\n"
     "         slow        the same, but each connection reads only READ-RATE bytes/s\n"
     "         chat        CONNECTIONS members of a chat, the first one speaks in lines of SIZE\n"
+    "         datagrams   CONNECTIONS UDP peers keep one datagram of SIZE in flight each\n"
     "  --host ADDRESS     a loopback address (default 127.0.0.1)\n"
     "  --port PORT        the server's port\n"
     "  --server-pid PID   report this process's CPU time and memory\n"
@@ -111,7 +112,8 @@ static enum mode parse_mode(const char *text) {
   for (size_t i = 0; i < MODES; i += 1) {
     if (strcmp(text, MODE_NAMES[i]) == 0) return (enum mode)i;
   }
-  usage_error("--mode must be pingpong, rate, storm, idle, firehose, slow or chat; got '%s'", text);
+  usage_error("--mode must be pingpong, rate, storm, idle, firehose, slow, chat or "
+              "datagrams; got '%s'", text);
 }
 
 static void resolve(const struct endpoint *endpoint, struct options *options) {
@@ -156,6 +158,9 @@ static void check_together(const struct options *options, bool mode_given, uint1
   if (options->mode == MODE_CHAT && (options->size < 16 || options->size > 1024)) {
     usage_error("mode chat needs lines of 16 to 1024 bytes; --size is %llu",
                 (unsigned long long)options->size);
+  }
+  if (options->mode == MODE_DATAGRAMS && (options->size < 8 || options->size > 65507)) {
+    usage_error("mode datagrams needs 8 to 65507 bytes; --size is %llu", (unsigned long long)options->size);
   }
   if (options->one_way && options->mode != MODE_FIREHOSE) {
     usage_error("--one-way goes with mode firehose only");

@@ -61,7 +61,8 @@ void report_print(const struct options *options, const struct result *result) {
   printf(",\"bytes\":%llu,\"bytes_per_second\":%.2f,\"sent_bytes\":%llu,\"verified_bytes\":%llu",
          (unsigned long long)result->bytes, (double)result->bytes / seconds,
          (unsigned long long)result->sent, (unsigned long long)result->verified);
-  printf(",\"unfinished\":%llu", (unsigned long long)result->unfinished);
+  printf(",\"unfinished\":%llu,\"lost\":%llu", (unsigned long long)result->unfinished,
+         (unsigned long long)result->lost);
   print_latency(&result->latency);
   print_histogram(&result->latency);
   print_server(options, result);

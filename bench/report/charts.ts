@@ -28,7 +28,7 @@ const README_OURS = ['epoll', 'io_uring', 'node']
 /** Arms whose lines the README shows: more would not be told apart. */
 const README_LINES = ['epoll', 'io_uring', 'node-net', 'bun', 'deno', 'c-epoll']
 /** What the ratios are to: the first of them that was measured. */
-const REFERENCES = ['node-net', 'c-epoll']
+const REFERENCES = ['node-net', 'c-epoll', 'node-dgram', 'c-mmsg']
 
 export const WIDTH = 760
 const LINES_HEIGHT = 280
@@ -55,6 +55,8 @@ function shown(metric: MetricName, unit: ScenarioReport['unit']): Shown {
     case 'p99':
     case 'p99_9':
       return { title: `${metric.replace('_', '.')} latency, µs`, scale: 1 }
+    case 'lost':
+      return { title: 'share that was lost', scale: 1 }
     case 'busy':
       return { title: "server's CPU in use", scale: 1 }
     case 'clientBusy':

@@ -1,11 +1,14 @@
 /**
  * Lines over a common axis: one per arm, with its name at its right end.
  *
+ * Invariant: nothing is drawn where an axis has no place for it. A line leaves such medians out, and a range
+ * begins at the axis's low end instead.
+ *
  * A line goes through the medians; the thin upright ones go from the lowest to the highest round. Names
  * that would cover each other are moved apart, with a thin line to where they belong.
  */
 import type { Mark, Scale } from 'vega'
-import { gridAxis, place, type Axis } from './scale.js'
+import { gridAxis, hasPlace, place, type Axis } from './scale.js'
 import { FONT_SIZE, textAt, textWidth, type Plot } from './svg.js'
 import { styleOf, type Theme } from './theme.js'
 
@@ -158,6 +161,15 @@ function labelsOf(lines: readonly Line[], x: Axis, y: Axis, size: [number, numbe
   }))
 }
 
+/** What of a line the axes have a place for. */
+function drawable(line: Line, { x, y }: { readonly x: Axis; readonly y: Axis }): Line {
+  const points = line.points
+    .filter((point) => hasPlace(x, point.x) && hasPlace(y, point.median))
+    .map((point) => (hasPlace(y, point.low) ? point : { ...point, low: y.low }))
+  const path = line.path?.filter((point) => hasPlace(x, point[0]) && hasPlace(y, point[1]))
+  return { ...line, points, ...(path !== undefined && { path }) }
+}
+
 /** @param box width of the whole and height of the area that the lines are in */
 export function linePlot(
   lines: readonly Line[],
@@ -165,7 +177,7 @@ export function linePlot(
   box: { readonly width: number; readonly height: number },
   theme: Theme,
 ): Plot {
-  const drawn = lines.filter((line) => pathOf(line).length > 0)
+  const drawn = lines.map((line) => drawable(line, axes)).filter((line) => pathOf(line).length > 0)
   const left = Math.max(...axes.y.ticks.map((tick) => textWidth(axes.y.text(tick)))) + 12
   const right = LABEL_GAP + Math.max(0, ...drawn.map(({ label, bold }) => textWidth(label, { bold }))) + 4
   const width = box.width - left - right

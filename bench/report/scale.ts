@@ -58,6 +58,11 @@ export function logAxis(values: readonly number[], words: Words, own = false): A
   return { kind: 'log', ...words, low, high, ticks }
 }
 
+/** Whether an axis has a place for a value: a logarithmic one has none for zero and less. */
+export function hasPlace({ kind }: Axis, value: number): boolean {
+  return kind === 'linear' || value > 0
+}
+
 /** Where on 0..1 a value is. */
 export function place(axis: Axis, value: number): number {
   const { kind, low, high } = axis

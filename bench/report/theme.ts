@@ -49,6 +49,10 @@ const styles: Readonly<Record<string, Style>> = {
   uws: { light: '#9b2226', dark: '#ff7b6b', dash: SHORT, symbol: 'square' },
   python: { light: '#7a6a00', dark: '#d9c84a', dash: MIXED, symbol: 'circle' },
   erlang: { light: '#6b3fa0', dark: '#b79cf0', dash: SOLID, symbol: 'triangle-up' },
+  'udp-bare': { light: '#2f6f8f', dark: '#8fd0ee', dash: MIXED, symbol: 'square' },
+  'udp-bare-io_uring': { light: '#2a7f9e', dark: '#67c9e8', dash: LONG, symbol: 'diamond' },
+  'node-dgram': { light: '#b35900', dark: '#f0a030', dash: MIXED, symbol: 'diamond' },
+  'c-mmsg': { light: '#1f2328', dark: '#f0f6fc', dash: SHORT, symbol: 'diamond' },
   'c-epoll': { light: '#1f2328', dark: '#f0f6fc', dash: SHORT, symbol: 'diamond' },
   'c-io_uring': { light: '#6e7781', dark: '#9ba3ac', dash: SOLID, symbol: 'cross' },
 }

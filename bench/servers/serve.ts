@@ -8,6 +8,7 @@ import {
   _, endpoint, groundVm, spawn, tcp, tcpBare, tcpError, tcpListener, tcpListening,
   type Action, type ActionTree, type BufferLifetime, type FlowControlledTcpOptions,
 } from 'marketplace-native'
+import { end } from './end.js'
 
 export interface ServerOptions {
   readonly host: string
@@ -50,14 +51,6 @@ function parseArguments(): Arguments {
     busyPoll: busyPoll === undefined ? undefined : Number(busyPoll),
     buffers: buffers as BufferLifetime | undefined,
   }
-}
-
-/** What this machine lacks is no failure of the server. */
-function end(error: unknown): never {
-  const { message, code } = error as NodeJS.ErrnoException
-  const lacking = ['ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EPERM'].includes(code ?? '')
-  console.log(lacking ? `skip: ${message}` : message)
-  process.exit(1)
 }
 
 function driverOf(options: Arguments): Action {

@@ -91,7 +91,7 @@ function load(rate: number, latencies: number): LoadResult {
   return {
     mode: 'pingpong', connections: 10, size: 64, depth: 1, rate: 0, seconds: 1, messages: rate,
     messages_per_second: rate, bytes: 64 * rate, bytes_per_second: 64 * rate, sent_bytes: 0,
-    verified_bytes: 0, unfinished: 0, latency_us: latency, histogram: [[4, 2], [5, latencies]],
+    verified_bytes: 0, unfinished: 0, lost: 0, latency_us: latency, histogram: [[4, 2], [5, latencies]],
     server, client: { cpu_us: 1, busy: 0.5 },
   }
 }

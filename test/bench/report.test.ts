@@ -114,6 +114,25 @@ t.test('results without latencies, series or a peer make a smaller report', asyn
   t.notMatch(page, /NaN|undefined/)
 })
 
+t.test('figures that are zero or less have no place on a logarithmic axis', async (t) => {
+  const results = fixture()
+  const [, memory] = results.series
+  const [line] = memory.lines
+  // Resident memory may shrink: in one round, or in all.
+  const [first, second, ...others] = line.points
+  const shrunk = (y: typeof first.y, median: number, low: number) => ({ ...y, median, low })
+  const points = [
+    { ...first, y: shrunk(first.y, -3, -8) }, { ...second, y: shrunk(second.y, second.y.median, 0) }, ...others,
+  ]
+  const gone = { ...line, title: 'all of it shrank', points: [points[0]] }
+  const out = directory(t)
+  await writeReport({ ...results, series: [{ ...memory, lines: [{ ...line, points }, gone] }] }, out)
+  const wrong = () => /.{0,40}(?:NaN|Infinity)/.exec(readFileSync(join(out, 'report.html'), 'utf8'))?.[0]
+  t.equal(wrong(), undefined)
+  await writeReport({ ...results, series: [{ ...memory, lines: [gone] }] }, out)
+  t.equal(wrong(), undefined, 'also where there is no line at all')
+})
+
 t.test('the distribution ends where few messages are left', async (t) => {
   const path = distribution([[0, 10], [100, 890], [200, 90], [300, 9], [400, 1]])
   t.equal(path.length, 2, 'what took no time, and the last ten, are left out')
