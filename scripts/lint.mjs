@@ -25,6 +25,7 @@ const works = (command, ...args) => spawnSync(command, args, { cwd: ROOT }).stat
 
 async function lintTypeScript() {
   await step('templates', process.execPath, ['scripts/templates.mjs', '--check'])
+  await step('layout', process.execPath, ['scripts/layout.mjs', '--check'])
   await step('eslint', process.execPath, ['node_modules/eslint/bin/eslint.js', '--max-warnings=0', '.'])
 }
 

@@ -72,7 +72,7 @@ class Arguments {
     int32_t port = 0;
     if (!text(index, literal)) return -EINVAL;
     if (napi_get_value_int32(env_, values_[index + 1], &port) != napi_ok) return -EINVAL;
-    if (port < 0) return engine::Address::parse_unix(literal.data(), literal.length, out);
+    if (port == unix_port) return engine::Address::parse_unix(literal.data(), literal.length, out);
     return engine::Address::parse(literal.data(), static_cast<uint16_t>(port), out);
   }
 
@@ -104,7 +104,7 @@ class Arguments {
   // Writes an address into an Int32Array of five, as Address::pack does.
   napi_value result(int status, const engine::Address& from, size_t index) const {
     if (status < 0) return result(status);
-    int32_t* words = words_of(env_, values_[index], 5);
+    int32_t* words = words_of(env_, values_[index], engine::address_words);
     if (words == nullptr) return result(-EINVAL);
     from.pack(words);
     return result(0);
@@ -214,7 +214,8 @@ napi_value listen(napi_env env, napi_callback_info info) {
   const int parsed = arguments.address(2, address);
   if (parsed < 0) return arguments.result(parsed);
   engine::ListenOptions options;
-  if (!read_listen_options(env, arguments[4], options)) return arguments.result(-EINVAL);
+  if (!read_options(env, arguments[4], listen_options_words, options))
+    return arguments.result(-EINVAL);
   const auto account = loop->shared().account(arguments.number(1));
   return arguments.result(loop->engine().listen(address, options, account));
 }
@@ -233,9 +234,6 @@ napi_value close_listener(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// Errors of the local address are told from those of the remote one by this much.
-constexpr int32_t bind_failure = -4096;
-
 // handle, account, address, port, options, and perhaps the local address and its port
 napi_value connect(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -245,16 +243,17 @@ napi_value connect(napi_env env, napi_callback_info info) {
   const int parsed = arguments.address(2, address);
   if (parsed < 0) return arguments.result(parsed);
   engine::ConnectOptions options;
-  if (!read_socket_options(env, arguments[4], options.socket)) return arguments.result(-EINVAL);
+  if (!read_options(env, arguments[4], socket_options_words, options.socket))
+    return arguments.result(-EINVAL);
   options.bound = arguments.is_string(5);
   if (options.bound) {
     const int local = arguments.address(5, options.local);
-    if (local < 0) return arguments.result(bind_failure + local);
+    if (local < 0) return arguments.result(local - bind_failed);
   }
-  bool bind_failed = false;
+  bool of_local = false;
   const auto account = loop->shared().account(arguments.number(1));
-  const int32_t id = loop->engine().connect(address, options, bind_failed, account);
-  return arguments.result(bind_failed ? bind_failure + id : id);
+  const int32_t id = loop->engine().connect(address, options, of_local, account);
+  return arguments.result(of_local ? id - bind_failed : id);
 }
 
 // The options of a socket, as the kernel has them, into an Int32Array.
@@ -265,7 +264,10 @@ napi_value socket_options(napi_env env, napi_callback_info info) {
   engine::SocketOptions options;
   const int status = loop->engine().options(arguments.number(1), options);
   if (status < 0) return arguments.result(status);
-  return arguments.result(write_socket_options(env, arguments[2], options) ? 0 : -EINVAL);
+  int32_t* words = words_of(env, arguments[2], socket_options_words);
+  if (words == nullptr) return arguments.result(-EINVAL);
+  write_words(words, options);
+  return arguments.result(0);
 }
 
 // handle, account, address, port, options: a socket for datagrams.
@@ -277,7 +279,10 @@ napi_value bind(napi_env env, napi_callback_info info) {
   engine::UdpSocketOptions options;
   const int parsed = arguments.address(2, address);
   if (parsed < 0) return arguments.result(parsed);
-  if (!read_udp_options(env, arguments[4], options)) return arguments.result(-EINVAL);
+  if (!read_options(env, arguments[4], udp_socket_options_words, options) ||
+      options.datagram_max > engine::DatagramBatch::length_max) {
+    return arguments.result(-EINVAL);
+  }
   const auto account = loop->shared().account(arguments.number(1));
   return arguments.result(loop->engine().bind(address, options, account));
 }
@@ -307,13 +312,14 @@ napi_value parse_address(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Arguments::Text literal;
   engine::Address address;
-  int32_t* words = words_of(env, arguments[1], 6);
+  int32_t* words = words_of(env, arguments[1], receiver_words);
   if (words == nullptr || !arguments.text(0, literal)) return arguments.result(-EINVAL);
   const int status = engine::Address::parse(literal.data(), 0, address);
   if (status < 0) return arguments.result(status);
   words[0] = address.port_and_family();
   address.words(words + 1);
-  words[5] = address.is_v6() ? static_cast<int32_t>(address.storage.v6.sin6_scope_id) : 0;
+  words[engine::address_words] =
+      address.is_v6() ? static_cast<int32_t>(address.storage.v6.sin6_scope_id) : 0;
   return arguments.result(0);
 }
 

@@ -1,31 +1,10 @@
-// Socket options from and to words; see options.h.
+// Properties of objects, and words of arrays; see options.h.
 #include "options.h"
 
 #include <cstddef>
 #include <cstdint>
 
 namespace marketplace::binding {
-
-namespace {
-
-constexpr size_t socket_words = 8;
-constexpr size_t listen_words = 11;
-constexpr size_t udp_words = 10;
-
-engine::SocketOptions socket_options(const int32_t* words) {
-  engine::SocketOptions result;
-  result.no_delay = words[0] != 0;
-  result.keep_alive = words[1] != 0;
-  result.keep_alive_idle_s = words[2];
-  result.keep_alive_interval_s = words[3];
-  result.keep_alive_count = words[4];
-  result.user_timeout_ms = words[5];
-  result.send_buffer_size = words[6];
-  result.receive_buffer_size = words[7];
-  return result;
-}
-
-}  // namespace
 
 bool Properties::number(const char* name, uint32_t& out) const {
   napi_value value = nullptr;
@@ -67,56 +46,6 @@ int32_t* words_of(napi_env env, napi_value value, size_t count) {
     return nullptr;
   }
   return type == napi_int32_array && length >= count ? static_cast<int32_t*>(data) : nullptr;
-}
-
-bool read_socket_options(napi_env env, napi_value value, engine::SocketOptions& out) {
-  const int32_t* words = words_of(env, value, socket_words);
-  if (words == nullptr) return false;
-  out = socket_options(words);
-  return true;
-}
-
-bool read_listen_options(napi_env env, napi_value value, engine::ListenOptions& out) {
-  const int32_t* words = words_of(env, value, listen_words);
-  if (words == nullptr) return false;
-  out.socket = socket_options(words);
-  out.backlog = words[8];
-  out.v6_only = (words[9] & 1) != 0;
-  out.reuse_port = (words[9] & 2) != 0;
-  out.exclusive = (words[9] & 4) != 0;
-  out.pause_accepted = (words[9] & 8) != 0;
-  out.connections_max = words[10];
-  return true;
-}
-
-bool read_udp_options(napi_env env, napi_value value, engine::UdpSocketOptions& out) {
-  const int32_t* words = words_of(env, value, udp_words);
-  if (words == nullptr) return false;
-  out.v6_only = words[0];
-  out.reuse_address = words[1];
-  out.broadcast = words[2];
-  out.ttl = words[3];
-  out.multicast_ttl = words[4];
-  out.multicast_loopback = words[5];
-  out.receive_buffer = words[6];
-  out.send_buffer = words[7];
-  out.datagram_max = static_cast<uint32_t>(words[8]);
-  out.queue_max = static_cast<uint32_t>(words[9]);
-  return out.datagram_max <= engine::DatagramBatch::length_max;
-}
-
-bool write_socket_options(napi_env env, napi_value value, const engine::SocketOptions& from) {
-  int32_t* words = words_of(env, value, socket_words);
-  if (words == nullptr) return false;
-  words[0] = from.no_delay ? 1 : 0;
-  words[1] = from.keep_alive ? 1 : 0;
-  words[2] = from.keep_alive_idle_s;
-  words[3] = from.keep_alive_interval_s;
-  words[4] = from.keep_alive_count;
-  words[5] = from.user_timeout_ms;
-  words[6] = from.send_buffer_size;
-  words[7] = from.receive_buffer_size;
-  return true;
 }
 
 }  // namespace marketplace::binding

@@ -1,20 +1,12 @@
-// Socket options as JavaScript hands them over: words of an Int32Array, in place of an object whose
-// properties would have to be asked for one by one. src/transport/native/options.ts is the other
-// side.
-//
-//   0 noDelay, 1 keepAlive (0 or 1), 2 idle and 3 interval (seconds), 4 count, 5 userTimeout (ms),
-//   6 sendBufferSize, 7 receiveBufferSize (bytes); of a listener also
-//   8 backlog, 9 flags (1 ipv6Only, 2 reusePort, 4 exclusive, 8 pauseOnAccept), 10 maxConnections.
-//
-// Of a socket for datagrams they are those of `UdpSocketOptions`, in that order.
+// Options as JavaScript hands them over: those of sockets as words of an Int32Array, as layout.h
+// has them, in place of an object whose properties would have to be asked for one by one.
 #pragma once
 
 #include <node_api.h>
 
 #include <cstddef>
 
-#include "../engine/options.h"
-#include "../engine/udp_socket.h"
+#include "layout.h"
 
 namespace marketplace::binding {
 
@@ -35,12 +27,15 @@ class Properties {
 // The array's memory; nullptr if it is not an Int32Array, or too short.
 int32_t* words_of(napi_env env, napi_value value, size_t count);
 
-// False if the value is not an Int32Array with so many words, or one is out of range; or, of
-// limits, no object with such properties.
+// False if it is no object with such properties.
 bool read_limits(napi_env env, napi_value object, engine::Limits& out);
-bool read_listen_options(napi_env env, napi_value words, engine::ListenOptions& out);
-bool read_socket_options(napi_env env, napi_value words, engine::SocketOptions& out);
-bool read_udp_options(napi_env env, napi_value words, engine::UdpSocketOptions& out);
-bool write_socket_options(napi_env env, napi_value words, const engine::SocketOptions& from);
+
+// False if the value is not an Int32Array with so many words.
+template <typename Options>
+bool read_options(napi_env env, napi_value value, size_t count, Options& out) {
+  const int32_t* words = words_of(env, value, count);
+  if (words != nullptr) read_words(words, out);
+  return words != nullptr;
+}
 
 }  // namespace marketplace::binding

@@ -12,12 +12,6 @@ namespace marketplace::binding {
 
 namespace {
 
-constexpr uint32_t record_words = 8;
-constexpr uint32_t command_words = 4;
-constexpr uint32_t header_words = 4;
-// What the program says of what it has received: see shared.h.
-constexpr int32_t slabs_over = 1;
-constexpr int32_t slabs_kept = 2;
 // Fewer would leave no room for a turn; see Loop::open.
 constexpr uint32_t records_min = 1024;
 // Sources and loans are a kind and an index; both kinds are above 0.
@@ -78,16 +72,16 @@ bool Shared::open(napi_env env, napi_value options) {
                   napi_get_named_property(env, options, "large", &large) == napi_ok &&
                   napi_is_array(env, large, &is_array) == napi_ok && is_array &&
                   napi_create_reference(env, large, 1, &large_) == napi_ok;
-  if (!ok || stats.count < stat_count || records.count < record_words * records_min ||
-      commands.count < header_words + command_words) {
+  if (!ok || stats.count < stats_count || records.count < engine::record_words * records_min ||
+      commands.count < command_header_words + command_words) {
     static_cast<void>(napi_throw_type_error(env, nullptr, "create: wrong shared memory"));
     return false;
   }
   records_ = static_cast<int32_t*>(records.data);
-  record_count_ = records.count / record_words;
+  record_count_ = records.count / engine::record_words;
   commands_ = static_cast<int32_t*>(commands.data);
-  command_count_ = (commands.count - header_words) / command_words;
-  stats_ = static_cast<double*>(stats.data);
+  command_count_ = (commands.count - command_header_words) / command_words;
+  stats_ = static_cast<Stats*>(stats.data);
   env_ = env;
   return true;
 }
@@ -119,7 +113,7 @@ void Shared::release_all(napi_env env) {
 int32_t Shared::open_account(napi_value stats, const engine::Limits& limits) {
   Words words;
   OpenAccount opened;
-  if (!typed_array(env_, stats, napi_float64_array, words) || words.count < stat_count ||
+  if (!typed_array(env_, stats, napi_float64_array, words) || words.count < stats_count ||
       napi_create_reference(env_, stats, 1, &opened.stats) != napi_ok) {
     return -EINVAL;
   }
@@ -212,25 +206,26 @@ bool Shared::set_gauges(napi_env env, napi_value gauges, engine::Engine& engine)
 }
 
 void Shared::flush(engine::Engine& engine) {
-  const uint32_t count = std::min(static_cast<uint32_t>(commands_[0]), command_count_);
+  const uint32_t count = std::min(static_cast<uint32_t>(commands_[header_count]), command_count_);
   moment_++;
   for (uint32_t i = 0; i < count; i++) {
-    execute(engine, commands_ + header_words + i * command_words);
+    execute(engine, commands_ + command_header_words + i * command_words);
   }
-  commands_[0] = 0;
+  commands_[header_count] = 0;
   engine.flush();
   engine.take_changed([](const engine::Account& account) {
     if (account.stats == nullptr) return;
-    account.stats[stat_bytes_out] = static_cast<double>(account.counters.bytes_out);
-    account.stats[stat_writes] = static_cast<double>(account.counters.writes);
-    account.stats[stat_queued_bytes] = static_cast<double>(account.counters.queued_bytes);
-    account.stats[stat_datagrams_out] = static_cast<double>(account.counters.datagrams_out);
+    Stats& stats = *reinterpret_cast<Stats*>(account.stats);
+    stats.bytes_out = static_cast<double>(account.counters.bytes_out);
+    stats.chunks_out = static_cast<double>(account.counters.writes);
+    stats.queued_bytes = static_cast<double>(account.counters.queued_bytes);
+    stats.datagrams_out = static_cast<double>(account.counters.datagrams_out);
   });
   if (large_now_ != nullptr) forget_large();
   if (!released_.empty()) release_slabs();
-  const int32_t wish = std::exchange(commands_[1], 0);
-  if (wish == slabs_kept) return engine.replace_slabs();
-  if (wish != slabs_over) return;
+  const Views views = static_cast<Views>(std::exchange(commands_[header_views], 0));
+  if (views == Views::kept) return engine.replace_slabs();
+  if (views != Views::over) return;
   check_slabs(engine);
   engine.reuse_slabs();
 }
@@ -242,20 +237,20 @@ void Shared::reclaim(bool press) {
 }
 
 void Shared::count_spent() {
-  stats_[stat_slabs_spent] = static_cast<double>(spent_.bytes() + lent_slab_bytes_);
+  stats_->slabs_spent = static_cast<double>(spent_.bytes() + lent_slab_bytes_);
 }
 
-void Shared::execute(engine::Engine& engine, const int32_t* command) {
-  const uint32_t id = static_cast<uint32_t>(command[1]);
-  switch (static_cast<Command>(command[0] & 0xff)) {
+void Shared::execute(engine::Engine& engine, const int32_t* words) {
+  const uint32_t id = static_cast<uint32_t>(words[1]);
+  switch (operation_of(words)) {
     case Command::write:
-      return write_slab(engine, command, true);
+      return write_slab(engine, WriteCommand(words), true);
     case Command::write_large:
-      return write_large(engine, command, true);
+      return write_large(engine, WriteLargeCommand(words), true);
     case Command::write_taken:
-      return write_slab(engine, command, false);
+      return write_slab(engine, WriteCommand(words), false);
     case Command::write_large_taken:
-      return write_large(engine, command, false);
+      return write_large(engine, WriteLargeCommand(words), false);
     case Command::shutdown:
       return engine.shutdown(id);
     case Command::close:
@@ -271,29 +266,27 @@ void Shared::execute(engine::Engine& engine, const int32_t* command) {
     case Command::report_writes_off:
       return engine.report_writes(id, false);
     case Command::idle_timeout:
-      return engine.idle_timeout(id, command[2]);
+      return engine.idle_timeout(id, IdleTimeoutCommand(words).time);
     case Command::input_timeout:
-      return engine.input_timeout(id, command[2]);
+      return engine.input_timeout(id, IdleTimeoutCommand(words).time);
     case Command::expect_input:
-      return engine.expect_input(id, command[2] != 0);
+      return engine.expect_input(id, NoDelayCommand(words).on != 0);
     case Command::no_delay:
-      return engine.no_delay(id, command[2] != 0);
-    case Command::keep_alive:
-      return engine.keep_alive(id, (command[2] & 1) != 0, command[3], command[0] >> 8,
-                               command[2] >> 1);
+      return engine.no_delay(id, NoDelayCommand(words).on != 0);
+    case Command::keep_alive: {
+      const KeepAliveCommand command(words);
+      return engine.keep_alive(id, command.on != 0, command.idle, command.interval, command.count);
+    }
     case Command::send:
-      return send(engine, command);
+      return send(engine, WriteCommand(words));
     case Command::release_slab:
-      released_.push_back(static_cast<uint32_t>(command[0]) >> 8);
+      released_.push_back(ReleaseSlabCommand(words).slab);
       return;
   }
 }
 
-void Shared::write_slab(engine::Engine& engine, const int32_t* command, bool lends) {
-  const uint32_t index = static_cast<uint32_t>(command[0]) >> 8;
-  const uint32_t offset = static_cast<uint32_t>(command[2]);
-  const uint32_t length = static_cast<uint32_t>(command[3]);
-  const uint32_t id = static_cast<uint32_t>(command[1]);
+void Shared::write_slab(engine::Engine& engine, const WriteCommand& command, bool lends) {
+  const auto [index, id, offset, length] = command;
   if (index >= slabs_.size() || slabs_[index].reference == nullptr)
     return engine.fail_write(id, -EFAULT);
   Slab& slab = slabs_[index];
@@ -305,24 +298,22 @@ void Shared::write_slab(engine::Engine& engine, const int32_t* command, bool len
   engine.write(id, slab.base + offset, length, source);
 }
 
-void Shared::send(engine::Engine& engine, const int32_t* command) {
-  constexpr uint32_t head = 6 * sizeof(int32_t);
-  const uint32_t index = static_cast<uint32_t>(command[0]) >> 8;
-  const uint32_t offset = static_cast<uint32_t>(command[2]);
-  const uint32_t length = static_cast<uint32_t>(command[3]);
+void Shared::send(engine::Engine& engine, const WriteCommand& command) {
+  constexpr uint32_t head = receiver_words * sizeof(int32_t);
+  const auto [index, id, offset, length] = command;
   if (index >= slabs_.size() || slabs_[index].reference == nullptr) return;
   Slab& slab = slabs_[index];
   if (!slab_readable(slab) || offset > slab.size || slab.size - offset < head) return;
   if (length > slab.size - offset - head) return;
-  int32_t words[6];
+  int32_t words[receiver_words];
   std::memcpy(words, slab.base + offset, head);
   const engine::Address to =
-      engine::udp_address(words[0], words + 1, static_cast<uint32_t>(words[5]));
-  engine.send(static_cast<uint32_t>(command[1]), slab.base + offset + head, length, to);
+      engine::udp_address(words[0], words + 1, static_cast<uint32_t>(words[engine::address_words]));
+  engine.send(id, slab.base + offset + head, length, to);
 }
 
-void Shared::write_large(engine::Engine& engine, const int32_t* command, bool lends) {
-  const uint32_t id = static_cast<uint32_t>(command[1]);
+void Shared::write_large(engine::Engine& engine, const WriteLargeCommand& command, bool lends) {
+  const auto [id, index, length] = command;
   if (large_now_ == nullptr) {
     if (napi_get_reference_value(env_, large_, &large_now_) != napi_ok) {
       return engine.fail_write(id, -EFAULT);
@@ -330,10 +321,8 @@ void Shared::write_large(engine::Engine& engine, const int32_t* command, bool le
   }
   napi_value value = nullptr;
   Words bytes;
-  const uint32_t index = static_cast<uint32_t>(command[2]);
   const bool usable = napi_get_element(env_, large_now_, index, &value) == napi_ok &&
-                      typed_array(env_, value, napi_uint8_array, bytes) &&
-                      bytes.count == static_cast<uint32_t>(command[3]);
+                      typed_array(env_, value, napi_uint8_array, bytes) && bytes.count == length;
   if (!usable) return engine.fail_write(id, -EFAULT);
   const engine::Source source = lends ? large_kind | index : engine::no_source;
   engine.write(id, static_cast<uint8_t*>(bytes.data), bytes.count, source);

@@ -1,13 +1,8 @@
 // The memory that C++ and JavaScript share, and the slabs that JavaScript lends to the engine.
 //
-// Layout, all in 32-bit words of Int32Arrays; src/transport/native/transport.ts has the other end
-// of it:
-//   records   eight words each, as in engine/record.h, from word 0
-//   commands  word 0: how many follow (JavaScript counts up, the reader sets it to 0); word 1: 1 if
-//             slabs may be filled again when they are executed, 2 if full ones are to be replaced;
-//             from word 4: four words each:
-//             operation | slab << 8, connection, offset, length
-//   stats     Float64Array, as in Stat: one of the engine, and one of each account
+// layout.h says what the words of records, commands and counters are; native/layout.mjs makes it
+// and the same for src/transport/native/link.ts, which is the other side. There are counters of the
+// engine, and of each account, which have some of them each: see native/layout.mjs.
 //
 // Invariants: memory that the program can reach is used only after its address was asked for again
 // since the program last ran, as it may have been detached; a slab is spent only after `flush`, and
@@ -22,53 +17,11 @@
 
 #include "../engine/block_pool.h"
 #include "../engine/engine.h"
+#include "layout.h"
 #include "slab_memory.h"
 #include "spent.h"
 
 namespace marketplace::binding {
-
-enum class Command : int32_t {
-  write = 1,        // bytes of a slab
-  write_large = 2,  // a whole buffer: `offset` is its index in the list of large ones
-  shutdown = 3,
-  close = 4,
-  abort = 5,
-  pause = 6,
-  resume = 7,
-  report_writes_on = 8,
-  report_writes_off = 9,
-  release_slab = 10,  // JavaScript has seen that the slab is retired
-  idle_timeout = 11,  // `offset` is milliseconds
-  no_delay = 12,      // `offset` is 1 or 0
-  // `length`: seconds of silence. Of `offset` the lowest bit says whether it is on, the others how
-  // many probes. Seconds between these are above the command's lowest byte.
-  keep_alive = 13,
-  // As the first two, but the memory is not used after `flush`: what is left is copied.
-  write_taken = 14,
-  write_large_taken = 15,
-  input_timeout = 16,  // `offset` is milliseconds
-  expect_input = 17,   // `offset` is 1 or 0
-  // A datagram: bytes of a slab, after the six words of whom it is for, which `length` doesn't
-  // count: port and family, four address words, the zone.
-  send = 18,
-};
-
-// What an ArrayBuffer is for: the arena, or to be received into.
-enum class Purpose : uint32_t { output = 0, input = 1, small_input = 2 };
-
-// What was done, for the program to read at any time; times are in nanoseconds. Each is of an
-// account, or of the engine, which has them apart from each other.
-enum Stat : uint32_t {
-  stat_bytes_out,      // of an account: taken by the kernel
-  stat_writes,         // of an account: handed over by the program
-  stat_queued_bytes,   // of an account: waiting to be sent at present
-  stat_kernel_time,    // in system calls and the engine's own work
-  stat_js_time,        // in the program, called with a batch
-  stat_slabs_spent,    // bytes of full slabs that the program may still see
-  stat_datagrams_out,  // of an account: taken by the kernel
-  stat_iteration,      // of Node's loop, in which the last turn was
-  stat_count,
-};
 
 class Shared final : public engine::Lender {
  public:
@@ -104,10 +57,10 @@ class Shared final : public engine::Lender {
   // Executes the commands and hands all output to the kernel.
   void flush(engine::Engine& engine);
   void set_iteration(uint64_t iteration) {
-    if (stats_ != nullptr) stats_[stat_iteration] = static_cast<double>(iteration);
+    if (stats_ != nullptr) stats_->iteration = static_cast<double>(iteration);
   }
-  void add_time(Stat stat, uint64_t nanoseconds) {
-    if (stats_ != nullptr) stats_[stat] += static_cast<double>(nanoseconds);
+  void add_time(double Stats::*time, uint64_t nanoseconds) {
+    if (stats_ != nullptr) stats_->*time += static_cast<double>(nanoseconds);
   }
 
  private:
@@ -145,10 +98,10 @@ class Shared final : public engine::Lender {
   bool slab_intact(Slab& slab);
   // Whether its bytes are there to be sent.
   bool slab_readable(Slab& slab) { return slab.block != nullptr || slab_intact(slab); }
-  void execute(engine::Engine& engine, const int32_t* command);
-  void write_slab(engine::Engine& engine, const int32_t* command, bool lends);
-  void send(engine::Engine& engine, const int32_t* command);
-  void write_large(engine::Engine& engine, const int32_t* command, bool lends);
+  void execute(engine::Engine& engine, const int32_t* words);
+  void write_slab(engine::Engine& engine, const WriteCommand& command, bool lends);
+  void send(engine::Engine& engine, const WriteCommand& command);
+  void write_large(engine::Engine& engine, const WriteLargeCommand& command, bool lends);
   void forget_large();
   void release_slabs();
   void check_slabs(engine::Engine& engine);
@@ -161,7 +114,7 @@ class Shared final : public engine::Lender {
   uint32_t record_count_ = 0;
   int32_t* commands_ = nullptr;
   uint32_t command_count_ = 0;
-  double* stats_ = nullptr;
+  Stats* stats_ = nullptr;
   napi_ref gauges_ = nullptr;
   napi_ref large_ = nullptr;
   napi_value large_now_ = nullptr;

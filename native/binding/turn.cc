@@ -49,7 +49,7 @@ void Loop::deliver(int result, uint64_t start) {
   }
   // The callback may have closed us.
   if (running()) execute();
-  shared_.add_time(stat_kernel_time, uv_hrtime() - start - std::exchange(batch_time_, 0));
+  shared_.add_time(&Stats::kernel_time, uv_hrtime() - start - std::exchange(batch_time_, 0));
 }
 
 // The clock is read four times per turn, which costs a hundredth of the smallest one.
@@ -59,7 +59,7 @@ void Loop::run_batch(uint32_t count) {
   call_batch(count);
   batch_time_ = uv_hrtime() - start;
   // What it had executed early is not its own time.
-  shared_.add_time(stat_js_time, batch_time_ - flush_time_);
+  shared_.add_time(&Stats::js_time, batch_time_ - flush_time_);
 }
 
 void Loop::call_batch(uint32_t count) {
@@ -102,7 +102,7 @@ void Loop::flush() {
   execute();
   const uint64_t time = uv_hrtime() - start;
   flush_time_ += time;
-  shared_.add_time(stat_kernel_time, time);
+  shared_.add_time(&Stats::kernel_time, time);
 }
 
 void Loop::execute() {

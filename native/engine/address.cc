@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "layout.h"
+
 namespace marketplace::engine {
 
 namespace {
@@ -80,8 +82,8 @@ uint16_t Address::port() const {
 }
 
 int32_t Address::port_and_family() const {
-  if (is_unix()) return 1 << 16;
-  return static_cast<int32_t>(port()) | (is_v6() ? 6 : 4) << 16;
+  const Family family = is_unix() ? Family::unix : is_v6() ? Family::ipv6 : Family::ipv4;
+  return static_cast<int32_t>(port()) | static_cast<int32_t>(family) << 16;
 }
 
 void Address::words(int32_t out[4]) const {
@@ -95,18 +97,16 @@ void Address::words(int32_t out[4]) const {
 }
 
 void Address::pack(int32_t out[5]) const {
-  constexpr int zone_shift = 19;
-  constexpr uint32_t zone_max = (1U << 12) - 1;
   out[0] = port_and_family();
   words(out + 1);
   const uint32_t zone = is_v6() ? storage.v6.sin6_scope_id : 0;
   if (zone == 0) return;
-  if (zone >= zone_max) {
+  if (zone >= zone_elsewhere) {
     // Others have no room for it.
     if (!IN6_IS_ADDR_LINKLOCAL(&storage.v6.sin6_addr)) return;
     out[2] = static_cast<int32_t>(zone);
   }
-  out[0] |= static_cast<int32_t>(zone < zone_max ? zone : zone_max) << zone_shift;
+  out[0] |= static_cast<int32_t>(zone < zone_elsewhere ? zone : zone_elsewhere) << zone_shift;
 }
 
 }  // namespace marketplace::engine

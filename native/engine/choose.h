@@ -6,10 +6,9 @@
 #include <vector>
 
 #include "backend.h"
+#include "layout.h"
 
 namespace marketplace::engine {
-
-enum class BackendName { automatic, epoll, io_uring };
 
 // What was chosen, and why; for people to read.
 struct BackendInfo {

@@ -121,7 +121,7 @@ struct Listener : Socket {
   // Among those that have drops to report.
   Link<Listener> dropping;
   // Dropped since the last report, and where the last of them came from.
-  int32_t dropped = 0;
+  uint32_t dropped = 0;
   Address dropped_peer{};
 };
 

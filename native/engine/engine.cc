@@ -88,7 +88,7 @@ void Engine::connected(Socket& socket, int result) {
   if (result < 0) return finish(connection, result, Call::connect);
   // `close` may have come first; then what is queued still goes out.
   if (connection.state == State::connecting) connection.state = State::open;
-  report(Event::connected, connection.id);
+  report(Record::connected(connection.id));
   if (send_queue(connection)) output_changed(connection);
 }
 
@@ -166,16 +166,8 @@ bool Engine::ready_for_more() const {
   return !slabs_short_ && records_.size() < options_.records_max;
 }
 
-void Engine::report(Event event, uint32_t id, int32_t a, int32_t b, int32_t c) {
-  records_.push_back(Record{event, static_cast<int32_t>(id), a, b, c, 0, 0, 0});
-  reported_++;
-}
-
-void Engine::report(Event event, uint32_t id, int32_t a, const Address& peer) {
-  int32_t from[5];
-  peer.pack(from);
-  records_.push_back(
-      Record{event, static_cast<int32_t>(id), a, from[0], from[1], from[2], from[3], from[4]});
+void Engine::report(const Record& record) {
+  records_.push_back(record);
   reported_++;
 }
 
@@ -209,8 +201,7 @@ void Engine::finish(Connection& connection, int error, Call call) {
 
 void Engine::finish_in_order(Connection& connection, int error, Call call) {
   const size_t left = std::min<size_t>(connection.queued_bytes, INT32_MAX);
-  report(Event::closed, connection.id, error, static_cast<int32_t>(call),
-         static_cast<int32_t>(left));
+  report(Record::closed(connection.id, error, call, static_cast<uint32_t>(left)));
   const bool too_much = error == -ENOBUFS && call == Call::write;
   set_gauge(connection.id, too_much ? -static_cast<double>(connection.queued_bytes) - 1 : 0);
   if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
@@ -234,7 +225,7 @@ void Engine::unwatchable(Socket& socket, int error) {
     case Kind::connection:
       return finish(static_cast<Connection&>(socket), error, Call::poll);
     case Kind::listener:
-      report(Event::accept_failed, socket.id, error);
+      report(Record::accept_failed(socket.id, error));
       return rest_listener(static_cast<Listener&>(socket));
     case Kind::datagrams:
       return unwatchable(static_cast<UdpSocket&>(socket), error);

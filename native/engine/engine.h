@@ -25,8 +25,8 @@
 #include "chain.h"
 #include "connection.h"
 #include "idle.h"
+#include "layout.h"
 #include "options.h"
-#include "record.h"
 #include "slab.h"
 #include "table.h"
 #include "udp_socket.h"
@@ -199,8 +199,7 @@ class Engine final : private BackendSink {
   void woken() override;
 
   void paused_hung_up(Connection& connection);
-  void report(Event event, uint32_t id, int32_t a = 0, int32_t b = 0, int32_t c = 0);
-  void report(Event event, uint32_t id, int32_t a, const Address& peer);
+  void report(const Record& record);
   // How many records the host has read; it takes them from the front.
   uint64_t read() const { return reported_ - records_.size(); }
   void give_up_slab(SlabPool& pool);
@@ -330,7 +329,7 @@ template <typename Lost>
 void Engine::retire_lost_slabs(Lost lost) {
   for (SlabPool* pool : {&slabs_, &small_slabs_}) {
     uint32_t id = 0;
-    while (pool->retire_lost(lost, id)) report(Event::slab_retired, id);
+    while (pool->retire_lost(lost, id)) report(Record::slab_retired(id));
   }
 }
 

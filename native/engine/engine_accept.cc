@@ -30,7 +30,7 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
   connection->listener = listener.key;
   connection->paused = listener.pause_accepted;
   listener.connections++;
-  report(Event::accepted, connection->id, static_cast<int32_t>(listener.id), peer);
+  report(Record::accepted(connection->id, listener.id, peer));
   gauge(*connection);
   // Not watched until `settle`: the host may want it paused before anything is read.
   touch(*connection);
@@ -60,7 +60,7 @@ bool Engine::accept_failed(Socket& socket, int error) {
       return true;
   }
   // Once per shortage, not once per try.
-  if (!listener.failing) report(Event::accept_failed, listener.id, error);
+  if (!listener.failing) report(Record::accept_failed(listener.id, error));
   listener.failing = true;
   rest_listener(listener);
   return false;
@@ -128,7 +128,7 @@ void Engine::drop(Listener& listener, Descriptor descriptor, const Address& peer
 // One record for all that a turn has dropped, so that a flood does not cost a record for each.
 void Engine::report_drops() {
   while (Listener* listener = dropping_.pop_front()) {
-    report(Event::dropped, listener->id, listener->dropped, listener->dropped_peer);
+    report(Record::dropped(listener->id, listener->dropped, listener->dropped_peer));
     listener->dropped = 0;
   }
 }

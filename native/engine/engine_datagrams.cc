@@ -96,7 +96,7 @@ bool Engine::readable(Socket& socket) {
     if (i == receives_max || from.closing) return true;
     const int count = batch_->receive(from.descriptor.get());
     if (count < 0) {
-      if (count != -EAGAIN) report(Event::receive_failed, from.id, count);
+      if (count != -EAGAIN) report(Record::receive_failed(from.id, count));
       return true;
     }
     arrived_for_ = from.key;
@@ -123,17 +123,16 @@ bool Engine::place_datagram(const UdpSocket& socket, uint32_t index) {
   const uint32_t length = batch_->length(index);
   const Address from = batch_->sender(index);
   if (length > socket.options.datagram_max) {
-    report(Event::truncated, socket.id, static_cast<int32_t>(length), from);
+    report(Record::truncated(socket.id, length, from));
     return true;
   }
   const Memory place = place_for(std::max(length, 1u));
   if (place.size == 0) return false;
   std::memcpy(place.base, batch_->data(index), length);
   socket.account->counters.bytes_in += length;
-  if (!same(from, sender_)) report(Event::sender, socket.id, 0, from);
+  if (!same(from, sender_)) report(Record::sender(socket.id, from));
   sender_ = from;
-  report(Event::data, socket.id, static_cast<int32_t>(place.slab),
-         static_cast<int32_t>(place.offset), static_cast<int32_t>(length));
+  report(Record::data(socket.id, place.slab, place.offset, length));
   return true;
 }
 
@@ -197,7 +196,7 @@ size_t Engine::transmit(const UdpSocket& socket, const List& list, size_t count)
     if (error == EINTR) continue;
     if (error == EAGAIN) break;
     // It is about the first one; the others may fare better.
-    report(Event::send_failed, socket.id, -error, list[done].to);
+    report(Record::send_failed(socket.id, -error, list[done].to));
     done++;
   }
   return done;
@@ -210,7 +209,7 @@ void Engine::enqueue(UdpSocket& socket, Datagram& datagram) {
       socket.account->counters.queued_bytes + cost <= socket.account->limits.queued_total_max;
   if (fits) datagram.copy.reset(new (std::nothrow) uint8_t[datagram.length]);
   if (datagram.copy == nullptr) {
-    return report(Event::send_failed, socket.id, fits ? -ENOMEM : -ENOBUFS, datagram.to);
+    return report(Record::send_failed(socket.id, fits ? -ENOMEM : -ENOBUFS, datagram.to));
   }
   std::memcpy(datagram.copy.get(), datagram.data, datagram.length);
   datagram.data = datagram.copy.get();
@@ -225,7 +224,7 @@ void Engine::queued(UdpSocket& socket, size_t now) {
 
 void Engine::fail_queued(UdpSocket& socket, int error) {
   for (const Datagram& datagram : socket.queue) {
-    report(Event::send_failed, socket.id, error, datagram.to);
+    report(Record::send_failed(socket.id, error, datagram.to));
   }
   socket.queue.clear();
   queued(socket, 0);
@@ -246,7 +245,7 @@ void Engine::unwatchable(UdpSocket& socket, int error) {
 void Engine::finish(UdpSocket& socket) {
   while (!socket.queue.empty() && send_queued(socket) > 0) continue;
   fail_queued(socket, -ECANCELED);
-  report(Event::closed, socket.id);
+  report(Record::closed(socket.id, 0, Call::none, 0));
   if (socket.waiting.linked) starved_.remove(socket);
   backend_->forget(socket);
   sockets_.retire(socket, reported_);

@@ -45,13 +45,13 @@ void Engine::lacks_slabs(Traffic& socket) {
 }
 
 void Engine::lack_slabs() {
-  if (!slabs_short_) report(Event::slabs_short, 0);
+  if (!slabs_short_) report(Record::slabs_short(false));
   slabs_short_ = true;
 }
 
 void Engine::give_up_slab(SlabPool& pool) {
   if (options_.reuses_slabs) return pool.put_aside();
-  report(Event::slab_retired, pool.retire());
+  report(Record::slab_retired(pool.retire()));
 }
 
 // Where what was just received is to stay: right there, unless it is so short that it would pin
@@ -78,7 +78,7 @@ Memory Engine::place_small(uint32_t length) {
     }
     give_up_slab(small_slabs_);
   }
-  if (!small_slabs_short_) report(Event::slabs_short, 1);
+  if (!small_slabs_short_) report(Record::slabs_short(true));
   small_slabs_short_ = true;
   return Memory{};
 }
@@ -109,7 +109,7 @@ void Engine::reuse_slabs() {
 }
 
 void Engine::replace_slabs() {
-  for (uint32_t id = 0; slabs_.retire_aside(id);) report(Event::slab_retired, id);
+  for (uint32_t id = 0; slabs_.retire_aside(id);) report(Record::slab_retired(id));
 }
 
 void Engine::starve(Traffic& socket) {
@@ -140,8 +140,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     const uint32_t length = static_cast<uint32_t>(result);
     const Memory kept = keep(memory, length);
     connection.account->counters.bytes_in += length;
-    report(Event::data, connection.id, static_cast<int32_t>(kept.slab),
-           static_cast<int32_t>(kept.offset), static_cast<int32_t>(length));
+    report(Record::data(connection.id, kept.slab, kept.offset, length));
     connection.idle.received = idle_.now();
     connection.expected = next_expected(connection.expected, length, length == memory.size);
     return true;
@@ -157,7 +156,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   }
   connection.input_ended = true;
   connection.idle.expects = false;
-  report(Event::end, connection.id);
+  report(Record::end(connection.id));
   // Both directions are done: the host hears of it in one go.
   if (connection.output_ended) {
     finish(connection, 0, Call::none);
@@ -178,7 +177,7 @@ void Engine::discarded(Socket& socket, ssize_t result) {
 void Engine::hung_up(Socket& socket) {
   if (socket.kind == Kind::datagrams) {
     const int lost = pending_error(socket.descriptor.get());
-    if (lost < 0) report(Event::receive_failed, socket.id, lost);
+    if (lost < 0) report(Record::receive_failed(socket.id, lost));
     return;
   }
   Connection& connection = static_cast<Connection&>(socket);

@@ -315,7 +315,7 @@ void Engine::sent(Connection& connection, size_t length) {
   // A record's word is 31 bits wide; more than that at once takes several records.
   constexpr size_t word_max = INT32_MAX;
   for (; length > 0; length -= std::min(length, word_max)) {
-    report(Event::written, connection.id, static_cast<int32_t>(std::min(length, word_max)));
+    report(Record::written(connection.id, static_cast<uint32_t>(std::min(length, word_max))));
   }
 }
 

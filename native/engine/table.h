@@ -20,12 +20,13 @@
 #include <variant>
 #include <vector>
 
+#include "layout.h"
+
 namespace marketplace::engine {
 
 // A generation above an index. An index that was used 34 thousand million times is given up.
 using Key = uint64_t;
 
-constexpr uint32_t index_bits = 20;
 constexpr uint32_t index_max = (1u << index_bits) - 1;
 // What of the generation is in an id.
 constexpr uint32_t generation_max = (1u << (31 - index_bits)) - 1;

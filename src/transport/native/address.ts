@@ -4,9 +4,10 @@
  */
 import { networkInterfaces } from 'node:os'
 import type { SocketAddress } from '../seam/transport.js'
+import { Family, ZONE_ELSEWHERE, ZONE_SHIFT } from './layout.js'
 
-/** A zone that has no room in the first word is in the third. */
-const ZONE_ELSEWHERE = (1 << 12) - 1
+/** Of the first word: all but the zone. */
+const ZONELESS = (1 << ZONE_SHIFT) - 1
 
 /** The text of an IPv4 address in one word, most significant byte first. */
 function ipv4Text(word: number): string {
@@ -69,12 +70,17 @@ export function socketAddress(
 ): SocketAddress {
   const port = portAndFamily & 0xffff
   const family = (portAndFamily >>> 16) & 7
-  const zone = portAndFamily >>> 19
-  if (zone === ZONE_ELSEWHERE) return withZone(socketAddress(portAndFamily & 0x7ffff, a, 0, c, d), b >>> 0)
-  if (zone !== 0) return withZone(socketAddress(portAndFamily & 0x7ffff, a, b, c, d), zone)
+  const zone = portAndFamily >>> ZONE_SHIFT
+  if (zone === ZONE_ELSEWHERE) return withZone(socketAddress(portAndFamily & ZONELESS, a, 0, c, d), b >>> 0)
+  if (zone !== 0) return withZone(socketAddress(portAndFamily & ZONELESS, a, b, c, d), zone)
   // Who connects has no path, mostly; that of a listener is known.
-  if (family === 1) return unixAddress('')
-  return family === 6
+  if (family === Family.unix) return unixAddress('')
+  return family === Family.ipv6
     ? { address: ipv6Text([a, b, c, d]), family: 'IPv6', port }
     : { address: ipv4Text(a), family: 'IPv4', port }
+}
+
+/** The same of the words that begin at one of these. */
+export function socketAddressIn(words: Int32Array, at: number): SocketAddress {
+  return socketAddress(words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4])
 }

@@ -5,9 +5,7 @@
 import { argumentError } from '../../support/errors.js'
 import type { AddonInfo } from './link.js'
 import type { TransportInfo } from '../seam/transport.js'
-
-/** By the numbers that the addon has for them. */
-const BACKENDS = ['auto', 'epoll', 'io_uring'] as const
+import { BACKENDS } from './layout.js'
 
 /** The addon's number for the option, or for MARKETPLACE_BACKEND where there is none. */
 export function backendNumber(option: unknown): number {

@@ -1,6 +1,6 @@
 /**
  * This side of the memory that is shared with the addon: commands, outgoing bytes, slabs.
- * native/binding/shared.h describes the layout and is the other side.
+ * native/binding/shared.h is the other side, and layout.ts says what the words mean.
  *
  * Invariants: commands are executed in the order in which they were queued; a slab is released only
  * by a command, so that writes out of it that were queued before still find it.
@@ -8,7 +8,10 @@
 import { queueMicrotask } from '../../support/real-time.js'
 import { exit, flushAtExit } from '../seam/at-exit.js'
 import { isLent } from '../seam/buffers-option.js'
-import { Purpose, slabOf, Slabs, type SlabCalls, type SlabOptions } from './slabs.js'
+import {
+  COMMAND_HEADER_WORDS, COMMAND_WORDS, commands, Header, Purpose, RECEIVER_WORDS, RECORD_WORDS, Views,
+} from './layout.js'
+import { slabOf, Slabs, type SlabCalls, type SlabOptions } from './slabs.js'
 import type { QueueLimits } from '../seam/queue-limits.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
@@ -69,47 +72,12 @@ export interface AddonInfo {
   readonly features: string
 }
 
-export const Command = {
-  write: 1,
-  writeLarge: 2,
-  shutdown: 3,
-  close: 4,
-  abort: 5,
-  pause: 6,
-  resume: 7,
-  reportWritesOn: 8,
-  reportWritesOff: 9,
-  releaseSlab: 10,
-  idleTimeout: 11,
-  noDelay: 12,
-  keepAlive: 13,
-  writeTaken: 14,
-  writeLargeTaken: 15,
-  inputTimeout: 16,
-  expectInput: 17,
-  send: 18,
-} as const
-
-/** Of a datagram's receiver: port and family, four address words, the zone. */
-export const RECEIVER_WORDS = 6
 const RECEIVER_SIZE = RECEIVER_WORDS * Int32Array.BYTES_PER_ELEMENT
-/** Stands for a port where the address is the path of a Unix socket. */
-export const UNIX_PORT = -1
-/** Further below 0 than any errno: see `Link.connect`. */
-export const BIND_FAILED = 4096
-
-/** The index in an id; the rest is its generation. */
-export const INDEX_MASK = (1 << 20) - 1
-
-export const RECORD_WORDS = 8
 const RECORDS_MAX = 8192
-const COMMAND_WORDS = 4
-const HEADER_WORDS = 4
-/** The word that says what is to become of slabs that the program has views of. */
-const VIEWS = 1
-const Views = { over: 1, kept: 2 } as const
 const COMMANDS_MAX = 8192
 
+/** Its number among the slabs. */
+const ARENA = 0
 /** Outgoing bytes that are copied: what is longer than `COPY_MAX` is cheaper to hand over. */
 const ARENA_SIZE = 256 * 1024
 const COPY_MAX = 8192
@@ -132,7 +100,7 @@ export class Link {
   readonly #addon: Addon
   readonly #handle: object
   readonly #account: number
-  readonly #commands = new Int32Array(HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
+  readonly #commands = new Int32Array(COMMAND_HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
   readonly #large: Uint8Array[] = []
   readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
   readonly #arenaWords = new Int32Array(this.#arena.buffer)
@@ -166,7 +134,7 @@ export class Link {
       ...settings,
       onBatch: (count) => {
         this.#inBatch = true
-        this.#commands[VIEWS] = 0
+        this.#commands[Header.views] = 0
         try {
           return onBatch(count)
         } finally {
@@ -179,7 +147,7 @@ export class Link {
     this.#account = addon.openAccount(this.#handle, stats, settings)
     this.#flushTask = () => {
       this.#scheduled = false
-      if (this.#commands[0] !== 0) this.flush()
+      if (this.#commands[Header.count] !== 0) this.flush()
     }
     // The arena comes first, so that its number is 0.
     addon.addSlab(this.#handle, this.#arena.buffer, Purpose.output)
@@ -198,7 +166,7 @@ export class Link {
 
   /** Whether what was queued in `epoch` still waits to be executed. */
   isPending(epoch: number): boolean {
-    return epoch === this.epoch && this.#commands[0] !== 0
+    return epoch === this.epoch && this.#commands[Header.count] !== 0
   }
 
   /** @param options as options.ts has them */
@@ -282,7 +250,7 @@ export class Link {
   /** Executes what is queued now. */
   flush(): void {
     if (this.#open) this.#addon.flush(this.#handle)
-    this.#commands[0] = 0
+    this.#commands[Header.count] = 0
   }
 
   close(): void {
@@ -294,29 +262,29 @@ export class Link {
   }
 
   command(operation: number, id: number): void {
-    this.#queue(operation, id, 0, 0)
+    this.queue(operation, id, 0, 0)
   }
 
   /** Milliseconds; 0 for none. */
   idleTimeout(id: number, time: number): void {
-    this.#queue(Command.idleTimeout, id, time, 0)
+    commands.idleTimeout(this, id, time)
   }
 
   inputTimeout(id: number, time: number): void {
-    this.#queue(Command.inputTimeout, id, time, 0)
+    commands.inputTimeout(this, id, time)
   }
 
   expectInput(id: number, on: boolean): void {
-    this.#queue(Command.expectInput, id, on ? 1 : 0, 0)
+    commands.expectInput(this, id, on ? 1 : 0)
   }
 
   noDelay(id: number, on: boolean): void {
-    this.#queue(Command.noDelay, id, on ? 1 : 0, 0)
+    commands.noDelay(this, id, on ? 1 : 0)
   }
 
   /** Times are seconds. */
   keepAlive(id: number, on: boolean, idle: number, interval: number, count: number): void {
-    this.#queue(Command.keepAlive | (interval << 8), id, (on ? 1 : 0) | (count << 1), idle)
+    commands.keepAlive(this, interval, id, on ? 1 : 0, count, idle)
   }
 
   /**
@@ -338,12 +306,12 @@ export class Link {
     const short = length <= COPY_MAX
     const slab = taken && short ? undefined : slabOf(data)
     if (slab !== undefined && slab.slabs === this.#slabs && slab.id !== 0) {
-      const operation = taken ? Command.writeTaken : Command.write
-      this.#queue(operation | (slab.id << 8), id, data.byteOffset, length)
+      if (taken) commands.writeTaken(this, slab.id, id, data.byteOffset, length)
+      else commands.write(this, slab.id, id, data.byteOffset, length)
     } else if (short) {
       const start = this.#room(length)
       this.#copy(data, length, start)
-      this.#queue(Command.write, id, start, length)
+      commands.write(this, ARENA, id, start, length)
     } else {
       this.#writeLarge(id, data, taken)
     }
@@ -367,17 +335,17 @@ export class Link {
     if (typeof data === 'string') this.#arena.utf8Write(data, first, length)
     else this.#copy(data, length, first)
     this.#arenaUsed = first + length
-    this.#queue(Command.send, id, start, length)
+    commands.send(this, ARENA, id, start, length)
   }
 
   /** Nobody looks any more at the views made so far. Done by the next flush. */
   viewsOver(): void {
-    if (this.#slabs.reused) this.#commands[VIEWS] = Views.over
+    if (this.#slabs.reused) this.#commands[Header.views] = Views.over
   }
 
   /** The views made so far are still looked at: if that is why memory is short, there will be other memory. */
   viewsKept(): void {
-    if (this.#slabs.takeShortage()) this.#commands[VIEWS] = Views.kept
+    if (this.#slabs.takeShortage()) this.#commands[Header.views] = Views.kept
   }
 
   /** Makes sure that there is a gauge for this index. */
@@ -390,20 +358,21 @@ export class Link {
   }
 
   #releaseRetired(): void {
-    for (const id of this.#slabs.takeRetired()) this.#queue(Command.releaseSlab | (id << 8), 0, 0, 0)
+    for (const id of this.#slabs.takeRetired()) commands.releaseSlab(this, id)
   }
 
-  #queue(operation: number, id: number, offset: number, length: number): void {
-    const commands = this.#commands
-    if (commands[0] === COMMANDS_MAX) this.flush()
-    const count = commands[0]
+  /** For `commands`, which know what the words mean. */
+  queue(operation: number, id: number, first: number, second: number): void {
+    const words = this.#commands
+    if (words[Header.count] === COMMANDS_MAX) this.flush()
+    const count = words[Header.count]
     if (count === 0) this.#begin()
-    const at = HEADER_WORDS + count * COMMAND_WORDS
-    commands[at] = operation
-    commands[at + 1] = id
-    commands[at + 2] = offset
-    commands[at + 3] = length
-    commands[0] = count + 1
+    const at = COMMAND_HEADER_WORDS + count * COMMAND_WORDS
+    words[at] = operation
+    words[at + 1] = id
+    words[at + 2] = first
+    words[at + 3] = second
+    words[Header.count] = count + 1
     if (exit.begun) this.flush()
   }
 
@@ -428,9 +397,9 @@ export class Link {
 
   /** Where `length` bytes can be put in the arena, and their command queued without a flush. */
   #room(length: number): number {
-    const commands = this.#commands
-    if (commands[0] === 0) return 0
-    if (commands[0] < COMMANDS_MAX && this.#arenaUsed + length <= ARENA_SIZE) return this.#arenaUsed
+    const count = this.#commands[Header.count]
+    if (count === 0) return 0
+    if (count < COMMANDS_MAX && this.#arenaUsed + length <= ARENA_SIZE) return this.#arenaUsed
     this.flush()
     return 0
   }
@@ -447,7 +416,7 @@ export class Link {
     const start = this.#room(most)
     const length = this.#arena.utf8Write(text, start, most)
     this.#arenaUsed = start + length
-    this.#queue(Command.write, id, start, length)
+    commands.write(this, ARENA, id, start, length)
     return length
   }
 
@@ -459,9 +428,10 @@ export class Link {
     for (let at = 0; at < plain.length; at += PIECE_MAX) {
       const piece = plain.length <= PIECE_MAX ? plain : plain.subarray(at, at + PIECE_MAX)
       // The index is good until the next flush.
-      if (this.#commands[0] === COMMANDS_MAX) this.flush()
-      const operation = taken ? Command.writeLargeTaken : Command.writeLarge
-      this.#queue(operation, id, this.#large.push(piece) - 1, piece.length)
+      if (this.#commands[Header.count] === COMMANDS_MAX) this.flush()
+      const index = this.#large.push(piece) - 1
+      if (taken) commands.writeLargeTaken(this, id, index, piece.length)
+      else commands.writeLarge(this, id, index, piece.length)
     }
   }
 }

@@ -8,7 +8,8 @@ import { constants } from 'node:os'
 import { socketError } from '../../support/errors.js'
 import { listenWords } from './options.js'
 import type { NativeListener } from './socket.js'
-import { UNIX_PORT, type Link } from './link.js'
+import { UNIX_PORT } from './layout.js'
+import type { Link } from './link.js'
 import type { ListenOptions, SocketError } from '../seam/transport.js'
 
 /** What it needs of the transport. */

@@ -1,29 +1,26 @@
 /**
  * Socket options as words for the addon, and what the kernel made of them from words.
- * native/binding/options.h describes the layout and is the other side.
+ * layout.ts has the order of the words; native/binding/options.h is the other side.
  */
 import { keepAliveSeconds } from '../seam/socket-options.js'
 import type { ListenOptions, SocketOptions, SocketSettings } from '../seam/transport.js'
 import type { UdpSocketOptions } from '../seam/udp-transport.js'
+import { LISTEN_WORDS, ListenWord, SOCKET_WORDS, SocketWord, UDP_WORDS, UdpWord } from './layout.js'
 
-const SOCKET_WORDS = 8
-const LISTEN_WORDS = 11
 /** As Node's. */
 const BACKLOG = 511
-
-const Flag = { ipv6Only: 1, reusePort: 2, exclusive: 4, pauseOnAccept: 8 } as const
 
 function fill(words: Int32Array, options: SocketOptions): Int32Array {
   const { noDelay = true, keepAlive = false, userTimeout = 0 } = options
   const { idle, interval, count } = keepAliveSeconds(keepAlive)
-  words[0] = noDelay ? 1 : 0
-  words[1] = keepAlive === false ? 0 : 1
-  words[2] = idle
-  words[3] = interval
-  words[4] = count
-  words[5] = userTimeout
-  words[6] = options.sendBufferSize ?? 0
-  words[7] = options.receiveBufferSize ?? 0
+  words[SocketWord.noDelay] = noDelay ? 1 : 0
+  words[SocketWord.keepAlive] = keepAlive === false ? 0 : 1
+  words[SocketWord.keepAliveIdle] = idle
+  words[SocketWord.keepAliveInterval] = interval
+  words[SocketWord.keepAliveCount] = count
+  words[SocketWord.userTimeout] = userTimeout
+  words[SocketWord.sendBufferSize] = options.sendBufferSize ?? 0
+  words[SocketWord.receiveBufferSize] = options.receiveBufferSize ?? 0
   return words
 }
 
@@ -34,12 +31,12 @@ export function socketWords(options: SocketOptions): Int32Array {
 export function listenWords(options: ListenOptions): Int32Array {
   const { backlog = BACKLOG, ipv6Only, reusePort = false, exclusive, pauseOnAccept, maxConnections } = options
   const words = fill(new Int32Array(LISTEN_WORDS), options)
-  words[8] = backlog
-  words[9] = (ipv6Only === true ? Flag.ipv6Only : 0)
-    | (reusePort === false ? 0 : Flag.reusePort)
-    | (exclusive === true ? Flag.exclusive : 0)
-    | (pauseOnAccept === true ? Flag.pauseOnAccept : 0)
-  words[10] = maxConnections ?? -1
+  words[ListenWord.backlog] = backlog
+  words[ListenWord.ipv6Only] = ipv6Only === true ? 1 : 0
+  words[ListenWord.reusePort] = reusePort === false ? 0 : 1
+  words[ListenWord.exclusive] = exclusive === true ? 1 : 0
+  words[ListenWord.pauseOnAccept] = pauseOnAccept === true ? 1 : 0
+  words[ListenWord.maxConnections] = maxConnections ?? -1
   return words
 }
 
@@ -48,23 +45,34 @@ export function udpWords(
   options: UdpSocketOptions, maxDatagramSize: number, maxQueuedBytes: number,
 ): Int32Array {
   const flag = (value: boolean | undefined): number => (value === undefined ? -1 : value ? 1 : 0)
-  return Int32Array.of(
-    flag(options.ipv6Only), flag(options.reuseAddress), flag(options.broadcast), options.ttl ?? -1,
-    options.multicastTTL ?? -1, flag(options.multicastLoopback), options.receiveBufferSize ?? -1,
-    options.sendBufferSize ?? -1, maxDatagramSize, maxQueuedBytes,
-  )
+  const words = new Int32Array(UDP_WORDS)
+  words[UdpWord.ipv6Only] = flag(options.ipv6Only)
+  words[UdpWord.reuseAddress] = flag(options.reuseAddress)
+  words[UdpWord.broadcast] = flag(options.broadcast)
+  words[UdpWord.ttl] = options.ttl ?? -1
+  words[UdpWord.multicastTTL] = options.multicastTTL ?? -1
+  words[UdpWord.multicastLoopback] = flag(options.multicastLoopback)
+  words[UdpWord.receiveBufferSize] = options.receiveBufferSize ?? -1
+  words[UdpWord.sendBufferSize] = options.sendBufferSize ?? -1
+  words[UdpWord.maxDatagramSize] = maxDatagramSize
+  words[UdpWord.maxQueuedBytes] = maxQueuedBytes
+  return words
 }
 
 /** The settings that `ask` writes into the words it is given. */
 export function askSettings(ask: (words: Int32Array) => number): SocketSettings | undefined {
   const words = new Int32Array(SOCKET_WORDS)
   if (ask(words) < 0) return undefined
-  const keepAlive = { idle: words[2] * 1000, interval: words[3] * 1000, count: words[4] }
+  const keepAlive = {
+    idle: words[SocketWord.keepAliveIdle] * 1000,
+    interval: words[SocketWord.keepAliveInterval] * 1000,
+    count: words[SocketWord.keepAliveCount],
+  }
   return {
-    noDelay: words[0] !== 0,
-    keepAlive: words[1] !== 0 && keepAlive,
-    userTimeout: words[5],
-    sendBufferSize: words[6],
-    receiveBufferSize: words[7],
+    noDelay: words[SocketWord.noDelay] !== 0,
+    keepAlive: words[SocketWord.keepAlive] !== 0 && keepAlive,
+    userTimeout: words[SocketWord.userTimeout],
+    sendBufferSize: words[SocketWord.sendBufferSize],
+    receiveBufferSize: words[SocketWord.receiveBufferSize],
   }
 }

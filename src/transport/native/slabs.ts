@@ -13,14 +13,13 @@
  */
 import { log } from '../../support/log.js'
 import { clearTimeout, performance, setTimeout } from '../../support/real-time.js'
-import { Stat, type SlabCounts } from '../seam/metrics.js'
+import type { SlabCounts } from '../seam/metrics.js'
+import { Stat } from '../seam/stats.js'
+import { Purpose } from './layout.js'
 import { idleMemoryMax, receiveMemory } from './receive-memory.js'
 import { defaultBuffers, isolated, kSlab } from '../seam/buffers-option.js'
 import { slabChecks } from '../seam/transport-options.js'
 import type { TransportOptions } from '../seam/transport.js'
-
-/** What an ArrayBuffer is for; as in native/binding/shared.h. */
-export const Purpose = { output: 0, input: 1, smallInput: 2 } as const
 
 /** What the addon has for slabs. The handle is opaque; results are >= 0, or a negative errno. */
 export interface SlabCalls {

@@ -9,7 +9,8 @@ import { constants } from 'node:os'
 import { connectError, socketError } from '../../support/errors.js'
 import { socketAddress, unixAddress } from './address.js'
 import { Dial } from '../seam/dial.js'
-import { BIND_FAILED, Command, INDEX_MASK, type Link } from './link.js'
+import { AcceptedRecord, BIND_FAILED, Command, INDEX_MASK } from './layout.js'
+import type { Link } from './link.js'
 import { askSettings } from './options.js'
 import { overflowError, type QueueLimits } from '../seam/queue-limits.js'
 import type {
@@ -180,13 +181,14 @@ export class NativeConnection implements TransportConnection {
 
   /** An accepted connection, from its record. */
   accepted(records: Int32Array, at: number): void {
-    this.id = records[at + 1]
+    this.id = records[at + AcceptedRecord.id]
     this.established = true
-    this.#portAndFamily = records[at + 3]
-    this.#a = records[at + 4]
-    this.#b = records[at + 5]
-    this.#c = records[at + 6]
-    this.#d = records[at + 7]
+    const peer = at + AcceptedRecord.peer
+    this.#portAndFamily = records[peer]
+    this.#a = records[peer + 1]
+    this.#b = records[peer + 2]
+    this.#c = records[peer + 3]
+    this.#d = records[peer + 4]
   }
 
   /** An outbound connection begins its life. */

@@ -11,15 +11,18 @@
 import { argumentError, rangeError, socketError } from '../../support/errors.js'
 import { setImmediate } from '../../support/real-time.js'
 import { publishEvents } from '../seam/diagnostics.js'
-import { Counts, Stat } from '../seam/metrics.js'
+import { Counts } from '../seam/metrics.js'
+import { Stat } from '../seam/stats.js'
 import { addonOrReason } from './addon.js'
-import { socketAddress } from './address.js'
+import { socketAddressIn } from './address.js'
 import { backendNumber, transportInfo } from './backend.js'
 import { checkedBusyPoll } from '../seam/transport-options.js'
+import { closeError } from './close-error.js'
 import {
-  type Addon, Command, type EngineSettings, INDEX_MASK, Link, RECORD_WORDS, UNIX_PORT,
-} from './link.js'
-import { CALLS, endError, Record } from './records.js'
+  AcceptedRecord, AcceptFailedRecord, ClosedRecord, Command, DataRecord, DroppedRecord, INDEX_MASK, Record,
+  RECORD_WORDS, UNIX_PORT, WrittenRecord,
+} from './layout.js'
+import { Link, type Addon, type EngineSettings } from './link.js'
 import { startListener, type ListenStation } from './listen.js'
 import { socketWords } from './options.js'
 import { slabOptions } from './slabs.js'
@@ -288,13 +291,13 @@ class NativeTransport implements Transport, Station, ListenStation {
   }
 
   #data(records: Int32Array, at: number): NativeEvent | undefined {
-    const connection = this.#find(records[at + 1])
+    const connection = this.#find(records[at + DataRecord.id])
     if (connection === undefined || this.#closing !== undefined) return undefined
-    const length = records[at + 4]
+    const length = records[at + DataRecord.length]
     const { metrics } = this
     metrics.bytesIn += length
     metrics.chunksIn += 1
-    const data = this.link.slabs.view(records[at + 2], records[at + 3], length)
+    const data = this.link.slabs.view(records[at + DataRecord.slab], records[at + DataRecord.offset], length)
     return new NativeEvent('data', connection, undefined, data, 0, undefined)
   }
 
@@ -307,7 +310,7 @@ class NativeTransport implements Transport, Station, ListenStation {
         const listener = this.#listeners.get(id)
         if (listener === undefined) return undefined
         const { address, port } = listener.address ?? {}
-        const error = socketError(records[at + 2], 'accept', address, port)
+        const error = socketError(records[at + AcceptFailedRecord.error], 'accept', address, port)
         this.metrics.error(error)
         return new NativeEvent('accept-failed', undefined, listener, undefined, 0, error)
       }
@@ -318,9 +321,9 @@ class NativeTransport implements Transport, Station, ListenStation {
       case Record.end:
         return this.#connectionEvent('end', id, 0)
       case Record.written:
-        return this.#connectionEvent('written', id, records[at + 2])
+        return this.#connectionEvent('written', id, records[at + WrittenRecord.bytes])
       case Record.closed:
-        return this.#ended(id, records[at + 2], CALLS[records[at + 3]], records[at + 4])
+        return this.#ended(id, records, at)
       case Record.slabRetired:
         this.link.slabs.retired(id)
         return undefined
@@ -338,9 +341,9 @@ class NativeTransport implements Transport, Station, ListenStation {
   }
 
   #accepted(records: Int32Array, at: number): NativeEvent | undefined {
-    const connection = new NativeConnection(this, this.#listeners.get(records[at + 2]))
+    const connection = new NativeConnection(this, this.#listeners.get(records[at + AcceptedRecord.listener]))
     connection.accepted(records, at)
-    this.#enter(connection, records[at + 1])
+    this.#enter(connection, records[at + AcceptedRecord.id])
     this.#live++
     this.metrics.connections += 1
     this.metrics.accepts += 1
@@ -355,10 +358,10 @@ class NativeTransport implements Transport, Station, ListenStation {
   }
 
   #dropped(listener: NativeListener | undefined, r: Int32Array, at: number): NativeEvent | undefined {
-    const count = r[at + 2]
+    const count = r[at + DroppedRecord.count]
     this.metrics.drops += count
     if (listener === undefined) return undefined
-    const remote = socketAddress(r[at + 3], r[at + 4], r[at + 5], r[at + 6], r[at + 7])
+    const remote = socketAddressIn(r, at + DroppedRecord.peer)
     return new NativeDropEvent(listener, { count, remote })
   }
 
@@ -376,7 +379,8 @@ class NativeTransport implements Transport, Station, ListenStation {
     return closing ? undefined : new NativeEvent('connected', connection, undefined, undefined, 0, undefined)
   }
 
-  #ended(id: number, errno: number, call: string, queued: number): NativeEvent | undefined {
+  #ended(id: number, records: Int32Array, at: number): NativeEvent | undefined {
+    const errno = records[at + ClosedRecord.error]
     this.#live--
     const connection = this.#find(id)
     if (connection === undefined) {
@@ -386,7 +390,7 @@ class NativeTransport implements Transport, Station, ListenStation {
     this.#connections[id & INDEX_MASK] = undefined
     this.metrics.connections -= 1
     connection.ended()
-    const error = errno === 0 ? undefined : endError(this.limits, errno, call, queued, connection.remote)
+    const error = errno === 0 ? undefined : closeError(this.limits, records, at, connection.remote)
     if (error !== undefined) this.metrics.error(error)
     return new NativeEvent('closed', connection, undefined, undefined, 0, error)
   }

@@ -15,9 +15,12 @@ import { UdpCounts } from '../seam/metrics.js'
 import { addonOrReason } from './addon.js'
 import { socketAddress } from './address.js'
 import { backendNumber, transportInfo } from './backend.js'
-import { type Addon, Command, type EngineSettings, Link, RECORD_WORDS } from './link.js'
+import {
+  ADDRESS_WORDS, Command, DataRecord, Family, ReceiveFailedRecord, Record, RECORD_WORDS, SendFailedRecord,
+  SenderRecord, TruncatedRecord,
+} from './layout.js'
+import { type Addon, type EngineSettings, Link } from './link.js'
 import { udpWords } from './options.js'
-import { Record } from './records.js'
 import { slabOptions } from './slabs.js'
 import { queueLimits } from '../seam/queue-limits.js'
 import { checkedBusyPoll } from '../seam/transport-options.js'
@@ -26,7 +29,6 @@ import { lacksIPv6, UdpSocketBase, UdpTransportBase, type UdpStation } from '../
 import type { UdpSocketOptions, UdpTransport, UdpTransportOptions } from '../seam/udp-transport.js'
 
 /** As `Address::pack` makes them. */
-const ADDRESS_WORDS = 5
 /** Senders whose addresses are remembered. */
 const SENDERS_MAX = 4096
 
@@ -114,15 +116,16 @@ class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
       const id = records[at + 1]
       switch (records[at]) {
         case Record.sender:
-          sender = this.#address(records, at + 3)
+          sender = this.#address(records, at + SenderRecord.peer)
           break
         case Record.data: {
-          const length = records[at + 4]
+          const length = records[at + DataRecord.length]
           metrics.datagramsIn += 1
           metrics.bytesIn += length
           const socket = this.#byId.get(id)
           if (socket === undefined || this.closing !== undefined) break
-          socket.received(slabs.view(records[at + 2], records[at + 3], length), sender as SocketAddress)
+          const data = slabs.view(records[at + DataRecord.slab], records[at + DataRecord.offset], length)
+          socket.received(data, sender as SocketAddress)
           break
         }
         case Record.slabRetired:
@@ -136,13 +139,15 @@ class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
           this.#byId.delete(id)
           break
         case Record.receiveFailed:
-          this.#byId.get(id)?.receiveFailed(records[at + 2])
+          this.#byId.get(id)?.receiveFailed(records[at + ReceiveFailedRecord.error])
           break
         case Record.truncated:
-          this.#byId.get(id)?.truncated(this.#address(records, at + 3))
+          this.#byId.get(id)?.truncated(this.#address(records, at + TruncatedRecord.peer))
           break
         case Record.sendFailed:
-          this.#byId.get(id)?.notSent(records[at + 2], this.#address(records, at + 3))
+          this.#byId.get(id)?.notSent(
+            records[at + SendFailedRecord.error], this.#address(records, at + SendFailedRecord.peer),
+          )
           break
       }
     }
@@ -154,7 +159,7 @@ class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
   #address(records: Int32Array, at: number): SocketAddress {
     const portAndFamily = records[at]
     const [a, b, c, d] = [records[at + 1], records[at + 2], records[at + 3], records[at + 4]]
-    const isIPv4 = portAndFamily >>> 16 === 4
+    const isIPv4 = portAndFamily >>> 16 === Family.ipv4
     const key = isIPv4
       ? (a >>> 0) * 65536 + (portAndFamily & 0xffff)
       : `${portAndFamily},${a},${b},${c},${d}`

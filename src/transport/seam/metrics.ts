@@ -1,10 +1,11 @@
 /**
  * What a transport counts, for every implementation.
  *
- * Owns the counters and how those that the addon keeps are laid out in the memory shared with it.
+ * Owns the counters.
  * Invariants: everything is counted since `open`, except what is said to be of now; nothing here costs
  * more with the number of connections, and nothing is counted per message but two additions.
  */
+import { STATS, Stat } from './stats.js'
 
 /**
  * Counters of a transport; cheap enough to be kept always and read at any time. Those that say nothing
@@ -63,13 +64,6 @@ export interface TransportMetrics {
 
 /** Elements of `batchSizes`. */
 const BATCH_SIZES = 16
-
-/** Words of the Float64Array that an implementation counts in; native/binding/shared.h has the same. */
-export const Stat = {
-  bytesOut: 0, chunksOut: 1, queuedBytes: 2, kernelTime: 3, jsTime: 4, slabsSpent: 5,
-  datagramsOut: 6, iteration: 7,
-} as const
-const STATS = 8
 
 /** What is known of slabs. */
 export interface SlabCounts {

@@ -1,8 +1,8 @@
 /**
  * The transport seam: what a TCP driver needs from a socket implementation, and nothing more.
  *
- * Owns the interface only. `native/transport.ts` implements it over the C++ engine, `node/transport.ts` over `node:net`;
- * the drivers are written against it once and both implementations pass the same tests.
+ * Owns the interface only. `native/transport.ts` implements it over the C++ engine, `node/transport.ts` over
+ * `node:net`; the drivers are written against it once and both implementations pass the same tests.
  *
  * Rules every implementation keeps:
  * - Nothing is reported synchronously from inside a method call. What happened is reported in

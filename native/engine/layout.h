@@ -1,0 +1,181 @@
+// What the engine and its host tell each other by number: records, ids, addresses. Made by
+// scripts/layout.mjs from native/layout.mjs: change that.
+#pragma once
+
+#include <cstdint>
+
+#include "address.h"
+
+namespace marketplace::engine {
+
+// Of an id: the index of the socket; what is above it is a generation.
+constexpr int32_t index_bits = 20;
+// 32-bit words of a record.
+constexpr int32_t record_words = 8;
+// Of an address: what `family` describes, and four words of the address, most significant first.
+constexpr int32_t address_words = 5;
+// Of an address' first word: the port is below 16, the family below this, the zone of IPv6 above.
+constexpr int32_t zone_shift = 19;
+// A zone without room there is the third word, which they leave 0 (RFC 4291, 2.5.6).
+constexpr int32_t zone_elsewhere = 4095;
+
+enum class Family : int32_t {
+  unix = 1,
+  ipv4 = 4,
+  ipv6 = 6,
+};
+
+// Which backend; `automatic` chooses.
+enum class BackendName : uint32_t {
+  automatic = 0,
+  epoll = 1,
+  io_uring = 2,
+};
+
+// The system call that an error belongs to, under the name that Node gives it.
+enum class Call : int32_t {
+  none = 0,
+  listen = 1,
+  accept = 2,
+  connect = 3,
+  read = 4,
+  write = 5,
+  shutdown = 6,
+  poll = 7,
+  // No call: nothing came or went for too long.
+  idle = 8,
+  // No call: nothing came for too long.
+  silence = 9,
+};
+
+enum class Event : int32_t {
+  accepted = 1,
+  accept_failed = 2,
+  connected = 3,
+  data = 4,
+  end = 5,
+  written = 6,
+  closed = 7,
+  slab_retired = 8,
+  slabs_short = 9,
+  dropped = 10,
+  sender = 11,
+  truncated = 12,
+  send_failed = 13,
+  receive_failed = 14,
+};
+
+// What the engine reports: words, so that a batch of them can be handed to another language without
+// a call per event. All are signed: errno values are negative.
+struct Record {
+  Event event;
+  int32_t id = 0;
+  int32_t a = 0;
+  int32_t b = 0;
+  int32_t c = 0;
+  int32_t d = 0;
+  int32_t e = 0;
+  int32_t f = 0;
+
+  static Record accepted(uint32_t id, uint32_t listener, const Address& peer) {
+    Record record{Event::accepted};
+    record.id = static_cast<int32_t>(id);
+    record.a = static_cast<int32_t>(listener);
+    peer.pack(&record.b);
+    return record;
+  }
+  static Record accept_failed(uint32_t listener, int32_t error) {
+    Record record{Event::accept_failed};
+    record.id = static_cast<int32_t>(listener);
+    record.a = error;
+    return record;
+  }
+  static Record connected(uint32_t id) {
+    Record record{Event::connected};
+    record.id = static_cast<int32_t>(id);
+    return record;
+  }
+  static Record data(uint32_t id, uint32_t slab, uint32_t offset, uint32_t length) {
+    Record record{Event::data};
+    record.id = static_cast<int32_t>(id);
+    record.a = static_cast<int32_t>(slab);
+    record.b = static_cast<int32_t>(offset);
+    record.c = static_cast<int32_t>(length);
+    return record;
+  }
+  static Record end(uint32_t id) {
+    Record record{Event::end};
+    record.id = static_cast<int32_t>(id);
+    return record;
+  }
+  static Record written(uint32_t id, uint32_t bytes) {
+    Record record{Event::written};
+    record.id = static_cast<int32_t>(id);
+    record.a = static_cast<int32_t>(bytes);
+    return record;
+  }
+  // `error` is 0 if it ended in order; `queued` are the bytes that waited to be sent, in 31 bits.
+  static Record closed(uint32_t id, int32_t error, Call call, uint32_t queued) {
+    Record record{Event::closed};
+    record.id = static_cast<int32_t>(id);
+    record.a = error;
+    record.b = static_cast<int32_t>(call);
+    record.c = static_cast<int32_t>(queued);
+    return record;
+  }
+  // No more will be received into this slab: the host may give up its reference.
+  static Record slab_retired(uint32_t slab) {
+    Record record{Event::slab_retired};
+    record.id = static_cast<int32_t>(slab);
+    return record;
+  }
+  // Reading stopped for lack of slabs; it goes on when the host has added some. `small`, 1: of
+  // those for small pieces, and others were used instead.
+  static Record slabs_short(bool small) {
+    Record record{Event::slabs_short};
+    record.id = small ? 1 : 0;
+    return record;
+  }
+  // Connections were reset because the listener has as many as it may; once per turn at most, with
+  // the peer of the last.
+  static Record dropped(uint32_t listener, uint32_t count, const Address& peer) {
+    Record record{Event::dropped};
+    record.id = static_cast<int32_t>(listener);
+    record.a = static_cast<int32_t>(count);
+    peer.pack(&record.b);
+    return record;
+  }
+  // Who has sent the datagrams that follow as `data`, up to the next such record or the end of the
+  // turn.
+  static Record sender(uint32_t id, const Address& peer) {
+    Record record{Event::sender};
+    record.id = static_cast<int32_t>(id);
+    peer.pack(&record.b);
+    return record;
+  }
+  // A datagram that was too long, and is lost, with its sender.
+  static Record truncated(uint32_t id, uint32_t length, const Address& peer) {
+    Record record{Event::truncated};
+    record.id = static_cast<int32_t>(id);
+    record.a = static_cast<int32_t>(length);
+    peer.pack(&record.b);
+    return record;
+  }
+  // With the receiver.
+  static Record send_failed(uint32_t id, int32_t error, const Address& peer) {
+    Record record{Event::send_failed};
+    record.id = static_cast<int32_t>(id);
+    record.a = error;
+    peer.pack(&record.b);
+    return record;
+  }
+  static Record receive_failed(uint32_t id, int32_t error) {
+    Record record{Event::receive_failed};
+    record.id = static_cast<int32_t>(id);
+    record.a = error;
+    return record;
+  }
+};
+static_assert(sizeof(Record) == record_words * sizeof(int32_t), "words, without padding");
+
+}  // namespace marketplace::engine

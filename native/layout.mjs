@@ -1,0 +1,159 @@
+/**
+ * What C++ and TypeScript share, written once: what the engine reports, what it is told, how sockets are asked for,
+ * and what is counted. Data only; `node scripts/layout.mjs` makes both sides of it.
+ *
+ * Names are written as TypeScript has them (camelCase); C++ has them in snake_case. A name's text says what it means
+ * where it doesn't say so itself.
+ */
+
+/** Numbers that both sides have to agree on. */
+export const constants = {
+  indexBits: [20, 'Of an id: the index of the socket; what is above it is a generation.'],
+  recordWords: [8, '32-bit words of a record.'],
+  commandWords: [4, '32-bit words of a command.'],
+  commandHeaderWords: [4, 'Words before the first command, as in `header`.'],
+  addressWords: [5, 'Of an address: what `family` describes, and four words of the address, most significant first.'],
+  receiverWords: [6, 'Of whom a datagram is for: the same, and the zone.'],
+  unixPort: [-1, 'Stands for a port where the address is the path of a Unix socket.'],
+  bindFailed: [4096, 'Further below 0 than any errno: a failed connect is so much less if the local address is why.'],
+  zoneShift: [19, 'Of an address\' first word: the port is below 16, the family below this, the zone of IPv6 above.'],
+  zoneElsewhere: [4095, 'A zone without room there is the third word, which they leave 0 (RFC 4291, 2.5.6).'],
+}
+
+/** The family in the first word of an address. */
+export const family = { unix: 1, ipv4: 4, ipv6: 6 }
+
+/** By number; `auto` chooses. */
+export const backends = ['auto', 'epoll', 'io_uring']
+
+/** What an ArrayBuffer is for: the memory that output is written from, or one to be received into. */
+export const purposes = ['output', 'input', 'smallInput']
+
+/** Words before the commands. */
+export const header = {
+  count: 'How many commands follow: JavaScript counts up, who executes them sets it to 0.',
+  views: 'What is to become of the views of slabs, as `views` has it.',
+}
+
+/** What the program has to say of the views that it was given. */
+export const views = { over: [1, 'Slabs may be filled again.'], kept: [2, 'Full slabs are to be replaced.'] }
+
+/** The system call that an error belongs to, under the name that Node gives it. The last two are no calls. */
+export const calls = [
+  ['none', ''], ['listen', ''], ['accept', ''], ['connect', ''], ['read', ''], ['write', ''], ['shutdown', ''],
+  ['poll', ''], ['idle', 'nothing came or went for too long'], ['silence', 'nothing came for too long'],
+]
+
+/** What the engine reports. Fields are words, in order; `peer` is an address and takes five. */
+export const records = {
+  accepted: ['id', 'listener', 'peer'],
+  acceptFailed: ['listener', 'error'],
+  connected: ['id'],
+  data: ['id', 'slab', 'offset', 'length'],
+  end: ['id'],
+  written: ['id', 'bytes'],
+  closed: ['id', 'error', 'call', 'queued'],
+  slabRetired: ['slab'],
+  slabsShort: ['small'],
+  dropped: ['listener', 'count', 'peer'],
+  sender: ['id', 'unused', 'peer'],
+  truncated: ['id', 'length', 'peer'],
+  sendFailed: ['id', 'error', 'peer'],
+  receiveFailed: ['id', 'error'],
+}
+
+export const recordTexts = {
+  closed: '`error` is 0 if it ended in order; `queued` are the bytes that waited to be sent, in 31 bits.',
+  slabRetired: 'No more will be received into this slab: the host may give up its reference.',
+  slabsShort: 'Reading stopped for lack of slabs; it goes on when the host has added some. `small`, 1: of those for '
+    + 'small pieces, and others were used instead.',
+  dropped: 'Connections were reset because the listener has as many as it may; once per turn at most, with the peer of '
+    + 'the last.',
+  sender: 'Who has sent the datagrams that follow as `data`, up to the next such record or the end of the turn.',
+  truncated: 'A datagram that was too long, and is lost, with its sender.',
+  sendFailed: 'With the receiver.',
+}
+
+/**
+ * What the engine is told: an operation in the lowest byte of the first word, the id in the second, and fields:
+ * `high` is what is above the operation, `first` and `second` are the other two words; after a colon the first bit
+ * and how many.
+ */
+export const commands = {
+  write: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
+  writeLarge: { id: 'id', index: 'first', length: 'second' },
+  shutdown: { id: 'id' },
+  close: { id: 'id' },
+  abort: { id: 'id' },
+  pause: { id: 'id' },
+  resume: { id: 'id' },
+  reportWritesOn: { id: 'id' },
+  reportWritesOff: { id: 'id' },
+  releaseSlab: { slab: 'high' },
+  idleTimeout: { id: 'id', time: 'first' },
+  noDelay: { id: 'id', on: 'first' },
+  keepAlive: { interval: 'high', id: 'id', on: 'first:0:1', count: 'first:1:31', idle: 'second' },
+  writeTaken: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
+  writeLargeTaken: { id: 'id', index: 'first', length: 'second' },
+  inputTimeout: { id: 'id', time: 'first' },
+  expectInput: { id: 'id', on: 'first' },
+  send: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
+}
+
+export const commandTexts = {
+  write: 'Bytes of a slab.',
+  writeLarge: 'A whole buffer, by its index in the list of large ones.',
+  releaseSlab: 'JavaScript has seen that the slab is retired.',
+  idleTimeout: 'Milliseconds; 0: none.',
+  keepAlive: 'Idle time and interval are seconds; `count` is of probes.',
+  writeTaken: 'As `write`, but the memory is not used after `flush`: what is left is copied.',
+  writeLargeTaken: 'As `writeLarge`, the same.',
+  inputTimeout: 'Milliseconds; 0: none.',
+  send: 'A datagram: bytes of a slab, after the words of whom it is for, which `length` doesn\'t count.',
+}
+
+/** Options of sockets, one word each, in order; the type is that of the engine's field. */
+export const options = {
+  socket: {
+    struct: 'SocketOptions',
+    words: {
+      noDelay: ['bool', 'no_delay'], keepAlive: ['bool', 'keep_alive'],
+      keepAliveIdle: ['int32_t', 'keep_alive_idle_s'], keepAliveInterval: ['int32_t', 'keep_alive_interval_s'],
+      keepAliveCount: ['int32_t', 'keep_alive_count'], userTimeout: ['int32_t', 'user_timeout_ms'],
+      sendBufferSize: ['int32_t', 'send_buffer_size'], receiveBufferSize: ['int32_t', 'receive_buffer_size'],
+    },
+    written: true,
+  },
+  listen: {
+    struct: 'ListenOptions',
+    // The options of the connections come first.
+    before: ['socket', 'socket'],
+    words: {
+      backlog: ['int32_t', 'backlog'], ipv6Only: ['bool', 'v6_only'], reusePort: ['bool', 'reuse_port'],
+      exclusive: ['bool', 'exclusive'], pauseOnAccept: ['bool', 'pause_accepted'],
+      maxConnections: ['int32_t', 'connections_max'],
+    },
+  },
+  udp: {
+    struct: 'UdpSocketOptions',
+    words: {
+      ipv6Only: ['int32_t', 'v6_only'], reuseAddress: ['int32_t', 'reuse_address'],
+      broadcast: ['int32_t', 'broadcast'], ttl: ['int32_t', 'ttl'], multicastTTL: ['int32_t', 'multicast_ttl'],
+      multicastLoopback: ['int32_t', 'multicast_loopback'], receiveBufferSize: ['int32_t', 'receive_buffer'],
+      sendBufferSize: ['int32_t', 'send_buffer'], maxDatagramSize: ['uint32_t', 'datagram_max'],
+      maxQueuedBytes: ['uint32_t', 'queue_max'],
+    },
+  },
+}
+
+/** What is counted, as 64-bit floating-point numbers, for the program to read at any time. Times are nanoseconds. */
+export const stats = {
+  bytesOut: 'Taken by the kernel.',
+  chunksOut: 'Handed over by the program.',
+  queuedBytes: 'Waiting to be sent at present.',
+  kernelTime: 'In system calls and the engine\'s own work.',
+  jsTime: 'In the program, called with a batch.',
+  slabsSpent: 'Bytes of full slabs that the program may still see.',
+  datagramsOut: 'Taken by the kernel.',
+  iteration: 'Of Node\'s loop, in which the last turn was.',
+}
