@@ -55,9 +55,9 @@ async function bareEcho(): Promise<void> {
     for (const { kind, socket, data, remote, error } of events) {
       if (kind === 'datagram' && data !== undefined && remote !== undefined) {
         socket.send(data, remote.address, remote.port)
-      } else if (kind === 'bound') {
+      } else if (kind === 'bound' && socket.address !== undefined) {
         announce(opened)
-        listening(socket.address!.address, socket.address!.port)
+        listening(socket.address.address, socket.address.port)
       } else if (kind === 'bind-failed') {
         end(error)
       }

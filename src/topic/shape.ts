@@ -10,7 +10,8 @@ import { idsOf, type IndexEntry } from './index-entry.js'
 import { Joins } from './joins.js'
 import { KeyTable } from './key-table.js'
 import { slot, type RecordBase } from './record.js'
-import { KEY, valuesAt, WILD_PART, type Skeleton } from './skeleton.js'
+import { constructorToken, KEY, valuesAt, WILD_PART, type Fit, type Skeleton, type Token } from './skeleton.js'
+import { isCompound, part, size, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
 type Bucket<E> = E | E[]
@@ -29,9 +30,18 @@ export class Shape<E extends IndexEntry> {
   private readonly first: number
   private readonly second: number
   private readonly simple: boolean
+  /** Whether all keys are direct parts of the outermost constructor, or parts of these. */
+  private readonly shallow: boolean
+  /** The value of the only key, where `shallowKeyOf` has found it. */
+  private found: unknown = undefined
   /** Receivers by their keys: none, one (the value itself, or its atom if it has parts), or several. */
   private readonly keyless: E[] = []
   private readonly single: Map<unknown, Bucket<E>> | undefined
+  /**
+   * How many receivers in `single` have a key of each constructor: a value of another one needs no look-up, which
+   * would have to write down its structural key if no topic mentions it.
+   */
+  private readonly constructors = new Map<Token, number>()
   private readonly table: KeyTable<Bucket<E>> | undefined
   /** For topics; messages are looked up here. */
   readonly joins: Joins<E>
@@ -45,6 +55,7 @@ export class Shape<E extends IndexEntry> {
     this.table = keys > 1 ? new KeyTable(keys) : undefined
     const flat = tokens.length > 1 && tokens.every((token, i) => i === 0 || token === KEY || token === WILD_PART)
     this.simple = keys === 0 ? tokens.length === 1 || flat : flat && keys <= 2
+    this.shallow = tokens.length > 1 && isShallow(skeleton)
     this.first = this.simple && keys > 0 ? tokens.indexOf(KEY) - 1 : -1
     this.second = this.simple && keys > 1 ? tokens.lastIndexOf(KEY) - 1 : -1
   }
@@ -101,6 +112,15 @@ export class Shape<E extends IndexEntry> {
     entry.moreAtoms = undefined
   }
 
+  private countConstructor({ atom0 }: E, change: number): void {
+    const value = atom0?.value
+    if (!isCompound(value)) return
+    const token = constructorToken(value)
+    const count = (this.constructors.get(token) ?? 0) + change
+    if (count === 0) this.constructors.delete(token)
+    else this.constructors.set(token, count)
+  }
+
   private singleKey(entry: E): unknown {
     return entry.atom0 ?? this.keysOf(entry)[0]
   }
@@ -110,6 +130,7 @@ export class Shape<E extends IndexEntry> {
     if (this.single !== undefined) {
       const key = this.singleKey(entry)
       this.single.set(key, joined(this.single.get(key), entry))
+      this.countConstructor(entry, 1)
     } else if (this.table !== undefined) {
       const ids = idsOf(entry)
       const index = this.table.find(ids)
@@ -127,6 +148,7 @@ export class Shape<E extends IndexEntry> {
       const left = without(this.single.get(key) as Bucket<E>, entry)
       if (left === undefined) this.single.delete(key)
       else this.single.set(key, left)
+      this.countConstructor(entry, -1)
     } else if (this.table !== undefined) {
       const index = this.table.find(idsOf(entry))
       const left = without(this.table.valueAt(index), entry)
@@ -162,11 +184,19 @@ export class Shape<E extends IndexEntry> {
   private singleReceiversOf(value: unknown): Bucket<E> | undefined | null {
     const single = this.single as Map<unknown, Bucket<E>>
     if (isOwnKey(value)) return value instanceof Wildcard ? null : single.get(value)
+    if (isCompound(value) && !this.constructors.has(constructorToken(value))) return undefined
     const atom = this.atoms.lookup(value)
     return atom === WILD ? null : atom && single.get(atom)
   }
 
   private deepReceiversOf(body: unknown): Bucket<E> | undefined | null {
+    if (this.shallow && this.table === undefined) {
+      const fit = this.shallowKeyOf(body as Compound)
+      const { found } = this
+      this.found = undefined
+      if (fit !== 'yes') return fit === 'open' ? null : undefined
+      return this.single === undefined ? this.keyless : this.singleReceiversOf(found)
+    }
     const values: unknown[] = []
     const fit = valuesAt(body, this.skeleton.tokens, values)
     if (fit !== 'yes') return fit === 'open' ? null : undefined
@@ -182,6 +212,33 @@ export class Shape<E extends IndexEntry> {
     const index = this.table.find(ids)
     return index < 0 ? undefined : this.table.valueAt(index)
   }
+
+  /** As `valuesAt`, for a message of this outermost constructor and a shallow skeleton with at most one key. */
+  private shallowKeyOf(body: Compound): Fit {
+    const { tokens } = this.skeleton
+    let at = 1
+    for (let i = 0, n = size(body); i < n; i++) {
+      const token = tokens[at++]
+      if (token === WILD_PART) continue
+      const value = part(body, i)
+      if (token === KEY) {
+        this.found = value
+        continue
+      }
+      if (!isCompound(value)) return value instanceof Wildcard ? 'open' : 'no'
+      if (constructorToken(value) !== token) return 'no'
+      for (let j = 0, m = size(value); j < m; j++) if (tokens[at++] === KEY) this.found = part(value, j)
+    }
+    return 'yes'
+  }
+}
+
+/** Whether below the parts of the outermost constructor there are keys and wildcards only. */
+function isShallow({ tokens, ends }: Skeleton): boolean {
+  for (let i = 1; i < tokens.length; i = ends[i]) {
+    for (let j = i + 1; j < ends[i]; j++) if (tokens[j] !== KEY && tokens[j] !== WILD_PART) return false
+  }
+  return true
 }
 
 function joined<E extends IndexEntry>(bucket: Bucket<E> | undefined, entry: E): Bucket<E> {

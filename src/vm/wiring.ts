@@ -73,6 +73,9 @@ export class Wiring {
   unmet(vm: Vm, endpoint: Endpoint): void {
     const need = needOf(endpoint.topic)
     if (need?.wanted?.(endpoint.topic as never) !== true) return
+    // A driver's own endpoints, at its own level, are how it answers. Only sources it may miss itself.
+    const { owner, target } = endpoint
+    if (need !== relayed && owner === target && owner.guard !== undefined) return
     // In the ground VM sources need no relay.
     if (need !== relayed || vm.container !== undefined) this.ask(vm, endpoint, need)
   }

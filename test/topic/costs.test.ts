@@ -119,6 +119,25 @@ growsLinearly('equality of what shares its parts', (n) => {
   return () => [equal(a, b), isGround(a)]
 }, 15)
 
+t.test('a part that no topic has in its place costs a message nothing, however large it is', async (t) => {
+  const atoms = new AtomTable()
+  const [index, other] = [new RoutingIndex<Entry>(atoms), new RoutingIndex<Entry>(atoms)]
+  index.add(new Entry([_, box('here')]))
+  index.add(new Entry([box('here'), pair(_, _)]))
+  const numbers = (n: number) => Array.from({ length: n }, (_value, i) => i)
+  // Values of these constructors are mentioned, but elsewhere.
+  const [little, large] = [numbers(10), numbers(10_000)]
+  for (const value of [little, large]) other.add(new Entry([[...value.slice(1), 'other'], _]))
+  const used = (part: unknown) => cost(() => {
+    let found = 0
+    for (let i = 0; i < 1000; i++) found += index.receivers([box('here'), part], [])
+    return found
+  })
+  used(little)
+  const [few, many] = [used(little), used(large)]
+  t.ok(many < LINEAR * Math.max(few, 1000), `${few} us, a thousand times the size ${many} us`)
+})
+
 t.test('shared wildcards: the meeting is right, and its parts are shared', async (t) => {
   const n = 60
   const vars = Array.from({ length: n + 1 }, (_value, i) => wild(`v${i}`))

@@ -170,3 +170,15 @@ void t.test('at debug, messages that met nobody are named', async (t) => {
   t.match(stderr, /process 0 \(main\) sent a message that met nobody message=\[ 'lost', 1 \]/)
   t.match(stderr, /process 1 \(other\) sent feedback that met nobody message=\[ 'back', 2 \]/)
 })
+
+void t.test('a driver does not miss itself: a UDP server that listens, and has nothing to send yet', async (t) => {
+  // What has no answer is told of a second after it has asked; the timer is set after that, and due after that.
+  const said = await warnings(() => [
+    timerDriver(), udp({ host: '127.0.0.1' }),
+    endpoint.subscriber(udpPacket(_, udpListener(0), _), {
+      onPresence: () => sendMessage(setTimer('later', 1100, 'relative')),
+    }),
+    endpoint.subscriber(timerExpired('later', _), { onMessage: () => quit() }),
+  ])
+  t.same(said, [])
+})
