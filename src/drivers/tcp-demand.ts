@@ -8,8 +8,10 @@ import { answeredByDriver } from '../vm/wiring.js'
 import { isPort } from './record-checks.js'
 import {
   tcpChannel,
+  tcpCredit,
   tcpHandle,
   tcpListener,
+  tcpMode,
   unixAddress,
   unixListener,
   type TcpAddress,
@@ -98,4 +100,7 @@ answeredByDriver(tcpChannel, {
     const { source, destination } = topic
     return (tcpHandle.is(source) || tcpHandle.is(destination)) && wantedConnection(topic) !== undefined
   },
+  ignored: ({ subpacket }: { readonly subpacket: unknown }) =>
+    tcpCredit.is(subpacket) || tcpMode.is(subpacket)
+      ? 'which tcpBare() ignores, as it has no flow control: use tcp() instead' : undefined,
 })

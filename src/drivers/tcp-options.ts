@@ -1,5 +1,5 @@
 /** Options of the TCP drivers, and their checks. */
-import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
+import { checkOptions, integer, ofType, oneOf, type Check, type Checks, type Elsewhere } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
 import { busyPollCheck, slabChecks } from '../transport/seam/transport-options.js'
@@ -102,12 +102,27 @@ const tcpChecks = {
   onTransport: ofType('function'),
 } satisfies Record<keyof TcpOptions, Check>
 
+const ports = 'ports are no options: they are in the topics of endpoints, tcpListener(port) to listen, and ' +
+  'tcpAddress(host, port) to connect'
+const flow = 'flow control is that of tcp(), by feedback of each session: sendFeedback with tcpMode and tcpCredit'
+/** What is asked for in other ways than by an option. */
+const elsewhere: Elsewhere = {
+  port: ports,
+  ports,
+  listen: ports,
+  path: 'paths are no options: they are in the topics of endpoints, unixListener(path) to listen, and ' +
+    'unixAddress(path) to connect',
+  mode: flow,
+  credit: flow,
+  highWaterMark: 'it is an option of tcpBare() only; with tcp() each session says by its credit what it takes',
+}
+
 /**
  * @param own what only this driver takes
  * @throws TypeError or RangeError for the first option that is unknown or wrong
  */
 export function checkTcpOptions(call: string, options: TcpOptions, own: Checks): void {
-  checkOptions(call, options, { ...tcpChecks, ...own }, 'options.')
+  checkOptions(call, options, { ...tcpChecks, ...own }, 'options.', elsewhere)
   if (options.buffers === undefined) defaultBuffers()
   checkTogether(call, options, 'options.')
 }

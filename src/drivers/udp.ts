@@ -33,8 +33,10 @@ const udpChecks: Readonly<Record<keyof UdpOptions, Check>> = {
   onTransport: ofType('function'),
 }
 
+const ports = 'ports are no options: they are in the topics of endpoints, as udpListener(port)'
+
 function checkUdpOptions(call: string, options: UdpOptions): void {
-  checkOptions(call, options, udpChecks, 'options.')
+  checkOptions(call, options, udpChecks, 'options.', { port: ports, ports })
   if (options.buffers === undefined) defaultBuffers()
   const { host, type, ipv6Only } = options
   if (ipv6Only === true && (type === 'udp4' || (host !== undefined && isIP(host) === 4))) {

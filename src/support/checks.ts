@@ -47,13 +47,18 @@ export function integer(lowest: number, highest: number, unit = ''): Check {
 const TYPOS = 2
 const TYPO_PART = 0.4
 
-/** The error for an option that there isn't: with the one that was probably meant, or with all. */
-function unknownOption(call: string, name: string, known: readonly string[]): TypeError {
+/** For names of options that there aren't, but that one may well look for: where what is meant belongs. */
+export type Elsewhere = Readonly<Record<string, string>>
+
+/** The error for an option that there isn't: with the place of what is meant, the probable option, or all. */
+function unknownOption(call: string, name: string, known: readonly string[], elsewhere: Elsewhere): TypeError {
   const lower = (text: string): string => text.toLowerCase()
   const found = known.findIndex((other) => lower(other) === closest(lower(name), known.map(lower)))
   const near = known[found]
   const meant = distance(lower(near), lower(name)) <= Math.max(TYPOS, near.length * TYPO_PART)
-  const help = meant ? `did you mean '${near}'?` : `there are ${known.join(', ')}`
+  const help = Object.hasOwn(elsewhere, name) ? elsewhere[name]
+    : meant ? `did you mean '${near}'?`
+    : `there are ${known.join(', ')}`
   return fromCaller(Object.assign(new TypeError(`${call}: unknown option '${name}'; ${help}`), {
     code: 'ERR_INVALID_ARG_VALUE',
   }))
@@ -65,12 +70,14 @@ function unknownOption(call: string, name: string, known: readonly string[]): Ty
  * @param prefix what stands before an option's name in errors: 'options.' or nothing
  * @throws TypeError for one that is unknown or of the wrong type, RangeError for one out of range
  */
-export function checkOptions(call: string, options: object, checks: Checks, prefix = ''): void {
+export function checkOptions(
+  call: string, options: object, checks: Checks, prefix = '', elsewhere: Elsewhere = {},
+): void {
   if (typeof options !== 'object' || options === null) {
     throw argumentError(call, 'options', 'an object', options)
   }
   for (const name in options) {
-    if (!Object.hasOwn(checks, name)) throw unknownOption(call, name, Object.keys(checks))
+    if (!Object.hasOwn(checks, name)) throw unknownOption(call, name, Object.keys(checks), elsewhere)
     const value = (options as Readonly<Record<string, unknown>>)[name]
     if (value !== undefined) checks[name](call, prefix + name, value)
   }

@@ -63,7 +63,8 @@ export interface SpawnOptions<S> {
   readonly name?: string | undefined
   /**
    * Runs in the parent right after the child's boot, with the child's pid. `failure` is what the boot threw;
-   * undefined if it booted. (That of `nestedVm` is what the boot of the first process inside threw.)
+   * undefined if it booted. (That of `nestedVm` is what the boot of the first process inside threw.) An async boot
+   * has not failed yet then: should it be rejected, `parent` runs once more, with the reason as `failure`.
    */
   readonly parent?: ((pid: Pid, state: S, failure: unknown) => HandlerResult<S>) | undefined
   /**

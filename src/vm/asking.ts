@@ -69,8 +69,8 @@ interface Pending {
   readonly unlisten: () => void
   readonly resolve: (value: unknown) => void
   readonly reject: (reason: unknown) => void
-  /** Somebody has heard the question, so it is not asked again. */
-  heard: boolean
+  /** Who has heard the question, so that it is not asked again; empty: nobody yet. */
+  hearers: readonly Endpoint[]
 }
 
 function failure(code: string, message: string): Error {
@@ -97,7 +97,8 @@ export interface Asking extends Action {
    *
    * @param body the question: any message
    * @returns the answer; its type is the caller's to know. It is rejected with what the answering handler has thrown;
-   * with an error with the code ETIMEDOUT when there is no answer in time; ECANCELED when the process ends before;
+   * with an error with the code ETIMEDOUT when there is no answer in time; ESRCH when everybody who has heard the
+   * question has ended without an answer (with the reason as `cause`); ECANCELED when the process ends before;
    * ENOBUFS when `maxPending` questions are waiting; the reason of `signal` when that is aborted. A rejection that
    * nobody handles is no unhandled one.
    * @throws TypeError or RangeError when an option is wrong
@@ -155,19 +156,22 @@ export class AskingAction extends Inner implements Asking {
     hears('subscriber', answerError(id, _), {
       onMessage: ({ id, error }: AnswerError) => { this.#take(id)?.reject(error) },
     })
-    hears('publisher', question(id, _), { onPresence: (topic: unknown) => { this.#came(topic) } })
+    hears('publisher', question(id, _), {
+      onPresence: (topic: unknown) => { this.#came(topic) },
+      onAbsence: (_topic: unknown, _state: unknown, reason: unknown) => { this.#went(reason) },
+    })
     for (const n of this.#pending.keys()) {
       process.hold()
       this.#send(n)
     }
   }
 
-  /** The question goes out; whether anybody is there to hear it. */
-  sent(n: number, heard: boolean): void {
+  /** The question goes out to these. */
+  sent(n: number, hearers: readonly Endpoint[]): void {
     const pending = this.#pending.get(n)
-    if (pending === undefined || pending.heard) return
-    pending.heard = heard
-    if (heard) this.#unheard.delete(n)
+    if (pending === undefined || pending.hearers.length > 0) return
+    pending.hearers = hearers
+    if (hearers.length > 0) this.#unheard.delete(n)
     else this.#unheard.add(n)
   }
 
@@ -199,7 +203,7 @@ export class AskingAction extends Inner implements Asking {
     const aborted = (): void => { giveUp(signal?.reason) }
     signal?.addEventListener('abort', aborted)
     const unlisten = (): void => { signal?.removeEventListener('abort', aborted) }
-    this.#pending.set(n, { message, timeout, timer, unlisten, resolve, reject, heard: false })
+    this.#pending.set(n, { message, timeout, timer, unlisten, resolve, reject, hearers: [] })
     if (this.#process === undefined) return
     this.#process.hold()
     this.#send(n)
@@ -227,6 +231,19 @@ export class AskingAction extends Inner implements Asking {
     }
   }
 
+  /**
+   * Somebody who hears questions has gone. What only processes have heard that have ended gets no answer any more: an
+   * answer comes before its sender's absence. It isn't asked again, as nobody knows what was done about it.
+   */
+  #went(reason: unknown): void {
+    for (const [n, { hearers, message }] of this.#pending) {
+      if (hearers.length === 0 || !hearers.every(hasEnded)) continue
+      const error = failure('ESRCH', `ask: who was to answer ${show(message.body)} has ended without an answer`)
+      if (reason !== undefined) error.cause = reason
+      this.#take([this.#token, n])?.reject(error)
+    }
+  }
+
   /** A question is settled by whoever takes it out; undefined if it is over, or was never asked. */
   #take(id: unknown): Pending | undefined {
     const n = (id as readonly unknown[])[1] as number
@@ -241,10 +258,10 @@ export class AskingAction extends Inner implements Asking {
   }
 
   #late(n: number): Error {
-    const { message: { body }, timeout, heard } = this.#pending.get(n) as Pending
+    const { message: { body }, timeout, hearers } = this.#pending.get(n) as Pending
     let why = ''
     if (this.#process === undefined) why = '; no process has returned its asking(), which sends it'
-    else if (!heard) why = '; nobody was there to hear it'
+    else if (hearers.length === 0) why = '; nobody was there to hear it'
     return failure('ETIMEDOUT', `ask: no answer to ${show(body)} within ${timeout} ms${why}`)
   }
 
@@ -289,7 +306,7 @@ export class Ask extends Inner {
   /** @param actor the process of `vm` that the asker is, or is inside of */
   deliver(vm: Vm, actor: Process): void {
     try {
-      this.asking.sent(this.n, isHeard(vm, this.message))
+      this.asking.sent(this.n, hearersOf(vm, this.message))
       vm.deliver(actor, this.message, 'publisher')
     } catch (error) {
       // What can't be compared with topics is this question's fault, and ends no process.
@@ -298,12 +315,17 @@ export class Ask extends Inner {
   }
 }
 
-/** Whether anybody hears a message who is not a mere spy. */
-function isHeard(vm: Vm, message: Question): boolean {
+/** Who hears a message, and is not a mere spy. */
+function hearersOf(vm: Vm, message: Question): Endpoint[] {
   const found: Endpoint[] = []
   vm.subscribers.receivers(message, found)
   vm.subscribers.refused = 0
-  return found.some(({ interest }) => interest === 'participant')
+  return found.filter(({ interest }) => interest === 'participant')
+}
+
+/** Whether nothing comes any more from the process that an endpoint was of, nor is on its way from there. */
+function hasEnded({ installed, target }: Endpoint): boolean {
+  return !installed && !target.alive
 }
 
 function isInstance(message: unknown, topic: unknown): boolean {

@@ -14,6 +14,7 @@ import type { Endpoint } from './endpoint.js'
 import {
   checkShutdownOptions, ShuttingDown, type ShutdownOptions, type ShutdownReport,
 } from './shutdown.js'
+import { OwnEcho } from './own-echo.js'
 import { Vm, type Ground } from './vm.js'
 import { Wiring } from './wiring.js'
 
@@ -105,6 +106,7 @@ class GroundLoop implements Ground {
   private running = false
   private resuming = false
   private busySlices = 0
+  private readonly ownEcho = new OwnEcho()
   private ended = false
   private resolve: () => void = () => undefined
   private reject: (error: unknown) => void = () => undefined
@@ -179,11 +181,15 @@ class GroundLoop implements Ground {
         if (!this.vm.isIdle()) {
           this.vm.runRound()
         } else if (this.stopping === undefined && !this.sources.haveFired) {
-          if (this.idleCallbacks.length === 0) break
+          if (this.idleCallbacks.length === 0) {
+            this.ownEcho.rested()
+            break
+          }
           this.callIdle()
         }
         if (this.work > limit) {
           if (++this.busySlices >= BUSY_SLICES_MAX) this.callIdle()
+          this.ownEcho.goesOn(this.vm)
           this.resume()
           break
         }

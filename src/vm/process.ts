@@ -58,6 +58,12 @@ function notAResult(value: unknown, endpoint: Endpoint | undefined, event: Event
   return error
 }
 
+/** Who is told of an async boot: that it has failed, and that it has settled and all that came of it is done. */
+export interface Booted {
+  failed(reason: unknown): void
+  settled(): void
+}
+
 /** Whether a tree is one action or nothing, as most are. */
 function isSimple(tree: unknown): boolean {
   return tree === undefined || tree instanceof Action
@@ -76,6 +82,8 @@ export class Process {
   readonly name: string | undefined
   /** What becomes of failures, if they don't end it. */
   guard: Guard | undefined = undefined
+  /** What it has failed with, while what an async boot has come to is taken. */
+  private failures: unknown[] | undefined = undefined
   /** Whether its VM ends when it fails. */
   readonly essential: boolean
 
@@ -183,12 +191,23 @@ export class Process {
     this.enqueueAll(actions)
   }
 
+  /**
+   * Takes the result of its boot, or throws if it isn't valid.
+   *
+   * @param awaited is called if the result is a promise, and says who is told what becomes of it
+   */
+  boot(result: unknown, awaited: ((child: Process) => Booted) | undefined): void {
+    if (isPromise(result)) void this.awaitActions(result, undefined, undefined, undefined, awaited?.(this))
+    else this.take(result)
+  }
+
   /** Keeps the process, and the VMs around it, alive until the promise settles. */
   private async awaitActions(
     promise: Promise<unknown>,
     endpoint: Endpoint | undefined,
     event: EventHandler | undefined,
     subject: unknown,
+    booted?: Booted,
   ): Promise<void> {
     this.hold()
     this.line?.began()
@@ -200,9 +219,14 @@ export class Process {
       take = () => { this.crash(error, endpoint, event, subject) }
     }
     const lives = this.release()
+    this.failures = booted && []
     take()
+    const { failures } = this
+    this.failures = undefined
+    if (failures !== undefined && failures.length > 0) booted?.failed(failures[0])
     this.line?.settled()
     if (lives) this.vm.wake()
+    booted?.settled()
   }
 
   private takeSettled(
@@ -298,16 +322,18 @@ export class Process {
       return
     }
     this.enqueue(new Quit(undefined, reason, true))
+    this.failures?.push(reason)
     this.logFailure({ ...details ?? { endpoint: name }, reason })
   }
 
   /**
-   * Whoever started a ground VM hears of the failure that ended it: then the log needn't tell. A socket's
-   * error that a process quits with comes from outside of the program.
+   * Whoever started a ground VM hears of the failure that ended it: then the log needn't tell. Nor need it when a
+   * process fails because its VM does, with the reason that the process was told. A socket's error that a process quits
+   * with comes from outside of the program.
    */
   logFailure(fields: Readonly<Record<string, unknown>>, what = 'failed'): void {
     const { reason } = fields
-    const told = this.essential && this.vm.container === undefined
+    const told = (this.essential && this.vm.container === undefined) || this.vm.failsBecauseOf(reason)
     const ofSocket = isNativeError(reason) && Object.hasOwn(reason, 'syscall')
     const fromOutside = ofSocket && fields['handler'] === undefined
     const level = told || fromOutside ? 'info' : 'error'

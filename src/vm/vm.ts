@@ -30,8 +30,8 @@ import { Endpoint } from './endpoint.js'
 import { endpointsIn, findEndpoint, withEndpoint, withoutEndpoint } from './endpoint-table.js'
 import { DeleteMetaEndpoints, relay, Relayed, RelayedMessage } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
-import { failureOf, Process } from './process.js'
-import { tie } from './ties.js'
+import { failureOf, Process, type Booted } from './process.js'
+import { endWith, tie } from './ties.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
 import type { Orientation, Role } from './role.js'
@@ -72,6 +72,8 @@ export class Vm {
   private spare: (Process | undefined)[] = []
   private queued = 0
   private collectable: Process[] = []
+  /** That of an essential process, which ends this VM. */
+  private failure: { readonly reason: unknown } | undefined = undefined
   /** Receivers of the message being delivered. Deliveries in one VM never nest. */
   private readonly found: (Endpoint | undefined)[] = []
 
@@ -91,6 +93,11 @@ export class Vm {
   /** Whether a round would do anything. */
   needsRound(): boolean {
     return this.queued > 0 || this.collectable.length > 0
+  }
+
+  /** The first of the processes that have something queued, `most` of them. */
+  queuedProcesses(most: number): Process[] {
+    return this.queue.slice(0, Math.min(most, this.queued)) as Process[]
   }
 
   schedule(process: Process): void {
@@ -348,35 +355,50 @@ export class Vm {
    * Starts a process. Its boot runs at once, then the parent's continuation.
    *
    * @param owner the process at this level that `parent` is, or is inside of
-   * @returns why it did not boot; undefined if it did
+   * @param awaited see `Process.boot`
+   * @returns why it did not boot; undefined if it did, or if that is not known yet
    */
-  spawn(action: Spawn<unknown>, parent?: Process, owner = parent): unknown {
+  spawn(action: Spawn<unknown>, parent?: Process, owner = parent, awaited?: (child: Process) => Booted): unknown {
     const { settings } = action
     // One outside of a nested VM is started in the next turn: who is to end with it comes too late.
     if (settings.link === true && parent?.alive === false) return undefined
     const pid = this.nextPid++
     const child = new Process(this, pid, settings)
     if (settings.nested === true) child.inner = new Vm(this.ground, child)
-    const failure = this.boot(child, action)
-    if (settings.link === true && parent !== undefined && child.alive) tie(parent, child)
     const continuation = settings.parent as Continuation | undefined
-    if (continuation !== undefined && parent?.alive === true) {
+    const tellParent = (failure: unknown): void => {
+      if (continuation === undefined || parent?.alive !== true) return
       this.run(parent, (state) => continuation(pid, state, failure), owner)
     }
+    const failure = this.boot(child, action, continuation === undefined ? awaited : (booting) => {
+      // Until it is known whether the child has booted, or is gone before, the parent is not idle.
+      parent?.hold()
+      let waits = true
+      const letGo = (): void => {
+        if (waits && parent?.release() === true) parent.vm.wake()
+        waits = false
+      }
+      endWith(booting, letGo)
+      return { failed: tellParent, settled: letGo }
+    })
+    if (settings.link === true && parent !== undefined && child.alive) tie(parent, child)
+    tellParent(failure)
     return failure
   }
 
-  private boot(child: Process, action: Spawn<unknown>): unknown {
+  private boot(
+    child: Process, action: Spawn<unknown>, awaited: ((child: Process) => Booted) | undefined,
+  ): unknown {
     if (child.inner !== undefined) {
       this.processes.set(child.pid, child)
       if (logs('debug')) log('debug', `${child.describe()} starting`)
-      const failure = child.inner.spawn(new Spawn(action.boot, { name: action.settings.name }))
+      const failure = child.inner.spawn(new Spawn(action.boot, { name: action.settings.name }), undefined, undefined, awaited)
       this.schedule(child)
       return failure
     }
     try {
       const boot = action.boot as (setGuard?: (guard: Guard) => void) => unknown
-      child.take(action.settings.driver === true ? boot((guard) => { child.guard = guard }) : boot())
+      child.boot(action.settings.driver === true ? boot((guard) => { child.guard = guard }) : boot(), awaited)
     } catch (error) {
       const reason = failureOf(error, child)
       child.logFailure({ reason }, 'did not boot')
@@ -388,6 +410,12 @@ export class Vm {
     if (logs('debug')) log('debug', `${child.describe()} starting`)
     if (child.isIdle()) this.collectable.push(child)
     return undefined
+  }
+
+  /** Whether a failure is only what became of one that ends this VM, or a VM around it. */
+  failsBecauseOf(reason: unknown): boolean {
+    if (this.failure !== undefined && isOrComesFrom(reason, this.failure.reason)) return true
+    return this.container?.vm.failsBecauseOf(reason) === true
   }
 
   /** This VM can't go on: as a process of the VM around it, it fails. */
@@ -410,6 +438,7 @@ export class Vm {
   /** @returns those that are to end with it */
   private quitAlone(process: Process, reason: unknown, failed: boolean): Process[] | undefined {
     if (logs('info')) log('info', `${process.describe()} quits`, { reason })
+    if (failed && process.essential) this.failure ??= { reason }
     const linked = process.end()
     this.processes.delete(process.pid)
     const { endpoints, installed, metaEndpoints } = process
@@ -482,4 +511,18 @@ export class Vm {
     }
     return pids.reverse().join('.')
   }
+}
+
+/** How many causes of causes are looked at. */
+const CAUSES_MAX = 10
+
+/** Whether a reason is another one, or an error that has it as its cause. */
+function isOrComesFrom(reason: unknown, origin: unknown): boolean {
+  let cause = reason
+  for (let i = 0; i < CAUSES_MAX; i++) {
+    if (cause === origin) return true
+    if (!isNativeError(cause)) return false
+    cause = cause.cause
+  }
+  return false
 }

@@ -1,8 +1,8 @@
 /**
  * What a program asks for and nobody gives: mostly a driver that was forgotten, or runs in another VM.
  *
- * Owns the warnings about that, which come a second later, or when the ground VM ends before; and the messages
- * that came before the driver that they are for, which are kept for it.
+ * Owns the warnings about that, which come a second later, or when the ground VM ends before; the messages that came
+ * before the driver that they are for, which are kept for it; and the warning of feedback that a driver ignores.
  *
  * Only what meets nobody comes here: where the drivers are, this costs nothing.
  */
@@ -24,6 +24,11 @@ export interface Need {
   readonly wanted?: (topic: never) => boolean
   /** Whether messages ask for something: those that came before the driver are kept for it. Default: false. */
   readonly keeps?: boolean
+  /**
+   * What is said, once, of feedback that met nobody although the driver has an endpoint for it: which driver ignores
+   * it, and what to do. Undefined of other feedback.
+   */
+  readonly ignored?: (body: never) => string | undefined
 }
 
 /** Milliseconds that a driver has to come. */
@@ -48,6 +53,11 @@ function needOf(topic: unknown): Need | undefined {
   return Array.isArray(topic) && topic[0] instanceof EventSource ? relayed : undefined
 }
 
+/** Whether a message is of a kind that drivers answer. */
+export function isRequest(body: unknown): boolean {
+  return needOf(body) !== undefined
+}
+
 /** A message that its driver has yet to come for. */
 interface Kept {
   readonly sender: Process
@@ -67,6 +77,7 @@ interface Request {
 export class Wiring {
   private requests: Request[] = []
   private readonly kept = new WeakMap<Vm, Kept[]>()
+  private readonly told = new Set<Need>()
   private timer: NodeJS.Timeout | undefined
 
   /** An endpoint was installed and has no peers. */
@@ -87,7 +98,9 @@ export class Wiring {
       log('debug', `${sender.describe()} sent ${what} that met nobody`, { message: body })
     }
     const need = needOf(body)
-    if (need?.keeps !== true) return
+    if (need === undefined) return
+    if (orientation === 'subscriber') this.tellIgnored(vm, sender, body, need)
+    if (need.keeps !== true) return
     let kept = this.kept.get(vm)
     if (kept === undefined) this.kept.set(vm, kept = [])
     if (kept.length === KEPT_MAX) {
@@ -98,6 +111,22 @@ export class Wiring {
     const message = { sender, body, orientation }
     kept.push(message)
     this.ask(vm, message, need)
+  }
+
+  /** Feedback that a driver does not take: its endpoint is there, and hears no messages. */
+  private tellIgnored(vm: Vm, sender: Process, body: unknown, need: Need): void {
+    if (this.told.has(need)) return
+    const why = need.ignored?.(body as never)
+    if (why === undefined) return
+    const peers: Endpoint[] = []
+    try {
+      vm.publishers.peers(body, peers)
+    } catch {
+      return // it exceeds the limits of topics, and so it was for nobody
+    }
+    if (!peers.some(({ target, interest }) => target.guard !== undefined && interest === 'participant')) return
+    this.told.add(need)
+    log('warning', `${sender.describe()} sent the feedback ${show(body)}, ${why}`)
   }
 
   /** An endpoint that receives has come: it may be what messages are kept for. */

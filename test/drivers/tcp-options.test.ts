@@ -1,7 +1,7 @@
 /** Options of the TCP drivers: what is refused, and in which words. */
 import './tcp-program.js'
 import t from 'tap'
-import { tcp, tcpBare } from 'marketplace-native'
+import { tcp, tcpBare, udp } from 'marketplace-native'
 
 type Make = (options: unknown) => unknown
 
@@ -71,6 +71,18 @@ for (const [name, make] of makers) {
     t.doesNotThrow(() => make(Object.fromEntries(names.map((key) => [key, 0]))))
   })
 }
+
+t.test('what is no option, but is said elsewhere: the error tells where', async (t) => {
+  const misplaced: readonly [make: () => unknown, told: RegExp][] = [
+    [() => tcpBare({ port: 5000 } as object), /^tcpBare: unknown option 'port'; .* tcpListener\(port\) to listen/],
+    [() => tcp({ port: 5000 } as object), /^tcp: unknown option 'port'; .* tcpAddress\(host, port\) to connect/],
+    [() => tcpBare({ path: '/x' } as object), /^tcpBare: unknown option 'path'; .* unixListener\(path\)/],
+    [() => tcp({ mode: 'lines' } as object), /^tcp: unknown option 'mode'; .* sendFeedback with tcpMode/],
+    [() => tcp({ highWaterMark: 5 } as object), /^tcp: unknown option 'highWaterMark'; it is an option of tcpBare/],
+    [() => udp({ port: 5000 } as object), /^udp: unknown option 'port'; .* udpListener\(port\)/],
+  ]
+  for (const [make, told] of misplaced) t.throws(make, { name: 'TypeError', message: told })
+})
 
 t.test('each driver has a number of its own, which is checked like the others', async (t) => {
   t.throws(() => tcpBare({ maxLineLength: 5 } as object), TypeError)

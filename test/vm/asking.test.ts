@@ -406,3 +406,61 @@ t.test('an answer with a wildcard is refused, and the asker hears why', async (t
     for (const line of lines) t.match(line, /^the answer to a question must have no wildcard; got /)
   }
 })
+
+t.test('a question to a process that ends without an answer fails at once, with the reason of its end', async (t) => {
+  const worker = (end: (pid: number) => ActionTree) => spawn(() => endpoint.subscriber(question(_, 'work'), {
+    onMessage: () => end(1),
+  }), { name: 'worker' })
+  const crash = new Error('crash')
+  const ends: readonly [what: string, end: (pid: number) => ActionTree, cause: unknown][] = [
+    ['it throws', () => { throw crash }, crash],
+    ['it quits', () => quit(), undefined],
+    ['it is killed', (pid) => spawn(() => kill(pid, 'killed')), 'killed'],
+  ]
+  for (const inside of [false, true]) {
+    for (const [what, end, cause] of ends) {
+      const { lines } = await run((print) => [
+        // The worker is process 1 here, or process 0 of its VM.
+        inside ? nestedVm(() => [
+          atMetaLevel(endpoint.subscriber(question(_, 'work'), { onMessage: () => end(0) })),
+        ]) : worker(end),
+        asker(async (asks) => {
+          const error = await errorOf(asks.ask('work', { timeout: patient(20_000) }))
+          print(error.code, error.message, error.cause === cause)
+        }),
+      ], { patience: patient(10_000) })
+      const told = "ESRCH ask: who was to answer 'work' has ended without an answer true"
+      t.same(lines, [told], `${what}, inside: ${inside}`)
+    }
+  }
+})
+
+t.test('it does not fail while one is left who has heard it, nor when the answer came before the end', async (t) => {
+  const { lines } = await run((print) => [
+    spawn(() => endpoint.subscriber(question(_, 'work'), {
+      onMessage: ({ id }) => [sendMessage(answer(id, 'first, and gone')), quit()],
+    })),
+    nestedVm(() => atMetaLevel(endpoint.subscriber(question(_, 'inside'), {
+      onMessage: ({ id }) => [atMetaLevel(sendMessage(answer(id, 'from inside, and gone'))), quit()],
+    }))),
+    spawn(() => endpoint.subscriber(question(_, 'both'), { onMessage: () => quit() })),
+    spawn(() => answering('both', async () => {
+      await sleep(20)
+      return 'the other one'
+    })),
+    // Its endpoint goes, and it lives on: it may still answer.
+    spawn(() => endpoint.subscriber(question(_, 'later'), {
+      name: 'questions',
+      onMessage: ({ id }) => [
+        deleteEndpoint('questions'),
+        yieldTurn(async () => { await sleep(20); return sendMessage(answer(id, 'later')) }),
+      ],
+    })),
+    asker(async (asks) => {
+      const all = await Promise.all(['work', 'inside', 'both', 'later'].map((body) =>
+        asks.ask(body, { timeout: patient(5000) }).catch((error: unknown) => (error as Error).message)))
+      for (const one of all) print(one)
+    }),
+  ], { patience: patient(10_000) })
+  t.same(lines, ['first, and gone', 'from inside, and gone', 'the other one', 'later'])
+})

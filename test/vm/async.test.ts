@@ -202,3 +202,43 @@ t.test('thousands of promises', async (t) => {
   t.ok(ended)
   t.equal(count, 2000)
 })
+
+t.test('an async boot that fails is told to the parent, when it has', async (t) => {
+  const boots: readonly [what: string, boot: () => Promise<unknown>, told: RegExp][] = [
+    ['rejects', async () => { await sleep(2); throw new Error('no configuration') }, /no configuration/],
+    ['resolves to what is no action', async () => { await sleep(2); return 5 }, /5/],
+    ['resolves to a transition', async () => { await sleep(2); return transition(1) }, /must resolve to actions/],
+    ['succeeds', async () => { await sleep(2); return undefined }, /^undefined$/],
+  ]
+  const children = { 'a process': spawn, 'a nested VM': nestedVm, 'a process outside': spawn }
+  for (const [what, boot, told] of boots) {
+    for (const [which, make] of Object.entries(children)) {
+      const { lines, ended } = await run((print) => {
+        const child = make(boot as never, {
+          parent: (pid, _state, failure) => { print(typeof pid, failure instanceof Error ? failure.message : failure) },
+        })
+        return which === 'a process outside' ? nestedVm(() => atMetaLevel(child)) : spawn(() => child)
+      })
+      t.ok(ended)
+      t.equal(lines[0], 'number undefined', `${which} ${what}: at once, and not known yet`)
+      t.match(lines[1]?.replace('number ', '') ?? 'undefined', told, `${which} ${what}`)
+      t.equal(lines.length, what === 'succeeds' ? 1 : 2)
+    }
+  }
+})
+
+t.test('a supervisor that starts its child again by `parent` does so after an async boot, too', async (t) => {
+  let boots = 0
+  const boot = async (): Promise<undefined> => {
+    await sleep(1)
+    if (++boots < 3) throw new Error(`boot ${boots} failed`)
+    return undefined
+  }
+  const { ended } = await run(() => spawn(() => {
+    const start = (): ReturnType<typeof spawn> =>
+      spawn(boot, { parent: (_pid, _state, failure) => failure !== undefined && start() })
+    return start()
+  }))
+  t.ok(ended)
+  t.equal(boots, 3)
+})

@@ -181,3 +181,30 @@ t.test('transitions and promises at the wrong place say so, without that hint', 
   t.match(messages[0], /got a transition inside an action tree$/)
   t.match(messages[1], /got a promise inside an action tree$/)
 })
+
+t.test('when it fails, the log does not tell of those that fail because of that', async (t) => {
+  const records = collect(t)
+  const reason = new Error('gave up')
+  const other = new Error('a failure of its own')
+  const dependent = (failure: unknown): ActionTree => spawn(() => endpoint.subscriber(['alive', _], {
+    onAbsence: () => { throw failure },
+  }))
+  const supervisor = (): ActionTree => [
+    endpoint.publisher(['alive', 'supervisor']),
+    spawn(() => endpoint.publisher(['alive', 'child']), { link: true }),
+    endpoint.subscriber('go', { onMessage: () => { throw reason } }),
+  ]
+  const program = (): ActionTree => [
+    dependent(reason), dependent(new Error('lost it', { cause: reason })), dependent(other),
+    spawn(supervisor, { essential: true, name: 'supervisor' }),
+    endpoint.publisher('go', { onPresence: () => sendMessage('go') }),
+  ]
+  const errors = (): unknown[] => records.splice(0).filter(({ level }) => level === 'error')
+    .map(({ message, fields }) => [message, (fields.reason as Error).message])
+  t.equal(await endOf(program), reason, 'whoever started the ground VM is told')
+  t.strictSame(new Set(errors().map(String)), new Set(['process 3 failed,a failure of its own']))
+  t.equal(await endOf(() => [nestedVm(program), spawn(() => undefined)]), 'resolved')
+  t.strictSame(new Set(errors().map(String)), new Set([
+    'process 4 (supervisor) of VM 1 failed,gave up', 'process 3 of VM 1 failed,a failure of its own',
+  ]), 'of the one in a nested VM the log tells, once')
+})

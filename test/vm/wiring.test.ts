@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import {
   _, cancelTimer, endpoint, eventRelay, eventSource, groundVm, nestedVm, quit, sendFeedback, sendMessage, setTimer,
-  spawn, tcp, tcpAddress, tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, timerDriver,
+  spawn, tcp, tcpAddress, tcpBare, tcpChannel, tcpCredit, tcpHandle, tcpListener, tcpListening, tcpMode, timerDriver,
   timerExpired, timerRelay, udp, udpListener, udpPacket, type ActionTree,
 } from 'marketplace-native'
 import { freePort } from '../conformance/sockets.js'
@@ -181,4 +181,36 @@ void t.test('a driver does not miss itself: a UDP server that listens, and has n
     endpoint.subscriber(timerExpired('later', _), { onMessage: () => quit() }),
   ])
   t.same(said, [])
+})
+
+void t.test('feedback of flow control to tcpBare() is told of, once; to tcp() it is what is right', async (t) => {
+  for (const driver of [tcpBare, tcp]) {
+    const said: string[] = []
+    const { records, end } = collectLog(({ message }) => message.includes('feedback'))
+    let asked = 0
+    await groundVm(() => [
+      driver({ host: '127.0.0.1' }),
+      endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
+        interest: 'observer',
+        onPresence: ({ source: them, destination: here }) => spawn(() => [
+          endpoint.subscriber(tcpChannel(them, here, _), { onAbsence: () => quit() }),
+          [tcpMode('lines'), tcpCredit(1), tcpCredit(2)].map((flow) => sendFeedback(tcpChannel(them, here, flow))),
+        ]),
+        onAbsence: () => ++asked === 2 && quit(),
+      }),
+      endpoint.subscriber(tcpListening(tcpListener(0), _), {
+        onPresence: ({ address }) => {
+          for (let i = 0; i < 2; i++) createConnection(address.port, '127.0.0.1').on('error', () => undefined).end('x')
+        },
+      }),
+    ])
+    end()
+    said.push(...warned(records))
+    if (driver === tcp) t.same(said, [])
+    else {
+      t.equal(said.length, 1)
+      t.match(said[0], /process \d+ sent the feedback tcp-channel\(.*tcp-mode\('lines'\)\), which tcpBare\(\) ignores/)
+      t.match(said[0], /use tcp\(\)/)
+    }
+  }
 })
