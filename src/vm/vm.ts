@@ -392,7 +392,8 @@ export class Vm {
     if (child.inner !== undefined) {
       this.processes.set(child.pid, child)
       if (logs('debug')) log('debug', `${child.describe()} starting`)
-      const failure = child.inner.spawn(new Spawn(action.boot, { name: action.settings.name }), undefined, undefined, awaited)
+      const first = new Spawn(action.boot, { name: action.settings.name })
+      const failure = child.inner.spawn(first, undefined, undefined, awaited)
       this.schedule(child)
       return failure
     }
