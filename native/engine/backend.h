@@ -23,10 +23,11 @@ namespace marketplace::engine {
 
 // What is wanted of a socket; a set of bits.
 constexpr uint8_t want_nothing = 0;
-constexpr uint8_t want_receive = 1;  // fill memory (a listener: accept; datagrams: say so)
-constexpr uint8_t want_send = 2;     // say when there is room to send, or that it is connected
-constexpr uint8_t want_hangup = 4;   // say when the connection is lost, without receiving
-constexpr uint8_t want_discard = 8;  // throw away what arrives
+constexpr uint8_t want_receive = 1;   // fill memory (a listener: accept; datagrams: say so)
+constexpr uint8_t want_send = 2;      // say when there is room to send
+constexpr uint8_t want_hangup = 4;    // say when the connection is lost, without receiving
+constexpr uint8_t want_discard = 8;   // throw away what arrives
+constexpr uint8_t want_connect = 16;  // say when the attempt to connect has ended; alone
 
 // A request to receive that stays with the kernel and completes each time that something arrives.
 enum class Multishot : uint8_t { idle, armed, cancelled };
@@ -42,7 +43,6 @@ struct Socket {
   Key key = 0;
   uint32_t id = 0;
   const Kind kind;
-  bool connecting = false;
   bool unix_domain = false;
   bool shared = false;  // others have, or may have, descriptors of the same kernel socket
   uint8_t wanted = want_nothing;
@@ -55,7 +55,7 @@ struct Socket {
   Multishot multishot = Multishot::idle;
   uint8_t bulk_score = 0;
   bool bulk = false;
-  bool held = false;
+  bool stashed = false;
   bool unbuffered = false;
 };
 

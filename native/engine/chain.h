@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cassert>
+#include <cstddef>
 
 namespace marketplace::engine {
 
@@ -20,6 +21,7 @@ template <typename Item, Link<Item> Item::*link>
 class Chain {
  public:
   bool empty() const { return first_ == nullptr; }
+  size_t size() const { return size_; }
   Item* first() const { return first_; }
 
   void push_back(Item& item) {
@@ -28,14 +30,7 @@ class Chain {
     place = Link<Item>{nullptr, last_, true};
     (last_ == nullptr ? first_ : (last_->*link).next) = &item;
     last_ = &item;
-  }
-
-  void push_front(Item& item) {
-    Link<Item>& place = item.*link;
-    assert(!place.linked);
-    place = Link<Item>{first_, nullptr, true};
-    (first_ == nullptr ? last_ : (first_->*link).previous) = &item;
-    first_ = &item;
+    size_++;
   }
 
   // Of an item that is in this chain.
@@ -45,6 +40,7 @@ class Chain {
     (place.previous == nullptr ? first_ : (place.previous->*link).next) = place.next;
     (place.next == nullptr ? last_ : (place.next->*link).previous) = place.previous;
     place = Link<Item>{};
+    size_--;
   }
 
   // The first, which is in it no longer; nullptr if there is none.
@@ -57,6 +53,7 @@ class Chain {
  private:
   Item* first_ = nullptr;
   Item* last_ = nullptr;
+  size_t size_ = 0;
 };
 
 }  // namespace marketplace::engine

@@ -10,6 +10,7 @@
 
 #include "backend.h"
 #include "chain.h"
+#include "halves.h"
 #include "idle.h"
 #include "options.h"
 #include "output.h"
@@ -18,38 +19,28 @@
 
 namespace marketplace::engine {
 
-enum class State : uint8_t {
-  connecting,
-  open,
-  closing,  // throws away what it receives; closed when the output has gone, or at the deadline
-};
-
 struct Account;
 
 // What receives into slabs, and sends.
 struct Traffic : Socket {
   using Socket::Socket;
   std::shared_ptr<Account> account;
-  bool starved = false;  // has input, but there was no slab for it
-  bool dirty = false;    // is in the list of what `flush` looks at
-  // Among the starved; of connections also those that are held back: it is never both.
+  Halves halves;
+  // How much of its account's sum of what waits to be sent is of this one.
+  size_t queued_bytes = 0;
+  // Among what the next `flush` looks at.
+  Link<Traffic> touched;
+  // Among those that are held by a lack of slabs, or those held by the output of their account.
   Link<Traffic> waiting;
+  // Among those whose close has a time limit, and until when.
+  Link<Traffic> deadline;
+  int64_t deadline_ms = 0;
 };
 
 struct Connection : Traffic {
   static constexpr uint32_t no_piece = UINT32_MAX;
 
-  State state = State::open;
-  bool paused = false;
-  bool input_ended = false;      // FIN was read
-  bool shutdown_wanted = false;  // FIN is to follow the output
-  bool output_ended = false;     // FIN was sent
   bool report_writes = false;
-  bool lost = false;       // while it was not read from: it hung up, with something left to read
-  bool full = false;       // its output is long: not read from until it is shorter
-  bool held_back = false;  // had input while its account's output was long: waits to be read from
-  // Sending failed with this errno, while something may be left to read: see Engine::send_failed.
-  int32_t write_error = 0;
   Key listener = 0;  // of the one that accepted it; 0: none
   // What the next receive will probably bring.
   uint32_t expected = 2048;
@@ -57,20 +48,7 @@ struct Connection : Traffic {
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;
   IdleLink idle;
-  // Among those whose close has a time limit, and until when.
-  Link<Connection> deadline;
-  int64_t deadline_ms = 0;
   OutputQueue output;
-  // How much of its account's sum is of this connection.
-  size_t queued_bytes = 0;
-
-  bool receiving() const { return state == State::open && !paused && !input_ended; }
-  // Not to be read from for the engine's sake. No more comes of a peer that is gone than the kernel
-  // has: long queues are no reason to put off its end.
-  bool held() const {
-    const bool gone = lost || write_error != 0;
-    return starved || ((full || held_back) && !gone);
-  }
 };
 
 struct Counters {
@@ -95,11 +73,11 @@ struct Account {
   double* stats = nullptr;
   bool changed = false;  // since then
   // Too much is queued: connections that have input are put into the list, and not read from.
-  bool input_held = false;
-  Chain<Traffic, &Traffic::waiting> held_back;
-  // Connections whose close has a time limit, in order of time, as it is the same for all. While
-  // there are any, the account is in the engine's list of those that have some.
-  Chain<Connection, &Connection::deadline> closing;
+  bool throttles = false;
+  Chain<Traffic, &Traffic::waiting> throttled;
+  // Those whose close has a time limit, in order of time, as it is the same for all. While there
+  // are any, the account is in the engine's list of those that have some.
+  Chain<Traffic, &Traffic::deadline> closing;
   Link<Account> closes;
 };
 
@@ -136,14 +114,11 @@ struct Datagram {
 struct UdpSocket : Traffic {
   UdpSocket() : Traffic(Kind::datagrams) {}
   bool is_v6 = false;
-  bool bound = false;
-  bool closing = false;  // `flush` will close it
-  int32_t watch_error = 0;
+  int32_t watch_error = 0;  // why the kernel would not watch it when it was asked last
   UdpSocketOptions options;
   // This turn's output, and what waits for the kernel.
   std::vector<Datagram> output;
   std::deque<Datagram> queue;
-  size_t queued_bytes = 0;
 };
 
 }  // namespace marketplace::engine

@@ -71,8 +71,7 @@ int32_t Engine::connect(const Address& address, const ConnectOptions& options, b
   if (connection == nullptr) return -ENOMEM;
   connection->descriptor = std::move(descriptor);
   connection->account = account_or_own(account);
-  connection->state = State::connecting;
-  connection->connecting = true;
+  connection->halves = Halves(Stage::connecting);
   connection->unix_domain = address.is_unix();
   const uint32_t id = connection->id;
   gauge(*connection);
@@ -84,10 +83,8 @@ int32_t Engine::connect(const Address& address, const ConnectOptions& options, b
 
 void Engine::connected(Socket& socket, int result) {
   Connection& connection = static_cast<Connection&>(socket);
-  connection.connecting = false;
   if (result < 0) return finish(connection, result, Call::connect);
-  // `close` may have come first; then what is queued still goes out.
-  if (connection.state == State::connecting) connection.state = State::open;
+  change(connection, Change::connected);
   report(Record::connected(connection.id));
   if (send_queue(connection)) output_changed(connection);
 }
@@ -108,15 +105,13 @@ int Engine::options(uint32_t id, SocketOptions& out) {
 }
 
 void Engine::close(uint32_t id) {
-  if (UdpSocket* socket = sockets_.find<UdpSocket>(id)) {
-    socket->closing = true;
-    return touch(*socket);
-  }
-  Connection* connection = sockets_.find<Connection>(id);
-  if (connection == nullptr || connection->state == State::closing) return;
-  connection->state = State::closing;
+  Socket* socket = sockets_.find(id);
+  if (socket == nullptr || socket->kind == Kind::listener) return;
+  Traffic& closed = static_cast<Traffic&>(*socket);
+  if (closed.halves.closing()) return;
+  change(closed, Change::closed);
   // The output that precedes this command is not sent yet: `flush` goes on from here.
-  touch(*connection);
+  touch(closed);
 }
 
 void Engine::abort(uint32_t id) {
@@ -133,9 +128,12 @@ void Engine::fail_write(uint32_t id, int error) {
 
 void Engine::pause(uint32_t id, bool paused) {
   Connection* connection = sockets_.find<Connection>(id);
-  if (connection == nullptr || connection->paused == paused) return;
-  connection->paused = paused;
-  connection->lost = false;
+  if (connection == nullptr) return;
+  const Halves& halves = connection->halves;
+  // After either there is nothing to read.
+  if (halves.closing() || halves.input() == Input::ended) return;
+  if (halves.held(by_host) == paused) return;
+  change(*connection, paused ? Change::paused : Change::resumed);
   touch(*connection);
 }
 
@@ -171,23 +169,55 @@ void Engine::report(const Record& record) {
   reported_++;
 }
 
-// Of a paused connection only hang-ups are wanted, once: see Engine::hung_up.
-void Engine::update_interest(Connection& connection) {
-  uint8_t wanted = want_nothing;
-  if (connection.connecting) {
-    wanted = want_send;
-  } else {
-    if (connection.receiving() && !connection.held()) wanted |= want_receive;
-    if (!connection.output.empty()) wanted |= want_send;
-    // A peer that is blocked in sending would not read what we still have for it.
-    const bool closing = connection.state == State::closing && !connection.shared;
-    if (closing && !connection.input_ended) wanted |= want_discard;
-    // A Unix socket hangs up when its peer has closed, TCP only when it is reset: after FIN, both
-    // find that out by sending.
-    const bool done = connection.lost || (connection.unix_domain && connection.input_ended);
-    if (wanted == want_nothing && !done) wanted = want_hangup;
+// The one way in which a socket's state changes: so that it is in the list of those that wait
+// exactly while it waits.
+void Engine::change(Traffic& socket, Change what) {
+  const uint8_t before = socket.halves.held();
+  socket.halves.apply(what);
+  const uint8_t other = before ^ socket.halves.held();
+  for (const auto& [reason, list] :
+       {std::pair{by_slabs, &starved_}, {by_total_output, &socket.account->throttled}}) {
+    if ((other & reason) == 0) continue;
+    (before & reason) == 0 ? list->push_back(socket) : list->remove(socket);
   }
-  backend_->want(connection, wanted);
+}
+
+// Of what is not read from, hang-ups are wanted, once: see Engine::hung_up. So a socket for
+// datagrams is always watched: to be watched anew might fail.
+void Engine::update_interest(Traffic& socket) {
+  const Halves& halves = socket.halves;
+  if (halves.connecting()) return backend_->want(socket, want_connect);
+  uint8_t wanted = want_nothing;
+  if (halves.reads()) wanted |= want_receive;
+  if (socket.queued_bytes > 0) wanted |= want_send;
+  const bool stream = socket.kind == Kind::connection;
+  const bool input_ended = halves.input() == Input::ended;
+  // A peer that is blocked in sending would not read what we still have for it.
+  if (stream && halves.closing() && !socket.shared && !input_ended) wanted |= want_discard;
+  // A Unix socket hangs up when its peer has closed, TCP only when it is reset: after FIN, both
+  // find that out by sending.
+  const bool known = halves.stage() == Stage::hung_up || (socket.unix_domain && input_ended);
+  if (wanted == want_nothing && !known) wanted = want_hangup;
+  backend_->want(socket, wanted);
+}
+
+// A close waits for what is queued, but not for ever.
+void Engine::limit_close(Traffic& socket) {
+  if (socket.deadline.linked) return;
+  Account& account = *socket.account;
+  socket.deadline_ms = monotonic_ms() + account.limits.close_timeout_ms;
+  if (account.closing.empty()) closing_.push_back(account);
+  account.closing.push_back(socket);
+  set_alarm();
+}
+
+// The time limit has come.
+void Engine::close_late(Traffic& socket) {
+  if (socket.kind == Kind::connection) {
+    return finish(static_cast<Connection&>(socket), -ETIMEDOUT, Call::write);
+  }
+  fail_queued(static_cast<UdpSocket&>(socket), -ECANCELED);
+  end(socket, 0, Call::none);
 }
 
 // An end with an error is no end that the peer may take for one of the stream.
@@ -196,28 +226,32 @@ void Engine::finish(Connection& connection, int error, Call call) {
   if (error != 0 && !connection.shared) {
     static_cast<void>(reset_on_close(connection.descriptor.get()));
   }
-  finish_in_order(connection, error, call);
+  end(connection, error, call);
 }
 
-void Engine::finish_in_order(Connection& connection, int error, Call call) {
-  const size_t left = std::min<size_t>(connection.queued_bytes, INT32_MAX);
-  report(Record::closed(connection.id, error, call, static_cast<uint32_t>(left)));
+void Engine::end(Traffic& socket, int error, Call call) {
+  const size_t left = std::min<size_t>(socket.queued_bytes, INT32_MAX);
+  report(Record::closed(socket.id, error, call, static_cast<uint32_t>(left)));
   const bool too_much = error == -ENOBUFS && call == Call::write;
-  set_gauge(connection.id, too_much ? -static_cast<double>(connection.queued_bytes) - 1 : 0);
-  if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
-    listener->connections--;
-  idle_.forget(connection);
-  Account& account = *connection.account;
-  if (connection.deadline.linked) {
-    account.closing.remove(connection);
+  set_gauge(socket.id, too_much ? -static_cast<double>(socket.queued_bytes) - 1 : 0);
+  if (socket.kind == Kind::connection) {
+    Connection& connection = static_cast<Connection&>(socket);
+    if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
+      listener->connections--;
+    idle_.forget(connection);
+  }
+  Account& account = *socket.account;
+  if (socket.touched.linked) touched_.remove(socket);
+  if (socket.deadline.linked) {
+    account.closing.remove(socket);
     if (account.closing.empty()) closing_.remove(account);
   }
-  if (connection.waiting.linked) {
-    (connection.starved ? starved_ : account.held_back).remove(connection);
+  if (socket.waiting.linked) {
+    (socket.halves.held(by_slabs) ? starved_ : account.throttled).remove(socket);
   }
-  backend_->forget(connection);
-  queued(connection, 0, connection.queued_bytes);
-  sockets_.retire(connection, reported_);
+  backend_->forget(socket);
+  set_queued(socket, 0);
+  sockets_.retire(socket, reported_);
 }
 
 void Engine::unwatchable(Socket& socket, int error) {
@@ -227,8 +261,14 @@ void Engine::unwatchable(Socket& socket, int error) {
     case Kind::listener:
       report(Record::accept_failed(socket.id, error));
       return rest_listener(static_cast<Listener&>(socket));
-    case Kind::datagrams:
-      return unwatchable(static_cast<UdpSocket&>(socket), error);
+    case Kind::datagrams: {
+      UdpSocket& datagrams = static_cast<UdpSocket&>(socket);
+      datagrams.watch_error = error;
+      // Nobody would say when they can be sent.
+      fail_queued(datagrams, error);
+      // The next `flush` tries again to have it watched.
+      return touch(datagrams);
+    }
   }
 }
 
@@ -250,12 +290,12 @@ void Engine::woken() {
     update_listener(*resting_.pop_front());
   }
   for (Account* account = closing_.first(); account != nullptr;) {
-    // With its last connection an account leaves the list, and may go.
+    // With its last socket an account leaves the list, and may go.
     Account* next = account->closes.next;
-    Connection* connection = account->closing.first();
-    const bool last = connection->deadline.next == nullptr;
-    if (connection->deadline_ms <= now_ms) {
-      finish(*connection, -ETIMEDOUT, Call::write);
+    Traffic& late = *account->closing.first();
+    const bool last = late.deadline.next == nullptr;
+    if (late.deadline_ms <= now_ms) {
+      close_late(late);
       if (!last) continue;
     }
     account = next;
@@ -275,7 +315,7 @@ void Engine::input_timeout(uint32_t id, int64_t time_ms) {
 void Engine::expect_input(uint32_t id, bool on) {
   Connection* connection = sockets_.find<Connection>(id);
   // After FIN nothing more can come.
-  if (connection == nullptr || connection->input_ended) return;
+  if (connection == nullptr || connection->halves.input() == Input::ended) return;
   idle_.update(monotonic_ms());
   idle_.expect(*connection, on);
 }
@@ -330,10 +370,11 @@ void Engine::expire_idle() {
     const bool silent = idle_.without_input(*connection);
     const Call call = silent ? Call::silence : Call::idle;
     // What a paused connection has in the kernel is traffic of some time; but of this peer.
-    const bool counts = silent ? connection->state == State::open : connection->receiving();
+    const Halves& halves = connection->halves;
+    const bool counts = silent ? halves.established() : halves.awaits_input();
     if (counts && input_waits(socket)) {
       idle_.resume(*connection);
-    } else if (connection->state == State::closing) {
+    } else if (halves.closing()) {
       // Its close has a time limit of its own.
     } else if (!connection->output.empty()) {
       finish(*connection, -ETIMEDOUT, call);
@@ -341,7 +382,7 @@ void Engine::expire_idle() {
       // Whatever fails here, the connection ends.
       static_cast<void>(shutdown_output(socket));
       static_cast<void>(discard_input(socket, connection->unix_domain));
-      finish_in_order(*connection, -ETIMEDOUT, call);
+      end(*connection, -ETIMEDOUT, call);
     }
   }
 }

@@ -72,7 +72,7 @@ class Engine final : private BackendSink {
   // After `flush`: there is work for a turn, whether or not the descriptor is readable.
   bool pending() const {
     const bool arrived = arrived_next_ < arrived_ && !slabs_.empty();
-    return !records_.empty() || arrived || !dirty_.empty() || backend_->pending();
+    return !records_.empty() || arrived || !touched_.empty() || backend_->pending();
   }
 
   // The new id (positive) or negative errno.
@@ -101,8 +101,8 @@ class Engine final : private BackendSink {
   // takes IPv4 addresses here, too.
   void send(uint32_t id, const uint8_t* data, size_t length, const Address& to);
   void shutdown(uint32_t id);
-  // Sends what was given before, a connection for as long as it takes; of datagrams, what the
-  // kernel does not take at once fails with ECANCELED.
+  // Sends what was given before, for as long as that takes, up to the time limit; then a connection
+  // ends with ETIMEDOUT, and each datagram that is left with ECANCELED.
   void close(uint32_t id);
   void abort(uint32_t id);
   // An abort for a reason: what was to be written cannot be had.
@@ -198,7 +198,7 @@ class Engine final : private BackendSink {
   void unwatchable(Socket& socket, int error) override;
   void woken() override;
 
-  void paused_hung_up(Connection& connection);
+  void hung_up_unread(Connection& connection);
   void report(const Record& record);
   // How many records the host has read; it takes them from the front.
   uint64_t read() const { return reported_ - records_.size(); }
@@ -210,9 +210,12 @@ class Engine final : private BackendSink {
   void lack_slabs();
   void starve(Traffic& socket);
   void feed_starved();
-  void update_interest(Connection& connection);
+  void change(Traffic& socket, Change what);
+  void update_interest(Traffic& socket);
+  void limit_close(Traffic& socket);
+  void close_late(Traffic& socket);
   void finish(Connection& connection, int error, Call call);
-  void finish_in_order(Connection& connection, int error, Call call);
+  void end(Traffic& socket, int error, Call call);
   void set_alarm();
   void watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t));
   void expire_idle();
@@ -226,16 +229,13 @@ class Engine final : private BackendSink {
 
   bool place_arrived();
   bool place_datagram(const UdpSocket& socket, uint32_t index);
-  void update_interest(UdpSocket& socket);
-  void flush_socket(UdpSocket& socket);
+  void flush_datagrams(UdpSocket& socket);
+  void output_changed(UdpSocket& socket);
   size_t send_queued(UdpSocket& socket);
   template <typename List>
   size_t transmit(const UdpSocket& socket, const List& list, size_t count);
   void enqueue(UdpSocket& socket, Datagram& datagram);
-  void queued(UdpSocket& socket, size_t now);
   void fail_queued(UdpSocket& socket, int error);
-  void unwatchable(UdpSocket& socket, int error);
-  void finish(UdpSocket& socket);
 
   void touch(Traffic& socket);
   void flush_connection(Connection& connection);
@@ -250,14 +250,13 @@ class Engine final : private BackendSink {
   bool queue_bytes(Connection& connection, const uint8_t* data, size_t length, Source source);
   const std::shared_ptr<Account>& account_or_own(const std::shared_ptr<Account>& account) const;
   Counters& counters_of(const Traffic& socket);
-  void queued(const Traffic& socket, size_t now, size_t before);
   void check_total(Account& account);
   void end_longest_queues(Account& account);
-  void release_input(Account& account);
-  void close_in_time(Connection& connection);
   void sent(Connection& connection, size_t length);
-  void send_failed(Connection& connection, int error);
+  bool send_failed(Connection& connection, int error);
   void output_changed(Connection& connection);
+  bool end_output(Connection& connection);
+  void set_queued(Traffic& socket, size_t bytes);
   void gauge(Connection& connection);
   void set_gauge(uint32_t id, double value);
 
@@ -291,13 +290,14 @@ class Engine final : private BackendSink {
   Address sender_{};
 
   std::vector<Piece> pieces_;
-  std::vector<Key> dirty_;
+  // What `flush` has to look at.
+  Chain<Traffic, &Traffic::touched> touched_;
   std::vector<Sending> sendings_;
   Lender* lender_ = nullptr;
   double* gauges_ = nullptr;
   uint32_t gauge_count_ = 0;
 
-  // Accounts of connections whose close has a time limit.
+  // Accounts of sockets whose close has a time limit.
   Chain<Account, &Account::closes> closing_;
   // In order of time, as all have the same delay.
   Chain<Listener, &Listener::rest> resting_;

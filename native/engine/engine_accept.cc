@@ -28,7 +28,7 @@ bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer
     static_cast<void>(set_buffer_sizes(connection->descriptor.get(), listener.options));
   }
   connection->listener = listener.key;
-  connection->paused = listener.pause_accepted;
+  if (listener.pause_accepted) change(*connection, Change::paused);
   listener.connections++;
   report(Record::accepted(connection->id, listener.id, peer));
   gauge(*connection);

@@ -59,10 +59,10 @@ int32_t Engine::bind(const Address& address, const UdpSocketOptions& options,
   backend_->settle(*this);
   if (socket->watch_error != 0) {
     const int error = socket->watch_error;
+    touched_.remove(*socket);
     sockets_.remove(*socket);
     return error;
   }
-  socket->bound = true;
   return static_cast<int32_t>(socket->id);
 }
 
@@ -77,13 +77,6 @@ int Engine::multicast_interface(uint32_t id, const char* interface) {
   return socket == nullptr ? -EBADF : udp_multicast_interface(socket->descriptor.get(), interface);
 }
 
-void Engine::update_interest(UdpSocket& socket) {
-  // Never nothing: to be watched anew might fail.
-  uint8_t wanted = socket.starved ? want_hangup : want_receive;
-  if (!socket.queue.empty()) wanted |= want_send;
-  backend_->want(socket, wanted);
-}
-
 bool Engine::readable(Socket& socket) {
   UdpSocket& from = static_cast<UdpSocket&>(socket);
   for (int i = 0;; i++) {
@@ -93,7 +86,7 @@ bool Engine::readable(Socket& socket) {
       if (ready_for_more()) lacks_slabs(from);
       return i > 0 || ready_for_more();
     }
-    if (i == receives_max || from.closing) return true;
+    if (i == receives_max || !from.halves.reads()) return true;
     const int count = batch_->receive(from.descriptor.get());
     if (count < 0) {
       if (count != -EAGAIN) report(Record::receive_failed(from.id, count));
@@ -111,7 +104,7 @@ bool Engine::readable(Socket& socket) {
 bool Engine::place_arrived() {
   UdpSocket* socket = sockets_.find_key<UdpSocket>(arrived_for_);
   // Its socket was closed: nobody waits for them.
-  if (socket == nullptr) arrived_next_ = arrived_;
+  if (socket == nullptr || socket->halves.closing()) arrived_next_ = arrived_;
   for (; arrived_next_ < arrived_; arrived_next_++) {
     if (!ready_for_more() || !place_datagram(*socket, arrived_next_)) return false;
   }
@@ -138,20 +131,27 @@ bool Engine::place_datagram(const UdpSocket& socket, uint32_t index) {
 
 void Engine::send(uint32_t id, const uint8_t* data, size_t length, const Address& to) {
   UdpSocket* socket = sockets_.find<UdpSocket>(id);
-  if (socket == nullptr || socket->closing) return;
+  if (socket == nullptr || !socket->halves.takes_output()) return;
   const bool maps = socket->is_v6 && !to.is_v6();
   socket->output.push_back(Datagram{data, length, maps ? mapped(to) : to, {}});
   counters_of(*socket).writes++;
   touch(*socket);
 }
 
-void Engine::flush_socket(UdpSocket& socket) {
+void Engine::flush_datagrams(UdpSocket& socket) {
   // Behind what waits already, if anything does.
   const size_t done =
       socket.queue.empty() ? transmit(socket, socket.output, socket.output.size()) : 0;
   for (size_t i = done; i < socket.output.size(); i++) enqueue(socket, socket.output[i]);
   socket.output.clear();
-  if (socket.closing) return finish(socket);
+  output_changed(socket);
+}
+
+void Engine::output_changed(UdpSocket& socket) {
+  if (socket.halves.closing()) {
+    if (socket.queue.empty()) return end(socket, 0, Call::none);
+    limit_close(socket);
+  }
   update_interest(socket);
 }
 
@@ -160,7 +160,7 @@ size_t Engine::send_queued(UdpSocket& socket) {
   const size_t most = std::min(socket.queue.size(), sends_max * DatagramBatch::count_max);
   const size_t done = transmit(socket, socket.queue, most);
   for (size_t i = 0; i < done; i++) {
-    queued(socket, socket.queued_bytes - socket.queue.front().length - overhead);
+    set_queued(socket, socket.queued_bytes - (socket.queue.front().length + overhead));
     socket.queue.pop_front();
   }
   return done;
@@ -214,12 +214,7 @@ void Engine::enqueue(UdpSocket& socket, Datagram& datagram) {
   std::memcpy(datagram.copy.get(), datagram.data, datagram.length);
   datagram.data = datagram.copy.get();
   socket.queue.push_back(std::move(datagram));
-  queued(socket, socket.queued_bytes + cost);
-}
-
-void Engine::queued(UdpSocket& socket, size_t now) {
-  queued(socket, now, socket.queued_bytes);
-  socket.queued_bytes = now;
+  set_queued(socket, socket.queued_bytes + cost);
 }
 
 void Engine::fail_queued(UdpSocket& socket, int error) {
@@ -227,28 +222,7 @@ void Engine::fail_queued(UdpSocket& socket, int error) {
     report(Record::send_failed(socket.id, error, datagram.to));
   }
   socket.queue.clear();
-  queued(socket, 0);
-}
-
-// The kernel won't change for what the socket is watched.
-void Engine::unwatchable(UdpSocket& socket, int error) {
-  if (!socket.bound) {
-    socket.watch_error = error;
-    return;
-  }
-  // Nobody would say when they can be sent.
-  fail_queued(socket, error);
-  // The next `flush` tries again.
-  touch(socket);
-}
-
-void Engine::finish(UdpSocket& socket) {
-  while (!socket.queue.empty() && send_queued(socket) > 0) continue;
-  fail_queued(socket, -ECANCELED);
-  report(Record::closed(socket.id, 0, Call::none, 0));
-  if (socket.waiting.linked) starved_.remove(socket);
-  backend_->forget(socket);
-  sockets_.retire(socket, reported_);
+  set_queued(socket, 0);
 }
 
 }  // namespace marketplace::engine

@@ -22,13 +22,12 @@ uint32_t next_expected(uint32_t expected, uint32_t got, bool filled) {
 Memory Engine::memory_for(Socket& socket) {
   Connection& connection = static_cast<Connection&>(socket);
   // The host may have paused or closed it after the kernel reported it.
-  if (!connection.receiving() || connection.held()) return Memory{};
+  if (!connection.halves.reads()) return Memory{};
   if (records_.size() >= options_.records_max) return Memory{};
-  if (connection.account->input_held && !connection.held_back) {
-    connection.held_back = true;
-    connection.account->held_back.push_back(connection);
+  if (connection.account->throttles && connection.halves.minds_output()) {
+    change(connection, Change::throttled);
     update_interest(connection);
-    if (connection.held()) return Memory{};
+    return Memory{};
   }
   while (!slabs_.empty()) {
     const Memory memory = slabs_.lease(connection.expected);
@@ -113,24 +112,16 @@ void Engine::replace_slabs() {
 }
 
 void Engine::starve(Traffic& socket) {
-  socket.starved = true;
-  if (socket.kind == Kind::datagrams) {
-    starved_.push_back(socket);
-    return update_interest(static_cast<UdpSocket&>(socket));
-  }
-  Connection& connection = static_cast<Connection&>(socket);
-  // One that is gone is read in spite of being held back; now it waits for another reason.
-  if (connection.waiting.linked) connection.account->held_back.remove(connection);
-  connection.held_back = false;
-  starved_.push_back(connection);
-  update_interest(connection);
+  change(socket, Change::starved);
+  update_interest(socket);
 }
 
 void Engine::feed_starved() {
-  while (Traffic* socket = starved_.pop_front()) {
-    socket->starved = false;
+  while (!starved_.empty()) {
+    Traffic& socket = *starved_.first();
+    change(socket, Change::fed);
     // `flush` looks at what is wanted of it.
-    touch(*socket);
+    touch(socket);
   }
 }
 
@@ -150,15 +141,20 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     return false;
   }
   // FIN, or the end of what there was to read after sending had failed.
-  if (connection.write_error != 0) {
-    finish(connection, connection.write_error, Call::write);
+  if (connection.halves.output() == Output::failed) {
+    finish(connection, connection.halves.error(), Call::write);
     return false;
   }
-  connection.input_ended = true;
+  // Closed since what is wanted was last settled: nobody is told any more.
+  if (connection.halves.closing()) {
+    discarded(connection, 0);
+    return false;
+  }
+  change(connection, Change::input_ended);
   connection.idle.expects = false;
   report(Record::end(connection.id));
   // Both directions are done: the host hears of it in one go.
-  if (connection.output_ended) {
+  if (connection.halves.output() == Output::ended) {
     finish(connection, 0, Call::none);
   } else {
     update_interest(connection);
@@ -170,7 +166,7 @@ void Engine::discarded(Socket& socket, ssize_t result) {
   if (result > 0) return;
   // An error will show when the rest is sent.
   Connection& connection = static_cast<Connection&>(socket);
-  connection.input_ended = true;
+  change(connection, Change::discard_ended);
   update_interest(connection);
 }
 
@@ -181,7 +177,9 @@ void Engine::hung_up(Socket& socket) {
     return;
   }
   Connection& connection = static_cast<Connection&>(socket);
-  if (!connection.input_ended) return paused_hung_up(connection);
+  // The next `flush` goes on from here.
+  if (connection.halves.closing()) return;
+  if (connection.halves.input() != Input::ended) return hung_up_unread(connection);
   const int error = pending_error(connection.descriptor.get());
   // After FIN was read, Linux turns a reset into EPIPE: it is the way to the peer that is lost.
   if (error == -EPIPE) return finish(connection, error, Call::write);
@@ -190,15 +188,15 @@ void Engine::hung_up(Socket& socket) {
 
 // What the peer sent before it went is kept until reading goes on, and so is an orderly end. With
 // nothing left to read, a loss is reported now: nobody may ever go on reading.
-void Engine::paused_hung_up(Connection& connection) {
+void Engine::hung_up_unread(Connection& connection) {
   const int result = peek_input(connection.descriptor.get());
   if (result < 0 && result != -EAGAIN) return finish(connection, result, Call::read);
   // The send that failed has taken the error away, which leaves what looks like an orderly end.
-  if (result == 0 && connection.write_error != 0) {
-    return finish(connection, connection.write_error, Call::write);
+  if (result == 0 && connection.halves.output() == Output::failed) {
+    return finish(connection, connection.halves.error(), Call::write);
   }
-  // If it is only held, it is read from now.
-  connection.lost = true;
+  // If it was held only by output, it is read from now.
+  change(connection, Change::hung_up);
   update_interest(connection);
 }
 

@@ -27,9 +27,7 @@ bool passes(ssize_t error) {
 }  // namespace
 
 void Engine::touch(Traffic& socket) {
-  if (socket.dirty) return;
-  socket.dirty = true;
-  dirty_.push_back(socket.key);
+  if (!socket.touched.linked) touched_.push_back(socket);
 }
 
 void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source source) {
@@ -37,8 +35,7 @@ void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source sourc
   if (connection == nullptr || length == 0) return;
   // After a failure the bytes cannot arrive, and `closed` will say so. After FIN or close the
   // caller is wrong; what it was promised for the bytes before that still holds.
-  if (connection->write_error != 0 || connection->shutdown_wanted) return;
-  if (connection->state == State::closing) return;
+  if (!connection->halves.takes_output()) return;
   const uint32_t piece = static_cast<uint32_t>(pieces_.size());
   pieces_.push_back(Piece{data, length, Connection::no_piece, source});
   if (connection->piece_first == Connection::no_piece) {
@@ -53,8 +50,8 @@ void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source sourc
 
 void Engine::shutdown(uint32_t id) {
   Connection* connection = sockets_.find<Connection>(id);
-  if (connection == nullptr || connection->shutdown_wanted) return;
-  connection->shutdown_wanted = true;
+  if (connection == nullptr || connection->halves.output() != Output::open) return;
+  change(*connection, Change::shut);
   touch(*connection);
 }
 
@@ -65,14 +62,10 @@ void Engine::report_writes(uint32_t id, bool on) {
 
 void Engine::flush() {
   if (!idle_.empty()) idle_.update(monotonic_ms());
-  const bool batch = backend_->batches(dirty_.size());
-  // By index: nothing here adds to the list, but that is not a reason to depend on it.
-  for (size_t i = 0; i < dirty_.size(); i++) {
-    Socket* socket = sockets_.find_key(dirty_[i]);
-    if (socket == nullptr) continue;
-    static_cast<Traffic*>(socket)->dirty = false;
+  const bool batch = backend_->batches(touched_.size());
+  while (Traffic* socket = touched_.pop_front()) {
     if (socket->kind == Kind::datagrams) {
-      flush_socket(static_cast<UdpSocket&>(*socket));
+      flush_datagrams(static_cast<UdpSocket&>(*socket));
       continue;
     }
     Connection& connection = static_cast<Connection&>(*socket);
@@ -80,7 +73,6 @@ void Engine::flush() {
     flush_connection(connection);
   }
   if (!sendings_.empty()) finish_sendings();
-  dirty_.clear();
   pieces_.clear();
   // Here, when nothing is half done for any connection.
   for (size_t i = 0; i < changed_.size(); i++) check_total(*changed_[i]);
@@ -89,7 +81,7 @@ void Engine::flush() {
 
 void Engine::flush_connection(Connection& connection) {
   if (connection.piece_first != Connection::no_piece) {
-    const bool alive = connection.connecting || !connection.output.empty()
+    const bool alive = connection.halves.connecting() || !connection.output.empty()
                            ? queue_pieces(connection, connection.piece_first, 0)
                            : send_pieces(connection, connection.piece_first);
     if (!alive) return;
@@ -119,7 +111,7 @@ int Engine::gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total)
 // Hands a send to the backend, if this connection's output begins with one.
 bool Engine::queue_sending(Connection& connection) {
   if (connection.piece_first == Connection::no_piece) return false;
-  if (connection.connecting || !connection.output.empty()) return false;
+  if (connection.halves.connecting() || !connection.output.empty()) return false;
   iovec vector[pieces_max];
   Sending sending{connection.key, 0, 0};
   const int count = gather(connection.piece_first, vector, sending.next, sending.total);
@@ -163,9 +155,7 @@ bool Engine::send_pieces(Connection& connection, uint32_t piece) {
 Engine::Taken Engine::pieces_taken(Connection& connection, uint32_t piece, size_t total,
                                    ssize_t result) {
   if (result < 0 && !passes(result)) {
-    const Key key = connection.key;
-    send_failed(connection, static_cast<int>(result));
-    return sockets_.find_key<Connection>(key) == nullptr ? Taken::lost : Taken::some;
+    return send_failed(connection, static_cast<int>(result)) ? Taken::some : Taken::lost;
   }
   size_t taken = result < 0 ? 0 : static_cast<size_t>(result);
   sent(connection, taken);
@@ -191,7 +181,7 @@ bool Engine::queue_pieces(Connection& connection, uint32_t piece, size_t skip) {
   const Limits& limits = connection.account->limits;
   if (connection.queued_bytes <= limits.queued_max) return true;
   if (limits.overflow_pauses) {
-    connection.full = true;
+    if (connection.halves.minds_output()) change(connection, Change::filled);
     return true;
   }
   finish(connection, -ENOBUFS, Call::write);
@@ -226,26 +216,23 @@ Counters& Engine::counters_of(const Traffic& socket) {
   return account->counters;
 }
 
-// The length of a socket's queue is another one.
-void Engine::queued(const Traffic& socket, size_t now, size_t before) {
-  if (now == before) return;
-  uint64_t& queued_bytes = counters_of(socket).queued_bytes;
-  queued_bytes = queued_bytes + now - before;
-  queued_bytes_ = queued_bytes_ + now - before;
-}
-
 // The limit of all queues of an account together.
 void Engine::check_total(Account& account) {
   const Limits& limits = account.limits;
   const size_t queued_bytes = account.counters.queued_bytes;
   if (queued_bytes > limits.queued_total_max) {
     if (limits.overflow_pauses) {
-      account.input_held = true;
+      account.throttles = true;
     } else {
       end_longest_queues(account);
     }
-  } else if (account.input_held && queued_bytes <= limits.queued_total_max / 2) {
-    release_input(account);
+  } else if (account.throttles && queued_bytes <= limits.queued_total_max / 2) {
+    account.throttles = false;
+    while (!account.throttled.empty()) {
+      Traffic& socket = *account.throttled.first();
+      change(socket, Change::unthrottled);
+      update_interest(socket);
+    }
   }
 }
 
@@ -266,20 +253,11 @@ void Engine::end_longest_queues(Account& account) {
   }
 }
 
-void Engine::release_input(Account& account) {
-  account.input_held = false;
-  while (Traffic* waiting = account.held_back.pop_front()) {
-    Connection& connection = static_cast<Connection&>(*waiting);
-    connection.held_back = false;
-    update_interest(connection);
-  }
-}
-
 void Engine::sendable(Socket& socket) {
   if (socket.kind == Kind::datagrams) {
     UdpSocket& to = static_cast<UdpSocket&>(socket);
     send_queued(to);
-    return update_interest(to);
+    return output_changed(to);
   }
   Connection& connection = static_cast<Connection&>(socket);
   if (send_queue(connection)) output_changed(connection);
@@ -295,9 +273,7 @@ bool Engine::send_queue(Connection& connection) {
     if (passes(result)) break;
     if (result < 0) {
       sent(connection, total);
-      const Key key = connection.key;
-      send_failed(connection, static_cast<int>(result));
-      return sockets_.find_key<Connection>(key) != nullptr;
+      return send_failed(connection, static_cast<int>(result));
     }
     connection.output.consume(static_cast<size_t>(result));
     total += static_cast<size_t>(result);
@@ -321,71 +297,84 @@ void Engine::sent(Connection& connection, size_t length) {
 
 // A peer that is gone may have sent something before: that is read first, and its end is reported
 // with this error. Other errors, and connections that nobody reads, end here.
-void Engine::send_failed(Connection& connection, int error) {
-  const bool lost = error == -EPIPE || error == -ECONNRESET;
-  if (!lost || !connection.receiving()) return finish(connection, error, Call::write);
-  connection.write_error = error;
+bool Engine::send_failed(Connection& connection, int error) {
+  const bool gone = error == -EPIPE || error == -ECONNRESET;
+  if (!gone || !connection.halves.awaits_input()) {
+    finish(connection, error, Call::write);
+    return false;
+  }
+  change(connection, Change::send_failed);
+  connection.halves.set_error(error);
   connection.output.clear();
   connection.piece_first = Connection::no_piece;
   connection.piece_last = Connection::no_piece;
   gauge(connection);
   update_interest(connection);
+  return true;
 }
 
 // The output is shorter or longer than it was, or something was asked for that waits for its end.
 void Engine::output_changed(Connection& connection) {
-  if (connection.write_error != 0) {
+  const Halves& halves = connection.halves;
+  if (halves.output() == Output::failed) {
     // Paused or closed meanwhile: nobody will read what may be left.
-    if (!connection.receiving()) return finish(connection, connection.write_error, Call::write);
+    if (!halves.awaits_input()) return finish(connection, halves.error(), Call::write);
     return update_interest(connection);
   }
-  const bool closing = connection.state == State::closing;
-  if (connection.connecting) {
-    if (closing && connection.output.empty()) return finish(connection, 0, Call::none);
-  } else if (connection.output.empty()) {
-    // Who shares the kernel's socket goes on with it.
-    const bool leaving = closing && !connection.shared;
-    const bool end = (connection.shutdown_wanted || leaving) && !connection.output_ended;
-    // When both directions end here, closing the descriptor sends the FIN.
-    if (end && !(closing && connection.input_ended)) {
-      const int result = shutdown_output(connection.descriptor.get());
-      // The connection is lost: receiving will say how, unless nobody receives.
-      if (result < 0 && !closing && !connection.receiving()) {
-        const int error = pending_error(connection.descriptor.get());
-        return finish(connection, error < 0 ? error : result, Call::shutdown);
-      }
-      connection.output_ended = true;
-    }
-    if (closing) {
-      if (!connection.input_ended && leaving) {
-        const int socket = connection.descriptor.get();
-        static_cast<void>(discard_input(socket, connection.unix_domain));
-      }
-      return finish(connection, 0, Call::none);
-    }
-    if (connection.output_ended && connection.input_ended) {
-      return finish(connection, 0, Call::none);
-    }
-  }
-  if (closing && !connection.deadline.linked) close_in_time(connection);
+  if (connection.output.empty() && !end_output(connection)) return;
+  if (halves.closing()) limit_close(connection);
   update_interest(connection);
 }
 
-void Engine::close_in_time(Connection& connection) {
-  Account& account = *connection.account;
-  connection.deadline_ms = monotonic_ms() + account.limits.close_timeout_ms;
-  if (account.closing.empty()) closing_.push_back(account);
-  account.closing.push_back(connection);
-  set_alarm();
+// All was sent: FIN and the end follow, where they are wanted. Returns whether the connection is
+// still there.
+bool Engine::end_output(Connection& connection) {
+  const Halves& halves = connection.halves;
+  const bool closing = halves.closing();
+  const bool input_ended = halves.input() == Input::ended;
+  if (!halves.connecting()) {
+    const int socket = connection.descriptor.get();
+    // Who shares the kernel's socket goes on with it.
+    const bool leaving = closing && !connection.shared;
+    if (leaving && halves.output() == Output::open) change(connection, Change::shut);
+    // When both directions end here, closing the descriptor sends the FIN.
+    if (halves.output() == Output::shutting && !(closing && input_ended)) {
+      const int result = shutdown_output(socket);
+      // The connection is lost: receiving will say how, unless nobody receives.
+      if (result < 0 && !closing && !halves.awaits_input()) {
+        const int error = pending_error(socket);
+        finish(connection, error < 0 ? error : result, Call::shutdown);
+        return false;
+      }
+      change(connection, Change::shut_sent);
+    }
+    if (leaving && !input_ended) {
+      static_cast<void>(discard_input(socket, connection.unix_domain));
+    }
+  }
+  if (!closing && !(halves.output() == Output::ended && input_ended)) return true;
+  finish(connection, 0, Call::none);
+  return false;
+}
+
+// The length of a socket's queue is another one.
+void Engine::set_queued(Traffic& socket, size_t bytes) {
+  if (bytes == socket.queued_bytes) return;
+  uint64_t& queued_bytes = counters_of(socket).queued_bytes;
+  queued_bytes = queued_bytes + bytes - socket.queued_bytes;
+  queued_bytes_ = queued_bytes_ + bytes - socket.queued_bytes;
+  socket.queued_bytes = bytes;
 }
 
 // Whatever changes the length of a connection's queue ends here, and looks at what is wanted
 // afterwards.
 void Engine::gauge(Connection& connection) {
   const size_t size = connection.output.size();
-  queued(connection, size, connection.queued_bytes);
-  connection.queued_bytes = size;
-  if (size <= connection.account->limits.queued_max / 2) connection.full = false;
+  set_queued(connection, size);
+  const size_t most = connection.account->limits.queued_max;
+  if (connection.halves.held(by_own_output) && size <= most / 2) {
+    change(connection, Change::drained);
+  }
   set_gauge(connection.id, static_cast<double>(size));
 }
 

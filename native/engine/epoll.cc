@@ -25,7 +25,7 @@ uint8_t wanted_here(const Socket& socket) {
 uint32_t mask_of(uint8_t wanted) {
   uint32_t mask = 0;
   if ((wanted & (want_receive | want_discard)) != 0) mask |= EPOLLIN;
-  if ((wanted & want_send) != 0) mask |= EPOLLOUT;
+  if ((wanted & (want_send | want_connect)) != 0) mask |= EPOLLOUT;
   return mask;
 }
 
@@ -131,7 +131,7 @@ bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
   const bool lost = (event.events & hangup_events) != 0;
   if (socket->kind == Kind::listener) {
     accept(sink, *socket);
-  } else if (socket->connecting) {
+  } else if (socket->wanted == want_connect) {
     if (lost || (event.events & EPOLLOUT) != 0) {
       sink.connected(*socket, pending_error(socket->descriptor.get()));
     }
@@ -199,7 +199,7 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
 bool EpollBackend::receive_lone(BackendSink& sink) {
   Socket* socket = sink.find(lone_);
   if (socket == nullptr || socket->kind != Kind::connection) return false;
-  if (socket->connecting || wanted_here(*socket) != want_receive) return false;
+  if (wanted_here(*socket) != want_receive) return false;
   const Memory memory = sink.memory_for(*socket);
   if (memory.size == 0) return false;
   const ssize_t result = receive_into(socket->descriptor.get(), memory.base, memory.size);

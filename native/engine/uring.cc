@@ -40,7 +40,7 @@ uint32_t poll_mask(uint32_t mask) {
 }
 
 bool wants_request(const Socket& socket) {
-  return (socket.wanted & socket.elsewhere & input_wants) != 0 && !socket.bulk && !socket.held &&
+  return (socket.wanted & socket.elsewhere & input_wants) != 0 && !socket.bulk && !socket.stashed &&
          !socket.unbuffered;
 }
 
@@ -65,7 +65,7 @@ void UringBackend::acknowledge() {
 int UringBackend::turn(BackendSink& sink) {
   // What is made ready from here on is seen by `settle`.
   ring_.quiet(true);
-  report_held(sink);
+  report_stashes(sink);
   for (int run = 0; run < runs_max && broken_ == 0; run++) {
     if (!sink.ready_for_more()) break;
     const bool resumed = can_resume();
@@ -92,7 +92,7 @@ void UringBackend::unsettle(Socket& socket) {
 void UringBackend::want(Socket& socket, uint8_t wanted) {
   if (socket.wanted == wanted) return;
   socket.wanted = wanted;
-  if (socket.held && (wanted & input_wants) != 0) resumed_.push_back(socket.key);
+  if (socket.stashed && (wanted & input_wants) != 0) resumed_.push_back(socket.key);
   unsettle(socket);
 }
 
@@ -159,9 +159,9 @@ void UringBackend::busy_poll(BackendSink& sink, bool on) {
 void UringBackend::choose_way(Socket& socket) {
   const bool available = socket.kind == Kind::connection && features_.multishot_receive;
   const bool watched = !available || (socket.bulk && socket.multishot == Multishot::idle);
-  socket.elsewhere = watched && !socket.held ? want_nothing : input_wants;
+  socket.elsewhere = watched && !socket.stashed ? want_nothing : input_wants;
   // Bytes on their way through the ring come before a hang-up.
-  if (socket.held || socket.multishot != Multishot::idle) socket.elsewhere |= want_hangup;
+  if (socket.stashed || socket.multishot != Multishot::idle) socket.elsewhere |= want_hangup;
 }
 
 // Begins or ends the socket's request, as it is wanted. False if the kernel takes none at present.
@@ -239,7 +239,7 @@ void UringBackend::cancel_receive(Socket& socket) {
 
 // The kernel's request keeps the socket open, whatever becomes of its descriptor.
 void UringBackend::forget(Socket& socket) {
-  if (socket.held) held_.erase(socket.key);
+  if (socket.stashed) stashes_.erase(socket.key);
   cancel_receive(socket);
   watch_.forget(socket);
 }

@@ -87,7 +87,7 @@ class UringBackend final : public Backend {
     uring::Received bytes;
   };
   // What arrived for a socket after it was paused.
-  struct Held {
+  struct Stash {
     std::vector<uint8_t> bytes;
     size_t reported = 0;
     bool ended = false;
@@ -125,9 +125,9 @@ class UringBackend final : public Backend {
   void report_end(BackendSink& sink, Socket& socket, int result);
   void note_size(Socket& socket, uint32_t length);
   void review_bulk(BackendSink& sink);
-  Held& hold(Socket& socket);
-  void report_held(BackendSink& sink);
-  bool report_held_of(BackendSink& sink, Socket& socket);
+  Stash& stash(Socket& socket);
+  void report_stashes(BackendSink& sink);
+  bool report_stash_of(BackendSink& sink, Socket& socket);
 
   UringFeatures features_;
   UringSizes sizes_;
@@ -154,7 +154,7 @@ class UringBackend final : public Backend {
   std::deque<Key> unbuffered_;
   std::vector<Completion> completions_;
   size_t completions_next_ = 0;
-  std::unordered_map<Key, Held> held_;
+  std::unordered_map<Key, Stash> stashes_;
   std::vector<Key> resumed_;
   // Those that are read through `watch_`, and how often it was looked at.
   std::vector<Key> bulk_;

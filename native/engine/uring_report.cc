@@ -93,12 +93,12 @@ bool UringBackend::report_bytes(BackendSink& sink, Socket& socket, uring::Receiv
       sink.discarded(socket, bytes.length);
       return true;
     }
-    if ((socket.wanted & want_receive) != 0 && !socket.held) {
+    if ((socket.wanted & want_receive) != 0 && !socket.stashed) {
       memory = sink.memory_for(socket);
       if (memory.size == 0 && !sink.ready_for_more()) return false;
     }
     if (memory.size == 0) {
-      std::vector<uint8_t>& kept = hold(socket).bytes;
+      std::vector<uint8_t>& kept = stash(socket).bytes;
       kept.insert(kept.end(), bytes.data, bytes.data + bytes.length);
       return true;
     }
@@ -116,13 +116,13 @@ void UringBackend::report_end(BackendSink& sink, Socket& socket, int result) {
   if ((socket.wanted & want_discard) != 0) return sink.discarded(socket, result);
   // A loss is news even for one that is paused, if it has read all there was.
   const bool wanted = (socket.wanted & want_receive) != 0 || result < 0;
-  if (wanted && !socket.held) {
+  if (wanted && !socket.stashed) {
     sink.received(socket, Memory{}, result);
     return;
   }
-  Held& held = hold(socket);
-  held.ended = true;
-  held.result = result;
+  Stash& kept = stash(socket);
+  kept.ended = true;
+  kept.result = result;
 }
 
 // Chooses how the socket is read; `settle` makes it so.
@@ -146,9 +146,9 @@ void UringBackend::review_bulk(BackendSink& sink) {
   });
 }
 
-UringBackend::Held& UringBackend::hold(Socket& socket) {
-  if (!socket.held) {
-    socket.held = true;
+UringBackend::Stash& UringBackend::stash(Socket& socket) {
+  if (!socket.stashed) {
+    socket.stashed = true;
     // Now, not at the end of the turn: the kernel would go on to receive into what is copied here.
     cancel_receive(socket);
     unsettle(socket);
@@ -156,39 +156,39 @@ UringBackend::Held& UringBackend::hold(Socket& socket) {
       resumed_.push_back(socket.key);
     }
   }
-  return held_[socket.key];
+  return stashes_[socket.key];
 }
 
 // What was kept for sockets that are wanted again.
-void UringBackend::report_held(BackendSink& sink) {
+void UringBackend::report_stashes(BackendSink& sink) {
   size_t done = 0;
   while (done < resumed_.size() && sink.ready_for_more()) {
     Socket* socket = sink.find(resumed_[done]);
-    if (socket != nullptr && socket->held && !report_held_of(sink, *socket)) break;
+    if (socket != nullptr && socket->stashed && !report_stash_of(sink, *socket)) break;
     done++;
   }
   resumed_.erase(resumed_.begin(), resumed_.begin() + static_cast<ptrdiff_t>(done));
 }
 
 // False if memory is short.
-bool UringBackend::report_held_of(BackendSink& sink, Socket& socket) {
+bool UringBackend::report_stash_of(BackendSink& sink, Socket& socket) {
   const bool discard = (socket.wanted & want_discard) != 0;
   // Paused again.
   if (!discard && (socket.wanted & want_receive) == 0) return true;
-  Held& held = held_[socket.key];
-  while (!discard && held.reported < held.bytes.size()) {
+  Stash& kept = stashes_[socket.key];
+  while (!discard && kept.reported < kept.bytes.size()) {
     const Memory memory = sink.memory_for(socket);
     if (memory.size == 0) return sink.ready_for_more();
-    const size_t left = held.bytes.size() - held.reported;
+    const size_t left = kept.bytes.size() - kept.reported;
     const uint32_t part = static_cast<uint32_t>(std::min<size_t>(left, memory.size));
-    std::memcpy(memory.base, held.bytes.data() + held.reported, part);
-    held.reported += part;
+    std::memcpy(memory.base, kept.bytes.data() + kept.reported, part);
+    kept.reported += part;
     sink.received(socket, memory, part);
   }
-  const bool ended = held.ended;
-  const int result = held.result;
-  held_.erase(socket.key);
-  socket.held = false;
+  const bool ended = kept.ended;
+  const int result = kept.result;
+  stashes_.erase(socket.key);
+  socket.stashed = false;
   unsettle(socket);
   if (!ended) return true;
   if (discard)

@@ -45,7 +45,7 @@ TEST("what is queued counts for its own account, and so does its limit") {
     send_all(wide, "from wide");
     host.until([&] { return host.input[static_cast<int32_t>(wide_id)] == "from wide"; });
     if (pauses) {
-      CHECK(limited->input_held && !other->input_held);
+      CHECK(limited->throttles && !other->throttles);
       CHECK(host.input[static_cast<int32_t>(slow_id)].empty());
       CHECK_EQUAL(host.engine.queued_bytes(),
                   limited->counters.queued_bytes + other->counters.queued_bytes);

@@ -48,8 +48,9 @@ Address loopback(uint16_t port, const char* text = "127.0.0.1") {
 // A host with sockets for datagrams, on a kernel that sends and watches as it is told.
 class UdpHost : public Host {
  public:
-  explicit UdpHost(uint32_t slab_size = 512 * 1024, uint32_t records_max = 2048)
-      : UdpHost(new Faulty, slab_size, records_max) {}
+  explicit UdpHost(uint32_t slab_size = 512 * 1024, uint32_t records_max = 2048,
+                   int64_t close_timeout_ms = patience_ms)
+      : UdpHost(new Faulty, slab_size, options(records_max, close_timeout_ms)) {}
 
   uint32_t bind(const UdpSocketOptions& options = {}, const char* address = "127.0.0.1") {
     const int32_t id = engine.bind(loopback(0, address), options);
@@ -70,9 +71,8 @@ class UdpHost : public Host {
   Record sender{};
 
  private:
-  UdpHost(Faulty* backend, uint32_t slab_size, uint32_t records_max)
-      : Host(std::unique_ptr<engine::Backend>(backend), options(records_max), slab_size),
-        faulty(*backend) {
+  UdpHost(Faulty* backend, uint32_t slab_size, const engine::Options& options)
+      : Host(std::unique_ptr<engine::Backend>(backend), options, slab_size), faulty(*backend) {
     refusal = 0;
     take_before_refusal = 0;
     send_calls = 0;
@@ -86,9 +86,10 @@ class UdpHost : public Host {
     };
   }
 
-  static engine::Options options(uint32_t records_max) {
+  static engine::Options options(uint32_t records_max, int64_t close_timeout_ms) {
     engine::Options result;
     result.records_max = records_max;
+    result.close_timeout_ms = close_timeout_ms;
     result.send_datagrams = send_as_told;
     return result;
   }
@@ -302,8 +303,52 @@ TEST("the queue is bounded, also for empty datagrams") {
   CHECK_EQUAL(host.last(Event::send_failed)->a, -ENOBUFS);
 }
 
-TEST("close sends what was given before, frees the port, and says what could not be sent") {
+TEST("close sends what waits as the kernel takes it, in order, and receives no more") {
   UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  const uint16_t port = host.port(a);
+  const Address to = loopback(host.port(b));
+  refusal = EAGAIN;
+  for (int i = 0; i < 20; i++) host.send(a, std::to_string(i), to);
+  host.engine.flush();
+  host.engine.close(a);
+  host.engine.close(a);
+  host.send(a, "too late", to);
+  host.send(b, "to nobody", loopback(port));
+  take_before_refusal = 7;
+  host.until([&] { return host.received.size() >= 6; });
+  CHECK_EQUAL(host.count(Event::closed), 0);
+  // Its port is in use for as long.
+  CHECK_EQUAL(host.engine.bind(loopback(port), {}), -EADDRINUSE);
+  refusal = 0;
+  host.until([&] { return host.count(Event::closed) == 1 && host.received.size() >= 20; });
+  CHECK_EQUAL(host.received.size(), 20);
+  for (int i = 0; i < 20; i++) CHECK(host.received[static_cast<size_t>(i)] == std::to_string(i));
+  CHECK_EQUAL(host.count(Event::send_failed), 0);
+  CHECK_EQUAL(host.last(Event::closed)->id, a);
+  CHECK_EQUAL(host.engine.counters().queued_bytes, 0);
+  CHECK(host.run_for(20) <= idle_turns_max());
+}
+
+TEST(
+    "a socket that closes ends when the kernel won't say that there is room, each datagram told "
+    "of") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  refusal = EAGAIN;
+  for (int i = 0; i < 3; i++) host.send(a, "x", loopback(host.port(a)));
+  host.engine.close(a);
+  host.faulty.watch_error = [] { return -ENOMEM; };
+  host.until([&] { return host.count(Event::closed) == 1; });
+  CHECK_EQUAL(host.count(Event::send_failed), 3);
+  CHECK_EQUAL(host.last(Event::send_failed)->a, -ENOMEM);
+  CHECK(host.log.back().event == Event::closed);
+  host.faulty.watch_error = [] { return 0; };
+}
+
+TEST("close sends what was given before, frees the port, and says what could not be sent in time") {
+  UdpHost host(512 * 1024, 2048, 100);
   const uint32_t a = host.bind();
   const uint32_t b = host.bind();
   const uint16_t port = host.port(a);
@@ -319,10 +364,11 @@ TEST("close sends what was given before, frees the port, and says what could not
   host.send(b, "two", to);
   host.engine.close(b);
   host.engine.close(b);
+  const int64_t start_ms = engine::monotonic_ms();
   host.engine.flush();
   host.send(b, "too late", to);
-  host.engine.flush();
-  host.step(0);
+  host.until([&] { return host.count(Event::closed) == 2; });
+  CHECK(engine::monotonic_ms() - start_ms >= 99);
   CHECK_EQUAL(host.count(Event::send_failed), 2);
   CHECK_EQUAL(host.last(Event::send_failed)->a, -ECANCELED);
   CHECK_EQUAL(host.count(Event::closed), 2);
