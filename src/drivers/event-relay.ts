@@ -1,7 +1,7 @@
 /**
  * The driver `event-relay`: brings event sources into a nested VM.
  *
- * It watches who subscribes to `[source, _]` in its VM, holds one subscription outside per source while
+ * It watches who subscribes to `[source, _]` in its VM, has one subscription per source in the VM around while
  * anybody does, and sends on what comes. With one relay per level, sources reach any depth.
  */
 import { log, logs } from '../support/log.js'

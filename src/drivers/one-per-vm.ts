@@ -1,5 +1,5 @@
 /**
- * Drivers of which a VM has one: two would do twice, under one name, whatever a program asks for.
+ * Drivers of which a VM has one: two would both do whatever a program asks for.
  *
  * The one that was started first stays; another one ends at once, with an error. Drivers find each other by
  * endpoints that no participant is told of.
@@ -9,7 +9,7 @@ import { log } from '../support/log.js'
 import { _, defineRecord } from '../topic/index.js'
 import { quit, type ActionTree } from '../vm/index.js'
 
-/** A driver's start. Nobody else has one: what programs publish, with wildcards in it or not, is none. */
+/** Stands for a driver in the topics by which drivers find each other. No program can make an equal one. */
 class Start {
   constructor(readonly serial: number) {}
 }

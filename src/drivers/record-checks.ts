@@ -23,13 +23,13 @@ export function wrongMode(mode: unknown): Error | undefined {
   return argumentError('tcpMode', 'mode', "'lines' or 'bytes'", mode)
 }
 
-/** Why nobody can mean this as a time. */
+/** Why this is no time. */
 export function wrongTime(_label: unknown, msecs: unknown): Error | undefined {
   if (typeof msecs === 'number' || msecs instanceof Wildcard) return undefined
   return argumentError('setTimer', 'msecs', 'a number', msecs)
 }
 
-/** Why a timer can't be had like that: what the driver of the original ignores, it may be sent. */
+/** Why such a timer can't be set. Its record can be made all the same: the original's driver ignores such ones. */
 export function wrongTimer({ msecs, kind }: { readonly msecs: unknown, readonly kind: unknown }): Error | undefined {
   if (kind !== 'relative' && kind !== 'absolute') {
     return argumentError('setTimer', 'kind', "'relative' or 'absolute'", kind)

@@ -11,7 +11,7 @@ import { log } from '../support/log.js'
 import { eventSource, type EventSource } from '../vm/index.js'
 import { eof, type Eof } from './tcp-records.js'
 
-/** Node's timers hold no more: 2^31 - 1 ms. */
+/** The longest delay that Node's timers take: 2^31 - 1 ms. */
 const TIMEOUT_MAX = 0x7fffffff
 
 /**
@@ -89,7 +89,7 @@ export function emitterSource<T = unknown>(
       try {
         value = (map as (...args: unknown[]) => T)(...args)
       } catch (error) {
-        // Whoever emits the event has no part in it.
+        // A failure in the VM must not be thrown at the code that emits the event.
         log('error', `the map of an emitterSource for ${String(event)} failed`, { reason: error })
         return
       }

@@ -24,7 +24,7 @@ function printer(call: string, { print }: SpyOptions): (line: string) => void {
 const text = (value: unknown): string =>
   onOneLine(safeInspect(value, { breakLength: Infinity, compact: true, depth: 6 }))
 
-/** What can't be shown, or printed, is no reason to show nothing any more. */
+/** A value that can't be shown, or a line that can't be printed, must not end the spy. */
 function notSeen(error: unknown): undefined {
   log('warning', 'a spy failed to print something', { reason: error })
 }

@@ -45,7 +45,7 @@ interface BareSettings extends ConversationSettings {
   readonly highWaterMark: number
 }
 
-/** Of a connection from which nothing is read before somebody takes part. */
+/** Handlers of a connection from which nothing is read before somebody takes part. */
 const waitingInbound: Handlers<TcpChannel> = {
   onPresence: (_topic, _state, peer, conversation) => {
     if (takesPart(peer)) (conversation as BareConversation).start()
@@ -85,7 +85,7 @@ class BareConversation extends Conversation {
     return this.endInbound()
   }
 
-  /** Who doesn't take what it is sent is not listened to. */
+  /** Stops reading from a peer that does not take what it is sent. */
   protected override wrote(): void {
     const { socket } = this
     if (this.paused || socket.queuedBytes <= this.settings.highWaterMark) return

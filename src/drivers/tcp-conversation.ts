@@ -58,15 +58,15 @@ const CLOSED = 4
 const HALF_OPEN = 8
 /** The socket is closed in order, and what came waits to be delivered: the driver is told when it ends. */
 const OUTLIVES = 16
-/** The log has said that nothing can't be sent. */
+/** The log has said, once, that a message with wildcards can't be sent. */
 const TOLD_OF_NOTHING = 32
 
-/** The publisher of what comes is called by its conversation, for whoever shares these handlers. */
+/** The publisher of what comes has the conversation as its name: so all conversations share these handlers. */
 const inbound: Handlers<TcpChannel> = {
   onAbsence: (_topic, _state, _reason, peer, conversation) => (conversation as Conversation).left(peer),
 }
 
-/** The subscriber of what is to go is called by the connection. */
+/** The subscriber of what is to be sent has the connection as its name. */
 const outbound: Handlers<TcpChannel> = {
   onAbsence: (_topic, _state, _reason, peer, socket) => conversationOf(socket).left(peer),
   onMessage: ({ subpacket }, _state, socket) => conversationOf(socket).send(subpacket),
@@ -90,7 +90,7 @@ export abstract class Conversation {
   /** The peer's eof did not come in time. */
   private timedOut: SocketError | undefined = undefined
   /** Events that wait until the program had a chance to react to the connection. */
-  private held: TransportEvent[] | undefined = []
+  private early: TransportEvent[] | undefined = []
 
   constructor(socket: TransportConnection, remote: TcpEnd, local: TcpEnd, host: ConversationHost) {
     this.host = host
@@ -131,8 +131,8 @@ export abstract class Conversation {
 
   /** An event of the socket. */
   handle(event: TransportEvent): ActionTree {
-    if (this.held !== undefined) {
-      this.held.push(event)
+    if (this.early !== undefined) {
+      this.early.push(event)
       return undefined
     }
     if (event.kind === 'data') return this.closed ? undefined : this.received(event.data as Buffer)
@@ -160,9 +160,9 @@ export abstract class Conversation {
 
   /** The program had its chance to react: from now on events go straight through. */
   release(): ActionTree {
-    const held = this.held
-    this.held = undefined
-    return held?.map((event) => this.handle(event))
+    const { early } = this
+    this.early = undefined
+    return early?.map((event) => this.handle(event))
   }
 
   /** Passes on the peer's eof. */
@@ -203,8 +203,8 @@ export abstract class Conversation {
   }
 
   /**
-   * What a session answers that was told a message with wildcards where it expected data: `sendMessage(_)` of any
-   * process meets its topic, too. That is no reason to end the connection.
+   * A subpacket with wildcards: a session that sends back what it receives has received a message such as
+   * `sendMessage(_)`, which any process can send to it. That must not end the connection.
    */
   private sendNothing(subpacket: unknown): ActionTree {
     if (this.has(TOLD_OF_NOTHING)) return undefined
@@ -254,7 +254,7 @@ export abstract class Conversation {
     return this.close(reason)
   }
 
-  /** Something failed that should not have: it is the end of this conversation, and of no other. */
+  /** An unexpected failure in handling this conversation: it ends, and no other does. */
   broken(reason: Error): ActionTree {
     log('error', 'TCP connection failed', { local: this.local, remote: this.remote, reason })
     if (this.closed) return undefined
@@ -285,13 +285,13 @@ export abstract class Conversation {
 
   private lost(error: SocketError | undefined): ActionTree {
     clearTimeout(this.deadline)
-    if (error === undefined && this.timedOut === undefined && !this.closed && this.holdsInput) {
+    if (error === undefined && this.timedOut === undefined && !this.closed && this.hasUntakenInput) {
       this.bits |= OUTLIVES
       return undefined
     }
     const gone = this.host.gone(this)
     if (error !== undefined) this.addAddress(error)
-    // The program's doing, unlike a reset.
+    // These two come from what the program did; a reset comes from outside.
     const ours = error?.code === 'ENOBUFS' || error?.code === 'EFAULT'
     if (!this.closed) return [ours ? this.unsendable(error) : this.leave(error ?? this.timedOut), gone]
     if (error !== undefined && !ours) {
@@ -319,7 +319,7 @@ export abstract class Conversation {
   }
 
   /** Whether something came, the peer's end included, that nobody was ready to take. */
-  protected get holdsInput(): boolean {
+  protected get hasUntakenInput(): boolean {
     return false
   }
 }

@@ -9,7 +9,7 @@ import { defaultBuffers } from '../transport/seam/buffers-option.js'
 import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '../transport/seam/transport.js'
 
 /**
- * Options of both TCP drivers: their own, and those of sockets, which hold for each listener and each
+ * Options of both TCP drivers: their own, and those of sockets, which apply to each listener and each
  * connection.
  */
 export interface TcpOptions

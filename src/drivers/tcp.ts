@@ -50,11 +50,11 @@ interface CreditSettings extends ConversationSettings {
   readonly watch: CreditWatch
 }
 
-/** Milliseconds that what came may wait for the very first credit before it is said. */
+/** Milliseconds that received bytes may wait for the very first credit before a warning says so. */
 const PATIENCE = 1000
 
 /**
- * Notices a program that never gives credit, mostly one that means `tcpBare`: to it, nothing ever comes. Once
+ * Warns of a program that never gives credit, and so never receives anything: mostly it should use `tcpBare`. Once
  * a driver was given some, the program knows of credit, and a session that gives none does so on purpose.
  */
 class CreditWatch {
@@ -145,7 +145,7 @@ class CreditConversation extends Conversation {
     return this.deliver()
   }
 
-  protected override get holdsInput(): boolean {
+  protected override get hasUntakenInput(): boolean {
     return this.ended && !this.endTold
   }
 

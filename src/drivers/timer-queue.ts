@@ -6,7 +6,7 @@
 import TinyQueue from 'tinyqueue'
 import { mapKey } from '../topic/index.js'
 
-/** Node's timers hold no more: 2^31 - 1 ms. */
+/** The longest delay that Node's timers take: 2^31 - 1 ms. */
 const ARM_MAX = 0x7fffffff
 /** How long an absolute timer may go without a look at the wall clock, which may be set. */
 const WALL_CLOCK_MAX = 30_000

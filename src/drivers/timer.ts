@@ -71,7 +71,7 @@ function driver(): ActionTree {
     }
   })
 
-  /** Holds the source exactly while there are timers, so that the ground VM can end. */
+  /** Subscribes to the source exactly while there are timers, so that the ground VM can end. */
   const update = (): ActionTree => {
     if (timers.size === 0) {
       if (!subscribed) return undefined

@@ -31,7 +31,7 @@ import {
   type UdpRemoteAddress,
 } from './udp-records.js'
 
-/** Options of the driver; those of `UdpSocketOptions` hold for each of its sockets. */
+/** Options of the driver; those of `UdpSocketOptions` apply to each of its sockets. */
 export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
   /** `native`, `node` (node:dgram), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
@@ -64,7 +64,7 @@ interface Local {
   readonly memberships: Map<unknown, Membership>
 }
 
-/** One life of a socket. */
+/** A local address's socket, from when it is asked for until it is closed; the next one has a binding of its own. */
 class Binding {
   socket: UdpSocket | undefined = undefined
   bound = false
@@ -79,7 +79,7 @@ class Binding {
   }
 }
 
-/** Of a datagram whose bytes are gone: what others received in the same turn may lie in the same memory. */
+/** The error for a datagram in memory that the program has detached, together with what others received there. */
 function takenAway({ address, port }: SocketAddress): SocketError {
   const error = socketError(-constants.errno.EFAULT, 'recvmsg', address, port)
   error.message += ': the program detached the memory before it was delivered'
@@ -123,7 +123,7 @@ export class UdpDriver {
     ]
   }
 
-  /** Each for itself: what is wrong with one of them is no reason to lose the others. */
+  /** Handles one event. If that fails, the other events of the batch are handled all the same. */
   private handleOne(event: UdpEvent): ActionTree {
     try {
       return this.handle(event)
@@ -207,7 +207,7 @@ export class UdpDriver {
     return this.withdraw(binding)
   }
 
-  /** What the programs saw of a socket goes. */
+  /** Deletes the endpoints by which programs see a socket. */
   private withdraw(binding: Binding): ActionTree {
     if (!binding.bound) return undefined
     return [

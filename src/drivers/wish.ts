@@ -2,7 +2,7 @@
  * What drivers have in common: how they take what programs ask of them.
  *
  * A driver is a process of `spawnDriver`, so that whatever goes wrong in it comes to its guard, which tells
- * the one that asked. What a program sends may be anything: it is taken only if it is all there.
+ * the one that asked. A message is taken only if it has no wildcards.
  */
 import { isGround } from '../topic/index.js'
 import { show } from '../support/errors.js'

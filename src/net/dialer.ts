@@ -6,8 +6,8 @@
  * Owns the dials of a socket, one for each call of `connect`: a program may call it again before the first has
  * its connection, and even after that. At most one of them gets a connection.
  *
- * Invariants: a dial ends with the socket connected or failed, or is cancelled; neither of the first happens
- * before `connect` has returned; after the end no attempt is on.
+ * Invariants: a dial ends with the socket connected or failed, or is cancelled. The socket is neither connected nor
+ * failed before `connect` has returned. After the end no attempt is under way.
  */
 import { lookup as systemLookup, ADDRCONFIG } from 'node:dns'
 import { AsyncResource } from 'node:async_hooks'
@@ -32,7 +32,7 @@ const ETIMEDOUT = -constants.errno.ETIMEDOUT
 
 const EINVAL = -constants.errno.EINVAL
 
-/** What an attempt meets at a socket that may have a connection, or an attempt, as it is. */
+/** What an attempt meets at a socket that may have a connection, or another attempt. */
 interface Meeting {
   /** Nothing: it may begin; 0: it succeeds, with what is there; or, negative, how it fails. */
   readonly errno: number | undefined
@@ -149,7 +149,7 @@ class Dial implements Receiver {
   #noDelay = false
   #over = false
   #isPath = false
-  /** It has met a connection, and is about to say so. */
+  /** It has met a connection, and reports success in a moment. */
   rejoining = false
 
   constructor(dialer: Dialer) {

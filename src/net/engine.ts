@@ -113,7 +113,7 @@ export class NetEngine {
   /** Batches that are not delivered yet, the first from `#next` on. */
   readonly #batches: (readonly TransportEvent[])[] = []
   #next = 0
-  /** What is to be done before anything else is delivered, each in a round of its own. */
+  /** Functions to be called before anything else is delivered, each in a round of its own. */
   readonly #continuing: { readonly resource: AsyncResource, readonly what: () => void }[] = []
   #round = 0
   #inRound = false
@@ -183,12 +183,12 @@ export class NetEngine {
     return connection
   }
 
-  /** One more reason to keep the process alive. */
+  /** Counts one more reason to keep the process alive. */
   ref(): void {
     if (this.#references++ === 0) this.#transport.ref()
   }
 
-  /** One less. */
+  /** Counts one less. */
   unref(): void {
     if (--this.#references === 0) this.#transport.unref()
   }

@@ -80,7 +80,7 @@ class InputLayer implements Layer {
   readonly #upper: Upper
   readonly #between: Between
   #reading = true
-  #held: Buffer[] = []
+  #unread: Buffer[] = []
   #ended = false
   #told = false
 
@@ -91,8 +91,8 @@ class InputLayer implements Layer {
   }
 
   received(data: Buffer): void {
-    if (this.#reading && this.#held.length === 0) this.#between._handle?.readBuffer(data)
-    else this.#held.push(data)
+    if (this.#reading && this.#unread.length === 0) this.#between._handle?.readBuffer(data)
+    else this.#unread.push(data)
   }
 
   ended(): void {
@@ -109,7 +109,7 @@ class InputLayer implements Layer {
     this.#reading = true
     this.#socket._nativeReader.layerReads(true)
     // TLS has not returned yet from asking for it.
-    if (this.#held.length > 0 || this.#ended) process.nextTick(() => { this.#goOn() })
+    if (this.#unread.length > 0 || this.#ended) process.nextTick(() => { this.#goOn() })
   }
 
   readStop(): void {
@@ -120,11 +120,11 @@ class InputLayer implements Layer {
 
   #goOn(): void {
     while (this.#reading) {
-      const data = this.#held.shift()
+      const data = this.#unread.shift()
       if (data === undefined) break
       this.#between._handle?.readBuffer(data)
     }
-    if (!this.#ended || this.#told || this.#held.length > 0) return
+    if (!this.#ended || this.#told || this.#unread.length > 0) return
     this.#told = true
     this.#between._handle?.emitEOF()
   }

@@ -1,4 +1,4 @@
-/** The socket as its rooms and its handle see it: socket.ts, which puts them together, is what has it. Owns nothing. */
+/** The socket as the reader, the writer, the dialer and the handle see it; socket.ts implements it. Owns nothing. */
 import type { AsyncResource } from 'node:async_hooks'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'

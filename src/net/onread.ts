@@ -25,7 +25,7 @@ export class OnRead {
   readonly #socket: object
   readonly #options: OnReadOptions
   #buffer: Uint8Array
-  readonly #held: Uint8Array[] = []
+  readonly #unread: Uint8Array[] = []
 
   /** @param socket what `this` is in the program's callback */
   constructor(socket: object, options: OnReadOptions) {
@@ -34,24 +34,24 @@ export class OnRead {
     this.#buffer = typeof options.buffer === 'function' ? options.buffer() : options.buffer
   }
 
-  /** Whether something is kept for later. */
-  get holds(): boolean {
-    return this.#held.length > 0
+  /** Whether something was received that the program has not got yet. */
+  get hasUnread(): boolean {
+    return this.#unread.length > 0
   }
 
-  /** Takes what was received. */
-  hold(data: Uint8Array): void {
-    this.#held.push(data)
+  /** Keeps what was received until `next`. */
+  keep(data: Uint8Array): void {
+    this.#unread.push(data)
   }
 
   /** Calls the program with as much as its buffer takes. Returns how many bytes that were. */
   next(): number {
-    const [data] = this.#held
+    const [data] = this.#unread
     const buffer = this.#buffer
     const length = Math.min(data.length, buffer.length)
     buffer.set(data.subarray(0, length))
-    if (length === data.length) this.#held.shift()
-    else this.#held[0] = data.subarray(length)
+    if (length === data.length) this.#unread.shift()
+    else this.#unread[0] = data.subarray(length)
     if (this.#options.callback.call(this.#socket, length, buffer) === false) this.stopped = true
     if (typeof this.#options.buffer === 'function') this.#buffer = this.#options.buffer()
     return length

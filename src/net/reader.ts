@@ -135,7 +135,7 @@ export class Reader {
       return
     }
     if (this.#onRead !== undefined) {
-      this.#onRead.hold(received)
+      this.#onRead.keep(received)
       if (!this.#onRead.waits) this.#handToOnRead(this.#onRead)
       return
     }
@@ -161,7 +161,7 @@ export class Reader {
     if (this.#connection === undefined) return
     if (this.layer !== undefined) {
       this.layer.ended()
-    } else if (this.#onRead?.holds !== true && this.#onRead?.stopped !== true) {
+    } else if (this.#onRead?.hasUnread !== true && this.#onRead?.stopped !== true) {
       this.#stream.push(null)
       this.#stream.read(0)
     }
@@ -194,7 +194,7 @@ export class Reader {
     if (this.#onRead === undefined || this.#connection === undefined || !this.#onRead.stopped) return
     if (this.layer !== undefined) return
     this.#onRead.stopped = false
-    if (this.#onRead.holds || this.ended) this.#continueOnRead(this.#onRead)
+    if (this.#onRead.hasUnread || this.ended) this.#continueOnRead(this.#onRead)
     else this.#resume()
   }
 
@@ -259,14 +259,14 @@ export class Reader {
     else this.#engine.unref()
   }
 
-  /** One buffer of what it holds: between two calls of the program's function, ticks and promises run. */
+  /** One buffer of what is unread: between two calls of the program's function, ticks and promises run. */
   #handToOnRead(onRead: OnRead): void {
-    if (!onRead.stopped && onRead.holds) this.bytesRead += onRead.next()
+    if (!onRead.stopped && onRead.hasUnread) this.bytesRead += onRead.next()
     // It may have destroyed the socket.
     if (this.#connection === undefined) return
     if (onRead.stopped) {
       this.#pause()
-    } else if (onRead.holds) {
+    } else if (onRead.hasUnread) {
       this.#continueOnRead(onRead)
     } else {
       this.#resume()

@@ -1,8 +1,8 @@
 /**
  * The socket: a Duplex over one connection of the native engine, with the shape of net.Socket.
  *
- * Puts together what has the work: a reader, a writer, a dialer if it connects, the kernel's options, a time-out
- * if it has one. Owns the life of the connection, of which it tells them: `#attach`, `#detach`; and the handle
+ * Composed of a reader, a writer, a dialer if it connects, the kernel's options, and a time-out if it has one, which do
+ * the work. Owns the life of the connection, of which it tells them: `#attach`, `#detach`; and the handle
  * that programs of Node's find there.
  *
  * Invariant: while there is a connection, the socket is its `context`.
@@ -279,7 +279,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   #closed(error: SocketError | undefined): void {
-    // Who asks later for the peer's address gets it, if the program asked before.
+    // The peer's address can be had after the end only if it was asked for before.
     const callback = this.#detach()
     const { ended, layer } = this.#reader
     if (error === undefined || (error.code === 'EPIPE' && ended && this.#writer.allTaken)) {
@@ -695,7 +695,7 @@ class Closing implements DataReceiver {
   }
 
   _nativeReceived(): void {
-    // Nobody reads any more.
+    // The socket was destroyed: what still comes is dropped.
   }
 }
 

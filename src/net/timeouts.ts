@@ -1,8 +1,8 @@
 /**
  * The time-outs of all sockets of a thread: one queue and one timer of Node's.
  *
- * Activity costs next to nothing: a time-out notes when its socket was last active, and is put off when it
- * comes up if that is less than its time ago. Nothing here keeps the process alive.
+ * Activity costs next to nothing: it is only noted when the socket was last active. When the time-out is due, and that
+ * was less than its time ago, it is set again for the rest. Nothing here keeps the process alive.
  *
  * Invariants: a time-out has at most one entry that counts, `#entry`; the timer is set for the first entry, or
  * earlier.

@@ -52,7 +52,7 @@ export interface ChannelStreamOptions {
 export interface ChannelStreamParts {
   /** The conversation as a stream. */
   readonly stream: ChannelStream
-  /** The endpoints through which the stream takes part: for the process that is to hold them. */
+  /** The endpoints through which the stream takes part: a handler of the process that is to have them returns this. */
   readonly actions: ActionTree
 }
 
@@ -92,7 +92,7 @@ export function fromChannel(
   return { stream, actions: stream.endpoints() }
 }
 
-/** A function that the stream has the process run, so that it does what comes out. */
+/** A function that the stream has the process run; the process performs the actions that it returns. */
 type Deed = () => ActionTree
 
 /** A conversation as a `Duplex`; made by `fromChannel`. */
@@ -121,10 +121,10 @@ export class ChannelStream extends Duplex {
 
   /** The last turn in which the stream's listeners may have heard something. */
   #toldIn = -1
-  /** What they are to hear in later turns, one thing in each. */
-  readonly #held: (() => void)[] = []
-  /** Bytes among that. */
-  #heldBytes = 0
+  /** What the listeners are to be told in later turns, one thing in each. */
+  readonly #later: (() => void)[] = []
+  /** Bytes received among that. */
+  #laterBytes = 0
 
   /** Bytes granted and not come yet. */
   #credit = 0
@@ -236,8 +236,8 @@ export class ChannelStream extends Duplex {
   /** @internal */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#waiting = []
-    this.#held.length = 0
-    this.#heldBytes = 0
+    this.#later.length = 0
+    this.#laterBytes = 0
     if (!this.#left) {
       this.#leaves()
       this.#fire(() => this.#leave(error ?? undefined))
@@ -297,24 +297,24 @@ export class ChannelStream extends Duplex {
   /** Tells the listeners something: now, or in the first turn in which they hear nothing else. */
   #tell(what: () => void): void {
     const now = turn()
-    if (this.#held.length === 0 && this.#toldIn !== now) {
+    if (this.#later.length === 0 && this.#toldIn !== now) {
       this.#toldIn = now
       what()
       return
     }
-    this.#held.push(what)
+    this.#later.push(what)
     // Between immediates of one phase, ticks and promises run.
     setImmediate(this.#release)
   }
 
   readonly #release = (): void => {
-    const what = this.#held.shift()
+    const what = this.#later.shift()
     if (what === undefined) return
     this.#toldIn = turn()
     try {
       what()
     } catch (error) {
-      // A listener's fault is the process's that has the stream, as it is when it is told at once.
+      // What a listener throws fails the process that has the stream, as if it had been called in the process's turn.
       if (this.#left) throw error
       this.#fire(() => { throw error })
     }
@@ -332,16 +332,16 @@ export class ChannelStream extends Duplex {
     this.#credit = Math.max(0, this.#credit - length)
     // A stream is read later; borrowed memory is gone by then.
     const data = isLent(subpacket) ? isolated(subpacket) : subpacket
-    this.#heldBytes += length
+    this.#laterBytes += length
     this.#tell(() => {
-      this.#heldBytes -= length
+      this.#laterBytes -= length
       this.push(data)
       if (this.readableLength <= this.#maxBuffered) return
       const what = `${this.readableLength} bytes wait to be read; maxBufferedBytes is ${this.#maxBuffered}`
       this.#endWith(this.#error('ENOBUFS', 'read', what))
     })
     // The next piece is granted as early as if this one had not to wait for its turn.
-    if (this.#heldBytes > 0 && this.#heldBytes <= this.readableHighWaterMark) this._read()
+    if (this.#laterBytes > 0 && this.#laterBytes <= this.readableHighWaterMark) this._read()
   }
 
   #send(pieces: readonly (Buffer | typeof eof)[], done: (error?: Error | null) => void): void {

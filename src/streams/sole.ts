@@ -1,6 +1,6 @@
 /**
- * One stream for one conversation: two that spoke for it, or took part in it as if each had it for itself,
- * would mix two users' bytes.
+ * Sees to it that a conversation has one stream: two would each write into it, and take a part of what comes, so that
+ * the bytes of two users would be mixed.
  *
  * Streams find each other by endpoints in the VM of the conversation; of two that are there, the one that was
  * made later is refused.
@@ -20,7 +20,7 @@ let made = 0
 /** How many streams of a kind have a conversation of these ends, in whatever VMs of this thread. */
 const claimed = new Map<unknown, number>()
 
-/** What a stream holds as long as its conversation is its own. */
+/** A stream's claim to a conversation, which no other stream has as long as this one has it. */
 export class Claim {
   /** Whether no other stream can have the conversation. Else it depends on who is in the VM. */
   readonly alone: boolean

@@ -52,9 +52,9 @@ export class StreamSocket implements TransportConnection {
     stream.on('data', this.#data)
     stream.on('end', this.#end)
     this.#unwatch = finished(stream, (error) => { this.#closed(error ?? undefined) })
-    // One that had ended before says nothing any more.
+    // A stream that had ended before emits nothing any more.
     if (stream.readableEnded) queueMicrotask(this.#end)
-    // `finished` stops looking once it has told; what comes after it is nobody's.
+    // `finished` removes its listeners when it calls back: an 'error' after that would be an uncaught exception.
     stream.on('error', ignore)
   }
 

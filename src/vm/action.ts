@@ -89,7 +89,7 @@ export interface SpawnOptions<S> {
   readonly sequential?: boolean | undefined
 }
 
-/** Options of `nestedVm`: a VM has no handlers that could wait, the processes in it have. */
+/** Options of `nestedVm`: those of `spawn` without `sequential`, as a VM has no handlers of its own. */
 export type NestedVmOptions<S> = Omit<SpawnOptions<S>, 'sequential'>
 
 /** What a `Spawn` makes of the options; the rest is the package's own. */
@@ -154,7 +154,7 @@ export class AtMetaLevel<in S> extends Action<S> {
   }
 }
 
-/** @internal What only this folder makes, and what does all by itself. */
+/** @internal An action that only this package makes, and that knows how it is performed. */
 export abstract class Inner extends Action {
   /** Performs it in the turn of the process, which has it in its queue. */
   abstract perform(process: Process): void
@@ -322,7 +322,7 @@ export function atMetaLevel(first?: ActionTree): Action | readonly Action[] {
   try {
     flatten(trees, actions, notAnAction)
   } catch (error) {
-    // The error says what is wrong; that a promise in there fails as well is no news.
+    // The error says what is wrong already: should a promise in there be rejected as well, that is ignored.
     adoptPromises(trees, () => undefined)
     throw error
   }

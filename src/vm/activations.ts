@@ -1,8 +1,8 @@
 /**
  * The event sources of a ground VM: active while somebody subscribes to them.
  *
- * Owns their activation and release, what they have fired and is not delivered yet, and whether Node's event
- * loop is held for them. When all this is done is the ground VM's to say.
+ * Owns their activation and release, what they have fired and is not delivered yet, and what keeps Node's event
+ * loop running for them. When something is delivered, the ground VM decides.
  *
  * Invariants: a source has one activation at most, which has a subscriber; what is fired after the release is
  * ignored.
@@ -24,16 +24,16 @@ interface Activation {
   /** The endpoints that keep it active; the first one owns the messages. */
   readonly subscribers: Set<Endpoint>
   release: Release | undefined
-  /** If it has something that may come to its end. */
+  /** What is to be called at a shutdown, if the source has something then that may end by itself. */
   onShutdown: ((shutdown: Shutdown) => void) | undefined
 }
 
 export class Activations {
   readonly #bySource = new Map<EventSource<unknown>, Activation>()
   /** Those that keep the process alive. */
-  readonly #holders = new Set<Activation>()
-  /** Keeps Node's event loop going. */
-  #loopHeld: NodeJS.Timeout | undefined
+  readonly #keepingAlive = new Set<Activation>()
+  /** A timer that keeps Node's event loop running while there is any of these. */
+  #keepAlive: NodeJS.Timeout | undefined
   #firings: { readonly activation: Activation; readonly value: unknown }[] = []
   /** Releases that are still under way. */
   readonly #releases = new Set<Promise<unknown>>()
@@ -79,7 +79,7 @@ export class Activations {
     const active = this.#bySource.get(source)
     if (active === undefined) this.#activate(source, endpoint)
     else active.subscribers.add(endpoint)
-    this.#holdLoop()
+    this.#updateKeepAlive()
   }
 
   /** @returns whether a source was released, as it was the last one's */
@@ -103,7 +103,7 @@ export class Activations {
       try {
         vm.deliver(owner.owner, [activation.source, value], 'publisher')
       } catch (error) {
-        // No process has sent it, so none has failed.
+        // The subscriber did not send it itself: that it can't be delivered is no failure of that process.
         const { name } = activation.source
         const what = `event source ${name} fired what can't be compared with topics`
         log('error', what, { value, reason: error })
@@ -125,7 +125,7 @@ export class Activations {
     const subscribers = new Set([endpoint])
     const activation: Activation = { source, subscribers, release: undefined, onShutdown: undefined }
     this.#bySource.set(source, activation)
-    this.#holders.add(activation)
+    this.#keepingAlive.add(activation)
     const isActive = (): boolean => this.#bySource.get(source) === activation
     try {
       const release: unknown = source.activate({
@@ -141,12 +141,12 @@ export class Activations {
           })
         },
         ref: () => {
-          if (isActive()) this.#holders.add(activation)
-          this.#holdLoop()
+          if (isActive()) this.#keepingAlive.add(activation)
+          this.#updateKeepAlive()
         },
         unref: () => {
-          this.#holders.delete(activation)
-          this.#holdLoop()
+          this.#keepingAlive.delete(activation)
+          this.#updateKeepAlive()
         },
         onShutdown: (callback) => {
           activation.onShutdown = callback
@@ -155,12 +155,12 @@ export class Activations {
         isIdle: () => this.#firings.length === 0 && this.#isIdle(),
       })
       if (typeof release === 'function') activation.release = release as Release
-      // One that was made to be awaited, which nobody does.
+      // `activate` was an async function, whose promise nobody awaits: its rejection is logged.
       else if (isPromise(release)) adoptPromises(release, failed(source, 'after it was activated'))
     } catch (error) {
       this.#bySource.delete(source)
-      this.#holders.delete(activation)
-      this.#holdLoop()
+      this.#keepingAlive.delete(activation)
+      this.#updateKeepAlive()
       this.#firings = this.#firings.filter((firing) => firing.activation !== activation)
       throw error
     }
@@ -169,8 +169,8 @@ export class Activations {
   #deactivate(activation: Activation): void {
     const { source } = activation
     this.#bySource.delete(source)
-    this.#holders.delete(activation)
-    this.#holdLoop()
+    this.#keepingAlive.delete(activation)
+    this.#updateKeepAlive()
     try {
       const released: unknown = activation.release?.()
       if (isPromise(released)) void this.#awaitRelease(source, released)
@@ -191,14 +191,14 @@ export class Activations {
   }
 
   /**
-   * Node's event loop goes on while there is something that may still happen: some sources, such as
-   * signals, don't hold it by themselves.
+   * Node's event loop ends when it has nothing to wait for, and some sources, such as signals, are nothing to it. So a
+   * timer keeps it running while a source is active that is to do so.
    */
-  #holdLoop(): void {
-    const wanted = this.#holders.size > 0
-    if (wanted === (this.#loopHeld !== undefined)) return
-    clearInterval(this.#loopHeld)
-    this.#loopHeld = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined
+  #updateKeepAlive(): void {
+    const wanted = this.#keepingAlive.size > 0
+    if (wanted === (this.#keepAlive !== undefined)) return
+    clearInterval(this.#keepAlive)
+    this.#keepAlive = wanted ? setInterval(() => undefined, INTERVAL_MAX) : undefined
   }
 }
 

@@ -5,8 +5,9 @@
  * `answerError(id, error)`. Owns the questions of a process that have no answer yet, their time limits, and the
  * endpoints that hear of answers and of who comes to answer.
  *
- * Invariants: each pending question has one timer, and one `hold` of its process; it is settled once; with the end
- * of the process none is left. An id is a pair of a symbol that only one asking has, and a number.
+ * Invariants: each pending question has one timer, and is one of the things that its process waits for; it is
+ * settled once; with the end of the process none is left. An id is a pair of a symbol that only one asking has, and a
+ * number.
  */
 import { checkOptions, integer } from '../support/checks.js'
 import { argumentError, show } from '../support/errors.js'
@@ -93,7 +94,7 @@ export interface Asking extends Action {
   /**
    * Asks a question: of whoever has an endpoint for it, such as one of `answering`, in the same VM (or outside, for
    * `atMetaLevel(asking())`). If nobody is there, it is asked when somebody comes, within its time. The first answer
-   * counts. To be called at any time in the life of its process, also after an `await`.
+   * counts. It can be called at any time in the life of its process, also after an `await`.
    *
    * @param body the question: any message
    * @returns the answer; its type is the caller's to know. It is rejected with what the answering handler has thrown;
@@ -161,7 +162,7 @@ export class AskingAction extends Inner implements Asking {
       onAbsence: (_topic: unknown, _state: unknown, reason: unknown) => { this.#went(reason) },
     })
     for (const n of this.#pending.keys()) {
-      process.hold()
+      process.beginPending()
       this.#send(n)
     }
   }
@@ -175,7 +176,7 @@ export class AskingAction extends Inner implements Asking {
     else this.#unheard.add(n)
   }
 
-  /** It can't be sent. */
+  /** The question can't be sent: the promise is rejected. */
   failed(n: number, error: unknown): void {
     this.#take([this.#token, n])?.reject(error)
   }
@@ -205,7 +206,7 @@ export class AskingAction extends Inner implements Asking {
     const unlisten = (): void => { signal?.removeEventListener('abort', aborted) }
     this.#pending.set(n, { message, timeout, timer, unlisten, resolve, reject, hearers: [] })
     if (this.#process === undefined) return
-    this.#process.hold()
+    this.#process.beginPending()
     this.#send(n)
   }
 
@@ -225,7 +226,7 @@ export class AskingAction extends Inner implements Asking {
   #came(topic: unknown): void {
     for (const n of this.#unheard) {
       if (!isInstance((this.#pending.get(n) as Pending).message, topic)) continue
-      // Until it is known again whether it was heard, another one who comes is none to ask.
+      // It is on its way: others who come before it has been delivered are not asked as well.
       this.#unheard.delete(n)
       this.#send(n)
     }
@@ -244,7 +245,7 @@ export class AskingAction extends Inner implements Asking {
     }
   }
 
-  /** A question is settled by whoever takes it out; undefined if it is over, or was never asked. */
+  /** Takes a question out, for the caller to settle. @returns undefined if it is settled already, or was never asked */
   #take(id: unknown): Pending | undefined {
     const n = (id as readonly unknown[])[1] as number
     const pending = this.#pending.get(n)
@@ -253,7 +254,7 @@ export class AskingAction extends Inner implements Asking {
     this.#unheard.delete(n)
     clearTimeout(pending.timer)
     pending.unlisten()
-    this.#process?.release()
+    this.#process?.endPending()
     return pending
   }
 
@@ -309,13 +310,13 @@ export class Ask extends Inner {
       this.asking.sent(this.n, hearersOf(vm, this.message))
       vm.deliver(actor, this.message, 'publisher')
     } catch (error) {
-      // What can't be compared with topics is this question's fault, and ends no process.
+      // A body that can't be compared with topics fails this question only, not the process.
       this.asking.failed(this.n, error)
     }
   }
 }
 
-/** Who hears a message, and is not a mere spy. */
+/** The participants that receive a message; observers, such as spies, answer nothing. */
 function hearersOf(vm: Vm, message: Question): Endpoint[] {
   const found: Endpoint[] = []
   vm.subscribers.receivers(message, found)
@@ -323,7 +324,7 @@ function hearersOf(vm: Vm, message: Question): Endpoint[] {
   return found.filter(({ interest }) => interest === 'participant')
 }
 
-/** Whether nothing comes any more from the process that an endpoint was of, nor is on its way from there. */
+/** Whether the process of an endpoint has ended, and what it sent before has been delivered. */
 function hasEnded({ installed, target }: Endpoint): boolean {
   return !installed && !target.alive
 }

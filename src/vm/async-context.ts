@@ -1,6 +1,6 @@
 /**
- * Async context for processes: what an `AsyncLocalStorage` holds where actions are made holds where their
- * handlers run.
+ * Async context for processes: handlers see the values of `AsyncLocalStorage`s that were current where their actions
+ * were made.
  *
  * A wrapper around actions, so that processes that don't ask for it pay nothing.
  */
@@ -46,7 +46,7 @@ function keptTree(context: AsyncResource, tree: readonly unknown[]): ActionTree 
   try {
     flatten(tree, actions, notActions)
   } catch (error) {
-    // The error says what is wrong; that a promise in there fails as well is no news.
+    // The error says what is wrong already: should a promise in there be rejected as well, that is ignored.
     adoptPromises(tree, () => undefined)
     throw error
   }

@@ -29,7 +29,7 @@ const REPLIES = 256
 
 const INTEREST_BITS: Record<Interest, number> = { participant: 0, observer: OBSERVER, everything: EVERYTHING }
 
-/** The same one action, if there is one, so many levels out. */
+/** An action to be performed so many levels out; what is no action stays as it is. */
 function outwards(result: HandlerResult<unknown>, levels: number): HandlerResult<unknown> {
   if (isPromise(result)) return result.then((actions) => outwards(actions, levels) as ActionTree<unknown>)
   if (!(result instanceof Action)) return result
@@ -138,7 +138,7 @@ export class Endpoint implements IndexEntry {
     this.onMessage = (body, state, name) => outwards(onMessage(body, state, name), levels)
   }
 
-  /** Its process has forgotten it: whatever still comes is not for anyone. */
+  /** Its process has deleted it, and the VM outside has yet to: nothing that still comes is handled. */
   forget(): void {
     this.onPresence = undefined
     this.onAbsence = undefined

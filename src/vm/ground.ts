@@ -99,9 +99,9 @@ class GroundLoop implements Ground {
   private stopping: { readonly reason: unknown } | undefined
   /** All processes have been ended, or are about to be: what ends with them is no failure of its own. */
   private ending = false
-  /** What could not be, or a failure of an essential process, and ends everything. */
+  /** A failure of an essential process, or of the ground VM itself, which ends everything. */
   private failure: { readonly error: unknown } | undefined
-  /** It has failed itself: nothing is routed any more, and what it holds is released. */
+  /** It has failed itself: nothing is routed any more, and its event sources are released. */
   private broken = false
   private running = false
   private resuming = false
@@ -149,7 +149,7 @@ class GroundLoop implements Ground {
     if (this.drained === undefined || this.ended || this.sources.drains) return
     const { drained } = this
     this.drained = () => undefined
-    // Whoever heard of the end may have something to say.
+    // Processes that have heard of the end may send something yet: it is stopped when they have.
     this.idleCallbacks.push(drained)
     this.wake()
   }
@@ -208,13 +208,13 @@ class GroundLoop implements Ground {
     this.stopping ??= { reason: error }
   }
 
-  /** What can't be, has been: everything is ended and released, and whoever waits for the end hears why. */
+  /** The VM itself has failed: everything is ended and released, and the promise of its end is rejected. */
   private fail(error: unknown): void {
     log('fatal', 'the ground VM failed', { reason: error })
     this.failure ??= { error }
     this.quitAll(error)
     this.broken = true
-    // Whatever has become of the endpoints that held them.
+    // All of them, also those whose endpoints could not be taken out.
     this.sources.releaseAll()
   }
 
@@ -257,7 +257,7 @@ class GroundLoop implements Ground {
 
   private endIfDone(): void {
     if (this.ended || this.running || this.sources.awaitsReleases) return
-    // What is still queued, or will be answered, nobody hears when it has failed.
+    // When the VM itself has failed, nothing that is queued or awaited is handled any more.
     if (!this.broken && !this.isOver()) return
     this.ended = true
     this.wiring.concludeAll()
@@ -267,7 +267,7 @@ class GroundLoop implements Ground {
 
   private isOver(): boolean {
     if (!this.vm.isIdle() || this.sources.areActive || this.pending > 0) return false
-    // Who is to end with a reason is told it, also when the slice was over before.
+    // All processes are to be ended first: that comes with the next slice, if this one was over before.
     return this.stopping === undefined && this.idleCallbacks.length === 0
   }
 }

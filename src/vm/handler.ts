@@ -80,7 +80,7 @@ export interface Handlers<M = unknown, S = any> {
   readonly onMessage?: ((body: M, state: S, name: unknown) => HandlerResult<S>) | undefined
 }
 
-/** Nested deeper than this, an array may be inside of itself: then it is looked at. */
+/** From this depth on it is checked now and then whether an array is inside of itself. */
 const DEPTH_UNCHECKED = 256
 
 /** An array of a tree, and where in it the walk goes on. */
@@ -144,7 +144,7 @@ export function strayResult(value: unknown, who: string): TypeError {
   return new TypeError(`${who} ${what}; got ${strayValue(value)}${way}`)
 }
 
-/** Looks now and then only, so that the cost stays linear: whoever is inside of itself gets deep enough. */
+/** Checks now and then only, so that the cost stays linear: an array that is inside of itself gets to any depth. */
 function checkNoCycle(around: readonly Open[], branch: unknown): void {
   const depth = around.length
   if ((depth & (depth - 1)) !== 0) return

@@ -50,8 +50,8 @@ export class Relayed extends Action {
     } catch (error) {
       failFor(vm, actor, origin, error, aboutRelayed(this.action))
     }
-    origin.release()
-    // The VMs inside have no round in which to collect what became idle by that.
+    origin.endPending()
+    // The process may have become idle by that. VMs inside have no turn now, in which they would collect it.
     for (let inner = origin.vm; inner !== vm; inner = (inner.container as Process).vm) inner.collect()
   }
 
@@ -90,7 +90,7 @@ export class RelayedMessage extends Action {
   }
 }
 
-/** What could not be done is the fault of the process that asked, not of the VM that it lives in. */
+/** Has the process fail that asked for what could not be done, and not the VM that it is in. */
 function failFor(
   vm: Vm, actor: Process, origin: Process, error: unknown, { name, subject }: ReturnType<typeof aboutAction>,
 ): void {
@@ -103,7 +103,7 @@ function aboutRelayed(action: Action | Endpoint | DeleteMetaEndpoints): ReturnTy
   return action instanceof Action ? aboutAction(action) : { name: undefined, subject: undefined }
 }
 
-/** Endpoints that their process has forgotten, to be taken out of the VM outside. */
+/** Endpoints that their process has deleted, and that are to be taken out of the VM outside. */
 export class DeleteMetaEndpoints {
   constructor(
     readonly endpoints: readonly Endpoint[],
@@ -126,7 +126,7 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
     return
   }
   if (innermost instanceof SendMessage) {
-    // Nobody waits for it: it neither holds the process nor is held up by its end.
+    // A message needs no answer: its process may end before it is delivered, and need not be kept alive for it.
     ;(vm.container as Process).enqueue(new RelayedMessage(innermost, process, levels))
     return
   }
@@ -136,11 +136,11 @@ export function relay(vm: Vm, process: Process, outermost: AtMetaLevel<unknown>)
   const action: Action = innermost
   const relayed = register(target, process, action, actor, levels)
   if (relayed === undefined) return
-  process.hold()
+  process.beginPending()
   ;(vm.container as Process).enqueue(new Relayed(relayed, process, levels))
 }
 
-/** What the inner process knows at once of its endpoints outside. */
+/** Brings the inner process's table of its endpoints outside up to date, before anything is done outside. */
 function register(
   target: Vm,
   process: Process,
@@ -172,7 +172,7 @@ function register(
   return action
 }
 
-/** All or nothing: what can't be installed is not known of inside either. */
+/** Installs an endpoint outside; if that fails, it is taken out of the inner process's table as well. */
 function installFor(vm: Vm, actor: Process, origin: Process, endpoint: Endpoint): void {
   const installed = (actor.installed ??= new Set())
   installed.add(endpoint)

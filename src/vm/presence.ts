@@ -44,8 +44,8 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
 }
 
 /**
- * Takes an endpoint out of its VM, and tells it and its peers of each other's absence. Never fails: processes
- * end by it, and what they hold is released by it.
+ * Takes an endpoint out of its VM, and tells it and its peers of each other's absence. Never fails: with it processes
+ * end, and sockets and sources are released.
  */
 export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): void {
   if (!endpoint.installed) return
@@ -85,7 +85,7 @@ export function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
   return peers
 }
 
-/** The same for one that goes, whatever happens: of peers that can't be found, nobody can be told. */
+/** The same for one that goes. If its peers can't be found, that is logged, and it goes without being told of. */
 function peersLeft(vm: Vm, endpoint: Endpoint): Endpoint[] {
   try {
     return peersOf(vm, endpoint)
@@ -95,7 +95,7 @@ function peersLeft(vm: Vm, endpoint: Endpoint): Endpoint[] {
   }
 }
 
-/** Both topics are in the index; should they not be comparable all the same, it is nobody's end. */
+/** What two topics of the index have in common. Should they not be comparable, that is logged, and fails nobody. */
 function meetingOf(endpoint: Endpoint, peer: Endpoint): unknown {
   try {
     return meetExamined(endpoint.topic, peer.topic, endpoint.linear && peer.linear)

@@ -32,7 +32,7 @@ export function failureOf(error: unknown, who: Process): unknown {
   return error === undefined ? new Error(`${who.describe()} failed: what was thrown is undefined`) : error
 }
 
-/** What of an endpoint a failure of its handlers is told with. */
+/** What the log says of the endpoint whose handler has failed. */
 function describeEndpoint(endpoint: Endpoint | undefined): Record<string, unknown> {
   if (endpoint === undefined) return {}
   const { name, orientation, interest, topic } = endpoint
@@ -91,10 +91,10 @@ export class Process {
   endpoints: EndpointTable = undefined
   /** Endpoints outside, by number of levels less one. */
   metaEndpoints: MetaEndpointTable[] | undefined = undefined
-  /** Things that may still come back to it, or to a process inside: promises, meta actions on their way. */
+  /** What it, or a process inside, still waits for: promises that are to settle, meta actions that are on their way. */
   pending = 0
-  /** Those of its own. */
-  private held = 0
+  /** How many of these are its own, and not those of a process inside. */
+  private ownPending = 0
 
   /** Other processes that end with it, or that it ends with. */
   ties: Ties | undefined = undefined
@@ -209,7 +209,7 @@ export class Process {
     subject: unknown,
     booted?: Booted,
   ): Promise<void> {
-    this.hold()
+    this.beginPending()
     this.line?.began()
     let take: () => void
     try {
@@ -218,7 +218,7 @@ export class Process {
     } catch (error) {
       take = () => { this.crash(error, endpoint, event, subject) }
     }
-    const lives = this.release()
+    const lives = this.endPending()
     this.failures = booted && []
     take()
     const { failures } = this
@@ -241,7 +241,7 @@ export class Process {
     this.crash(error, endpoint, event, subject)
   }
 
-  /** What nobody waits for may still reject: that is logged, and ends nothing. */
+  /** The result is not used, but promises in it may still be rejected: that is logged, and ends nothing. */
   private adopt(result: unknown, endpoint: Endpoint | undefined): void {
     adoptPromises(result, (reason) => { this.lost(reason, endpoint) })
   }
@@ -255,16 +255,16 @@ export class Process {
     log(isOfEndedAsker(reason) ? 'debug' : 'warning', `${this.describe()} ${what}`, fields)
   }
 
-  /** Something is still to come back to this process: neither it nor a VM around it is idle. */
-  hold(): void {
-    this.held++
+  /** It waits for something from now on: until `endPending`, neither it nor a VM around it is idle. */
+  beginPending(): void {
+    this.ownPending++
     this.changePending(1)
   }
 
-  /** Undoes one `hold`. @returns whether the process still lives */
-  release(): boolean {
+  /** One thing that it has waited for has come, or will not come any more. @returns whether the process still lives */
+  endPending(): boolean {
     if (!this.alive) return false
-    this.held--
+    this.ownPending--
     this.changePending(-1)
     return true
   }
@@ -283,7 +283,7 @@ export class Process {
   }
 
   /**
-   * The process is no more, nor is anything inside of it: nothing that is under way comes back.
+   * Ends the process and everything inside of it: what they still wait for is not waited for any more.
    *
    * @returns those outside of it that are to end with it
    */
@@ -293,8 +293,8 @@ export class Process {
     for (let process = ending.pop(); process !== undefined; process = ending.pop()) {
       process.alive = false
       process.queue = undefined
-      if (process.held > 0) process.changePending(-process.held)
-      process.held = 0
+      if (process.ownPending > 0) process.changePending(-process.ownPending)
+      process.ownPending = 0
       if (process.inner !== undefined) for (const inside of process.inner.abandon()) ending.push(inside)
       if (process.ties !== undefined) for (const child of untie(process)) (linked ??= []).push(child)
     }

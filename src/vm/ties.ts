@@ -1,13 +1,13 @@
 /**
  * What ends with a process: its linked children (`spawn(..., { link: true })`), and what it has of this package.
  *
- * A parent that has linked children is not idle: it was started for them, and may have nothing else. So garbage
- * collection ends nothing but what is collected. Invariant: a process is among its parent's children as long as
+ * A parent that has linked children is not idle, even if it has nothing else: otherwise it would be collected as
+ * garbage, and its children would end with it. Invariant: a process is among its parent's children as long as
  * both live.
  */
 import type { Process } from './process.js'
 
-/** Of a process that has some. */
+/** The ties of a process that has any. */
 export interface Ties {
   /** With whose end it ends. */
   parent: Process | undefined
@@ -41,7 +41,7 @@ export function untie(ended: Process): Process[] {
   ended.ties = undefined
   if (parent?.ties?.children.delete(ended) === true) {
     keep(parent, ended, -1)
-    // VMs between, whose turn it isn't, have no round in which to collect what became idle by that.
+    // The parent may have become idle by that. VMs between have no turn now, in which they would collect it.
     for (let { vm } = parent; vm !== ended.vm; { vm } = vm.container as Process) vm.collect()
   }
   for (const child of children) {

@@ -242,7 +242,7 @@ export class Vm {
     for (let i = 0; i < count; i++) found[i] = undefined
   }
 
-  /** A message more general than topics of drivers: in the log, as no record could name the sender. */
+  /** Logs that a message was more general than topics of drivers, which have therefore not received it. */
   private tellRefused(sender: Process, body: unknown, index: RoutingIndex<Endpoint>): void {
     const endpoints = index.refused
     index.refused = 0
@@ -360,7 +360,7 @@ export class Vm {
    */
   spawn(action: Spawn<unknown>, parent?: Process, owner = parent, awaited?: (child: Process) => Booted): unknown {
     const { settings } = action
-    // One outside of a nested VM is started in the next turn: who is to end with it comes too late.
+    // A process outside of a nested VM is started in a later turn: if its parent has ended meanwhile, it isn't started.
     if (settings.link === true && parent?.alive === false) return undefined
     const pid = this.nextPid++
     const child = new Process(this, pid, settings)
@@ -372,10 +372,10 @@ export class Vm {
     }
     const failure = this.boot(child, action, continuation === undefined ? awaited : (booting) => {
       // Until it is known whether the child has booted, or is gone before, the parent is not idle.
-      parent?.hold()
+      parent?.beginPending()
       let waits = true
       const letGo = (): void => {
-        if (waits && parent?.release() === true) parent.vm.wake()
+        if (waits && parent?.endPending() === true) parent.vm.wake()
         waits = false
       }
       endWith(booting, letGo)
@@ -465,7 +465,7 @@ export class Vm {
         for (const further of this.quitAlone(child, reason, failed) ?? []) linked.push(further)
         continue
       }
-      // It lives further out: as everything that is done there from in here, it waits for that VM's turn.
+      // It is in a VM further out, which ends it in a turn of its own, as all that is done there from in here.
       let actor = this.container as Process
       while (actor.vm !== child.vm) actor = actor.vm.container as Process
       actor.enqueue(new Quit(child.pid, reason, failed))
@@ -476,20 +476,20 @@ export class Vm {
   abandon(): Process[] {
     const processes = [...this.processes.values()]
     this.processes.clear()
-    // The ground VM lives on, and what the topics in here hold is in its tables.
+    // The topics in here use atoms of tables that the ground VM keeps: they are given back.
     this.publishers.clear()
     this.subscribers.clear()
     return processes
   }
 
-  /** For VM processes that became idle otherwise than in their turn. */
+  /** Has a process looked at, at the end of the round, that became idle otherwise than in its turn. */
   collectLater(process: Process): void {
     this.collectable.push(process)
   }
 
   /** Silently drops the processes to which nothing can happen any more. At the end of a round. */
   collect(): void {
-    // The end of one may be what another one was kept for.
+    // A process may have been kept because of another one, such as a linked child, that has ended now.
     while (this.collectable.length > 0) {
       const candidates = this.collectable
       this.collectable = []

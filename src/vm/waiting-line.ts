@@ -13,7 +13,7 @@ import { Inner } from './action.js'
 import type { Endpoint } from './endpoint.js'
 import type { EventHandler, Process } from './process.js'
 
-/** With more waiting events than so many, nobody can believe that they will be handled in time. */
+/** Events that may wait. With one more the process fails, as the line would grow without limit. */
 const WAITING_MAX = 10_000
 
 /** A handler, whichever it is: state is the second argument of each. */
@@ -48,7 +48,7 @@ export class WaitingLine {
       const handler = endpoint[event] as AnyHandler | undefined
       if (handler === undefined) return undefined
       const waitOrRun: AnyHandler = (...args) => {
-        // What a process that has ended is told of the going of its own endpoints can't wait.
+        // While a process ends, it is told at once that its own endpoints go: afterwards it handles nothing.
         if (this.#isOpen() || !this.#process.alive) return handler(...args)
         this.#wait({ endpoint, event, args })
         return undefined
@@ -107,7 +107,7 @@ export class WaitingLine {
       this.#waiting.push(waiting)
       return
     }
-    // It ends with the next turn, and what waits with it.
+    // The process ends in its next turn, and what waits is dropped with it.
     this.#overflowed = true
     this.#waiting = []
     this.#first = 0

@@ -1,10 +1,10 @@
 /**
- * What a program asks for and nobody gives: mostly a driver that was forgotten, or runs in another VM.
+ * Finds what a program asks for and nobody answers: mostly a driver was forgotten, or runs in another VM.
  *
  * Owns the warnings about that, which come a second later, or when the ground VM ends before; the messages that came
  * before the driver that they are for, which are kept for it; and the warning of feedback that a driver ignores.
  *
- * Only what meets nobody comes here: where the drivers are, this costs nothing.
+ * It is called only for what met nobody, so it costs nothing where the drivers are running.
  */
 import { show } from '../support/errors.js'
 import { log, logs } from '../support/log.js'
@@ -33,7 +33,7 @@ export interface Need {
 
 /** Milliseconds that a driver has to come. */
 const PATIENCE = 1000
-/** Requests that are looked at again, all VMs together: if there are more, they are of one kind. */
+/** Requests that are looked at again, of all VMs together. More of them would only be warned of in the same words. */
 const REQUESTS_MAX = 1000
 /** Messages that a VM keeps for a driver that isn't there. */
 const KEPT_MAX = 1024
@@ -138,7 +138,7 @@ export class Wiring {
     const found = kept.filter(isFor)
     if (found.length === 0) return
     this.kept.set(vm, kept.filter((message) => !isFor(message)))
-    // Who still finds nobody is kept again, and was warned of or is going to be.
+    // What still meets nobody is kept again by `unheard`.
     for (const { sender, body, orientation } of found) vm.deliver(sender, body, orientation)
   }
 
