@@ -11,7 +11,7 @@ const ENTRIES = 1_000
 
 function entryOf(topic: unknown): IndexEntry {
   const atoms = { atom0: undefined, atom1: undefined, moreAtoms: undefined }
-  return { topic, linear: true, receives: true, shape: undefined, place: 0, bucketPlace: 0, ...atoms }
+  return { topic, linear: true, receives: true, shape: undefined, number: 0, place: 0, bucketPlace: 0, ...atoms }
 }
 
 function inTurn<T>(values: readonly T[]): () => T {

@@ -12,6 +12,7 @@ import { _, Wildcard } from '../topic/index.js'
 import {
   addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
 } from '../vm/index.js'
+import { Label } from '../vm/endpoint-table.js'
 import type {
   BufferLifetime, SocketError, TransportConnection, TransportEvent,
 } from '../transport/seam/transport.js'
@@ -66,24 +67,27 @@ const inbound: Handlers<TcpChannel> = {
   onAbsence: (_topic, _state, _reason, peer, conversation) => (conversation as Conversation).left(peer),
 }
 
-/** The subscriber of what is to be sent has the connection as its name. */
 const outbound: Handlers<TcpChannel> = {
-  onAbsence: (_topic, _state, _reason, peer, socket) => conversationOf(socket).left(peer),
-  onMessage: ({ subpacket }, _state, socket) => conversationOf(socket).send(subpacket),
+  onAbsence: (_topic, _state, _reason, peer, name) => (name as Outbound).conversation.left(peer),
+  onMessage: ({ subpacket }, _state, name) => (name as Outbound).conversation.send(subpacket),
 }
 
-function conversationOf(socket: unknown): Conversation {
-  return (socket as TransportConnection).context as Conversation
+/** The name of the subscriber of what is to go; the publisher of what comes is called by the conversation. */
+export class Outbound extends Label {
+  constructor(readonly conversation: Conversation) {
+    super()
+  }
 }
 
 /** How bytes become subpackets is for those that extend it to say. */
-export abstract class Conversation {
+export abstract class Conversation extends Label {
   readonly socket: TransportConnection
   readonly remote: TcpEnd
   readonly local: TcpEnd
   /** Is told when its endpoints are taken away. */
   owner: ConversationOwner | undefined = undefined
 
+  private readonly outbound = new Outbound(this)
   private bits = 0
   private readonly host: ConversationHost
   private deadline: NodeJS.Timeout | undefined = undefined
@@ -93,6 +97,7 @@ export abstract class Conversation {
   private early: TransportEvent[] | undefined = []
 
   constructor(socket: TransportConnection, remote: TcpEnd, local: TcpEnd, host: ConversationHost) {
+    super()
     this.host = host
     this.socket = socket
     this.remote = remote
@@ -122,10 +127,10 @@ export abstract class Conversation {
 
   /** Makes the connection known in the VM: a publisher of what comes, a subscriber of what is to go. */
   open(): ActionTree {
-    const { remote, local, socket } = this
+    const { remote, local } = this
     return [
       addEndpoint(this, new Role('publisher', tcpChannel(remote, local, _)), this.inbound),
-      addEndpoint(socket, new Role('subscriber', tcpChannel(local, remote, _)), outbound),
+      addEndpoint(this.outbound, new Role('subscriber', tcpChannel(local, remote, _)), outbound),
     ]
   }
 
@@ -315,7 +320,7 @@ export abstract class Conversation {
     this.owner?.left(this.remote, this.local)
     clearTimeout(this.deadline)
     const gone = this.has(OUTLIVES) ? this.host.gone(this) : undefined
-    return [deleteEndpoint(this, reason), deleteEndpoint(this.socket, reason), gone]
+    return [deleteEndpoint(this, reason), deleteEndpoint(this.outbound, reason), gone]
   }
 
   /** Whether something came, the peer's end included, that nobody was ready to take. */

@@ -31,7 +31,7 @@ import type {
 import { SOURCE_FAILED } from './event-relay.js'
 import { onePerVm } from './one-per-vm.js'
 import {
-  Conversation, type ConversationHost, type ConversationOwner, type ConversationSettings,
+  Conversation, Outbound, type ConversationHost, type ConversationOwner, type ConversationSettings,
 } from './tcp-conversation.js'
 import { defaultBuffers } from '../transport/seam/buffers-option.js'
 import { delivery } from './tcp-delivery.js'
@@ -314,8 +314,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
   /** Something failed that should not have: whoever it was for hears of it, and nobody else. */
   broken(error: Error, name: unknown, subject: unknown): ActionTree {
     if (name === this.source) return this.transportFailed(error)
-    const context = (name as { context?: unknown } | undefined)?.context
-    const conversation = name instanceof Conversation ? name : context
+    const conversation = name instanceof Outbound ? name.conversation : name
     if (conversation instanceof Conversation) return conversation.broken(error)
     if (tcpChannel.is(subject)) {
       const ends = wantedConnection(subject)

@@ -13,7 +13,7 @@
  * conversations and of endpoints, and as many past ones as PAST_MAX says.
  */
 import { randomInt } from 'node:crypto'
-import { instanceOf, withInstance } from '../topic/index.js'
+import { instanceOf, KeyTable, withInstance } from '../topic/index.js'
 import type { ListenerEnd } from './tcp-demand.js'
 import { tcpAddress, tcpListener, unixPeer, type TcpAddress, type TcpEnd } from './tcp-records.js'
 
@@ -32,7 +32,7 @@ let longPast = new Set<Name>()
 let instances = 0
 
 /**
- * A peer's address and a listener, as a number of 32 bits. Two of them may share one: once in some hundred
+ * A peer's address and a listener, as a positive number of 31 bits. Two may share one: once in some hundred
  * thousand connections one gets an instance without need, and nothing else follows from it.
  */
 type Name = number
@@ -55,12 +55,12 @@ function nameOf(host: string, port: number, listener: number): Name {
   for (let i = 0; i < host.length; i++) h = Math.imul(h ^ host.charCodeAt(i), 0x01000193)
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return h ^ (h >>> 16)
+  return ((h ^ (h >>> 16)) >>> 1) || 1
 }
 
 /** The plain names of one driver. */
 export class TcpNames {
-  private readonly states = new Map<Name, number>()
+  private readonly states = new KeyTable<number>(1)
   private begun = false
   /** The last number of a peer on a Unix socket: not below those of an earlier driver's sessions. */
   private unixPeers = 0
@@ -81,11 +81,11 @@ export class TcpNames {
     // On a Unix socket peers are numbered.
     if (!tcpListener.is(local)) return address
     const name = nameOf(host, port, local.port)
-    const state = this.states.get(name) ?? 0
+    const state = this.states.get1(name) ?? 0
     if ((state & (LIVE | PAST)) !== 0 || past.has(name) || longPast.has(name)) {
       return withInstance(address, ++instances)
     }
-    this.states.set(name, state | LIVE)
+    this.states.set1(name, state | LIVE)
     // Not only when it ends: a driver that is killed is not told of that.
     remember(name)
     return address
@@ -94,7 +94,7 @@ export class TcpNames {
   /** A conversation has ended; what it said last may still be on its way. */
   left(remote: TcpEnd, local: TcpEnd): void {
     const name = plainName(remote, local)
-    const state = name === undefined ? 0 : this.states.get(name) ?? 0
+    const state = name === undefined ? 0 : this.states.get1(name) ?? 0
     if ((state & LIVE) !== 0) this.keep(name as Name, (state & ~LIVE) | PAST)
   }
 
@@ -104,21 +104,21 @@ export class TcpNames {
       this.unixPeers = Math.max(this.unixPeers, remote.id)
     }
     const name = plainName(remote, local)
-    if (name !== undefined) this.states.set(name, (this.states.get(name) ?? 0) + SESSION)
+    if (name !== undefined) this.states.set1(name, (this.states.get1(name) ?? 0) + SESSION)
   }
 
   /** And is gone. */
   exited(remote: TcpEnd, local: TcpEnd): void {
     const name = plainName(remote, local)
-    if (name !== undefined) this.keep(name, (this.states.get(name) ?? 0) - SESSION)
+    if (name !== undefined) this.keep(name, (this.states.get1(name) ?? 0) - SESSION)
   }
 
   private keep(name: Name, state: number): void {
     if (state >= SESSION || (state & LIVE) !== 0) {
-      this.states.set(name, state)
+      this.states.set1(name, state)
       return
     }
-    this.states.delete(name)
+    this.states.delete1(name)
     if ((state & PAST) !== 0) remember(name)
   }
 }

@@ -20,7 +20,8 @@ export class Atom {
   /** The number of its table: a record that remembers it must not keep all of the table alive. */
   readonly table: number
   readonly id: number
-  readonly value: unknown
+  /** Undefined once it is dropped: old copies of a Map may refer to it still; see `KeyTable`. */
+  value: unknown
   /** What it is found by in the table; undefined for values that are their own key. */
   readonly key: string | undefined
   refs = 0
@@ -164,12 +165,14 @@ export class AtomTable {
   private drop(atom: Atom): void {
     atom.fate = Fate.dropped
     this.freeIds.push(atom.id)
-    if (atom.key === undefined) {
-      this.plain.delete(atom.value)
+    const { key, value } = atom
+    atom.value = undefined
+    if (key === undefined) {
+      this.plain.delete(value)
       return
     }
-    this.structured.delete(atom.key)
-    const constructor = constructorKey(atom.value as Compound)
+    this.structured.delete(key)
+    const constructor = constructorKey(value as Compound)
     const left = (this.population.get(constructor) ?? 1) - 1
     if (left === 0) this.population.delete(constructor)
     else this.population.set(constructor, left)

@@ -12,6 +12,8 @@ export interface IndexEntry {
   readonly exact?: boolean
   /** The `Shape` that it is in. @internal */
   shape: object | undefined
+  /** Its own among all of its shape, and positive. @internal */
+  number: number
   /** Position in its shape's list, and in its bucket of the message table. @internal */
   place: number
   bucketPlace: number

@@ -7,6 +7,7 @@
 import type { Atom, AtomTable } from './atom.js'
 import { idsOf, type IndexEntry } from './index-entry.js'
 import { KeyTable } from './key-table.js'
+import { Roster } from './roster.js'
 import { commonTokens, KEY, valuesAt, type Skeleton, type Token } from './skeleton.js'
 
 /** More entries than this, and a new form of query gets a table of its own. */
@@ -28,11 +29,11 @@ export interface Lookup<E extends IndexEntry> {
 }
 
 /** The entries of a shape by some of their places; for queries with wildcards. */
-interface Join<E> {
+interface Join<E extends IndexEntry> {
   readonly tokens: readonly Token[]
   /** Undefined when there is no key: then all entries that have the constructors are in `all`. */
-  readonly table: KeyTable<E | Set<E>> | undefined
-  readonly all: Set<E>
+  readonly table: KeyTable<E | Roster<E>> | undefined
+  readonly all: Roster<E>
   /** Its keys are those of the shape, and entries hold their atoms already. */
   readonly isOwn: boolean
   /** Another one took its place: it is not kept up to date any more. */
@@ -84,7 +85,7 @@ export class Joins<E extends IndexEntry> {
     }
     const { table, all } = this.#joinFor(lookup)
     if (table === undefined) {
-      for (const entry of all) found.push(entry)
+      append(all, found)
       return
     }
     const ids: number[] = []
@@ -96,7 +97,7 @@ export class Joins<E extends IndexEntry> {
     const index = table.find(ids)
     if (index < 0) return
     const value = table.valueAt(index)
-    if (value instanceof Set) for (const entry of value) found.push(entry)
+    if (value instanceof Roster) append(value, found)
     else found.push(value)
   }
 
@@ -128,7 +129,7 @@ export class Joins<E extends IndexEntry> {
     join = {
       tokens,
       table: keys === 0 ? undefined : new KeyTable(keys),
-      all: new Set(),
+      all: new Roster(),
       isOwn: keys > 1 && name === this.#skeleton.tokens.join(),
       dropped: false,
     }
@@ -138,9 +139,13 @@ export class Joins<E extends IndexEntry> {
   }
 }
 
+function append<E extends IndexEntry>({ entries }: Roster<E>, found: E[]): void {
+  for (let i = 0; i < entries.length; i++) found.push(entries[i])
+}
+
 function addToJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
   if (join.isOwn) {
-    addByIds(join.table as KeyTable<E | Set<E>>, idsOf(entry), entry)
+    addByIds(join.table as KeyTable<E | Roster<E>>, idsOf(entry), entry)
     return
   }
   const values: unknown[] = []
@@ -152,26 +157,32 @@ function addToJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry:
   addByIds(join.table, values.map((value) => atoms.acquire(value).id), entry)
 }
 
-function addByIds<E>(table: KeyTable<E | Set<E>>, ids: readonly number[], entry: E): void {
+function addByIds<E extends IndexEntry>(table: KeyTable<E | Roster<E>>, ids: readonly number[], entry: E): void {
   const index = table.find(ids)
   if (index < 0) {
     table.add(ids, entry)
     return
   }
   const found = table.valueAt(index)
-  if (found instanceof Set) found.add(entry)
-  else table.setAt(index, new Set([found, entry]))
+  if (found instanceof Roster) {
+    found.add(entry)
+    return
+  }
+  const both = new Roster<E>()
+  both.add(found)
+  both.add(entry)
+  table.setAt(index, both)
 }
 
 function removeFromJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
   if (join.isOwn) {
-    removeByIds(join.table as KeyTable<E | Set<E>>, idsOf(entry), entry)
+    removeByIds(join.table as KeyTable<E | Roster<E>>, idsOf(entry), entry)
     return
   }
   const values: unknown[] = []
   if (valuesAt(entry.topic, join.tokens, values) === 'no') return
   if (join.table === undefined) {
-    join.all.delete(entry)
+    join.all.remove(entry)
     return
   }
   const held = values.map((value) => atoms.lookup(value) as Atom)
@@ -179,9 +190,9 @@ function removeFromJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, e
   for (const atom of held) atoms.release(atom)
 }
 
-function removeByIds<E>(table: KeyTable<E | Set<E>>, ids: readonly number[], entry: E): void {
+function removeByIds<E extends IndexEntry>(table: KeyTable<E | Roster<E>>, ids: readonly number[], entry: E): void {
   const index = table.find(ids)
   const found = table.valueAt(index)
-  if (found instanceof Set && found.size > 1) found.delete(entry)
+  if (found instanceof Roster && found.entries.length > 1) found.remove(entry)
   else table.removeAt(index)
 }

@@ -2,6 +2,11 @@
  * A hash table from short tuples of positive integers to values: open addressing, linear probing,
  * deletion by backward shift (Knuth, TAOCP 3, 6.4, algorithm R). Keys live in one Int32Array, so that
  * a look-up touches one or two cache lines.
+ *
+ * Where entries come and go it also spares the garbage collector: a Map of V8 that has had so many deletions is
+ * copied, and its old memory refers to the new one and still to all entries of then. Once such an old copy is in the
+ * old generation it keeps the next one from being freed, and so on, so that everything that was ever in the Map
+ * stays until the next full collection.
  */
 export class KeyTable<V> {
   /** Integers in a key; at least 1. */
@@ -32,6 +37,32 @@ export class KeyTable<V> {
       if (key === a) return i
       if (key === 0) return -1
     }
+  }
+
+  /** The value of the key (a). For width 1. */
+  get1(a: number): V | undefined {
+    const index = this.find1(a)
+    return index < 0 ? undefined : this.values[index]
+  }
+
+  /** Adds the key (a), or gives it another value. For width 1. */
+  set1(a: number, value: V): void {
+    const index = this.find1(a)
+    if (index >= 0) this.values[index] = value
+    else this.add([a], value)
+  }
+
+  /** For width 1. @returns whether the key was there */
+  delete1(a: number): boolean {
+    const index = this.find1(a)
+    if (index >= 0) this.removeAt(index)
+    return index >= 0
+  }
+
+  /** All values, in no order. */
+  all(): V[] {
+    const { keys, width, values } = this
+    return values.filter((_value, i) => keys[i * width] !== 0) as V[]
   }
 
   /** Where the key (a, b) is, or -1. For width 2. */

@@ -89,6 +89,9 @@ class Group<E extends IndexEntry> {
   /** By skeleton of a query; the oldest one comes first. */
   private readonly plans = new Map<Skeleton, Plan<E>>()
 
+  /** @param forget takes it out of the index, if that is done with one that has no shapes */
+  constructor(readonly forget?: () => void) {}
+
   add(shape: Shape<E>): void {
     this.shapes.set(shape.skeleton, shape)
     for (const plan of this.plans.values()) plan.add(shape)
@@ -112,6 +115,14 @@ class Group<E extends IndexEntry> {
   }
 }
 
+/**
+ * So many shapes without entries are kept: where one topic of a form comes and goes again and again, the shape, and
+ * what was found out about it, would be made anew each time.
+ */
+const IDLE_MAX = 16
+/** Of these only, whose memory is not worth mentioning. */
+const IDLE_TOKENS_MAX = 64
+
 /** Groups of kinds of records, and of lengths of arrays, below this are found without hashing, and stay. */
 const COMMON = 512
 
@@ -128,6 +139,8 @@ export class RoutingIndex<E extends IndexEntry> {
   private readonly open: Shape<E>
   private readonly table: AtomTable
   private count = 0
+  /** Shapes that are or were empty; the oldest one comes first. */
+  private idle: { readonly shape: Shape<E>, readonly group: Group<E> }[] = []
   /** How many entries a message was too general for, since this was set to 0. */
   refused = 0
 
@@ -157,6 +170,7 @@ export class RoutingIndex<E extends IndexEntry> {
     }
     const group = this.groupFor(entry.topic)
     let shape = group.shapes.get(skeleton)
+    if (shape === undefined && group.shapes.size >= limits.forms) this.dropIdle(0)
     if (shape !== undefined) {
       skeletons.release(skeleton)
     } else if (group.shapes.size >= limits.forms) {
@@ -177,15 +191,24 @@ export class RoutingIndex<E extends IndexEntry> {
     this.count--
     shape.remove(entry)
     if (shape === this.open) return
-    const { topic } = entry
-    const group = this.groupFor(topic)
+    const group = this.groupFor(entry.topic)
     if (entry.receives && shape.receivers === 0) endReceiving(group, shape)
-    if (shape.entries.length > 0) return
-    group.remove(shape)
-    this.table.skeletons.release(shape.skeleton)
-    if (group.shapes.size > 0) return
-    if (Array.isArray(topic)) this.moreArrays.delete(topic.length)
-    else if (topic instanceof RecordBase) this.moreRecords.delete(topic.$kind.id)
+    if (shape.entries.length > 0 || shape.idle) return
+    shape.idle = true
+    this.idle.push({ shape, group })
+    if (shape.skeleton.tokens.length > IDLE_TOKENS_MAX) this.dropIdle(0)
+    else if (this.idle.length > IDLE_MAX) this.dropIdle(IDLE_MAX)
+  }
+
+  /** Drops the shapes that have been empty longest, until so many are left. */
+  private dropIdle(left: number): void {
+    for (const { shape, group } of this.idle.splice(0, this.idle.length - left)) {
+      shape.idle = false
+      if (shape.entries.length > 0) continue
+      group.remove(shape)
+      this.table.skeletons.release(shape.skeleton)
+      if (group.shapes.size === 0) group.forget?.()
+    }
   }
 
   /** Takes all entries out: what they hold in the table is there for the other indexes. */
@@ -194,6 +217,7 @@ export class RoutingIndex<E extends IndexEntry> {
       for (const { entries } of [...group.shapes.values()]) for (const entry of [...entries]) this.remove(entry)
     }
     for (const entry of [...this.open.entries]) this.remove(entry)
+    this.dropIdle(0)
   }
 
   private groups(): Group<E>[] {
@@ -319,17 +343,19 @@ export class RoutingIndex<E extends IndexEntry> {
   private groupFor(topic: unknown): Group<E> {
     const known = this.groupOf(topic)
     if (known !== undefined) return known
-    const group = new Group<E>()
-    if (Array.isArray(topic)) {
-      if (topic.length < COMMON) this.arrays[topic.length] = group
-      else this.moreArrays.set(topic.length, group)
-    } else if (topic instanceof RecordBase) {
-      const { id } = topic.$kind
-      if (id < COMMON) this.records[id] = group
-      else this.moreRecords.set(id, group)
-    }
-    return group
+    if (Array.isArray(topic)) return newGroup(topic.length, this.arrays, this.moreArrays)
+    // What is neither is in the group of topics without parts, which is always there.
+    return newGroup((topic as RecordBase).$kind.id, this.records, this.moreRecords)
   }
+}
+
+function newGroup<E extends IndexEntry>(
+  key: number, common: (Group<E> | undefined)[], more: Map<number, Group<E>>,
+): Group<E> {
+  const group = new Group<E>(key < COMMON ? undefined : () => { more.delete(key) })
+  if (key < COMMON) common[key] = group
+  else more.set(key, group)
+  return group
 }
 
 function beginReceiving<E extends IndexEntry>({ receiving }: Group<E>, shape: Shape<E>): void {

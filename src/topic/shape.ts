@@ -15,13 +15,22 @@ import { isCompound, part, size, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
 
 type Bucket<E> = E | E[]
+/** What a Map refers to: empty, once nothing is left; see `KeyTable` for who may still refer to it. */
+interface Holder<E> {
+  bucket: Bucket<E> | undefined
+}
 
 export class Shape<E extends IndexEntry> {
   readonly skeleton: Skeleton
   readonly entries: E[] = []
+  /** Numbers that no entry has, up to the highest that one has had. */
+  private readonly freeNumbers: number[] = []
+  private highestNumber = 0
   /** How many entries receive messages. */
   receivers = 0
 
+  /** It was empty, and may be again: see `RoutingIndex`. */
+  idle = false
   /** Where it is among those of its group that receive messages. */
   receivingPlace = 0
 
@@ -36,7 +45,7 @@ export class Shape<E extends IndexEntry> {
   private found: unknown = undefined
   /** Receivers by their keys: none, one (the value itself, or its atom if it has parts), or several. */
   private readonly keyless: E[] = []
-  private readonly single: Map<unknown, Bucket<E>> | undefined
+  private readonly single: Map<unknown, Holder<E>> | undefined
   /**
    * How many receivers in `single` have a key of each constructor: a value of another one needs no look-up, which
    * would have to write down its structural key if no topic mentions it.
@@ -63,6 +72,7 @@ export class Shape<E extends IndexEntry> {
   /** The topic was examined: there is nothing here that could fail half-way. */
   add(entry: E): void {
     this.holdAtoms(entry)
+    entry.number = this.freeNumbers.pop() ?? ++this.highestNumber
     this.joins.add(entry)
     entry.shape = this
     entry.place = this.entries.length
@@ -78,6 +88,7 @@ export class Shape<E extends IndexEntry> {
     }
     if (entry.receives) this.removeReceiver(entry)
     this.joins.remove(entry)
+    this.freeNumbers.push(entry.number)
     this.releaseAtoms(entry)
     entry.shape = undefined
   }
@@ -129,7 +140,9 @@ export class Shape<E extends IndexEntry> {
     this.receivers++
     if (this.single !== undefined) {
       const key = this.singleKey(entry)
-      this.single.set(key, joined(this.single.get(key), entry))
+      const holder = this.single.get(key)
+      if (holder === undefined) this.single.set(key, { bucket: joined(undefined, entry) })
+      else holder.bucket = joined(holder.bucket, entry)
       this.countConstructor(entry, 1)
     } else if (this.table !== undefined) {
       const ids = idsOf(entry)
@@ -145,9 +158,9 @@ export class Shape<E extends IndexEntry> {
     this.receivers--
     if (this.single !== undefined) {
       const key = this.singleKey(entry)
-      const left = without(this.single.get(key) as Bucket<E>, entry)
-      if (left === undefined) this.single.delete(key)
-      else this.single.set(key, left)
+      const holder = this.single.get(key) as Holder<E>
+      holder.bucket = without(holder.bucket as Bucket<E>, entry)
+      if (holder.bucket === undefined) this.single.delete(key)
       this.countConstructor(entry, -1)
     } else if (this.table !== undefined) {
       const index = this.table.find(idsOf(entry))
@@ -169,7 +182,7 @@ export class Shape<E extends IndexEntry> {
     const { single, table, first } = this
     if (single !== undefined) {
       const value: unknown = Array.isArray(body) ? body[first] : slot(body as RecordBase, first)
-      return typeof value === 'object' ? this.singleReceiversOf(value) : single.get(value)
+      return typeof value === 'object' ? this.singleReceiversOf(value) : single.get(value)?.bucket
     }
     if (table === undefined) return this.keyless
     const second = this.second
@@ -182,11 +195,11 @@ export class Shape<E extends IndexEntry> {
   }
 
   private singleReceiversOf(value: unknown): Bucket<E> | undefined | null {
-    const single = this.single as Map<unknown, Bucket<E>>
-    if (isOwnKey(value)) return value instanceof Wildcard ? null : single.get(value)
+    const single = this.single as Map<unknown, Holder<E>>
+    if (isOwnKey(value)) return value instanceof Wildcard ? null : single.get(value)?.bucket
     if (isCompound(value) && !this.constructors.has(constructorToken(value))) return undefined
     const atom = this.atoms.lookup(value)
-    return atom === WILD ? null : atom && single.get(atom)
+    return atom === WILD ? null : atom && single.get(atom)?.bucket
   }
 
   private deepReceiversOf(body: unknown): Bucket<E> | undefined | null {

@@ -51,10 +51,12 @@ export class Endpoint implements IndexEntry {
   readonly topic: unknown
   onPresence: PresenceHandler | undefined = undefined
   onAbsence: AbsenceHandler | undefined = undefined
-  /** The next one of its process; see endpoint-table.ts. */
+  /** Its neighbours among those of its process; see endpoint-table.ts. */
   next: Endpoint | undefined = undefined
+  previous: Endpoint | undefined = undefined
 
   shape: IndexEntry['shape'] = undefined
+  number = 0
   place = 0
   bucketPlace = 0
   atom0: IndexEntry['atom0'] = undefined

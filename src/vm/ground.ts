@@ -221,7 +221,7 @@ class GroundLoop implements Ground {
   private quitAll(reason: unknown): void {
     this.stopping = undefined
     this.ending = true
-    for (const process of [...this.vm.processes.values()]) {
+    for (const process of this.vm.processes.all()) {
       try {
         this.vm.quit(process, reason)
       } catch (error) {

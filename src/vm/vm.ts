@@ -31,6 +31,7 @@ import { endpointsIn, findEndpoint, withEndpoint, withoutEndpoint } from './endp
 import { DeleteMetaEndpoints, relay, Relayed, RelayedMessage } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
 import { failureOf, Process, type Booted } from './process.js'
+import { ProcessTable } from './process-table.js'
 import { endWith, tie } from './ties.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
@@ -66,7 +67,7 @@ export class Vm {
   readonly depth: number
   readonly publishers: RoutingIndex<Endpoint>
   readonly subscribers: RoutingIndex<Endpoint>
-  readonly processes = new Map<Pid, Process>()
+  readonly processes = new ProcessTable()
   private nextPid: Pid = 0
   private queue: (Process | undefined)[] = []
   private spare: (Process | undefined)[] = []
@@ -390,7 +391,7 @@ export class Vm {
     child: Process, action: Spawn<unknown>, awaited: ((child: Process) => Booted) | undefined,
   ): unknown {
     if (child.inner !== undefined) {
-      this.processes.set(child.pid, child)
+      this.processes.add(child)
       if (logs('debug')) log('debug', `${child.describe()} starting`)
       const first = new Spawn(action.boot, { name: action.settings.name })
       const failure = child.inner.spawn(first, undefined, undefined, awaited)
@@ -407,7 +408,7 @@ export class Vm {
       if (child.essential) this.essentialFailed(reason)
       return reason
     }
-    this.processes.set(child.pid, child)
+    this.processes.add(child)
     if (logs('debug')) log('debug', `${child.describe()} starting`)
     if (child.isIdle()) this.collectable.push(child)
     return undefined
@@ -441,7 +442,7 @@ export class Vm {
     if (logs('info')) log('info', `${process.describe()} quits`, { reason })
     if (failed && process.essential) this.failure ??= { reason }
     const linked = process.end()
-    this.processes.delete(process.pid)
+    this.processes.remove(process)
     const { endpoints, installed, metaEndpoints } = process
     for (const endpoint of endpointsIn(endpoints)) uninstallEndpoint(this, endpoint, reason)
     if (installed !== undefined) for (const endpoint of installed) uninstallEndpoint(this, endpoint, reason)
@@ -474,7 +475,7 @@ export class Vm {
 
   /** The process that this VM was is no more. @returns those that were in it, which end too */
   abandon(): Process[] {
-    const processes = [...this.processes.values()]
+    const processes = this.processes.all()
     this.processes.clear()
     // The topics in here use atoms of tables that the ground VM keeps: they are given back.
     this.publishers.clear()
@@ -497,7 +498,7 @@ export class Vm {
         if (!process.alive || process.scheduled || !process.isIdle()) continue
         if (process.inner !== undefined) this.ground.wiring.conclude(process.inner)
         process.end()
-        this.processes.delete(process.pid)
+        this.processes.remove(process)
         if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)
       }
     }

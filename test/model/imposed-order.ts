@@ -30,7 +30,7 @@ function outermost(of: Vm): Vm {
  * Those that wait for the next round of their VM to be collected don't count.
  */
 export function living(of = vm, path = ''): string[] | undefined {
-  return of && [...of.processes.values()].filter((process) => !process.isIdle()).flatMap(({ pid, inner }) => {
+  return of && of.processes.all().filter((process) => !process.isIdle()).flatMap(({ pid, inner }) => {
     const inside = inner === undefined ? [] : living(inner, `${path}${pid}.`)
     return [`${path}${pid}`, ...(inside ?? [])]
   })

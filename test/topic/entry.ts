@@ -6,6 +6,7 @@ export class Entry implements IndexEntry {
   readonly linear: boolean
   receives: boolean
   shape: IndexEntry['shape'] = undefined
+  number = 0
   place = 0
   bucketPlace = 0
   atom0: IndexEntry['atom0'] = undefined

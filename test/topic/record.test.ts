@@ -155,7 +155,7 @@ t.test('enumeration: a record that was looked up is like one that was not', asyn
   const known = point(1, 2)
   const index = new RoutingIndex()
   const atoms = { atom0: undefined, atom1: undefined, moreAtoms: undefined }
-  const places = { shape: undefined, place: 0, bucketPlace: 0, ...atoms }
+  const places = { shape: undefined, number: 0, place: 0, bucketPlace: 0, ...atoms }
   index.add({ topic: ['k', known], linear: true, receives: true, ...places })
   t.equal(index.receivers(['k', known], []), 1)
   t.same(Object.keys(known), Object.keys(point(1, 2)))
