@@ -26,8 +26,11 @@ export const family = { unix: 1, ipv4: 4, ipv6: 6 }
 /** By number; `auto` chooses. */
 export const backends = ['auto', 'epoll', 'io_uring']
 
-/** What an ArrayBuffer is for: the memory that output is written from, or one to be received into. */
-export const purposes = ['output', 'input', 'smallInput']
+/**
+ * What an ArrayBuffer is for: the memory that output is written from, or one to be received into: pieces of any
+ * length, or small ones, or datagrams that are shorter still.
+ */
+export const purposes = ['output', 'input', 'smallInput', 'tinyInput']
 
 /** Words before the commands. */
 export const header = {
@@ -54,7 +57,7 @@ export const records = {
   written: ['id', 'bytes'],
   closed: ['id', 'error', 'call', 'queued'],
   slabRetired: ['slab'],
-  slabsShort: ['small'],
+  slabsShort: ['purpose'],
   dropped: ['listener', 'count', 'peer'],
   sender: ['id', 'unused', 'peer'],
   truncated: ['id', 'length', 'peer'],
@@ -65,8 +68,8 @@ export const records = {
 export const recordTexts = {
   closed: '`error` is 0 if it ended in order; `queued` are the bytes that waited to be sent, in 31 bits.',
   slabRetired: 'No more will be received into this slab: the host may give up its reference.',
-  slabsShort: 'Reading stopped for lack of slabs; it goes on when the host has added some. `small`, 1: of those for '
-    + 'small pieces, and others were used instead.',
+  slabsShort: 'Reading stopped for lack of slabs for `input`; it goes on when the host has added some. Of another '
+    + 'purpose: bigger ones were used instead.',
   dropped: 'Connections were reset because the listener has as many as it may; once per turn at most, with the peer of '
     + 'the last.',
   sender: 'Who has sent the datagrams that follow as `data`, up to the next such record or the end of the turn.',

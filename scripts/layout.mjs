@@ -62,7 +62,7 @@ const cppDoubles = (name, text, fields) => [
 
 /** A record's words after the event, as members of the C++ structure. */
 const MEMBERS = ['id', 'a', 'b', 'c', 'd', 'e', 'f']
-const RECORD_TYPES = { error: 'int32_t', call: 'Call', small: 'bool', [PEER]: 'const Address&' }
+const RECORD_TYPES = { error: 'int32_t', call: 'Call', purpose: 'Purpose', [PEER]: 'const Address&' }
 const typeOfField = (field) => RECORD_TYPES[field] ?? 'uint32_t'
 
 function setMember(field, i) {
@@ -71,7 +71,7 @@ function setMember(field, i) {
   if (field === PEER) return [`    ${field}.pack(&${member});`]
   const type = typeOfField(field)
   if (type === 'int32_t') return [`    ${member} = ${field};`]
-  return [`    ${member} = ${type === 'bool' ? `${field} ? 1 : 0` : `static_cast<int32_t>(${field})`};`]
+  return [`    ${member} = static_cast<int32_t>(${field});`]
 }
 
 const recordMakers = () => Object.entries(layout.records).flatMap(([name, fields]) => {
@@ -89,6 +89,8 @@ const engineHeader = () => header(
     ...cppEnum('Family', 'int32_t', Object.entries(layout.family)),
     ...comment('Which backend; `automatic` chooses.'),
     ...cppEnum('BackendName', 'uint32_t', numbered(layout.backends.map((name) => name.replace(/^auto$/, 'automatic')))),
+    ...comment('What an ArrayBuffer is for.'),
+    ...cppEnum('Purpose', 'uint32_t', numbered(layout.purposes)),
     ...comment('The system call that an error belongs to, under the name that Node gives it.'),
     ...cppEnum('Call', 'int32_t', layout.calls.map(([name, text], i) => [name, i, text && `No call: ${text}.`])),
     ...cppEnum('Event', 'int32_t', numbered(Object.keys(layout.records), 1)),
@@ -179,8 +181,6 @@ const bindingHeader = () => header(
     ]), '',
     ...comment('What the program says of the views that it was given.'),
     ...cppEnum('Views', 'int32_t', Object.entries(layout.views).map(([name, [number, text]]) => [name, number, text])),
-    ...comment('What an ArrayBuffer is for.'),
-    ...cppEnum('Purpose', 'uint32_t', numbered(layout.purposes)),
     ...cppEnum('Command', 'int32_t',
       numbered(Object.keys(layout.commands), 1).map(([name, number]) => [name, number, layout.commandTexts[name]])),
     'inline Command operation_of(const int32_t* words) {', '  return static_cast<Command>(words[0] & 0xff);', '}', '',

@@ -151,7 +151,7 @@ napi_value add_slab(napi_env env, napi_callback_info info) {
   Loop* loop = arguments.loop();
   if (loop == nullptr) return arguments.result(-EBADF);
   const uint32_t purpose = arguments.number(2);
-  if (purpose > static_cast<uint32_t>(Purpose::small_input)) return arguments.result(-EINVAL);
+  if (purpose > static_cast<uint32_t>(Purpose::tiny_input)) return arguments.result(-EINVAL);
   return arguments.result(loop->add_slab(arguments[1], static_cast<Purpose>(purpose)));
 }
 

@@ -34,13 +34,6 @@ enum class Views : int32_t {
   kept = 2,
 };
 
-// What an ArrayBuffer is for.
-enum class Purpose : uint32_t {
-  output = 0,
-  input = 1,
-  small_input = 2,
-};
-
 enum class Command : int32_t {
   // Bytes of a slab.
   write = 1,

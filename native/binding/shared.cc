@@ -170,9 +170,7 @@ int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engin
     index = free_slabs_.back();
     free_slabs_.pop_back();
   }
-  if (slab.fill) {
-    engine.add_slab(index, slab.base, slab.size, purpose == Purpose::small_input);
-  }
+  if (slab.fill) engine.add_slab(index, slab.base, slab.size, purpose);
   slabs_[index] = std::move(slab);
   return static_cast<int32_t>(index);
 }

@@ -23,6 +23,8 @@
 
 namespace marketplace::binding {
 
+using engine::Purpose;
+
 class Shared final : public engine::Lender {
  public:
   // Takes references to what `options` holds; false with a pending exception if it is not right.

@@ -59,6 +59,10 @@ struct Socket {
   bool unbuffered = false;
 };
 
+// What came of reading datagrams: there were none, there were some, or the socket has to be served
+// again in the next turn, for lack of memory.
+enum class Served : uint8_t { nothing, some, again };
+
 // What the engine does for, and hears from, the backend.
 class BackendSink {
  public:
@@ -76,9 +80,8 @@ class BackendSink {
   virtual Memory memory_for(Socket& socket) = 0;
   // The memory was filled: bytes, 0 for FIN, or negative errno. Returns whether to go on.
   virtual bool received(Socket& socket, const Memory& memory, ssize_t result) = 0;
-  // A socket for datagrams has some, or an error. Returns whether it was served: false when it has
-  // to be so again in the next turn, for lack of memory.
-  virtual bool readable(Socket& socket) = 0;
+  // A socket for datagrams has some, or an error.
+  virtual Served readable(Socket& socket) = 0;
   // What has arrived was thrown away (positive), or FIN (0) or an error (negative errno) came.
   virtual void discarded(Socket& socket, ssize_t result) = 0;
   // There is room for output.

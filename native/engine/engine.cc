@@ -139,7 +139,8 @@ void Engine::pause(uint32_t id, bool paused) {
 
 int Engine::turn() {
   slabs_short_ = false;
-  small_slabs_short_ = false;
+  small_.lacking = false;
+  tiny_.lacking = false;
   starving_ = slabs_.empty();
   if (!idle_.empty()) idle_.update(monotonic_ms());
   sockets_.recycle(read());

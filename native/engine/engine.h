@@ -59,6 +59,9 @@ class Engine final : private BackendSink {
   // Pieces up to this size are packed apart from others: whoever keeps one keeps no more than a
   // small slab. Below it a copy costs less than a hundredth of the system call that it follows.
   static constexpr uint32_t small_receive_max = 2048;
+  // The same of datagrams, which have slabs that are smaller still: many programs keep one of each
+  // of many senders. Longer ones would fill such slabs faster than they are worth.
+  static constexpr uint32_t tiny_receive_max = 64;
 
   Engine(std::unique_ptr<Backend> backend, const Options& options);
   Engine(const Engine&) = delete;
@@ -137,9 +140,9 @@ class Engine final : private BackendSink {
   // Reports what has happened, within a turn's limits. Never waits. 0 or negative errno.
   int turn();
 
-  // Lends memory for received data: for pieces of up to `small_receive_max` bytes, or for others;
-  // these have to have room for the longest datagram.
-  void add_slab(uint32_t slab, uint8_t* base, uint32_t size, bool small = false);
+  // Lends memory for received data: for pieces of up to `small_receive_max` bytes, for datagrams of
+  // up to `tiny_receive_max`, or for any; those have to have room for the longest datagram.
+  void add_slab(uint32_t slab, uint8_t* base, uint32_t size, Purpose purpose = Purpose::input);
   // Before a turn: gives up the slabs whose memory the host has lost, as `lost` says by id. Only
   // those are asked about of which bytes were reported. They are reported as retired.
   template <typename Lost>
@@ -182,6 +185,14 @@ class Engine final : private BackendSink {
     size_t total;
   };
   enum class Taken { all, some, lost };
+  // Slabs for pieces of up to some length.
+  struct Packed {
+    Purpose purpose;
+    uint32_t length_max;
+    SlabPool slabs{};
+    // There were too few in this turn, which was reported.
+    bool lacking = false;
+  };
 
   // BackendSink
   Socket* find(Key key) override;
@@ -191,7 +202,7 @@ class Engine final : private BackendSink {
   void connected(Socket& socket, int result) override;
   Memory memory_for(Socket& socket) override;
   bool received(Socket& socket, const Memory& memory, ssize_t result) override;
-  bool readable(Socket& socket) override;
+  Served readable(Socket& socket) override;
   void discarded(Socket& socket, ssize_t result) override;
   void sendable(Socket& socket) override;
   void hung_up(Socket& socket) override;
@@ -204,7 +215,7 @@ class Engine final : private BackendSink {
   uint64_t read() const { return reported_ - records_.size(); }
   void give_up_slab(SlabPool& pool);
   Memory keep(const Memory& memory, uint32_t length);
-  Memory place_small(uint32_t length);
+  Memory place_packed(Packed& packed, uint32_t length);
   Memory place_for(uint32_t length);
   void lacks_slabs(Traffic& socket);
   void lack_slabs();
@@ -264,9 +275,9 @@ class Engine final : private BackendSink {
   Options options_;
   Table<Socket, key_generation_max, Connection, Listener, UdpSocket> sockets_;
   SlabPool slabs_;
-  SlabPool small_slabs_;
+  Packed small_{Purpose::small_input, small_receive_max};
+  Packed tiny_{Purpose::tiny_input, tiny_receive_max};
   bool slabs_short_ = false;
-  bool small_slabs_short_ = false;
   // The turn began without a slab: the host had its chance to add one. Sockets that have input
   // are not watched until it does.
   bool starving_ = false;
@@ -327,7 +338,7 @@ void Engine::take_changed(See see) {
 
 template <typename Lost>
 void Engine::retire_lost_slabs(Lost lost) {
-  for (SlabPool* pool : {&slabs_, &small_slabs_}) {
+  for (SlabPool* pool : {&slabs_, &small_.slabs, &tiny_.slabs}) {
     uint32_t id = 0;
     while (pool->retire_lost(lost, id)) report(Record::slab_retired(id));
   }

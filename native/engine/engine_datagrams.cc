@@ -77,26 +77,27 @@ int Engine::multicast_interface(uint32_t id, const char* interface) {
   return socket == nullptr ? -EBADF : udp_multicast_interface(socket->descriptor.get(), interface);
 }
 
-bool Engine::readable(Socket& socket) {
+Served Engine::readable(Socket& socket) {
   UdpSocket& from = static_cast<UdpSocket&>(socket);
   for (int i = 0;; i++) {
-    if (!ready_for_more()) return i > 0;
+    if (!ready_for_more()) return i > 0 ? Served::some : Served::again;
     // What came before, for whomever it was, comes first.
     if (!place_arrived() || slabs_.empty()) {
       if (ready_for_more()) lacks_slabs(from);
-      return i > 0 || ready_for_more();
+      return i > 0 || ready_for_more() ? Served::some : Served::again;
     }
-    if (i == receives_max || !from.halves.reads()) return true;
+    if (i == receives_max || !from.halves.reads()) return Served::some;
     const int count = batch_->receive(from.descriptor.get());
     if (count < 0) {
-      if (count != -EAGAIN) report(Record::receive_failed(from.id, count));
-      return true;
+      if (count == -EAGAIN) return i > 0 ? Served::some : Served::nothing;
+      report(Record::receive_failed(from.id, count));
+      return Served::some;
     }
     arrived_for_ = from.key;
     arrived_ = static_cast<uint32_t>(count);
     arrived_next_ = 0;
     // Less than was asked for: there is no more, and asking would cost a system call.
-    if (place_arrived() && arrived_ < DatagramBatch::count_max) return true;
+    if (place_arrived() && arrived_ < DatagramBatch::count_max) return Served::some;
   }
 }
 

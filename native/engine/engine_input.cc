@@ -44,7 +44,7 @@ void Engine::lacks_slabs(Traffic& socket) {
 }
 
 void Engine::lack_slabs() {
-  if (!slabs_short_) report(Record::slabs_short(false));
+  if (!slabs_short_) report(Record::slabs_short(Purpose::input));
   slabs_short_ = true;
 }
 
@@ -56,7 +56,7 @@ void Engine::give_up_slab(SlabPool& pool) {
 // Where what was just received is to stay: right there, unless it is so short that it would pin
 // much more memory than it has.
 Memory Engine::keep(const Memory& memory, uint32_t length) {
-  const Memory place = place_small(length);
+  const Memory place = place_packed(small_, length);
   if (place.size == 0) {
     slabs_.commit(length);
     return memory;
@@ -65,26 +65,27 @@ Memory Engine::keep(const Memory& memory, uint32_t length) {
   return place;
 }
 
-// A place among small pieces for one of them. Size 0: it is none, or there is no memory for such.
-Memory Engine::place_small(uint32_t length) {
+// A place among short pieces for one of them. Size 0: it is none, or there is no memory for such.
+Memory Engine::place_packed(Packed& packed, uint32_t length) {
   // What is used again is not pinned.
-  if (length > small_receive_max || options_.reuses_slabs) return Memory{};
-  while (!small_slabs_.empty()) {
-    const Memory place = small_slabs_.place(length);
+  if (length > packed.length_max || options_.reuses_slabs) return Memory{};
+  while (!packed.slabs.empty()) {
+    const Memory place = packed.slabs.place(length);
     if (place.size > 0) {
-      small_slabs_.commit(length);
+      packed.slabs.commit(length);
       return place;
     }
-    give_up_slab(small_slabs_);
+    give_up_slab(packed.slabs);
   }
-  if (!small_slabs_short_) report(Record::slabs_short(true));
-  small_slabs_short_ = true;
+  if (!packed.lacking) report(Record::slabs_short(packed.purpose));
+  packed.lacking = true;
   return Memory{};
 }
 
-// A place for a piece of any length. Size 0: there is no memory.
+// A place for a datagram of any length. Size 0: there is no memory.
 Memory Engine::place_for(uint32_t length) {
-  Memory place = place_small(length);
+  Memory place = place_packed(tiny_, length);
+  if (place.size == 0) place = place_packed(small_, length);
   while (place.size == 0 && !slabs_.empty()) {
     place = slabs_.place(length);
     if (place.size == 0) {
@@ -96,8 +97,9 @@ Memory Engine::place_for(uint32_t length) {
   return place;
 }
 
-void Engine::add_slab(uint32_t slab, uint8_t* base, uint32_t size, bool small) {
-  if (small) return small_slabs_.add(slab, base, size);
+void Engine::add_slab(uint32_t slab, uint8_t* base, uint32_t size, Purpose purpose) {
+  if (purpose == Purpose::tiny_input) return tiny_.slabs.add(slab, base, size);
+  if (purpose == Purpose::small_input) return small_.slabs.add(slab, base, size);
   slabs_.add(slab, base, size);
   feed_starved();
 }

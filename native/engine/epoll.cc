@@ -177,7 +177,7 @@ void EpollBackend::accept(BackendSink& sink, Socket& listener) {
 }
 
 bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
-  if (socket.kind == Kind::datagrams) return sink.readable(socket);
+  if (socket.kind == Kind::datagrams) return sink.readable(socket) != Served::again;
   for (int i = 0; i < receives_max; i++) {
     const Memory memory = sink.memory_for(socket);
     // Without the last condition, `turn` would come back here for ever.
@@ -194,12 +194,16 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
   return true;
 }
 
-// Where one connection does all the talking, the kernel is asked for what it brought, not first
-// which one it is: a system call less. Anything unusual is left to the usual way, which follows.
+// Where one socket does all the talking, the kernel is asked for what it brought, not first which
+// one it is: a system call less. Anything unusual is left to the usual way, which follows.
 bool EpollBackend::receive_lone(BackendSink& sink) {
   Socket* socket = sink.find(lone_);
-  if (socket == nullptr || socket->kind != Kind::connection) return false;
+  if (socket == nullptr || socket->kind == Kind::listener) return false;
   if (wanted_here(*socket) != want_receive) return false;
+  if (socket->kind == Kind::datagrams) {
+    lone_left_--;
+    return sink.readable(*socket) == Served::some;
+  }
   const Memory memory = sink.memory_for(*socket);
   if (memory.size == 0) return false;
   const ssize_t result = receive_into(socket->descriptor.get(), memory.base, memory.size);

@@ -32,6 +32,14 @@ enum class BackendName : uint32_t {
   io_uring = 2,
 };
 
+// What an ArrayBuffer is for.
+enum class Purpose : uint32_t {
+  output = 0,
+  input = 1,
+  small_input = 2,
+  tiny_input = 3,
+};
+
 // The system call that an error belongs to, under the name that Node gives it.
 enum class Call : int32_t {
   none = 0,
@@ -129,11 +137,11 @@ struct Record {
     record.id = static_cast<int32_t>(slab);
     return record;
   }
-  // Reading stopped for lack of slabs; it goes on when the host has added some. `small`, 1: of
-  // those for small pieces, and others were used instead.
-  static Record slabs_short(bool small) {
+  // Reading stopped for lack of slabs for `input`; it goes on when the host has added some. Of
+  // another purpose: bigger ones were used instead.
+  static Record slabs_short(Purpose purpose) {
     Record record{Event::slabs_short};
-    record.id = small ? 1 : 0;
+    record.id = static_cast<int32_t>(purpose);
     return record;
   }
   // Connections were reset because the listener has as many as it may; once per turn at most, with

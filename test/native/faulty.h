@@ -12,7 +12,7 @@
 namespace marketplace::test {
 
 // Passes everything on to the real one, but for what fails.
-class Faulty final : public engine::Backend {
+class Faulty : public engine::Backend {
  public:
   // Each is asked for every such call; a negative errno is its result, 0 lets it be.
   std::function<int()> watch_error = [] { return 0; };
@@ -87,7 +87,7 @@ class Faulty final : public engine::Backend {
     void discarded(engine::Socket& socket, ssize_t result) override {
       real_.discarded(socket, result);
     }
-    bool readable(engine::Socket& socket) override { return real_.readable(socket); }
+    engine::Served readable(engine::Socket& socket) override { return real_.readable(socket); }
     void sendable(engine::Socket& socket) override { real_.sendable(socket); }
     void hung_up(engine::Socket& socket) override { real_.hung_up(socket); }
     void unwatchable(engine::Socket& socket, int error) override {

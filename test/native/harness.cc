@@ -90,10 +90,10 @@ Host::Host(std::unique_ptr<engine::Backend> backend, engine::Options options, ui
   for (int i = 0; i < 4; i++) add_slab();
 }
 
-void Host::add_slab(bool small) {
+void Host::add_slab(engine::Purpose purpose) {
   slabs_.push_back(std::make_unique<uint8_t[]>(slab_size_));
   const uint32_t id = static_cast<uint32_t>(slabs_.size() - 1);
-  engine.add_slab(id, slabs_.back().get(), slab_size_, small);
+  engine.add_slab(id, slabs_.back().get(), slab_size_, purpose);
 }
 
 bool Host::step(int timeout_ms) {

@@ -84,7 +84,7 @@ class Host {
   std::function<void(const Record&)> on_record;
   // Whether slabs are replaced when they are used up.
   bool lend = true;
-  void add_slab(bool small = false);
+  void add_slab(engine::Purpose purpose = engine::Purpose::input);
 
  private:
   void take(const Record& record);

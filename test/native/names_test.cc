@@ -7,6 +7,7 @@
 
 #include "../../native/engine/socket.h"
 #include "../../native/engine/table.h"
+#include "faulty.h"
 #include "harness.h"
 
 namespace marketplace::test {
@@ -110,6 +111,68 @@ TEST("the time limit of a close ends nobody who has the same id later") {
   const int64_t left_ms = start_ms + options.close_timeout_ms + 100 - engine::monotonic_ms();
   host.run_for(static_cast<int>(std::max<int64_t>(left_ms, 20)));
   CHECK_EQUAL(host.count(Event::closed, healthy), 0);
+}
+
+TEST(
+    "what was on its way for a connection comes to nobody who has its id later, and does nothing") {
+  // Remembers the key of a connection, and asks for it at the end, as a late completion would.
+  class Late final : public Faulty {
+   public:
+    engine::Key key = 0;
+    bool found = false;
+    void want(engine::Socket& socket, uint8_t wanted) override {
+      if (socket.kind == engine::Kind::connection && key == 0) key = socket.key;
+      Faulty::want(socket, wanted);
+    }
+    int turn(engine::BackendSink& sink) override {
+      found = sink.find(key) != nullptr;
+      return Faulty::turn(sink);
+    }
+  };
+  auto backend = std::make_unique<Late>();
+  Late& late = *backend;
+  Host host(std::move(backend), {}, 64 * 1024);
+  Address address;
+  Descriptor plain = plain_listener(address);
+  const int32_t first = host.connect(address);
+  const uint32_t id = static_cast<uint32_t>(first);
+  CHECK(first > 0);
+  Descriptor peer(::accept(plain.get(), nullptr, nullptr));
+  host.until([&] { return host.count(Event::connected, first) == 1; });
+  CHECK(late.found);
+  // It is ended in the turn in which this arrives, with what it has to send and to close.
+  send_all(peer, "for the first");
+  host.engine.write(id, reinterpret_cast<const uint8_t*>("of the first"), 12);
+  host.engine.abort(id);
+  // Its id is still its own, as its end was not read.
+  host.engine.write(id, reinterpret_cast<const uint8_t*>("too late"), 8);
+  host.engine.shutdown(id);
+  host.engine.close(id);
+  read_all(host);
+  CHECK(!late.found);
+  wrap(host, address, id);
+  const int32_t second = host.connect(address);
+  CHECK_EQUAL(second, first);
+  host.log.clear();
+  host.until([&] { return host.count(Event::connected, second) == 1; });
+  CHECK(!late.found);
+  // Whoever connected in between is in the listener's queue, too.
+  Address own;
+  CHECK_EQUAL(host.engine.local(id, own), 0);
+  Descriptor stranger;
+  for (;;) {
+    Address from;
+    from.length = sizeof(from.storage);
+    stranger.reset(::accept(plain.get(), from.data(), &from.length));
+    CHECK(stranger.valid());
+    if (from.port() == own.port()) break;
+  }
+  send_all(stranger, "for the second");
+  host.until([&] { return host.input[second].size() >= 14; });
+  CHECK(host.input[second] == "for the second");
+  host.write(id, "of the second");
+  CHECK(read_some(stranger, 100) == "of the second");
+  CHECK_EQUAL(host.count(Event::closed, second) + host.count(Event::end, second), 0);
 }
 
 TEST("a listener has nothing to do with the connections of one that had its id") {

@@ -35,7 +35,7 @@ class RefusingSink final : public BackendSink {
     return real_.received(socket, memory, result);
   }
   void discarded(Socket& socket, ssize_t result) override { real_.discarded(socket, result); }
-  bool readable(Socket& socket) override { return real_.readable(socket); }
+  engine::Served readable(Socket& socket) override { return real_.readable(socket); }
   void sendable(Socket& socket) override { real_.sendable(socket); }
   void hung_up(Socket& socket) override { real_.hung_up(socket); }
   void unwatchable(Socket& socket, int error) override { real_.unwatchable(socket, error); }

@@ -258,7 +258,7 @@ TEST("a connection that waits for slabs can be closed") {
 
 TEST("short pieces are packed apart from long ones") {
   Host host;
-  host.add_slab(true);
+  host.add_slab(engine::Purpose::small_input);
   Descriptor client;
   const int32_t id = static_cast<int32_t>(host.accept(host.listen(), client));
   std::string sent;
@@ -275,7 +275,7 @@ TEST("short pieces are packed apart from long ones") {
 
 TEST("a shortage of slabs for short pieces is reported, and stops nothing") {
   Host host({}, 4096);
-  host.add_slab(true);
+  host.add_slab(engine::Purpose::small_input);
   Descriptor client;
   const int32_t id = static_cast<int32_t>(host.accept(host.listen(), client));
   host.lend = false;
@@ -285,7 +285,7 @@ TEST("a shortage of slabs for short pieces is reported, and stops nothing") {
     send_all(client, pattern(1000, 9));
     host.until([&] { return host.input[id].size() == sent.size(); });
   }
-  CHECK_EQUAL(host.last(Event::slabs_short)->id, 1);
+  CHECK_EQUAL(host.last(Event::slabs_short)->id, engine::Purpose::small_input);
   CHECK_EQUAL(host.last(Event::data)->a, 0);
   CHECK(host.input[id] == sent);
 }

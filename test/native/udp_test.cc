@@ -76,7 +76,7 @@ class UdpHost : public Host {
     refusal = 0;
     take_before_refusal = 0;
     send_calls = 0;
-    for (int i = 0; i < 2; i++) add_slab(true);
+    for (int i = 0; i < 2; i++) add_slab(engine::Purpose::small_input);
     on_record = [this](const Record& record) {
       if (record.event == Event::sender) sender = record;
       if (record.event != Event::data) return;
@@ -151,6 +151,55 @@ TEST("many long datagrams at once are put together in the spare slabs") {
     if (i % 4 == 3) host.until([&] { return host.received.size() > i; });
   }
   CHECK(host.received == sent);
+}
+
+TEST("datagrams are packed by their length; without slabs for the shortest, with the next longer") {
+  UdpHost host;
+  host.add_slab(engine::Purpose::tiny_input);
+  const uint32_t a = host.bind();
+  const Address to = loopback(host.port(a));
+  const auto slab_of = [&](size_t length) {
+    const size_t before = host.received.size();
+    host.send(a, pattern(length, 1), to);
+    host.until([&] { return host.received.size() > before; });
+    CHECK(host.received.back() == pattern(length, 1));
+    return host.last(Event::data)->a;
+  };
+  // The first four are for any, the next two for short ones, the last for the shortest.
+  for (const size_t length : {0u, 20u, 64u}) CHECK_EQUAL(slab_of(length), 6);
+  for (const size_t length : {65u, 2048u}) CHECK_EQUAL(slab_of(length), 4);
+  CHECK_EQUAL(slab_of(2049), 0);
+  CHECK_EQUAL(host.count(Event::slabs_short), 0);
+  UdpHost without;
+  const uint32_t b = without.bind();
+  without.send(b, "short", loopback(without.port(b)));
+  without.until([&] { return without.received.size() == 1; });
+  CHECK_EQUAL(without.last(Event::data)->a, 4);
+  CHECK_EQUAL(without.count(Event::slabs_short), 1);
+  CHECK_EQUAL(without.last(Event::slabs_short)->id, engine::Purpose::tiny_input);
+}
+
+TEST("a socket that does all the talking: what others have is served in between") {
+  UdpHost host;
+  const uint32_t a = host.bind();
+  const uint32_t b = host.bind();
+  host.until([&] { return true; });
+  size_t rounds = 0;
+  for (; rounds < 40; rounds++) {
+    host.send(b, "x", loopback(host.port(a)));
+    host.until([&] { return host.received.size() > rounds; });
+  }
+  // One round of the talker's, and one of somebody else's at the same time.
+  Descriptor client;
+  const uint32_t connection = host.accept(host.listen(), client);
+  for (int i = 0; i < 40; i++) {
+    send_all(client, "y");
+    host.send(b, "x", loopback(host.port(a)));
+    rounds++;
+    host.until([&] { return host.received.size() >= rounds + static_cast<size_t>(i) + 1; });
+  }
+  CHECK_EQUAL(connection, host.last(Event::accepted)->id);
+  CHECK(host.run_for(20) <= idle_turns_max());
 }
 
 TEST("receiving stops without slabs, and goes on when there are some") {

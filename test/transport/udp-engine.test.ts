@@ -54,6 +54,46 @@ onNativeUdp('a short datagram that is kept pins little, however long the others 
   t.ok(kept.every((data) => data.equals(short)))
 })
 
+onNativeUdp('a short datagram that is kept pins little, though all the others are short, too', async (t, open) => {
+  const KEPT = 200
+  // More than a slab for such short ones holds: none has two of those that are kept.
+  const EVERY = 400
+  const BURST = 200
+  const SLAB = 4096
+  const receiver = open()
+  const [, log, port] = await receiver.bind({ receiveBufferSize: MEBIBYTE })
+  const [sender] = await open().bind()
+  const kept: Buffer[] = []
+  let received = 0
+  let keeps = false
+  receiver.onEvent = ({ kind, data }) => {
+    if (kind !== 'datagram') return
+    received += 1
+    log.received.length = 0
+    if (keeps && received % EVERY === 0) kept.push(data!)
+  }
+  const short = pattern(20, 1)
+  const send = async (bursts: number): Promise<void> => {
+    for (let i = 0; i < bursts; i++) {
+      const next = received + BURST
+      for (let j = 0; j < BURST; j++) sender.send(short, '127.0.0.1', port)
+      await until(() => received === next, 0)
+    }
+  }
+  // Until there are as many slabs for such datagrams as a turn takes.
+  await send(20)
+  keeps = true
+  await send(KEPT * EVERY / BURST)
+  t.equal(kept.length, KEPT)
+  const { metrics } = receiver.transport
+  await until(() => {
+    collectGarbage()
+    return metrics.slabBytesPinned <= KEPT * SLAB
+  })
+  t.ok(metrics.slabBytesPinned >= KEPT * SLAB / 2, `${metrics.slabBytesPinned} bytes are pinned`)
+  t.ok(kept.every((data) => data.equals(short)))
+})
+
 onNativeUdp('receiving stops at the limit of memory, and nothing that was received is lost', async (t, open) => {
   const station = open({ maxSlabBytes: MEBIBYTE })
   const [socket, log, port] = await station.bind()

@@ -43,7 +43,7 @@ export const BACKENDS = [
 ] as const
 
 /** What an ArrayBuffer is for. */
-export const Purpose = { output: 0, input: 1, smallInput: 2 } as const
+export const Purpose = { output: 0, input: 1, smallInput: 2, tinyInput: 3 } as const
 
 /** Words before the commands. */
 export const Header = {

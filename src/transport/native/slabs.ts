@@ -80,6 +80,7 @@ class Kind {
 
 const BIG_SIZE = 128 * 1024
 const SMALL_SIZE = 32 * 1024
+const TINY_SIZE = 4 * 1024
 /** So many retirements without a shortage, and one slab less is enough. */
 const CALM = 256
 /** Least milliseconds between two looks for room at the limit; and looking takes a tenth of the time. */
@@ -122,6 +123,8 @@ export class Slabs implements SlabCounts {
   readonly #retired: Slab[] = []
   readonly #big = new Kind(Purpose.input, BIG_SIZE, 4, 16)
   readonly #small = new Kind(Purpose.smallInput, SMALL_SIZE, 2, 16)
+  /** None before short datagrams came. */
+  readonly #tiny = new Kind(Purpose.tinyInput, TINY_SIZE, 0, 32)
   #lent = 0
   #lookAt = 0
   #timer: NodeJS.Timeout | undefined
@@ -183,13 +186,13 @@ export class Slabs implements SlabCounts {
   }
 
   /** A turn could have received more than there was memory for. */
-  short(small: boolean): void {
-    const kind = small ? this.#small : this.#big
+  short(purpose: number): void {
+    const kind = [this.#big, this.#small, this.#tiny].find((each) => each.purpose === purpose) as Kind
     kind.calm = 0
     if (kind.wanted < kind.max) kind.wanted++
     const { lent } = kind
     this.#fill(kind)
-    if (!small) this.#shortage = kind.lent === lent
+    if (kind === this.#big) this.#shortage = kind.lent === lent
   }
 
   /** Whether borrowed ones are short, all being in use; once for each time that they are. */
@@ -232,7 +235,8 @@ export class Slabs implements SlabCounts {
   }
 
   #add(kind: Kind): boolean {
-    const buffer = receiveMemory(kind.size, this.#recycle)
+    // A pool is worth its work for memory of many pages.
+    const buffer = receiveMemory(kind.size, kind === this.#tiny ? () => undefined : this.#recycle)
     const id = this.#addon.addSlab(this.#handle, buffer, kind.purpose)
     // The handle is closed.
     if (id < 0) return false

@@ -328,7 +328,7 @@ class NativeTransport implements Transport, Station, ListenStation {
         this.link.slabs.retired(id)
         return undefined
       case Record.slabsShort:
-        this.link.slabs.short(id === 1)
+        this.link.slabs.short(id)
         return undefined
     }
     return undefined

@@ -132,7 +132,7 @@ class NativeUdpTransport extends UdpTransportBase<NativeUdpSocket> {
           slabs.retired(id)
           break
         case Record.slabsShort:
-          slabs.short(id === 1)
+          slabs.short(id)
           break
         case Record.closed:
           this.#byId.get(id)?.ended()
