@@ -23,6 +23,8 @@ export interface Arm {
   /** Arguments of the runtime, for each service that the arm has. */
   readonly servers: Partial<Record<Service, readonly string[]>>
   readonly environment?: Readonly<Record<string, string>>
+  /** It is here for the reason that it can't be measured. */
+  readonly never?: boolean
   /** An arm that this machine may lack: that it doesn't start is no failure. */
   readonly optional?: boolean
 }
@@ -138,6 +140,7 @@ export const arms: readonly Arm[] = [
       reason: 'it is not on npm, and speaks WebSocket and HTTP only: there is no raw TCP to compare',
     }),
     servers: { echo: [] },
+    never: true,
   },
   ours('udp-bare', 'the transport alone, epoll', ['--backend', 'epoll', '--bare'], ['udp']),
   {

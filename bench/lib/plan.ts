@@ -50,7 +50,8 @@ function stepOf(scenario: Scenario, options: BenchOptions, plan: Plan): Scenario
   const usual = scenario.arms.filter((arm) => !options.quick || quickArms.includes(arm))
   const arms = selectArms(usual, scenario.service, options.peers)
   const why = obstacle(scenario)
-  const seconds = why === undefined ? scenarioSeconds(scenario, arms.length, plan) : 0
+  const measured = arms.filter(({ never }) => never !== true)
+  const seconds = why === undefined ? scenarioSeconds(scenario, measured.length, plan) : 0
   return { scenario, arms, seconds, obstacle: why }
 }
 

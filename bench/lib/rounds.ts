@@ -78,7 +78,7 @@ class Stage {
     this.#version = server.version
     const { scenario, plan } = this
     const { seconds, warmup = 0 } = scenario
-    const times = seconds === undefined ? plan.times : { warmup, duration: FIXED_WORK_DURATION }
+    const times = seconds === undefined ? windowOf(scenario, plan) : { warmup, duration: FIXED_WORK_DURATION }
     const load = await runLoad(server, plan.pinning.client, scenario.load, times)
     if (load.messages === 0) throw new Error('no message came back in the timed window')
     if (load.unfinished > 0) throw new Error(`${load.unfinished} messages without an answer`)
@@ -114,9 +114,14 @@ export function roundsOf(scenario: Scenario, plan: Method): number {
   return Math.min(plan.rounds, scenario.roundsMax ?? plan.rounds)
 }
 
+/** Warm-up and timed window of a scenario that is no fixed amount of work. */
+function windowOf({ warmup = 0 }: Scenario, { times }: Method): Times {
+  return { ...times, warmup: Math.max(times.warmup, warmup) }
+}
+
 /** Planned seconds of one arm's turn in one round. */
 function turnSeconds(scenario: Scenario, plan: Method): number {
-  const { warmup, duration } = plan.times
+  const { warmup, duration } = windowOf(scenario, plan)
   const quickly = plan.quick && scenario.quickLoad !== undefined ? 0.3 : 1
   const measured = (scenario.seconds ?? warmup + duration) * quickly
   return measured + OVERHEAD_KEPT + (plan.freshProcesses ? OVERHEAD_START : 0)

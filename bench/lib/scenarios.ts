@@ -23,7 +23,10 @@ export interface Scenario {
   readonly roundsMax?: number
   /** Seconds that one arm's turn takes, about, where it is not warm-up and timed window. */
   readonly seconds?: number
-  /** Of these, seconds in which connections come and go before the timed window. Default 0: a cold start. */
+  /**
+   * Of these, seconds in which connections come and go before the timed window. Default 0: a cold start. Without
+   * `seconds`: the least warm-up.
+   */
   readonly warmup?: number
   /** Resident bytes per connection are a figure of it. */
   readonly perConnection?: boolean
@@ -41,7 +44,8 @@ const near = [...ours, 'node-net', 'bun', ...limits]
 const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
 const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', 'net', ...fast.slice(2, 5), 'python',
   'erlang', 'uws', ...limits]
-const udpArms = [...ours, 'node', 'udp-bare', 'udp-bare-io_uring', 'node-dgram', 'c-mmsg', 'c-mmsg-twin']
+/** Others are measured if they are asked for: `--peers udp-bare,c-mmsg`. */
+const udpArms = [...ours, 'node-dgram', 'c-mmsg', 'c-mmsg-twin']
 /** Which of them a quick run measures. */
 export const quickArms: readonly string[] = [...ours, 'node', 'net', 'node-net', 'bun', ...limits,
   'node-dgram', 'c-mmsg', 'c-mmsg-twin']
@@ -70,11 +74,12 @@ const echoes: readonly Scenario[] = [
     ...echo('echo-100', '64 B ping-pong, 100 connections', all, ...connections(100)),
     quick: true,
   },
-  echo('echo-1000', '64 B ping-pong, 1,000 connections', near, ...connections(1000)),
+  { ...echo('echo-1000', '64 B ping-pong, 1,000 connections', near, ...connections(1000)), roundsMax: 4 },
   {
     ...echo('echo-100x16', '64 B ping-pong, 100 connections, 16 in flight each', near,
       ...connections(100), '--depth', '16'),
     quick: true,
+    roundsMax: 4,
   },
   {
     ...echo('echo-50x16k', '16 KiB ping-pong, 50 connections', [...fast, 'borrowed'],
@@ -161,6 +166,8 @@ export const scenarios: readonly Scenario[] = [
     load: ['--mode', 'datagrams', ...connections(100)],
     arms: udpArms,
     roundsMax: 3,
+    // So that the servers' code is compiled, as each datagram is little work.
+    warmup: 1,
   },
   {
     name: 'chat',
