@@ -11,9 +11,8 @@
 //   stage   connecting, open
 //           withdrawn the host closed it while it was connecting: what it wrote is still to be sent
 //           hung_up   the kernel said that the peer is gone, and something may be left to read
-//           closing   the host closed it: what arrives is thrown away, and it ends when the output
-//           has
-//                     gone, or at the deadline
+//           closing   the host closed it: what arrives is thrown away, and it ends when all
+//                     output has gone, or at the deadline
 //
 // Invariants: the state changes by `apply` alone; the input half is held exactly if there is a
 // reason; a change that the table forbids in the state that it meets ends the process, in every
@@ -33,11 +32,10 @@ enum class Output : uint8_t { open, shutting, ended, failed };
 enum class Stage : uint8_t { connecting, withdrawn, open, hung_up, closing };
 
 // Why an input half is held; a set of bits.
-constexpr uint8_t by_host = 1;        // the host paused it
-constexpr uint8_t by_slabs = 2;       // it had input, but there was no slab for it
-constexpr uint8_t by_own_output = 4;  // too much waits to be sent by the same socket
-constexpr uint8_t by_total_output =
-    8;  // it had input, while too much waited to be sent by all sockets
+constexpr uint8_t by_host = 1;          // the host paused it
+constexpr uint8_t by_slabs = 2;         // it had input, but there was no slab for it
+constexpr uint8_t by_own_output = 4;    // too much waits to be sent by the same socket
+constexpr uint8_t by_total_output = 8;  // it had input, and too much waits of all of its account
 constexpr uint8_t by_output = by_own_output | by_total_output;
 constexpr uint8_t by_anything = by_host | by_slabs | by_output;
 
@@ -49,7 +47,7 @@ enum class Change : uint8_t {
   fed,            // there are slabs again
   filled,         // its output has become too long
   drained,        // and short enough again
-  throttled,      // it has input, and the output of all sockets is too long
+  throttled,      // it has input, and the output of its account is too long
   unthrottled,    // that is short enough again
   hung_up,        // the peer is gone, and something is left to read, or may be
   input_ended,    // FIN was read
