@@ -160,20 +160,25 @@ class Pair {
 /** Stands for a meeting that is still to be worked out. */
 const LATER = Symbol('later')
 
+function meetParts(x: unknown, y: unknown, numbering: Numbering): unknown {
+  if (x === y && (typeof x !== 'object' || x === null)) return x
+  if (x instanceof Wildcard) return renumbered(y, numbering)
+  if (y instanceof Wildcard) return renumbered(x, numbering)
+  if (!isCompound(x)) return equal(x, y) ? detached(x) : NO_MEETING
+  if (!isCompound(y) || !sameConstructor(x, y)) return NO_MEETING
+  return x === y && isWhole(x) ? x : LATER
+}
+
+function renumbered(topic: unknown, numbering: Numbering): unknown {
+  if (topic instanceof Wildcard) return numbering.next(topic)
+  if (!isCompound(topic)) return detached(topic)
+  return mapTopic(topic, (leaf) => (leaf instanceof Wildcard ? numbering.next(leaf) : detached(leaf)))
+}
+
 /** Meeting of two topics in which no wildcard stands twice: every place can be decided by itself. */
 function meetLinear(a: unknown, b: unknown): unknown {
   const numbering = new Numbering()
-  const renumber = (leaf: unknown): unknown =>
-    leaf instanceof Wildcard ? numbering.next(leaf) : detached(leaf)
-  const meetParts = (x: unknown, y: unknown): unknown => {
-    if (x === y && (typeof x !== 'object' || x === null)) return x
-    if (x instanceof Wildcard) return mapTopic(y, renumber)
-    if (y instanceof Wildcard) return mapTopic(x, renumber)
-    if (!isCompound(x)) return equal(x, y) ? detached(x) : NO_MEETING
-    if (!isCompound(y) || !sameConstructor(x, y)) return NO_MEETING
-    return x === y && isWhole(x) ? x : LATER
-  }
-  const outermost = meetParts(a, b)
+  const outermost = meetParts(a, b, numbering)
   if (outermost !== LATER) return outermost
   let pair = new Pair(a as Compound, b as Compound, undefined)
   for (;;) {
@@ -186,7 +191,7 @@ function meetLinear(a: unknown, b: unknown): unknown {
     }
     const x = part(pair.a, pair.next)
     const y = part(pair.b, pair.next)
-    const inner = meetParts(x, y)
+    const inner = meetParts(x, y, numbering)
     if (inner === NO_MEETING) return NO_MEETING
     if (inner === LATER) pair = new Pair(x as Compound, y as Compound, pair)
     else pair.done(inner)

@@ -56,10 +56,11 @@ export class Numbering {
 const canonicalInstances: Wildcard[] = []
 
 function instanceWild(i: number): Wildcard {
-  const name = Symbol.for(`marketplace-native instance ${i}`)
-  if (i >= CANONICAL_MAX) return new InstanceWildcard(name)
-  return (canonicalInstances[i] ??= new InstanceWildcard(name))
+  if (i >= CANONICAL_MAX) return new InstanceWildcard(instanceName(i))
+  return (canonicalInstances[i] ??= new InstanceWildcard(instanceName(i)))
 }
+
+const instanceName = (i: number): symbol => Symbol.for(`marketplace-native instance ${i}`)
 
 /** So many wildcards of canonical topics are made only once. */
 const CANONICAL_MAX = 1024
