@@ -95,7 +95,7 @@ export class UdpDriver {
     const { transport = 'auto', busyPoll, maxSlabBytes, onTransport, ...socketOptions } = options
     this.socketOptions = socketOptions
     this.hold = new UdpHold(() => {
-      const opened = openUdpTransport(transport, { busyPoll, maxSlabBytes })
+      const opened = openUdpTransport(transport, { busyPoll, maxSlabBytes, buffers: socketOptions.buffers })
       onTransport?.(opened)
       return opened
     }, (events) => events.map((event) => this.handleOne(event)))

@@ -53,14 +53,10 @@ function attempted(options: Partial<ConnectOptions>, refuse: (address: string) =
   const failed = deferred<SocketError>()
   const tried: string[] = []
   const givenUp: number[] = []
-  const dial = new Dial({
-    attempt: ({ address, port }: SocketAddress) => {
-      tried.push(address)
-      return refuse(address) ? socketError(-111, 'connect', address, port) : tried.length
-    },
-    giveUp: (attempt) => { givenUp.push(attempt) },
-    failed: failed.resolve,
-  }, { host: 'name', port: 7, ...options })
+  const dial = new Dial(({ address, port }: SocketAddress) => {
+    tried.push(address)
+    return refuse(address) ? socketError(-111, 'connect', address, port) : tried.length
+  }, (attempt) => { givenUp.push(attempt) }, failed.resolve, { host: 'name', port: 7, ...options })
   dial.start()
   return { dial, tried, givenUp, failed: failed.promise }
 }

@@ -56,7 +56,7 @@ export interface AccountLimits extends QueueLimits {
 }
 
 /** What the engine is told when it is made; checked before. */
-export interface EngineSettings extends AccountLimits, SlabOptions {
+export interface EngineSettings extends SlabOptions {
   /** As backend.ts numbers them. */
   readonly backend: number
   /** Microseconds. */
@@ -99,7 +99,6 @@ export class Link {
 
   readonly #addon: Addon
   readonly #handle: object
-  readonly #account: number
   readonly #commands = new Int32Array(COMMAND_HEADER_WORDS + COMMANDS_MAX * COMMAND_WORDS)
   readonly #large: Uint8Array[] = []
   readonly #arena = Buffer.allocUnsafeSlow(ARENA_SIZE) as FastBuffer
@@ -144,7 +143,6 @@ export class Link {
       },
       onClosed,
     })
-    this.#account = addon.openAccount(this.#handle, stats, settings)
     this.#flushTask = () => {
       this.#scheduled = false
       if (this.#commands[Header.count] !== 0) this.flush()
@@ -169,9 +167,18 @@ export class Link {
     return epoch === this.epoch && this.#commands[Header.count] !== 0
   }
 
+  /** A user of its own, whose sockets count in `stats`. @returns its number */
+  openAccount(stats: Float64Array, limits: AccountLimits): number {
+    return this.#addon.openAccount(this.#handle, stats, limits)
+  }
+
+  closeAccount(account: number): void {
+    this.#addon.closeAccount(this.#handle, account)
+  }
+
   /** @param options as options.ts has them */
-  listen(address: string, port: number, options: Int32Array): number {
-    return this.#addon.listen(this.#handle, this.#account, address, port, options)
+  listen(account: number, address: string, port: number, options: Int32Array): number {
+    return this.#addon.listen(this.#handle, account, address, port, options)
   }
 
   pauseListener(id: number, paused: boolean): void {
@@ -187,9 +194,9 @@ export class Link {
    * @returns an id, or a negative errno; `BIND_FAILED` less than that if it is the local address's
    */
   connect(
-    address: string, port: number, options: Int32Array, localAddress?: string, localPort = 0,
+    account: number, address: string, port: number, options: Int32Array, localAddress?: string, localPort = 0,
   ): number {
-    return this.#addon.connect(this.#handle, this.#account, address, port, options, localAddress, localPort)
+    return this.#addon.connect(this.#handle, account, address, port, options, localAddress, localPort)
   }
 
   /**
@@ -198,8 +205,8 @@ export class Link {
    * @param options as options.ts has them
    * @returns an id, or a negative errno
    */
-  bind(address: string, port: number, options: Int32Array): number {
-    return this.#addon.bind(this.#handle, this.#account, address, port, options)
+  bind(account: number, address: string, port: number, options: Int32Array): number {
+    return this.#addon.bind(this.#handle, account, address, port, options)
   }
 
   /** Where its multicast leaves by; or, with a group, the interface on which it joins or leaves that. */

@@ -56,7 +56,8 @@ export function slabOptions(call: string, options: TransportOptions): SlabOption
   return {
     reuseSlabs: isolates || buffers === 'borrowed',
     isolates,
-    poisonSlabs: poison,
+    // What is never filled again is never overwritten either.
+    poisonSlabs: poison && (isolates || buffers === 'borrowed'),
     maxSlabBytes,
     idleMemoryMax: idleMemoryMax(maxSlabBytes),
   }

@@ -7,12 +7,18 @@
  */
 import { constants } from 'node:os'
 import { connectError, socketError } from '../../support/errors.js'
-import { socketAddress, unixAddress } from './address.js'
+import { socketAddress, socketAddressIn, unixAddress } from './address.js'
+import { closeError } from './close-error.js'
 import { Dial } from '../seam/dial.js'
-import { AcceptedRecord, BIND_FAILED, Command, INDEX_MASK } from './layout.js'
+import type { Counts } from '../seam/metrics.js'
+import { type EngineSocket, NativeAccount } from './engine.js'
+import {
+  AcceptedRecord, AcceptFailedRecord, BIND_FAILED, ClosedRecord, Command, DroppedRecord, INDEX_MASK, Record, UNIX_PORT,
+  WrittenRecord,
+} from './layout.js'
 import type { Link } from './link.js'
-import { askSettings } from './options.js'
-import { overflowError, type QueueLimits } from '../seam/queue-limits.js'
+import { askSettings, socketWords } from './options.js'
+import { overflowError } from '../seam/queue-limits.js'
 import type {
   ConnectOptions, Dropped, ListenOptions, SocketAddress, SocketError, SocketSettings, TransportConnection,
   TransportEvent, TransportEventKind, TransportListener,
@@ -24,20 +30,13 @@ const EBADF = -constants.errno.EBADF
 const KEEP_ALIVE_INTERVAL = 1
 const KEEP_ALIVE_COUNT = 10
 
-/** What the sockets need of their transport. */
-export interface Station {
-  readonly link: Link
-  readonly closeTimeout: number
-  readonly limits: QueueLimits
-  /** Reports an event that no record brought, after the present call. */
-  later(event: NativeEvent): void
-  /** An attempt of an outbound connection begins: the engine's id, or a negative errno. */
-  attempt(connection: NativeConnection, address: SocketAddress, options: ConnectOptions): number
-  /** It is given up. */
-  giveUp(id: number): void
-  /** An outbound connection ended without having been established. */
-  dialOver(connection: NativeConnection): void
-  listenerClosed(listener: NativeListener): void
+/** The transport of these sockets. In its set are the outbound connections that are not established. */
+export abstract class SocketAccount extends NativeAccount<NativeEvent, NativeConnection, Counts> {
+  override deliverLater(again = false): void {
+    // Nobody waits any more to hear that they listen.
+    this.events = this.events.filter(({ listener }) => listener === undefined || !listener.closed)
+    super.deliverLater(again)
+  }
 }
 
 export class NativeEvent implements TransportEvent {
@@ -58,14 +57,23 @@ export class NativeDropEvent extends NativeEvent {
   }
 }
 
-export class NativeListener implements TransportListener {
+/** Of an event without anything else in it. */
+function plain(kind: TransportEventKind, connection: NativeConnection, bytes = 0, error?: SocketError): NativeEvent {
+  return new NativeEvent(kind, connection, undefined, undefined, bytes, error)
+}
+
+function ofListener(kind: TransportEventKind, listener: NativeListener, error?: SocketError): NativeEvent {
+  return new NativeEvent(kind, undefined, listener, undefined, 0, error)
+}
+
+export class NativeListener implements TransportListener, EngineSocket {
   context: unknown = undefined
   address: SocketAddress | undefined = undefined
   failure: SocketError | undefined = undefined
   /** The engine's; 0 before it listens and after it failed. */
   id = 0
   closed = false
-  readonly #station: Station
+  readonly account: SocketAccount
   /** Of its connections; 0 for none. */
   readonly idleTimeout: number
   readonly readTimeout: number
@@ -73,8 +81,8 @@ export class NativeListener implements TransportListener {
   readonly path: string | undefined
   #paused = false
 
-  constructor(station: Station, { idleTimeout = 0, readTimeout = 0, path }: ListenOptions) {
-    this.#station = station
+  constructor(account: SocketAccount, { idleTimeout = 0, readTimeout = 0, path }: ListenOptions) {
+    this.account = account
     this.idleTimeout = idleTimeout
     this.readTimeout = readTimeout
     this.path = path
@@ -82,7 +90,7 @@ export class NativeListener implements TransportListener {
 
   get settings(): SocketSettings | undefined {
     if (this.id === 0 || this.closed) return undefined
-    return askSettings((words) => this.#station.link.socketOptions(this.id, words))
+    return askSettings((words) => this.account.link.socketOptions(this.id, words))
   }
 
   /** Where its connections are bound to, if that is the same for all. */
@@ -92,24 +100,50 @@ export class NativeListener implements TransportListener {
   }
 
   get descriptor(): number | undefined {
-    return this.id === 0 || this.closed ? undefined : this.#station.link.descriptor(this.id)
+    return this.id === 0 || this.closed ? undefined : this.account.link.descriptor(this.id)
   }
 
   duplicate(): number {
-    return this.id === 0 || this.closed ? EBADF : this.#station.link.duplicate(this.id)
-  }
-
-  /** It listens. */
-  learnAddress(): void {
-    this.address = this.path === undefined
-      ? askAddress((words) => this.#station.link.localAddress(this.id, words))
-      : unixAddress(this.path)
+    return this.id === 0 || this.closed ? EBADF : this.account.link.duplicate(this.id)
   }
 
   /** The engine has it, as `id`; what was asked for meanwhile is done now. */
   opened(id: number): void {
     this.id = id
-    if (this.#paused) this.#station.link.pauseListener(id, true)
+    this.account.engine.enter(this)
+    if (this.#paused) this.account.link.pauseListener(id, true)
+    this.address = this.path === undefined
+      ? askAddress((words) => this.account.link.localAddress(id, words))
+      : unixAddress(this.path)
+    this.account.report(ofListener('listening', this))
+  }
+
+  failed(error: SocketError): void {
+    this.failure = error
+    this.account.report(ofListener('listen-failed', this, error))
+  }
+
+  /** It has no bytes. */
+  received(): void {}
+
+  happened(records: Int32Array, at: number): void {
+    switch (records[at]) {
+      case Record.accepted:
+        new NativeConnection(this.account, this).accepted(records, at)
+        break
+      case Record.acceptFailed: {
+        const { address, port } = this.address ?? {}
+        const error = socketError(records[at + AcceptFailedRecord.error], 'accept', address, port)
+        this.account.report(ofListener('accept-failed', this, error))
+        break
+      }
+      case Record.dropped: {
+        const count = records[at + DroppedRecord.count]
+        const remote = socketAddressIn(records, at + DroppedRecord.peer)
+        this.account.metrics.drops += count
+        this.account.report(new NativeDropEvent(this, { count, remote }))
+      }
+    }
   }
 
   pause(): void {
@@ -123,12 +157,14 @@ export class NativeListener implements TransportListener {
   close(): void {
     if (this.closed) return
     this.closed = true
-    this.#station.listenerClosed(this)
+    if (this.id === 0) return
+    this.account.engine.remove(this.id)
+    this.account.link.closeListener(this.id)
   }
 
   #pause(paused: boolean): void {
     this.#paused = paused
-    if (this.id !== 0 && !this.closed) this.#station.link.pauseListener(this.id, paused)
+    if (this.id !== 0 && !this.closed) this.account.link.pauseListener(this.id, paused)
   }
 }
 
@@ -147,7 +183,47 @@ export function askAddress(ask: (words: Int32Array) => number): SocketAddress | 
   return ask(w) < 0 ? undefined : socketAddress(w[0], w[1], w[2], w[3], w[4])
 }
 
-export class NativeConnection implements TransportConnection {
+/** An attempt of an outbound connection. */
+class Attempt implements EngineSocket {
+  /** Until it is over. */
+  connection: NativeConnection | undefined
+
+  constructor(readonly id: number, readonly account: SocketAccount, connection: NativeConnection) {
+    this.connection = connection
+  }
+
+  close(): void {
+    this.connection?.close()
+  }
+
+  /** `close`, not `abort`: one that is established by now gets an orderly end. */
+  giveUp(): void {
+    this.#over()
+    this.account.link.command(Command.close, this.id)
+  }
+
+  /** It has no bytes. */
+  received(): void {}
+
+  happened(records: Int32Array, at: number): void {
+    const { id, account, connection } = this
+    const ended = records[at] === Record.closed
+    if (ended) account.left(id)
+    // It was given up.
+    if (connection?.dial === undefined) return
+    this.#over()
+    if (ended) connection.dial.attemptFailed(id, records[at + ClosedRecord.error])
+    else if (records[at] === Record.connected) connection.connected(id)
+  }
+
+  #over(): void {
+    if (this.connection === undefined) return
+    this.connection = undefined
+    this.account.attempts(-1)
+  }
+}
+
+export class NativeConnection implements TransportConnection, EngineSocket {
   context: unknown = undefined
   readonly listener: NativeListener | undefined
   /** The engine's, while the connection is established; otherwise 0. */
@@ -155,7 +231,7 @@ export class NativeConnection implements TransportConnection {
   established = false
   /** Set while the connection is outbound and not established. */
   dial: Dial | undefined = undefined
-  readonly #station: Station
+  readonly account: SocketAccount
   readonly #link: Link
   #outputOver = false
   #closing = false
@@ -173,9 +249,9 @@ export class NativeConnection implements TransportConnection {
   #c = 0
   #d = 0
 
-  constructor(station: Station, listener: NativeListener | undefined) {
-    this.#station = station
-    this.#link = station.link
+  constructor(account: SocketAccount, listener: NativeListener | undefined) {
+    this.account = account
+    this.#link = account.link
     this.listener = listener
   }
 
@@ -189,47 +265,107 @@ export class NativeConnection implements TransportConnection {
     this.#b = records[peer + 2]
     this.#c = records[peer + 3]
     this.#d = records[peer + 4]
+    const { account, listener } = this
+    account.entered(this)
+    account.metrics.connections += 1
+    account.metrics.accepts += 1
+    if (account.closing) this.abort()
+    else if (listener !== undefined) this.#limitTime(listener.idleTimeout, listener.readTimeout)
+    account.report(plain('accepted', this))
+  }
+
+  received(data: Buffer): void {
+    const { account } = this
+    if (account.closing) return
+    account.metrics.bytesIn += data.length
+    account.metrics.chunksIn += 1
+    account.report(new NativeEvent('data', this, undefined, data, 0, undefined))
+  }
+
+  happened(records: Int32Array, at: number): void {
+    switch (records[at]) {
+      case Record.end:
+        this.account.report(plain('end', this))
+        break
+      case Record.written:
+        this.account.report(plain('written', this, records[at + WrittenRecord.bytes]))
+        break
+      case Record.closed: {
+        const { account, remote } = this
+        account.left(this.id)
+        account.metrics.connections -= 1
+        this.#ended()
+        const failed = records[at + ClosedRecord.error] !== 0
+        const error = failed ? closeError(account.limits, records, at, remote) : undefined
+        account.report(plain('closed', this, 0, error))
+      }
+    }
   }
 
   /** An outbound connection begins its life. */
   start(options: ConnectOptions): void {
+    const attempts = new Map<number, Attempt>()
     this.dial = new Dial(
-      {
-        attempt: (address) => {
-          const result = this.#station.attempt(this, address, options)
-          return result > 0 ? result : attemptError(result, address, options)
-        },
-        giveUp: (id) => { this.#station.giveUp(id) },
-        failed: (error) => { this.#dialEnded(error) },
+      (address) => {
+        const id = this.#attempt(address, options)
+        if (id <= 0) return attemptError(id, address, options)
+        const attempt = new Attempt(id, this.account, this)
+        attempts.set(id, attempt)
+        this.account.entered(attempt)
+        this.account.attempts(1)
+        return id
       },
+      (id) => { attempts.get(id)?.giveUp() },
+      (error) => { this.#dialEnded(error) },
       options,
     )
+    this.account.sockets.add(this)
     this.dial.start()
+  }
+
+  #attempt(to: SocketAddress, options: ConnectOptions): number {
+    const { localAddress, localPort = 0 } = options
+    const { account } = this
+    const words = socketWords(options)
+    if (to.family === 'unix') return this.#link.connect(account.number, to.address, UNIX_PORT, words)
+    const any = to.family === 'IPv6' ? '::' : '0.0.0.0'
+    const local = localAddress ?? (localPort === 0 ? undefined : any)
+    return this.#link.connect(account.number, to.address, to.port, words, local, localPort)
   }
 
   /** An attempt of its dial succeeded; what was asked for meanwhile is done now. */
   connected(id: number): void {
+    const { account } = this
     const dial = this.dial as Dial
     this.dial = undefined
     this.id = id
+    account.engine.enter(this)
+    account.sockets.delete(this)
+    account.metrics.connections += 1
+    account.metrics.connects += 1
     this.established = true
     this.#remote = dial.succeeded(id)
-    if (dial.idleTimeout > 0) this.#link.idleTimeout(id, dial.idleTimeout)
-    if (dial.readTimeout > 0) this.#link.inputTimeout(id, dial.readTimeout)
+    this.#limitTime(dial.idleTimeout, dial.readTimeout)
     if (!dial.expectsInput) this.#link.expectInput(id, false)
     if (this.#reportWrites) this.#command(Command.reportWritesOn)
     if (dial.paused) this.#command(Command.pause)
     for (const data of dial.backlog) this.#write(data, false)
     if (dial.shutdown) this.#command(Command.shutdown)
     if (dial.closing) this.#command(Command.close)
+    else account.report(plain('connected', this))
   }
 
   /** It is gone: the last thing that happens to it. */
-  ended(): void {
+  #ended(): void {
     this.id = 0
     this.established = false
     this.#outputOver = true
     this.#closing = true
+  }
+
+  #limitTime(idle: number, read: number): void {
+    if (idle > 0) this.#link.idleTimeout(this.id, idle)
+    if (read > 0) this.#link.inputTimeout(this.id, read)
   }
 
   get remote(): SocketAddress | undefined {
@@ -271,7 +407,7 @@ export class NativeConnection implements TransportConnection {
 
   get overflow(): SocketError | undefined {
     const queued = this.established ? this.#link.gauges[this.id & INDEX_MASK] : 0
-    return queued < 0 ? overflowError(this.#station.limits, -queued - 1, this.remote) : undefined
+    return queued < 0 ? overflowError(this.account.limits, -queued - 1, this.remote) : undefined
   }
 
   get reportWrites(): boolean {
@@ -306,7 +442,7 @@ export class NativeConnection implements TransportConnection {
     this.#outputOver = true
     const dial = this.dial
     if (dial === undefined) this.#command(Command.close)
-    else if (dial.backlogBytes > 0) dial.closeLater(this.#station.closeTimeout)
+    else if (dial.backlogBytes > 0) dial.closeLater(this.account.limits.closeTimeout)
     else this.#dialEnded(undefined)
   }
 
@@ -369,8 +505,8 @@ export class NativeConnection implements TransportConnection {
   #dialEnded(error: SocketError | undefined): void {
     this.dial?.cancel()
     this.dial = undefined
-    this.#station.dialOver(this)
-    this.ended()
-    this.#station.later(new NativeEvent('closed', this, undefined, undefined, 0, error))
+    this.account.forget(this)
+    this.#ended()
+    this.account.report(plain('closed', this, 0, error))
   }
 }

@@ -7,23 +7,25 @@ import { connect, isIP, type Socket } from 'node:net'
 import { nodeSocketOptions } from './listener.js'
 import type { ConnectOptions, SocketAddress, SocketError } from '../seam/transport.js'
 
-/** How attempts end. */
-export interface AttemptsHost {
-  /** The first one succeeded; the socket is the host's now. */
-  connected(attempt: number, socket: Socket): void
-  attemptFailed(attempt: number, error: SocketError): void
-  /** The last one that was given up is closed. */
-  allClosed(): void
-}
-
 export class NodeAttempts {
-  readonly #host: AttemptsHost
+  readonly #connected: (attempt: number, socket: Socket) => void
+  readonly #failed: (attempt: number, error: SocketError) => void
+  readonly #allClosed: () => void
   readonly #options: ConnectOptions
   readonly #sockets = new Map<number, Socket>()
   #last = 0
 
-  constructor(host: AttemptsHost, options: ConnectOptions) {
-    this.#host = host
+  /**
+   * @param connected the first one succeeded; the socket is the caller's now
+   * @param allClosed the last one that was given up is closed
+   */
+  constructor(
+    connected: (attempt: number, socket: Socket) => void, failed: (attempt: number, error: SocketError) => void,
+    allClosed: () => void, options: ConnectOptions,
+  ) {
+    this.#connected = connected
+    this.#failed = failed
+    this.#allClosed = allClosed
     this.#options = options
   }
 
@@ -43,16 +45,16 @@ export class NodeAttempts {
       ...(localPort !== 0 && { localPort }),
     })
     this.#sockets.set(attempt, socket)
-    const failed = (error: Error): void => { this.#host.attemptFailed(attempt, error as SocketError) }
+    const failed = (error: Error): void => { this.#failed(attempt, error as SocketError) }
     const closed = (): void => {
       this.#sockets.delete(attempt)
-      if (this.#sockets.size === 0) this.#host.allClosed()
+      if (this.#sockets.size === 0) this.#allClosed()
     }
     socket.once('connect', () => {
       // One by one: taking all away makes Node resume a socket that is about to be paused.
       socket.off('error', failed).off('close', closed)
       this.#sockets.delete(attempt)
-      this.#host.connected(attempt, socket)
+      this.#connected(attempt, socket)
     })
     socket.on('error', failed)
     socket.on('close', closed)

@@ -3,7 +3,7 @@
  *
  * Invariants: it has a dial exactly until it is established or has failed, and then a socket; `closed`
  * is reported once, and last; the transport forgets it when all its descriptors are closed; `counted`
- * is part of the host's `queuedTotal`.
+ * is part of the account's `queuedTotal`.
  */
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
@@ -11,42 +11,19 @@ import { idleError, readTimeoutError, socketError } from '../../support/errors.j
 import { clearTimeout, setImmediate, setTimeout } from '../../support/real-time.js'
 import { exit } from '../seam/at-exit.js'
 import { Dial } from '../seam/dial.js'
-import type { Counts } from '../seam/metrics.js'
 import { Stat } from '../seam/stats.js'
+import type { NodeAccount } from './account.js'
 import { NodeAttempts } from './attempts.js'
 import type { NodeListener } from './listener.js'
-import { overflowError, takenAwayError, type QueueLimits } from '../seam/queue-limits.js'
+import { overflowError, takenAwayError } from '../seam/queue-limits.js'
 import { isolatedFromNode } from '../seam/buffers-option.js'
 import { nodeLacks } from '../seam/socket-options.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../seam/transport.js'
 
-/** What a connection needs of its transport. */
-export interface NodeStation {
-  readonly metrics: Counts
-  readonly closeTimeout: number
-  readonly limits: QueueLimits
-  /** Whether each piece of what comes is to have an ArrayBuffer of its own. */
-  readonly isolates: boolean
-  /** Whether it keeps the process alive. */
-  readonly isRef: boolean
-  /** Bytes that wait to be sent, on all connections. */
-  queuedTotal: number
-  /** Too many wait: a connection that has input is not to be read from. */
-  readonly inputHeld: boolean
-  /** Queues an event for this turn's batch. */
-  report(event: TransportEvent): void
-  /** Its writes are held back: `uncork` is to be called at the end of the batch. */
-  corked(connection: NodeConnection): void
-  /** So many bytes were written. */
-  wrote(bytes: number): void
-  /** Something arrived although too much is queued: `letGo` is to be called later. */
-  holdBack(connection: NodeConnection): void
-  /** `queuedTotal` has changed. */
-  checkTotal(): void
-  forget(connection: NodeConnection): void
-}
+/** The transport of these connections. */
+type Account = NodeAccount<NodeConnection | NodeListener>
 
 /** All events have the same shape, so that their readers stay monomorphic. */
 function connectionEvent(
@@ -71,7 +48,7 @@ export class NodeConnection implements TransportConnection {
   /** Not read from because of its own queue, or because of all. */
   #full = false
   #heldBack = false
-  readonly #transport: NodeStation
+  readonly #account: Account
   #dial: Dial | undefined
   #attempts: NodeAttempts | undefined
   /** From the moment on that it is established. */
@@ -87,8 +64,8 @@ export class NodeConnection implements TransportConnection {
   #silence: NodeJS.Timeout | undefined
   #expectsInput = true
 
-  constructor(transport: NodeStation, listener: NodeListener | undefined) {
-    this.#transport = transport
+  constructor(account: Account, listener: NodeListener | undefined) {
+    this.#account = account
     this.listener = listener
   }
 
@@ -100,7 +77,7 @@ export class NodeConnection implements TransportConnection {
 
   /** It begins its life as an accepted one. */
   accept(socket: Socket): void {
-    this.#transport.metrics.accepts += 1
+    this.#account.metrics.accepts += 1
     const unix = this.listener?.unix
     this.#open(socket, 'accepted', unix && { ...unix, address: '' }, unix)
     this.#limitIdle(socket, this.listener?.idleTimeout ?? 0)
@@ -110,20 +87,16 @@ export class NodeConnection implements TransportConnection {
   /** It begins its life as an outbound one. */
   connect(options: ConnectOptions): void {
     const attempts = new NodeAttempts(
-      {
-        connected: (attempt, socket) => { this.#connected(attempt, socket) },
-        attemptFailed: (attempt, error) => { this.#dial?.attemptFailed(attempt, error) },
-        allClosed: () => { if (this.#state === 'closed') this.#transport.forget(this) },
-      },
+      (attempt, socket) => { this.#connected(attempt, socket) },
+      (attempt, error) => { this.#dial?.attemptFailed(attempt, error) },
+      () => { if (this.#state === 'closed') this.#gone() },
       options,
     )
     this.#attempts = attempts
     this.#dial = new Dial(
-      {
-        attempt: (address) => attempts.begin(address),
-        giveUp: (attempt) => { attempts.giveUp(attempt) },
-        failed: (error) => { this.#fail(error) },
-      },
+      (address) => attempts.begin(address),
+      (attempt) => { attempts.giveUp(attempt) },
+      (error) => { this.#fail(error) },
       options,
     )
     this.#dial.start(nodeLacks('connect', options))
@@ -133,7 +106,7 @@ export class NodeConnection implements TransportConnection {
     const dial = this.#dial as Dial
     this.#dial = undefined
     const to = dial.succeeded(attempt)
-    this.#transport.metrics.connects += 1
+    this.#account.metrics.connects += 1
     const unix = to.family === 'unix' ? to : undefined
     this.#open(socket, 'connected', unix, unix && { ...unix, address: '' })
     this.#limitIdle(socket, dial.idleTimeout)
@@ -154,8 +127,8 @@ export class NodeConnection implements TransportConnection {
     this.#unix = remote !== undefined
     this.remote = remote
     this.local = local
-    this.#transport.metrics.connections += 1
-    if (!this.#transport.isRef) this.setRef(false)
+    this.#account.metrics.connections += 1
+    if (!this.#account.isRef) this.setRef(false)
     // Asked for now: a socket that is closed no longer knows its addresses.
     const { remoteAddress, remoteFamily, remotePort } = socket
     if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)
@@ -168,7 +141,7 @@ export class NodeConnection implements TransportConnection {
     // It may have been closed meanwhile: then nobody is told.
     if (this.#state !== 'connecting') return
     this.#state = 'open'
-    this.#transport.report(connectionEvent(kind, this))
+    this.#account.report(connectionEvent(kind, this))
   }
 
   write(data: Uint8Array | string, taken = false): void {
@@ -178,7 +151,7 @@ export class NodeConnection implements TransportConnection {
     const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
     // A socket that has died says so in `closed`, with an error; nothing can be sent on it.
     if (bytes === 0 || this.#socket?.destroyed === true) return
-    const { stats } = this.#transport.metrics
+    const { stats } = this.#account.metrics
     stats[Stat.chunksOut] += 1
     stats[Stat.queuedBytes] += bytes
     this.queuedBytes += bytes
@@ -188,7 +161,7 @@ export class NodeConnection implements TransportConnection {
     } else {
       this.#send(this.#socket, taken && typeof data !== 'string' ? Buffer.from(data) : data, bytes)
     }
-    this.#transport.wrote(bytes)
+    this.#account.wrote(bytes)
   }
 
   #send(socket: Socket, data: Uint8Array | string, bytes: number): void {
@@ -200,7 +173,7 @@ export class NodeConnection implements TransportConnection {
     if (this.#corked || exit.begun) return
     this.#corked = true
     this.#socket?.cork()
-    this.#transport.corked(this)
+    this.#account.corked(this)
   }
 
   /** The end of the batch: what is left after this is queued. */
@@ -208,7 +181,7 @@ export class NodeConnection implements TransportConnection {
     this.#corked = false
     this.#socket?.uncork()
     this.#count()
-    const { each, pauses } = this.#transport.limits
+    const { each, pauses } = this.#account.limits
     if (this.counted <= each) return
     if (!pauses) this.endQueue()
     else this.#full = true
@@ -217,7 +190,7 @@ export class NodeConnection implements TransportConnection {
 
   /** Ends it: too much is queued, here or in all. */
   endQueue(): void {
-    this.overflow = overflowError(this.#transport.limits, this.counted, this.remote)
+    this.overflow = overflowError(this.#account.limits, this.counted, this.remote)
     this.#fail(this.overflow)
     this.#count()
   }
@@ -232,7 +205,7 @@ export class NodeConnection implements TransportConnection {
     const socket = this.#socket
     const gone = this.#state === 'closed' || socket?.destroyed === true
     const now = gone ? 0 : socket?.writableLength ?? this.queuedBytes
-    this.#transport.queuedTotal += now - this.counted
+    this.#account.queuedTotal += now - this.counted
     this.counted = now
   }
 
@@ -254,7 +227,7 @@ export class NodeConnection implements TransportConnection {
     this.#state = 'closing'
     this.#outputEnded = true
     if (this.#socket !== undefined) this.#closeSocket(this.#socket)
-    else if (this.queuedBytes > 0) this.#dial?.closeLater(this.#transport.closeTimeout)
+    else if (this.queuedBytes > 0) this.#dial?.closeLater(this.#account.closeTimeout)
     else this.#closed()
   }
 
@@ -292,7 +265,7 @@ export class NodeConnection implements TransportConnection {
   }
 
   #closeSocket(socket: Socket): void {
-    this.#deadline = setTimeout(() => { this.#expired() }, this.#transport.closeTimeout)
+    this.#deadline = setTimeout(() => { this.#expired() }, this.#account.closeTimeout)
     // What still comes is read and dropped: a peer that is blocked in its own send would not read our
     // last bytes, and unread bytes would turn our FIN into an RST that destroys them.
     socket.resume()
@@ -302,30 +275,30 @@ export class NodeConnection implements TransportConnection {
   #received(data: Buffer): void {
     if (this.#state !== 'open') return
     this.#silence?.refresh()
-    if (this.#transport.inputHeld) {
+    if (this.#account.inputHeld) {
       this.#heldBack = true
-      this.#transport.holdBack(this)
+      this.#account.holdBack(this)
       this.#read()
     }
-    const { metrics } = this.#transport
+    const { metrics } = this.#account
     metrics.bytesIn += data.length
     metrics.chunksIn += 1
-    const piece = this.#transport.isolates ? isolatedFromNode(data) : data
-    this.#transport.report(connectionEvent('data', this, piece))
+    const piece = this.#account.isolates ? isolatedFromNode(data) : data
+    this.#account.report(connectionEvent('data', this, piece))
   }
 
   #ended(): void {
     this.#endSilence()
-    if (this.#state === 'open') this.#transport.report(connectionEvent('end', this))
+    if (this.#state === 'open') this.#account.report(connectionEvent('end', this))
   }
 
   #wrote(data: Uint8Array | string, bytes: number, error: Error | null | undefined): void {
     this.#count()
-    if (this.#full && this.counted <= this.#transport.limits.each / 2) {
+    if (this.#full && this.counted <= this.#account.limits.each / 2) {
       this.#full = false
       this.#read()
     }
-    this.#transport.checkTotal()
+    this.#account.checkTotal()
     // Node calls back without an error for writes that were cut off by `destroy`.
     if ((error !== null && error !== undefined) || this.#socket?.destroyed === true) return
     // Node sends nothing for memory that was taken away, and says nothing.
@@ -334,11 +307,11 @@ export class NodeConnection implements TransportConnection {
       return
     }
     this.queuedBytes -= bytes
-    const { stats } = this.#transport.metrics
+    const { stats } = this.#account.metrics
     stats[Stat.queuedBytes] -= bytes
     stats[Stat.bytesOut] += bytes
     if (this.reportWrites && this.#state !== 'closed' && this.#state !== 'aborted') {
-      this.#transport.report(connectionEvent('written', this, undefined, bytes))
+      this.#account.report(connectionEvent('written', this, undefined, bytes))
     }
   }
 
@@ -411,18 +384,23 @@ export class NodeConnection implements TransportConnection {
     clearTimeout(this.#deadline)
     this.#dial?.cancel()
     this.#dial = undefined
-    this.#transport.queuedTotal -= this.counted
+    this.#account.queuedTotal -= this.counted
     this.counted = 0
-    this.#transport.checkTotal()
-    const { metrics } = this.#transport
+    this.#account.checkTotal()
+    const { metrics } = this.#account
     if (this.#socket !== undefined) metrics.connections -= 1
     metrics.stats[Stat.queuedBytes] -= this.queuedBytes
     // After `close` or `abort` the end is orderly, whatever the peer did, unless bytes were lost.
     const orderly = state === 'aborted' || (state === 'closing' && this.queuedBytes === 0)
     this.queuedBytes = 0
-    this.#transport.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))
+    this.#account.report(connectionEvent('closed', this, undefined, 0, orderly ? undefined : this.#error))
     // Otherwise when its attempts are closed.
-    if (this.#attempts === undefined || this.#attempts.size === 0) this.#transport.forget(this)
+    if (this.#attempts === undefined || this.#attempts.size === 0) this.#gone()
+  }
+
+  #gone(): void {
+    if (this.listener !== undefined) this.listener.open -= 1
+    this.#account.gone(this)
   }
 }
 

@@ -9,20 +9,14 @@
  */
 import { lookup } from 'node:dns'
 import { createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net'
-import type { Counts } from '../seam/metrics.js'
+import type { NodeAccount } from './account.js'
 import { keepAliveSeconds, nodeLacks, nodeReusesPorts } from '../seam/socket-options.js'
 import type {
   ListenOptions, SocketAddress, SocketError, SocketOptions, TransportEvent, TransportListener,
 } from '../seam/transport.js'
 
-/** What a listener needs of its transport. */
-export interface NodeListenerHost {
-  readonly metrics: Counts
-  report(event: TransportEvent): void
-  /** A connection was accepted, and is to be reported. */
-  accepted(socket: Socket, listener: NodeListener): void
-  forgetListener(listener: NodeListener): void
-}
+/** The transport of these listeners. */
+type Account = Pick<NodeAccount<NodeListener>, 'metrics' | 'report' | 'forget'>
 
 /** As Node's. */
 const BACKLOG = 511
@@ -49,7 +43,8 @@ export class NodeListener implements TransportListener {
   readonly settings = undefined
   /** Connections of its own that are open. */
   open = 0
-  readonly #transport: NodeListenerHost
+  readonly #account: Account
+  readonly #handOn: (socket: Socket) => void
   readonly #options: ListenOptions
   readonly #server: Server
   #closed = false
@@ -63,12 +58,14 @@ export class NodeListener implements TransportListener {
   /** Where it listens, if that is a Unix socket. */
   readonly unix: SocketAddress | undefined
 
-  constructor(transport: NodeListenerHost, options: ListenOptions) {
+  /** @param handOn takes a connection that was accepted, and is to be reported */
+  constructor(account: Account, options: ListenOptions, handOn: (socket: Socket) => void) {
     const { idleTimeout = 0, readTimeout = 0, path } = options
     this.idleTimeout = idleTimeout
     this.readTimeout = readTimeout
     this.unix = path === undefined ? undefined : { address: path, family: 'unix', port: 0 }
-    this.#transport = transport
+    this.#account = account
+    this.#handOn = handOn
     this.#options = options
     this.#server = createServer({ ...nodeSocketOptions(options), pauseOnConnect: options.pauseOnAccept })
     this.#server.on('connection', (socket) => this.#accepted(socket))
@@ -112,7 +109,7 @@ export class NodeListener implements TransportListener {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#transport.forgetListener(this)
+    this.#account.forget(this)
     this.#server.close()
     for (const socket of this.#kept) this.#reset(socket)
     this.#kept = []
@@ -143,7 +140,7 @@ export class NodeListener implements TransportListener {
       return
     }
     this.address = this.unix ?? this.#server.address() as AddressInfo as SocketAddress
-    this.#transport.report(listenerEvent('listening', this))
+    this.#account.report(listenerEvent('listening', this))
   }
 
   #failed(error: SocketError): void {
@@ -152,10 +149,10 @@ export class NodeListener implements TransportListener {
     if (error.port === -1) delete error.port
     if (this.address === undefined) {
       this.#closed = true
-      this.#transport.forgetListener(this)
-      this.#transport.report(listenerEvent('listen-failed', this, error))
+      this.#account.forget(this)
+      this.#account.report(listenerEvent('listen-failed', this, error))
     } else {
-      this.#transport.report(listenerEvent('accept-failed', this, error))
+      this.#account.report(listenerEvent('accept-failed', this, error))
     }
   }
 
@@ -175,7 +172,7 @@ export class NodeListener implements TransportListener {
       this.#drop(socket)
     } else {
       this.open += 1
-      this.#transport.accepted(socket, this)
+      this.#handOn(socket)
     }
   }
 
@@ -193,7 +190,7 @@ export class NodeListener implements TransportListener {
       : { ...this.unix, address: '' }
     socket.on('error', () => undefined)
     this.#reset(socket)
-    this.#transport.metrics.drops += 1
-    this.#transport.report({ ...listenerEvent('dropped', this), dropped: { count: 1, remote } })
+    this.#account.metrics.drops += 1
+    this.#account.report({ ...listenerEvent('dropped', this), dropped: { count: 1, remote } })
   }
 }

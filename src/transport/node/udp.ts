@@ -8,16 +8,14 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { socketError } from '../../support/errors.js'
-import { clearInterval, performance, setImmediate, setInterval } from '../../support/real-time.js'
+import { NodeBase } from './account.js'
 import { isolatedFromNode } from '../seam/buffers-option.js'
+import { publishUdpEvents } from '../seam/diagnostics.js'
 import { UdpCounts } from '../seam/metrics.js'
 import { Stat } from '../seam/stats.js'
 import type { SocketAddress, SocketError } from '../seam/transport.js'
-import { lacksIPv6, MAPPED, UdpSocketBase, UdpTransportBase, type UdpStation } from '../seam/udp-socket.js'
-import type { UdpSocketOptions, UdpTransport } from '../seam/udp-transport.js'
-
-/** The longest delay that a Node timer takes. */
-const LONGEST_DELAY = 0x7fffffff
+import { bindSocket, lacksIPv6, MAPPED, UdpSocketBase } from '../seam/udp-socket.js'
+import type { UdpEvent, UdpSocketOptions, UdpTransport } from '../seam/udp-transport.js'
 
 /** Looks up nothing, at once: `dgram` would lose what is sent in the turn in which a socket is closed. */
 function literal(
@@ -31,41 +29,16 @@ export function nodeUdpTransport(): UdpTransport {
   return new NodeUdpTransport()
 }
 
-class NodeUdpTransport extends UdpTransportBase<NodeUdpSocket> {
-  readonly name = 'node'
+class NodeUdpTransport extends NodeBase<UdpEvent, NodeUdpSocket, UdpCounts> implements UdpTransport {
   readonly metrics = new UdpCounts(false)
-  #keepAlive: NodeJS.Timeout | undefined
-  readonly #deliver = (): void => {
-    const start = performance.now()
-    try {
-      this.deliver()
-    } finally {
-      this.metrics.stats[Stat.jsTime] += (performance.now() - start) * 1e6
-    }
+
+  bind(options: UdpSocketOptions): NodeUdpSocket {
+    this.assertOpen('bind')
+    return bindSocket(this, new NodeUdpSocket(this, options))
   }
 
-  protected start(): void {
-    this.#keepAlive = setInterval(() => undefined, LONGEST_DELAY)
-  }
-
-  protected makeSocket(options: UdpSocketOptions): NodeUdpSocket {
-    return new NodeUdpSocket(this, this.metrics, options, this.isRef)
-  }
-
-  protected setRef(on: boolean): void {
-    if (on) this.#keepAlive?.ref()
-    else this.#keepAlive?.unref()
-    for (const socket of this.sockets) socket.setRef(on)
-  }
-
-  /** The check phase comes right after all sockets were polled. */
-  protected schedule(): void {
-    setImmediate(this.#deliver)
-  }
-
-  protected end(ended: () => void): void {
-    clearInterval(this.#keepAlive)
-    ended()
+  protected publish(events: readonly UdpEvent[]): void {
+    publishUdpEvents(this.name, events)
   }
 }
 
@@ -78,10 +51,10 @@ class NodeUdpSocket extends UdpSocketBase<string> {
   #unsettled = 0
   #isClosed = false
 
-  constructor(station: UdpStation, metrics: UdpCounts, options: UdpSocketOptions, isRef: boolean) {
-    super(station, options)
-    this.#metrics = metrics
-    this.#isRef = isRef
+  constructor(transport: NodeUdpTransport, options: UdpSocketOptions) {
+    super(transport, options)
+    this.#metrics = transport.metrics
+    this.#isRef = transport.isRef
   }
 
   setRef(on: boolean): void {

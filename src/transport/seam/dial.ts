@@ -7,7 +7,7 @@
  * first that succeeds wins, the others are given up.
  *
  * Invariants: it ends with `succeeded` from outside, with one call of `failed`, or with `cancel`;
- * nothing is called synchronously from `start`, or after the end; every attempt that the host has
+ * nothing is called synchronously from `start`, or after the end; every attempt that has
  * begun and that has not ended is given up at the end, but for the winner.
  */
 import { lookup as systemLookup } from 'node:dns'
@@ -25,15 +25,6 @@ const EAI_NONAME = -3008
 /** As RFC 8305 recommends. */
 export const ATTEMPT_DELAY = 250
 
-/** What a dial needs. An attempt's number is the host's, and is greater than 0. */
-export interface DialHost {
-  /** Begins an attempt: its number, or why it can't begin. How it went is told later. */
-  attempt(address: SocketAddress): number | SocketError
-  /** Ends an attempt that is on. */
-  giveUp(attempt: number): void
-  failed(error: SocketError): void
-}
-
 export class Dial {
   /** What was written, copied, as the program may reuse its memory. */
   readonly backlog: Uint8Array[] = []
@@ -43,7 +34,9 @@ export class Dial {
   paused = false
   expectsInput = true
 
-  readonly #host: DialHost
+  readonly #attempt: (address: SocketAddress) => number | SocketError
+  readonly #giveUp: (attempt: number) => void
+  readonly #failed: (error: SocketError) => void
   readonly #options: ConnectOptions
   /** When the addresses are known. */
   #plan: AddressPlan<SocketAddress> | undefined
@@ -55,8 +48,19 @@ export class Dial {
   #timeout: NodeJS.Timeout | undefined
   #deadline: NodeJS.Timeout | undefined
 
-  constructor(host: DialHost, options: ConnectOptions) {
-    this.#host = host
+  /**
+   * @param attempt begins one: its number, which is greater than 0, or why it can't begin; how it went is told
+   * later
+   * @param giveUp ends an attempt that is on
+   * @param failed called at the end, but for that of `succeeded` and `cancel`
+   */
+  constructor(
+    attempt: (address: SocketAddress) => number | SocketError, giveUp: (attempt: number) => void,
+    failed: (error: SocketError) => void, options: ConnectOptions,
+  ) {
+    this.#attempt = attempt
+    this.#giveUp = giveUp
+    this.#failed = failed
     this.#options = options
   }
 
@@ -121,7 +125,7 @@ export class Dial {
     this.#plan?.stop()
     clearTimeout(this.#timeout)
     clearTimeout(this.#deadline)
-    for (const attempt of this.#attempts.keys()) this.#host.giveUp(attempt)
+    for (const attempt of this.#attempts.keys()) this.#giveUp(attempt)
     this.#attempts.clear()
   }
 
@@ -164,7 +168,7 @@ export class Dial {
   /** The next attempt, if there is one; the end, if there is none and none is on. */
   #tryNext(plan: AddressPlan<SocketAddress>): void {
     for (let address = plan.next(); address !== undefined; address = plan.next()) {
-      const result = this.#host.attempt(address)
+      const result = this.#attempt(address)
       if (typeof result === 'number') {
         this.#attempts.set(result, address)
         plan.begun()
@@ -187,7 +191,7 @@ export class Dial {
   #fail(error: SocketError): void {
     if (this.#over) return
     this.cancel()
-    this.#host.failed(error)
+    this.#failed(error)
   }
 }
 

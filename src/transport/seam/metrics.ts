@@ -1,11 +1,12 @@
 /**
  * What a transport counts, for every implementation.
  *
- * Owns the counters.
+ * Owns the counters. A transport counts its own; only what is said of memory is its engine's, which it may have
+ * in common with others.
  * Invariants: everything is counted since `open`, except what is said to be of now; nothing here costs
  * more with the number of connections, and nothing is counted per message but two additions.
  */
-import { STATS, Stat } from './stats.js'
+import { Stat, STATS } from './stats.js'
 
 /**
  * Counters of a transport; cheap enough to be kept always and read at any time. Those that say nothing
@@ -30,7 +31,10 @@ export interface TransportMetrics {
   readonly chunksOut: number
   /** Bytes given to be sent that the kernel has not taken, now and over all connections. */
   readonly queuedBytes: number
-  /** Memory that is received into, in bytes: free and pinned. Native only, as all about slabs is. */
+  /**
+   * Memory that is received into, in bytes: free and pinned. Native only, as all about slabs is; and that of the
+   * engine, which all transports of the thread share whose options about engines are the same.
+   */
   readonly slabBytes: number
   /** What is being filled, or waits to be. */
   readonly slabBytesFree: number
@@ -50,8 +54,9 @@ export interface TransportMetrics {
    */
   readonly batchSizes: readonly number[]
   /**
-   * Nanoseconds in system calls and in the engine's own work around them. `undefined` on the node
-   * transport, where that time is Node's and can't be told apart.
+   * Nanoseconds in system calls and in the engine's own work around them. Of a turn in which several transports
+   * were served, each has as much as it had of the events. `undefined` on the node transport, where that time
+   * is Node's and can't be told apart.
    */
   readonly kernelTime: number | undefined
   /** Nanoseconds in JavaScript that was called with a batch: the VM, the drivers and the program. */
@@ -73,6 +78,12 @@ export interface SlabCounts {
   readonly stalls: number
 }
 
+/** An engine, which several transports may share. */
+export interface EngineCounts extends SlabCounts {
+  /** Adds the time that was spent to what each of them has counted. */
+  settle(): void
+}
+
 export class Counts implements TransportMetrics {
   connections = 0
   accepts = 0
@@ -85,9 +96,10 @@ export class Counts implements TransportMetrics {
   readonly batchSizes: number[] = new Array<number>(BATCH_SIZES).fill(0)
   readonly errors = Object.create(null) as Record<string, number>
   readonly stats = new Float64Array(STATS)
-  /** Set by a transport that has slabs. */
-  slabs: SlabCounts = { free: 0, pinned: 0, idle: 0, stalls: 0 }
   readonly #kernelTimeKnown: boolean
+  #engine: EngineCounts | undefined
+  /** Of the engine: before this transport had it; once it is closed, while it had it. */
+  #stalls = 0
   #openedAt = 0n
   #closedAt = 0n
 
@@ -107,31 +119,43 @@ export class Counts implements TransportMetrics {
     return this.stats[Stat.queuedBytes]
   }
 
+  /** The engine, while a native transport has one. */
+  get engine(): EngineCounts | undefined {
+    return this.#engine
+  }
+
+  set engine(engine: EngineCounts | undefined) {
+    this.#stalls = engine === undefined ? this.slabStalls : engine.stalls
+    this.#engine = engine
+  }
+
   get slabBytes(): number {
-    return this.slabs.free + this.slabs.pinned
+    return this.slabBytesFree + this.slabBytesPinned
   }
 
   get slabBytesFree(): number {
-    return this.slabs.free
+    return this.#engine?.free ?? 0
   }
 
   get slabBytesPinned(): number {
-    return this.slabs.pinned
+    return this.#engine?.pinned ?? 0
   }
 
   get slabBytesIdle(): number {
-    return this.slabs.idle
+    return this.#engine?.idle ?? 0
   }
 
   get slabStalls(): number {
-    return this.slabs.stalls
+    return this.#engine === undefined ? this.#stalls : this.#engine.stalls - this.#stalls
   }
 
   get kernelTime(): number | undefined {
+    this.#engine?.settle()
     return this.#kernelTimeKnown ? this.stats[Stat.kernelTime] : undefined
   }
 
   get jsTime(): number {
+    this.#engine?.settle()
     return this.stats[Stat.jsTime]
   }
 
@@ -187,7 +211,11 @@ export class UdpCounts extends Counts implements UdpMetrics {
   }
 }
 
-/** The sum of several, as plain data. Of none: all zero. */
+/** What those have in common that share an engine. */
+const OF_ENGINES: ReadonlySet<string> =
+  new Set(['slabBytes', 'slabBytesFree', 'slabBytesPinned', 'slabBytesIdle', 'slabStalls'])
+
+/** The sum of several, as plain data; an engine's memory counts once. Of none: all zero. */
 export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const sum = {
     connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
@@ -197,8 +225,13 @@ export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const batchSizes = new Array<number>(BATCH_SIZES).fill(0)
   const errors: Record<string, number> = {}
   let kernelTime: number | undefined
+  const engines = new Set<unknown>()
   for (const metrics of all) {
-    for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += metrics[name]
+    const { engine } = metrics as Partial<Counts>
+    for (const name of Object.keys(sum) as (keyof typeof sum)[]) {
+      if (!engines.has(engine) || !OF_ENGINES.has(name)) sum[name] += metrics[name]
+    }
+    if (engine !== undefined) engines.add(engine)
     metrics.batchSizes.forEach((count, i) => { batchSizes[i] += count })
     for (const [code, count] of Object.entries(metrics.errors)) errors[code] = (errors[code] ?? 0) + count
     if (metrics.kernelTime !== undefined) kernelTime = (kernelTime ?? 0) + metrics.kernelTime

@@ -1,5 +1,5 @@
 /**
- * What both UDP transports share: the life of a socket, names and literals of hosts, batches of events.
+ * What the sockets of both UDP transports share: their life, names and literals of hosts.
  *
  * Invariants: an implementation is called with literal addresses only, and never after `shut`; a
  * datagram that waits for its host's name is sent, or reported as failed before `closed`.
@@ -9,12 +9,11 @@ import { isIP } from 'node:net'
 import { constants, networkInterfaces } from 'node:os'
 import { socketError } from '../../support/errors.js'
 import { defaultBuffers } from './buffers-option.js'
-import { publishUdpEvents } from './diagnostics.js'
 import type { UdpCounts } from './metrics.js'
-import type { SocketAddress, SocketError, TransportInfo } from './transport.js'
+import type { TransportBase } from './transport-base.js'
+import type { SocketAddress, SocketError } from './transport.js'
 import {
-  UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpSink, type UdpSocket, type UdpSocketOptions,
-  type UdpTransport,
+  UDP_PAYLOAD_MAX, type UdpEvent, type UdpEventKind, type UdpSocket, type UdpSocketOptions,
 } from './udp-transport.js'
 
 const { EADDRNOTAVAIL, EAFNOSUPPORT, ECANCELED, EINVAL, EMSGSIZE, ENODEV } = constants.errno
@@ -69,11 +68,8 @@ interface Waiting {
   readonly port: number
 }
 
-/** What a socket needs of its transport. */
-export interface UdpStation {
-  report(event: UdpEvent): void
-  closed(socket: UdpSocketBase<unknown>): void
-}
+/** Whose sockets they are. */
+type Owner = Pick<TransportBase<UdpEvent, UdpSocketBase<unknown>, UdpCounts>, 'report' | 'forget' | 'metrics'>
 
 /** A socket without its system calls. `D` is what an implementation makes of the literal of a host. */
 export abstract class UdpSocketBase<D> implements UdpSocket {
@@ -86,12 +82,12 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
   /** Bytes that wait for the address of their host. */
   #waitingBytes = 0
   protected state: 'binding' | 'bound' | 'closing' | 'closed' = 'binding'
-  readonly #station: UdpStation
+  readonly #owner: Owner
   readonly #hosts = new Map<string, D>()
   readonly #waiting = new Set<Waiting>()
 
-  constructor(station: UdpStation, options: UdpSocketOptions) {
-    this.#station = station
+  constructor(owner: Owner, options: UdpSocketOptions) {
+    this.#owner = owner
     this.options = options
     this.maxDatagramSize = options.maxDatagramSize ?? UDP_PAYLOAD_MAX
     this.maxQueuedBytes = options.maxQueuedBytes ?? QUEUED_BYTES_MAX
@@ -198,7 +194,7 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
     }
     this.state = 'closed'
     this.report('bind-failed', undefined, undefined, error)
-    this.#station.closed(this)
+    this.#gone()
   }
 
   protected sendFailed(host: string, port: number, error: SocketError): void {
@@ -215,11 +211,16 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
     if (this.state === 'closed') return
     this.state = 'closed'
     this.report('closed')
-    this.#station.closed(this)
+    this.#gone()
+  }
+
+  #gone(): void {
+    this.#owner.metrics.sockets -= 1
+    this.#owner.forget(this)
   }
 
   protected report(kind: UdpEventKind, data?: Buffer, remote?: SocketAddress, error?: SocketError): void {
-    this.#station.report(udpEvent(kind, this, data, remote, error))
+    this.#owner.report(udpEvent(kind, this, data, remote, error))
   }
 
   /** For each family that the socket has, the interface of the options. @throws if there is none */
@@ -281,101 +282,12 @@ export abstract class UdpSocketBase<D> implements UdpSocket {
   }
 }
 
-/** A transport without its system calls: its sockets, and batches for its sink. */
-export abstract class UdpTransportBase<S extends UdpSocketBase<unknown>> implements UdpTransport, UdpStation {
-  abstract readonly name: 'native' | 'node'
-  abstract readonly metrics: UdpCounts
-  protected readonly sockets = new Set<S>()
-  protected sink: UdpSink | undefined
-  protected closing: Promise<void> | undefined
-  protected events: UdpEvent[] = []
-  protected isRef = true
-  #resolve: (() => void) | undefined
-
-  open(sink: UdpSink): void {
-    if (this.sink !== undefined) throw new Error('transport: open must be called once')
-    if (this.closing !== undefined) throw new Error('transport: open after close')
-    this.sink = sink
-    this.metrics.opened()
-    this.start()
-    this.setRef(this.isRef)
-  }
-
-  get info(): TransportInfo | undefined {
-    return undefined
-  }
-
-  ref(): void {
-    this.isRef = true
-    this.setRef(true)
-  }
-
-  unref(): void {
-    this.isRef = false
-    this.setRef(false)
-  }
-
-  bind(options: UdpSocketOptions): S {
-    if (this.sink === undefined) throw new Error('transport: bind before open')
-    if (this.closing !== undefined) throw new Error('transport: bind after close')
-    const socket = this.makeSocket(options)
-    this.sockets.add(socket)
-    this.metrics.sockets += 1
-    socket.start()
-    return socket
-  }
-
-  close(): Promise<void> {
-    this.closing ??= new Promise((resolve) => {
-      this.events = []
-      this.#resolve = resolve
-      if (this.sink === undefined) {
-        resolve()
-        return
-      }
-      for (const socket of [...this.sockets]) socket.close()
-      this.#endIfEmpty()
-    })
-    return this.closing
-  }
-
-  report(event: UdpEvent): void {
-    if (this.closing !== undefined) return
-    if (event.error !== undefined) this.metrics.error(event.error)
-    if (this.events.push(event) === 1) this.schedule()
-  }
-
-  closed(socket: UdpSocketBase<unknown>): void {
-    if (!this.sockets.delete(socket as S)) return
-    this.metrics.sockets -= 1
-    if (this.closing !== undefined) this.#endIfEmpty()
-  }
-
-  protected abstract start(): void
-  protected abstract makeSocket(options: UdpSocketOptions): S
-  /** Whether what is open keeps the process alive. */
-  protected abstract setRef(on: boolean): void
-  /** Sees to it that `deliver` is called before this loop turn is over. */
-  protected abstract schedule(): void
-  /** The last socket is closed. Calls `ended` when the rest is, too. */
-  protected abstract end(ended: () => void): void
-
-  protected deliver(): void {
-    const { events, sink } = this
-    if (events.length === 0 || sink === undefined || this.closing !== undefined) return
-    this.events = []
-    publishUdpEvents(this.name, events)
-    this.metrics.batch(events.length)
-    sink(events)
-  }
-
-  #endIfEmpty(): void {
-    const resolve = this.#resolve
-    if (this.sockets.size > 0 || resolve === undefined) return
-    this.#resolve = undefined
-    this.end(() => {
-      this.metrics.closed()
-      resolve()
-    })
-  }
+/** What a transport for datagrams has, besides what all have. */
+export function bindSocket<S extends UdpSocketBase<unknown>>(
+  transport: { readonly sockets: Set<S>, readonly metrics: UdpCounts }, socket: S,
+): S {
+  transport.sockets.add(socket)
+  transport.metrics.sockets += 1
+  socket.start()
+  return socket
 }

@@ -109,7 +109,10 @@ export interface UdpEvent {
 export type UdpSink = (events: readonly UdpEvent[]) => void
 
 /** How the engine of a native transport is made; the node transport has none. */
-export type UdpTransportOptions = Pick<TransportOptions, 'backend' | 'busyPoll' | 'maxSlabBytes'>
+export interface UdpTransportOptions extends Pick<TransportOptions, 'backend' | 'busyPoll' | 'maxSlabBytes'> {
+  /** As the sockets' option, which may ask for more than this. */
+  readonly buffers?: KeptBuffers | undefined
+}
 
 /** A set of datagram sockets that report to one sink. */
 export interface UdpTransport {
