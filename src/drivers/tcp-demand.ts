@@ -1,13 +1,16 @@
-/** Reads from topics what the TCP drivers are asked for, and checks the addresses in them. */
+/** Reads from topics what the TCP drivers are asked for, checks the addresses in them, and tells who asked in vain. */
 import { rangeError } from '../support/errors.js'
+import { log } from '../support/log.js'
 import { isGround } from '../topic/index.js'
 import { pathError } from '../transport/seam/socket-options.js'
 import type { SocketError } from '../transport/seam/transport.js'
+import { sendMessage, type ActionTree } from '../vm/index.js'
 import { PeerRole, type Role } from '../vm/role.js'
 import { answeredByDriver } from '../vm/wiring.js'
 import { isPort } from './record-checks.js'
 import {
   tcpChannel,
+  tcpError,
   tcpCredit,
   tcpHandle,
   tcpListener,
@@ -60,6 +63,14 @@ export function wantedConnection({ source, destination }: TcpChannel): [TcpHandl
 export function takesPart(peer: Role): boolean {
   const topic = PeerRole.wholeTopic(peer)
   return tcpChannel.is(topic) && isGround(peer.orientation === 'publisher' ? topic.source : topic.destination)
+}
+
+/** What was asked for can't be done, or could not. */
+export function tellFailed(
+  local: ListenerEnd | TcpHandle, remote: RemoteEnd | undefined, error: SocketError,
+): ActionTree {
+  log('warning', error.message, { local, remote, reason: error })
+  return sendMessage(tcpError(local, remote, error))
 }
 
 /** The error for a remote end that nothing can be connected to. */

@@ -10,9 +10,6 @@ import { asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
 import {
-  deleteEndpoint,
-  eventSource,
-  sendMessage,
   yieldTurn,
   type Action,
   type ActionTree,
@@ -28,7 +25,7 @@ import type {
   TransportConnection,
   TransportEvent,
 } from '../transport/seam/transport.js'
-import { SOURCE_FAILED } from './event-relay.js'
+import { CommonTransport, type Fired, type Opened } from './common-transport.js'
 import { onePerVm } from './one-per-vm.js'
 import {
   Conversation, Outbound, type ConversationHost, type ConversationOwner, type ConversationSettings,
@@ -38,10 +35,10 @@ import { delivery } from './tcp-delivery.js'
 import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import {
-  plainHost, sessionEnds, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd,
+  plainHost, sessionEnds, tellFailed, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd,
   type RemoteEnd,
 } from './tcp-demand.js'
-import { TcpListeners, type Listener, type ListenersHost } from './tcp-listeners.js'
+import { TcpListeners, type Listener } from './tcp-listeners.js'
 import { TcpNames } from './tcp-names.js'
 import { tellOfClient, tellOfServer, tellViews } from './tcp-socket-view.js'
 import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
@@ -79,9 +76,6 @@ export function tcpDriver(
   })
 }
 
-/** What the source fires: events of the sockets, or something else that is to be done. */
-type Fired = readonly TransportEvent[] | (() => ActionTree)
-
 /** An outbound connection that somebody wants. */
 class Handle implements ConversationOwner {
   demand = 0
@@ -100,13 +94,7 @@ class Handle implements ConversationOwner {
   }
 }
 
-/** Something that is to be done with a transport, and what it means if it can't be done. */
-interface Use {
-  readonly use: (transport: Transport) => void
-  readonly failed: (error: SocketError) => ActionTree
-}
-
-class TcpDriver implements ConversationHost, ListenersHost {
+class TcpDriver implements ConversationHost {
   private readonly options: TcpOptions
   private readonly makeConversation: MakeConversation
   private readonly listeners: TcpListeners
@@ -117,22 +105,13 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private finished: Conversation[] = []
   private idleWanted = false
 
-  /** Sockets that are not closed yet. The transport is held while there are any. */
-  private sockets = 0
-  private transport: Transport | undefined
-  private wanted = false
-  /** How many transports have been given up, and opened: a new one may be wanted before the last is open. */
-  private epoch = 0
-  private opened = 0
-  /** What waits for the transport of an epoch. */
-  private waiting: (Use & { readonly epoch: number })[] = []
-  private sink: EventSink<Fired> | undefined
-
-  private readonly source = eventSource<Fired>('tcp', (sink) => this.openTransport(sink))
+  private readonly common = new CommonTransport<Transport, TransportEvent>(
+    'tcp', (sink) => this.openTransport(sink), (events) => this.handle(events),
+  )
 
   constructor(options: TcpOptions, conversations: (settings: ConversationSettings) => MakeConversation) {
     this.options = options
-    this.listeners = new TcpListeners(this, options)
+    this.listeners = new TcpListeners(this.common, options)
     const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false, readTimeout = 0 } = options
     const { buffers = defaultBuffers() } = options
     const timesInput = readTimeout > 0
@@ -204,17 +183,17 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private connect(handle: Handle): ActionTree {
     const { local, remote } = handle
     const wrong = wrongRemote(remote)
-    if (wrong !== undefined) return this.failed(local, remote, wrong)
+    if (wrong !== undefined) return tellFailed(local, remote, wrong)
     handle.active = true
     handle.socket = undefined
-    return this.hold((transport) => {
+    return this.common.take((transport) => {
       if (!handle.active) return
       handle.socket = transport.connect(connectOptions(this.options, whereTo(remote)))
       handle.socket.context = handle
       if (transport.name === 'native') tellOfClient(handle.socket)
     }, (error) => {
       handle.active = false
-      return this.failed(local, remote, error)
+      return tellFailed(local, remote, error as SocketError)
     })
   }
 
@@ -227,7 +206,7 @@ class TcpDriver implements ConversationHost, ListenersHost {
     const { socket } = handle
     if (socket === undefined) {
       handle.active = false
-      return this.letGo()
+      return this.common.letGo()
     }
     // A conversation closes by itself, as its peers go; an attempt to connect is given up here.
     if (socket.context === handle) socket.abort()
@@ -236,105 +215,59 @@ class TcpDriver implements ConversationHost, ListenersHost {
 
   // The transport
 
-  private openTransport(sink: EventSink<Fired>): () => Promise<void> {
+  private openTransport(sink: EventSink<Fired<TransportEvent>>): Opened<Transport> {
     const { transport: name = 'auto', closeTimeout, ref = true, engine, ...options } = this.options
     const { busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, buffers, poison, maxSlabBytes } = options
     const memory = { buffers, poison, maxSlabBytes }
-    const epoch = this.opened++
     const transport = openTransport(name, {
       closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, ...memory,
     })
     if (!ref) setRef(false, transport, sink)
-    if (epoch === this.epoch) this.transport = transport
     const ignored = transport.name === 'node' ? missingInNode(this.options).ignored : []
     if (ignored.length > 0) log('info', 'node:net does without some options', { options: ignored })
-    this.sink = sink
     this.idleWanted = false
     try {
       transport.open(delivery(transport, sink, this.options.buffers === 'borrowed'))
       this.options.onTransport?.(transport)
     } catch (error) {
-      this.transport = undefined
       transport.close().catch(() => undefined) // the error below says why it was closed
       throw error
     }
     const drain = new Drain(transport, sink, () => this.stopAccepting(sink))
     sink.onShutdown((shutdown) => { drain.begin(shutdown) })
     ;(engine as Engine | undefined)?.opened(transport, sink, drain)
-    const waiting = this.waiting.filter((entry) => entry.epoch === epoch)
-    this.waiting = this.waiting.filter((entry) => entry.epoch !== epoch)
-    for (const one of waiting) {
-      const error = attempt(one, transport)
-      if (error !== undefined) sink.fire(() => [one.failed(error), this.letGo()])
-    }
-    return async () => {
-      await transport.close()
-      drain.over()
-      ;(engine as Engine | undefined)?.closed(transport)
+    return {
+      transport,
+      close: async () => {
+        await transport.close()
+        drain.over()
+        ;(engine as Engine | undefined)?.closed(transport)
+      },
     }
   }
 
-  private stopAccepting(sink: EventSink<Fired>): ActionTree {
+  private stopAccepting(sink: EventSink<Fired<TransportEvent>>): ActionTree {
     // What was accepted, and is told of in this turn yet, is served.
-    this.sockets++
-    setImmediate(() => { sink.fire(() => this.letGo()) })
+    this.common.keep()
+    setImmediate(() => { sink.fire(() => this.common.letGo()) })
     return this.listeners.closeAll()
-  }
-
-  /**
-   * Does something with the transport, which is opened first if this is the first socket.
-   *
-   * @param failed what is to be told if it can't be done
-   */
-  hold(use: Use['use'], failed: Use['failed']): ActionTree {
-    this.sockets++
-    if (this.transport !== undefined) {
-      const error = attempt({ use, failed }, this.transport)
-      return error === undefined ? undefined : [failed(error), this.letGo()]
-    }
-    this.waiting.push({ epoch: this.epoch, use, failed })
-    if (this.wanted) return undefined
-    this.wanted = true
-    return endpoint.subscriber([this.source, _], {
-      name: this.source,
-      onMessage: ([, fired]) => (typeof fired === 'function' ? fired() : this.handle(fired)),
-      onAbsence: ([, what], _state, reason) =>
-        (what as unknown) === SOURCE_FAILED
-          ? this.transportFailed(asError(reason, 'no transport')) : undefined,
-    })
-  }
-
-  /** There is none: whoever has waited for it hears so; whoever wants something next has it tried again. */
-  private transportFailed(error: Error): ActionTree {
-    const waiting = this.waiting.filter((entry) => entry.epoch === this.epoch)
-    this.waiting = this.waiting.filter((entry) => entry.epoch !== this.epoch)
-    return waiting.map(({ failed }) => [failed(error as SocketError), this.letGo()])
   }
 
   /** Something failed that should not have: whoever it was for hears of it, and nobody else. */
   broken(error: Error, name: unknown, subject: unknown): ActionTree {
-    if (name === this.source) return this.transportFailed(error)
+    if (name === this.common.source) return this.common.failed(error)
     const conversation = name instanceof Outbound ? name.conversation : name
     if (conversation instanceof Conversation) return conversation.broken(error)
     if (tcpChannel.is(subject)) {
       const ends = wantedConnection(subject)
-      if (ends !== undefined) return this.failed(...ends, error as SocketError)
+      if (ends !== undefined) return tellFailed(...ends, error as SocketError)
       const listener = wantedListener(subject)
-      if (listener !== undefined) return this.failed(listener, undefined, error as SocketError)
+      if (listener !== undefined) return tellFailed(listener, undefined, error as SocketError)
     } else if (tcpAccepting.is(subject) && isGround(subject)) {
-      return this.failed(subject.listener, undefined, error as SocketError)
+      return tellFailed(subject.listener, undefined, error as SocketError)
     }
     log('warning', 'the TCP driver could not do what it was asked for', { reason: error, what: subject })
     return undefined
-  }
-
-  /** A socket is closed. The transport goes with the last one. */
-  letGo(): ActionTree {
-    if (--this.sockets > 0) return undefined
-    this.wanted = false
-    this.transport = undefined
-    this.epoch++
-    return deleteEndpoint(this.source)
   }
 
   private handle(events: readonly TransportEvent[]): ActionTree {
@@ -374,14 +307,14 @@ class TcpDriver implements ConversationHost, ListenersHost {
   private accepted(socket: TransportConnection): ActionTree {
     const listener = socket.listener?.context as Listener | undefined
     const address = socket.remote
-    this.sockets++
+    this.common.keep()
     if (listener === undefined || listener.demand === 0) {
       // The last interest in the listener went in this very turn.
       socket.context = undefined
       socket.close()
       return undefined
     }
-    if (this.transport?.name === 'native') tellOfServer(socket)
+    if (this.common.current?.name === 'native') tellOfServer(socket)
     const { local } = listener
     if (address?.family === 'unix') return this.converse(socket, unixPeer(this.names.takeNumber()), local)
     const remote = this.names.take(plainHost(address?.address ?? ''), address?.port ?? 0, local)
@@ -413,21 +346,12 @@ class TcpDriver implements ConversationHost, ListenersHost {
 
   private connectFailed(event: TransportEvent): ActionTree {
     const handle = event.connection?.context as Handle | undefined
-    if (handle === undefined) return this.letGo()
+    if (handle === undefined) return this.common.letGo()
     handle.active = false
     handle.socket = undefined
     const failed =
-      event.error === undefined ? undefined : this.failed(handle.local, handle.remote, event.error)
-    return [failed, this.letGo()]
-  }
-
-  failed(
-    local: ListenerEnd | TcpHandle,
-    remote: RemoteEnd | undefined,
-    error: SocketError,
-  ): ActionTree {
-    log('warning', error.message, { local, remote, reason: error })
-    return sendMessage(tcpError(local, remote, error))
+      event.error === undefined ? undefined : tellFailed(handle.local, handle.remote, event.error)
+    return [failed, this.common.letGo()]
   }
 
   // What waits for the VM to be idle
@@ -438,13 +362,13 @@ class TcpDriver implements ConversationHost, ListenersHost {
   }
 
   gone(_conversation: Conversation): ActionTree {
-    return this.letGo()
+    return this.common.letGo()
   }
 
   private wantIdle(): void {
     if (this.idleWanted) return
     this.idleWanted = true
-    const { sink } = this
+    const { sink } = this.common
     sink?.whenIdle(() => {
       sink.fire(this.idle)
     })
@@ -459,16 +383,6 @@ class TcpDriver implements ConversationHost, ListenersHost {
       fresh.map((conversation) => whole(conversation, () => conversation.release())),
       finished.map((conversation) => whole(conversation, () => conversation.settle())),
     ]
-  }
-}
-
-/** Does something with a transport. @returns why it could not be done */
-function attempt({ use }: Use, transport: Transport): SocketError | undefined {
-  try {
-    use(transport)
-    return undefined
-  } catch (error) {
-    return asError(error, 'a socket') as SocketError
   }
 }
 

@@ -14,24 +14,14 @@ import type {
   Dropped, SocketError, Transport, TransportEvent, TransportListener,
 } from '../transport/seam/transport.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
+import type { CommonTransport } from './common-transport.js'
 import {
-  plainHost, wrongListener, type ListenerEnd, type RemoteEnd,
+  plainHost, tellFailed, wrongListener, type ListenerEnd,
 } from './tcp-demand.js'
 import { listenOptions, type TcpOptions } from './tcp-options.js'
 import {
   tcpAddress, tcpError, tcpListener, tcpListening, unixListener, unixListening, type TcpAccepting,
-  type TcpHandle,
 } from './tcp-records.js'
-
-/** What they need of their driver. */
-export interface ListenersHost {
-  /** Does something with the transport, which is opened first; `failed` tells if it can't be done. */
-  hold(use: (transport: Transport) => void, failed: (error: SocketError) => ActionTree): ActionTree
-  /** A socket is closed. */
-  letGo(): ActionTree
-  /** Tells of a failure. */
-  failed(local: ListenerEnd | TcpHandle, remote: RemoteEnd | undefined, error: SocketError): ActionTree
-}
 
 /** A port or a path that somebody wants to listen on. */
 export interface Listener {
@@ -55,7 +45,7 @@ export class TcpListeners {
   private closed = false
 
   constructor(
-    private readonly host: ListenersHost,
+    private readonly common: CommonTransport<Transport, TransportEvent>,
     private readonly options: TcpOptions,
   ) {}
 
@@ -90,7 +80,7 @@ export class TcpListeners {
     if (!listener.active) return undefined
     listener.active = false
     listener.socket?.close()
-    return [deleteEndpoint(listener), this.host.letGo()]
+    return [deleteEndpoint(listener), this.common.letGo()]
   }
 
   /** The program stops or goes on accepting. */
@@ -98,7 +88,7 @@ export class TcpListeners {
     const { listener: local, accepting } = wish
     if (!(tcpListener.is(local) || unixListener.is(local)) || typeof accepting !== 'boolean') {
       const error = argumentError('tcpAccepting', 'it', 'a tcp-listener and a boolean', wish)
-      return this.host.failed(local, undefined, error as unknown as SocketError)
+      return tellFailed(local, undefined, error as unknown as SocketError)
     }
     const listener = this.listeners.get(mapKey(local))
     if (listener === undefined) return undefined
@@ -115,16 +105,16 @@ export class TcpListeners {
     if (event.kind === 'listening') return this.listening(listener)
     if (event.kind === 'dropped') return this.droppedSome(listener, event.dropped as Dropped)
     if (event.kind === 'listen-failed') return this.listenFailed(listener, event.error as SocketError)
-    return this.host.failed(listener.local, undefined, event.error as SocketError)
+    return tellFailed(listener.local, undefined, event.error as SocketError)
   }
 
   private listen(listener: Listener): ActionTree {
     const { local } = listener
     const wrong = wrongListener(local)
-    if (wrong !== undefined) return this.host.failed(local, undefined, wrong)
+    if (wrong !== undefined) return tellFailed(local, undefined, wrong)
     const where = unixListener.is(local) ? { path: local.path } : { port: local.port }
     listener.active = true
-    return this.host.hold((transport) => {
+    return this.common.take((transport) => {
       if (!listener.active) return
       listener.socket = transport.listen(listenOptions(this.options, where))
       listener.socket.context = listener
@@ -132,7 +122,7 @@ export class TcpListeners {
     }, (error) => {
       listener.active = false
       listener.socket = undefined
-      return this.host.failed(local, undefined, error)
+      return tellFailed(local, undefined, error as SocketError)
     })
   }
 
@@ -163,7 +153,7 @@ export class TcpListeners {
     if (!listener.active) return undefined
     listener.active = false
     listener.socket = undefined
-    return [this.host.failed(listener.local, undefined, error), this.host.letGo()]
+    return [tellFailed(listener.local, undefined, error), this.common.letGo()]
   }
 
   /** Told to the program each time, to the log not more often than an operator can read. */

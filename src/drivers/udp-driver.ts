@@ -15,7 +15,7 @@ import { openUdpTransport, type TransportName } from '../transport/choose.js'
 import type { SocketAddress, SocketError } from '../transport/seam/transport.js'
 import type { UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport } from '../transport/seam/udp-transport.js'
 import { isPort } from './record-checks.js'
-import { UdpHold } from './udp-hold.js'
+import { CommonTransport } from './common-transport.js'
 import {
   udpBound,
   udpError,
@@ -89,15 +89,16 @@ function takenAway({ address, port }: SocketAddress): SocketError {
 export class UdpDriver {
   private readonly socketOptions: Omit<UdpSocketOptions, 'port'>
   private readonly locals = new Map<unknown, Local>()
-  private readonly hold: UdpHold
+  private readonly common: CommonTransport<UdpTransport, UdpEvent>
 
   constructor(options: UdpOptions) {
     const { transport = 'auto', busyPoll, maxSlabBytes, onTransport, ...socketOptions } = options
     this.socketOptions = socketOptions
-    this.hold = new UdpHold(() => {
+    this.common = new CommonTransport<UdpTransport, UdpEvent>('udp', (sink) => {
       const opened = openUdpTransport(transport, { busyPoll, maxSlabBytes, buffers: socketOptions.buffers })
       onTransport?.(opened)
-      return opened
+      opened.open((events) => { sink.fire(events) })
+      return { transport: opened, close: () => opened.close() }
     }, (events) => events.map((event) => this.handleOne(event)))
   }
 
@@ -135,7 +136,7 @@ export class UdpDriver {
 
   /** Something failed that should not have: whoever it was for hears of it, and nobody else. */
   broken(error: Error, name: unknown, subject: unknown): ActionTree {
-    if (name === this.hold.source) return this.hold.failed(error)
+    if (name === this.common.source) return this.common.failed(error)
     if (udpPacket.is(subject)) return this.failed(localOf(subject), undefined, error)
     if (udpMembership.is(subject)) return this.failed(subject.local, undefined, error)
     log('warning', 'the UDP driver could not do what it was asked for', { reason: error, what: subject })
@@ -188,7 +189,7 @@ export class UdpDriver {
     }
     const binding = new Binding(local)
     local.binding = binding
-    return this.hold.take((transport) => {
+    return this.common.take((transport) => {
       if (!binding.current) return
       binding.socket = transport.bind({ ...this.socketOptions, port })
       binding.socket.context = binding
@@ -202,7 +203,7 @@ export class UdpDriver {
     const { local, socket } = binding
     local.binding = undefined
     // Without a socket it still waits for the transport.
-    if (socket === undefined) return this.hold.letGo()
+    if (socket === undefined) return this.common.letGo()
     socket.close()
     return this.withdraw(binding)
   }
@@ -234,9 +235,9 @@ export class UdpDriver {
         return binding.current ? this.bound(binding) : undefined
       case 'bind-failed':
         if (binding.current) binding.local.binding = undefined
-        return [this.reported(binding, event), this.hold.letGo()]
+        return [this.reported(binding, event), this.common.letGo()]
       case 'closed':
-        return this.hold.letGo()
+        return this.common.letGo()
       default:
         return this.reported(binding, event)
     }

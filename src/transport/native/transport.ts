@@ -7,13 +7,12 @@ import { startListener } from './listen.js'
 import { NativeConnection, NativeListener, SocketAccount, type NativeEvent } from './socket.js'
 import { queueLimits } from '../seam/queue-limits.js'
 import { checkConnectOptions, checkListenOptions } from '../seam/socket-options.js'
+import { CLOSE_TIMEOUT } from '../seam/transport-options.js'
 import type {
   ConnectOptions, ListenOptions, Transport, TransportConnection, TransportListener, TransportOptions,
 } from '../seam/transport.js'
 
 export { loadNative } from './addon.js'
-
-const CLOSE_TIMEOUT = 10_000
 
 /** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
 export function nativeTransport(options: TransportOptions = {}): Transport {

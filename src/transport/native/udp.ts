@@ -9,6 +9,7 @@ import { Command, ReceiveFailedRecord, Record, SendFailedRecord, TruncatedRecord
 import { udpWords } from './options.js'
 import { askAddress } from './socket.js'
 import { queueLimits } from '../seam/queue-limits.js'
+import { CLOSE_TIMEOUT } from '../seam/transport-options.js'
 import type { SocketAddress, SocketError } from '../seam/transport.js'
 import { bindSocket, lacksIPv6, UdpSocketBase } from '../seam/udp-socket.js'
 import type { UdpEvent, UdpSocketOptions, UdpTransport, UdpTransportOptions } from '../seam/udp-transport.js'
@@ -20,7 +21,7 @@ export function nativeUdpTransport(options: UdpTransportOptions = {}): UdpTransp
   return new NativeUdpTransport(settings, {
     // Each socket has a limit of its own.
     ...queueLimits('nativeUdpTransport', { maxQueuedBytesTotal: Infinity }),
-    closeTimeout: 0,
+    closeTimeout: CLOSE_TIMEOUT,
   })
 }
 

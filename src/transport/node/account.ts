@@ -12,10 +12,9 @@ import { Stat } from '../seam/stats.js'
 import { queueLimits, type QueueLimits } from '../seam/queue-limits.js'
 import { buffersCheck, defaultBuffers } from '../seam/buffers-option.js'
 import { TransportBase } from '../seam/transport-base.js'
-import { checkedBusyPoll } from '../seam/transport-options.js'
+import { checkedBusyPoll, CLOSE_TIMEOUT } from '../seam/transport-options.js'
 import type { SocketError, TransportEvent, TransportOptions } from '../seam/transport.js'
 
-const DEFAULT_CLOSE_TIMEOUT = 10_000
 /** So many bytes in one turn are handed over before its end, so that the limits hold within it, too. */
 const PENDING_MAX = 4 * 1024 * 1024
 /** The longest delay that a Node timer takes. */
@@ -94,7 +93,7 @@ export abstract class NodeAccount<S extends NodeSocket> extends NodeBase<Transpo
 
   constructor(options: TransportOptions) {
     super()
-    this.closeTimeout = options.closeTimeout ?? DEFAULT_CLOSE_TIMEOUT
+    this.closeTimeout = options.closeTimeout ?? CLOSE_TIMEOUT
     this.limits = queueLimits('nodeTransport', options)
     checkedBusyPoll('nodeTransport', options.busyPoll)
     const { buffers = defaultBuffers() } = options

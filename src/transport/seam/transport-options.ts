@@ -3,6 +3,12 @@ import { integer, ofType, type Check } from '../../support/checks.js'
 import { buffersCheck } from './buffers-option.js'
 import type { TransportOptions } from './transport.js'
 
+/**
+ * Default of `closeTimeout`, in milliseconds. A socket for datagrams has so long to hand over what waits when it is
+ * closed.
+ */
+export const CLOSE_TIMEOUT = 10_000
+
 const SLAB_BYTES_LEAST = 1024 * 1024
 
 /** Of the options about memory. */

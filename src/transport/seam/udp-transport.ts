@@ -88,8 +88,9 @@ export interface UdpSocket {
   /** @throws SocketError when the kernel refuses */
   leave(group: string, networkInterface?: string): void
   /**
-   * Stops receiving and gives the port free at once. What the kernel has not taken by then fails with
-   * ECANCELED. `closed` follows. Idempotent.
+   * Stops receiving. What the kernel has not taken yet it is given as soon as it takes it, for ten seconds at most,
+   * which the native engine keeps the port for; what is left then fails with ECANCELED, as does what waits for a
+   * host's name. `closed` follows. Idempotent.
    */
   close(): void
 }
