@@ -12,7 +12,7 @@ import { _, Wildcard } from '../topic/index.js'
 import {
   addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
 } from '../vm/index.js'
-import { Label } from '../vm/endpoint-table.js'
+import { Label } from '../vm/label.js'
 import type {
   BufferLifetime, SocketError, TransportConnection, TransportEvent,
 } from '../transport/seam/transport.js'

@@ -7,15 +7,7 @@
  */
 import { mapKey } from '../topic/index.js'
 import type { Endpoint } from './endpoint.js'
-
-/**
- * A name that no more than one process uses, for one endpoint at a time, and that is found by itself: for drivers,
- * whose endpoints come and go with each connection.
- */
-export class Label {
-  /** Set while there is such an endpoint. */
-  labelled: Endpoint | undefined = undefined
-}
+import { Label } from './label.js'
 
 /** None, the first one of a list, or many. Changes only by what the functions below return. */
 export type EndpointTable = undefined | Endpoint | ManyEndpoints
@@ -34,7 +26,7 @@ class ManyEndpoints {
   readonly #byName = new Map<unknown, Holder>()
 
   find(name: unknown): Endpoint | undefined {
-    return name instanceof Label ? name.labelled : this.#byName.get(mapKey(name))?.endpoint
+    return name instanceof Label ? name.labelled as Endpoint | undefined : this.#byName.get(mapKey(name))?.endpoint
   }
 
   add(endpoint: Endpoint): void {
