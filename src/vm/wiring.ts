@@ -115,7 +115,8 @@ export class Wiring {
 
   /** Feedback that a driver does not take: its endpoint is there, and hears no messages. */
   private tellIgnored(vm: Vm, sender: Process, body: unknown, need: Need): void {
-    if (this.told.has(need)) return
+    // A driver's own feedback, such as that bytes have gone, is for whoever wants to know.
+    if (sender.guard !== undefined || this.told.has(need)) return
     const why = need.ignored?.(body as never)
     if (why === undefined) return
     const peers: Endpoint[] = []

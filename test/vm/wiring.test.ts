@@ -195,6 +195,8 @@ void t.test('feedback of flow control to tcpBare() is told of, once; to tcp() it
         onPresence: ({ source: them, destination: here }) => spawn(() => [
           endpoint.subscriber(tcpChannel(them, here, _), { onAbsence: () => quit() }),
           [tcpMode('lines'), tcpCredit(1), tcpCredit(2)].map((flow) => sendFeedback(tcpChannel(them, here, flow))),
+          // The driver's own feedback, that it has gone, meets nobody either.
+          sendMessage(tcpChannel(here, them, Buffer.from('y'))),
         ]),
         onAbsence: () => ++asked === 2 && quit(),
       }),
