@@ -19,6 +19,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "options.h"
+
 #define BUFFER_BYTES 65536
 #define EVENTS_MAX 512
 #define BACKLOG 4096
@@ -116,17 +118,7 @@ static void listen_on(const char *host, int port) {
 int main(int argc, char **argv) {
   const char *host = "127.0.0.1";
   int port = 0;
-  for (int i = 1; i < argc; i += 2) {
-    const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-    if (value != NULL && strcmp(argv[i], "--host") == 0) {
-      host = value;
-    } else if (value != NULL && strcmp(argv[i], "--port") == 0) {
-      port = atoi(value);
-    } else {
-      fprintf(stderr, "usage: c-epoll-echo [--host ADDRESS] [--port PORT]\n");
-      return 2;
-    }
-  }
+  read_options(argc, argv, "c-epoll-echo", &host, &port);
   prctl(PR_SET_PDEATHSIG, SIGKILL); /* the runner's end is ours */
   listen_on(host, port);
   const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);

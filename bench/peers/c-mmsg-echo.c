@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "options.h"
+
 #define BATCH 64
 #define DATAGRAM_MAX 65535
 
@@ -86,17 +88,7 @@ static void send_all(int epoll_fd, int fd, int count) {
 int main(int argc, char **argv) {
   const char *host = "127.0.0.1";
   int port = 0;
-  for (int i = 1; i < argc; i += 2) {
-    const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-    if (value != NULL && strcmp(argv[i], "--host") == 0) {
-      host = value;
-    } else if (value != NULL && strcmp(argv[i], "--port") == 0) {
-      port = atoi(value);
-    } else {
-      fprintf(stderr, "usage: c-mmsg-echo [--host ADDRESS] [--port PORT]\n");
-      return 2;
-    }
-  }
+  read_options(argc, argv, "c-mmsg-echo", &host, &port);
   prctl(PR_SET_PDEATHSIG, SIGKILL); /* the runner's end is ours */
   const int fd = open_on(host, port);
   const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);

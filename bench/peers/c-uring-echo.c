@@ -28,6 +28,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "options.h"
+
 #define SQ_ENTRIES 4096u
 #define CQ_ENTRIES 32768u
 #define BUFFERS 4096u /* a power of two */
@@ -339,17 +341,7 @@ static _Noreturn void serve(void) {
 int main(int argc, char **argv) {
   const char *host = "127.0.0.1";
   int port = 0;
-  for (int i = 1; i < argc; i += 2) {
-    const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-    if (value != NULL && strcmp(argv[i], "--host") == 0) {
-      host = value;
-    } else if (value != NULL && strcmp(argv[i], "--port") == 0) {
-      port = atoi(value);
-    } else {
-      fprintf(stderr, "usage: c-uring-echo [--host ADDRESS] [--port PORT]\n");
-      return 2;
-    }
-  }
+  read_options(argc, argv, "c-uring-echo", &host, &port);
   prctl(PR_SET_PDEATHSIG, SIGKILL); /* the runner's end is ours */
   ring_open();
   files_open();

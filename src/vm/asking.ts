@@ -99,7 +99,7 @@ export interface Asking extends Action {
    * @param body the question: any message
    * @returns the answer; its type is the caller's to know. It is rejected with what the answering handler has thrown;
    * with an error with the code ETIMEDOUT when there is no answer in time; ESRCH when everybody who has heard the
-   * question has ended without an answer (with the reason as `cause`); ECANCELED when the process ends before;
+   * question has ended without an answer, the last one with a reason, which is the error's `cause`; ECANCELED when the process ends before;
    * ENOBUFS when `maxPending` questions are waiting; the reason of `signal` when that is aborted. A rejection that
    * nobody handles is no unhandled one.
    * @throws TypeError or RangeError when an option is wrong
@@ -233,14 +233,16 @@ export class AskingAction extends Inner implements Asking {
   }
 
   /**
-   * Somebody who hears questions has gone. What only processes have heard that have ended gets no answer any more: an
-   * answer comes before its sender's absence. It isn't asked again, as nobody knows what was done about it.
+   * Somebody who hears questions has gone. If it failed, what only processes have heard that have ended gets no answer
+   * any more: an answer comes before its sender's absence. One that ended in order may have left the answer to another
+   * process. It isn't asked again, as nobody knows what was done about it.
    */
   #went(reason: unknown): void {
+    if (reason === undefined) return
     for (const [n, { hearers, message }] of this.#pending) {
       if (hearers.length === 0 || !hearers.every(hasEnded)) continue
       const error = failure('ESRCH', `ask: who was to answer ${show(message.body)} has ended without an answer`)
-      if (reason !== undefined) error.cause = reason
+      error.cause = reason
       this.#take([this.#token, n])?.reject(error)
     }
   }

@@ -407,6 +407,22 @@ t.test('an answer with a wildcard is refused, and the asker hears why', async (t
   }
 })
 
+t.test('who ends in order may have left the answer to another process', async (t) => {
+  const { lines } = await run((print) => [
+    spawn(() => endpoint.subscriber(question(_, 'work'), {
+      onMessage: ({ id }) => [
+        spawn(async () => {
+          await sleep(20)
+          return sendMessage(answer(id, 'from another one'))
+        }),
+        quit(),
+      ],
+    })),
+    asker(async (asks) => { print(await asks.ask('work')) }),
+  ])
+  t.same(lines, ['from another one'])
+})
+
 t.test('a question to a process that ends without an answer fails at once, with the reason of its end', async (t) => {
   const worker = (end: (pid: number) => ActionTree) => spawn(() => endpoint.subscriber(question(_, 'work'), {
     onMessage: () => end(1),
@@ -414,7 +430,7 @@ t.test('a question to a process that ends without an answer fails at once, with 
   const crash = new Error('crash')
   const ends: readonly [what: string, end: (pid: number) => ActionTree, cause: unknown][] = [
     ['it throws', () => { throw crash }, crash],
-    ['it quits', () => quit(), undefined],
+    ['it quits with a reason', () => quit('tired'), 'tired'],
     ['it is killed', (pid) => spawn(() => kill(pid, 'killed')), 'killed'],
   ]
   for (const inside of [false, true]) {
