@@ -100,8 +100,8 @@ export interface Asking extends Action {
    * @returns the answer; its type is the caller's to know. It is rejected with what the answering handler has thrown;
    * with an error with the code ETIMEDOUT when there is no answer in time; ESRCH when everybody who has heard the
    * question has ended without an answer, the last one with a reason, which is the error's `cause`; ECANCELED when the
-   * process ends before; ENOBUFS when `maxPending` questions are waiting; the reason of `signal` when that is aborted. A
-   * rejection that nobody handles is no unhandled one.
+   * process ends before; ENOBUFS when `maxPending` questions are waiting; the reason of `signal` when that is
+   * aborted. A rejection that nobody handles is no unhandled one.
    * @throws TypeError or RangeError when an option is wrong
    */
   ask<A = unknown>(body: unknown, options?: AskOptions): Promise<A>
