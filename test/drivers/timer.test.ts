@@ -49,6 +49,39 @@ t.test('in the order of deadlines, never early, past ones at once', { timeout: p
   t.ok(ended, 'the ground VM ends after the last one')
 })
 
+t.test('timers of one turn expire in the order of their delays', { timeout: patient(10_000) }, async (t) => {
+  /** What a busy machine does to a program: the CPU is somebody else's for a while. */
+  const stall = (msecs: number): void => {
+    const end = performance.now() + msecs
+    while (performance.now() < end);
+  }
+  const early: unknown[] = []
+  const due = new Map<unknown, number>()
+  const { lines, ended } = await run((print) => [
+    timerDriver(),
+    prints(print),
+    spawn(() => [
+      endpoint.subscriber(timerExpired(_, _), {
+        onMessage: ({ label }) => { if (performance.now() < (due.get(label) ?? 0) - 30) early.push(label) },
+      }),
+      // Between one of them and the next.
+      endpoint.subscriber(setTimer(_, _, _), {
+        onMessage: ({ label, msecs }) => {
+          due.set(label, performance.now() + msecs)
+          stall(30)
+        },
+      }),
+    ]),
+    withTimers(() => [
+      relative('60', 60), relative('50', 50), relative('20', 20), relative('40', 40), cancel('50'),
+      relative('1', 1), relative('20 again', 20),
+    ]),
+  ])
+  t.strictSame(lines, ['1', '20', '20 again', '40', '60'])
+  t.strictSame(early, [], 'none before its time')
+  t.ok(ended, 'the ground VM ends after the last one')
+})
+
 t.test('a timer may be set when another expires; labels are no names', { timeout: patient(10_000) }, async (t) => {
   let left = 5
   const { lines, ended } = await run((print) => [
