@@ -57,6 +57,7 @@ t.test('timers of one turn expire in the order of their delays', { timeout: pati
   }
   const early: unknown[] = []
   const due = new Map<unknown, number>()
+  let present = 0
   const { lines, ended } = await run((print) => [
     timerDriver(),
     prints(print),
@@ -72,7 +73,8 @@ t.test('timers of one turn expire in the order of their delays', { timeout: pati
         },
       }),
     ]),
-    withTimers(() => [
+    // Once for the driver, and not again for the one who stalls.
+    withTimers(() => present++ === 0 && [
       relative('60', 60), relative('50', 50), relative('20', 20), relative('40', 40), cancel('50'),
       relative('1', 1), relative('20 again', 20),
     ]),
