@@ -159,4 +159,5 @@ export const stats = {
   slabsSpent: 'Bytes of full slabs that the program may still see.',
   datagramsOut: 'Taken by the kernel.',
   iteration: 'Of Node\'s loop, in which the last turn was.',
+  spins: 'How often the next event was waited for awake.',
 }

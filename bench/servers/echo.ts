@@ -3,7 +3,7 @@
  * deep, on either driver. Without nesting and on tcp-bare it is that example, unchanged.
  *
  * usage: node dist/bench/servers/echo.js [--port PORT] [--transport native|node]
- *   [--backend epoll|io_uring] [--driver tcp|tcp-bare] [--depth VMS] [--busy-poll MICROSECONDS]
+ *   [--backend epoll|io_uring] [--driver tcp|tcp-bare] [--depth VMS] [--busy-poll MICROSECONDS|adaptive]
  *   [--buffers owned|borrowed|isolated]
  */
 import {

@@ -23,7 +23,7 @@ type Backend = 'epoll' | 'io_uring'
 interface Arguments extends ServerOptions {
   readonly transport: 'native' | 'node'
   readonly backend: Backend | undefined
-  readonly busyPoll: number | undefined
+  readonly busyPoll: number | 'adaptive' | undefined
   readonly buffers: BufferLifetime | undefined
 }
 
@@ -48,7 +48,7 @@ function parseArguments(): Arguments {
     backend: backend as Backend | undefined,
     driver: driver as Arguments['driver'],
     depth: Number(depth),
-    busyPoll: busyPoll === undefined ? undefined : Number(busyPoll),
+    busyPoll: busyPoll === undefined || busyPoll === 'adaptive' ? busyPoll : Number(busyPoll),
     buffers: buffers as BufferLifetime | undefined,
   }
 }

@@ -192,6 +192,8 @@ struct Stats {
   double datagrams_out;
   // Of Node's loop, in which the last turn was.
   double iteration;
+  // How often the next event was waited for awake.
+  double spins;
 };
 constexpr size_t stats_count = sizeof(Stats) / sizeof(double);
 

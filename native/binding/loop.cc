@@ -63,6 +63,7 @@ bool Loop::open_engine(napi_value options) {
   if (!from.number("backend", backend) ||
       backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
       !from.number("busyPoll", busy_poll_us) || busy_poll_us > busy_poll_max ||
+      !from.flag("busyPollAdapts", adapts_) ||
       !from.flag("reuseSlabs", engine_options.reuses_slabs) || !from.flag("poisonSlabs", poison) ||
       !from.number("idleMemoryMax", idle_max)) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
@@ -70,6 +71,7 @@ bool Loop::open_engine(napi_value options) {
   }
   memory_.limit(idle_max);
   busy_poll_ = uint64_t{busy_poll_us} * 1000;
+  waits_ = engine::Waits(busy_poll_);
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.

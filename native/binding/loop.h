@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "../engine/choose.h"
+#include "../engine/waits.h"
 #include "shared.h"
 #include "slab_memory.h"
 
@@ -70,6 +71,7 @@ class Loop final {
   void deliver(int result, uint64_t start);
   void run_batch(uint32_t count);
   void execute();
+  bool spinning_pays();
   void spin();
   uint64_t spin_end(uint64_t latest);
   // Whether there is to be another turn before the loop sleeps. Costs no system call.
@@ -106,9 +108,12 @@ class Loop final {
   int references_ = 1;
   size_t open_handles_ = 0;
 
-  // How long to wait for the next event awake, in nanoseconds, and whether one is likely to come.
+  // How long to wait for the next event awake, in nanoseconds; whether only while the last waits
+  // were no longer; and whether something has happened since the last time.
   uint64_t busy_poll_ = 0;
+  bool adapts_ = false;
   bool lively_ = false;
+  engine::Waits waits_;
   // Of the turn at hand, in nanoseconds: in the program, and in what it had executed meanwhile.
   uint64_t batch_time_ = 0;
   uint64_t flush_time_ = 0;

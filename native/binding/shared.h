@@ -61,6 +61,9 @@ class Shared final : public engine::Lender {
   void set_iteration(uint64_t iteration) {
     if (stats_ != nullptr) stats_->iteration = static_cast<double>(iteration);
   }
+  void count_spin() {
+    if (stats_ != nullptr) stats_->spins++;
+  }
   void add_time(double Stats::*time, uint64_t nanoseconds) {
     if (stats_ != nullptr) stats_->*time += static_cast<double>(nanoseconds);
   }

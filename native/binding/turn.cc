@@ -45,6 +45,7 @@ void Loop::deliver(int result, uint64_t start) {
   const uint32_t count = shared_.publish(engine_->records());
   if (count > 0) {
     lively_ = true;
+    waits_.end(start);
     run_batch(count);
   }
   // The callback may have closed us.
@@ -115,7 +116,14 @@ void Loop::execute() {
 void Loop::on_prepare(uv_prepare_t* handle) {
   Loop* self = static_cast<Loop*>(handle->data);
   // Only after something has happened: an idle server sleeps.
-  if (self->lively_) self->spin();
+  if (!std::exchange(self->lively_, false)) return;
+  if (self->spinning_pays()) self->spin();
+}
+
+bool Loop::spinning_pays() {
+  if (!adapts_) return true;
+  waits_.begin(uv_hrtime());
+  return waits_.are_short();
 }
 
 // libuv is about to sleep until one of its descriptors is ready. To go to sleep and to be woken
@@ -126,8 +134,8 @@ void Loop::spin() {
   uint64_t now = uv_hrtime();
   const uint64_t latest = now + busy_poll_;
   uint64_t end = spin_end(latest);
-  lively_ = false;
   engine_->busy_poll(true);
+  shared_.count_spin();
   shared_.begin_turn(*engine_);
   while (now < end) {
     const int result = engine_->turn();
@@ -136,10 +144,12 @@ void Loop::spin() {
       if (result < 0 || !running()) break;
       shared_.begin_turn(*engine_);
       end = spin_end(latest);
+      now = uv_hrtime();
+      waits_.begin(now);
     } else {
       engine_->flush();
+      now = uv_hrtime();
     }
-    now = uv_hrtime();
   }
   if (running()) {
     engine_->busy_poll(false);

@@ -48,9 +48,10 @@ export interface TcpOptions
   readonly ref?: boolean | undefined
   /**
    * Microseconds for which the native engine, after something has happened, looks for the next event without
-   * sleeping: lower latency for a busy CPU. From 0, which is the default and means never, to 1,000.
+   * sleeping: lower latency for a busy CPU. From 0, which is the default and means never, to 1,000; 'adaptive'
+   * is 100, and only while events come that soon.
    */
-  readonly busyPoll?: number | undefined
+  readonly busyPoll?: number | 'adaptive' | undefined
   /**
    * How long received bytes stay as they are. 'owned': for as long as the program keeps them.
    * 'borrowed': until the VM is idle, when their memory is received into again; what is kept over an

@@ -35,8 +35,8 @@ import {
 export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
   /** `native`, `node` (node:dgram), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
-  /** As the TCP drivers' option: microseconds to wait awake. Native only. Default 0. */
-  readonly busyPoll?: number | undefined
+  /** As the TCP drivers' option: microseconds to wait awake, or 'adaptive'. Native only. Default 0. */
+  readonly busyPoll?: number | 'adaptive' | undefined
   /**
    * Most bytes of memory that the native transport receives into, with what views of it pin. At the limit
    * receiving stops until garbage was collected; what the kernel has no room for then is lost, as in any

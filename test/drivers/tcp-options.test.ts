@@ -33,7 +33,7 @@ const wrong: readonly [Record<string, unknown>, string][] = [
   [{ overflow: 'drop' }, "options.overflow must be 'abort' or 'pause'; got 'drop'"],
   [{ host: 5 }, 'options.host must be a name or an address; got 5'],
   [{ ref: 1 }, 'options.ref must be a boolean; got 1'],
-  [{ busyPoll: 1001 }, 'options.busyPoll must be an integer from 0 to 1000 microseconds; got 1001'],
+  [{ busyPoll: 1001 }, 'options.busyPoll must be an integer from 0 to 1000 microseconds or \'adaptive\'; got 1001'],
   [{ engine: {} }, 'options.engine must be made by tcpEngine; got {}'],
   [{ onTransport: 'x' }, "options.onTransport must be a function; got 'x'"],
   [{ allowHalfOpen: 0 }, 'options.allowHalfOpen must be a boolean; got 0'],

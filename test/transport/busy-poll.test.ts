@@ -5,8 +5,9 @@ import { createServer } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { setImmediate as immediate } from 'node:timers/promises'
 import t from 'tap'
+import { Stat } from '../../src/transport/seam/stats.js'
 import type { TransportConnection } from '../../src/transport/seam/transport.js'
-import { ECHO, onEveryTransport, portOf, VARIANTS, type Station } from '../support/transports.js'
+import { ECHO, onEveryTransport, portOf, VARIANTS, type Station, type Suite } from '../support/transports.js'
 import { client, sleep, until } from '../support/util.js'
 
 /** Two ends in one transport that send a byte to and fro for ever: there always is a next event. */
@@ -66,8 +67,64 @@ onEveryTransport('a spin takes several turns of the engine, and none without the
   t.ok(fast > 2, `${fast} messages per turn of the loop with it`)
 })
 
-onEveryTransport('with nothing to do it sleeps', async (t, open) => {
-  const station = open({ busyPoll: 1000 })
+/** How often the engine of a native transport has waited awake. */
+function spins(station: Station): number {
+  const { engine } = station.transport.metrics as unknown as { engine: { stats: Float64Array } }
+  return engine.stats[Stat.spins]
+}
+
+onEveryTransport('adaptive: spins as long as events come soon', async (t, open) => {
+  const station = open({ busyPoll: 'adaptive' })
+  const messages = await pingPong(station)
+  if (station.transport.name === 'node') {
+    await until(() => messages() > 100)
+    return
+  }
+  await until(() => spins(station) > 100)
+  t.ok(messages() > spins(station), `${messages()} messages in ${spins(station)} spins`)
+})
+
+onEveryTransport('adaptive: does not spin for what takes long to come', async (t, open) => {
+  const spinsOf = async (busyPoll: number | 'adaptive'): Promise<number> => {
+    const station = open({ busyPoll })
+    const listener = await station.listen(ECHO)
+    const socket = await client(portOf(listener))
+    const roundTrip = async (): Promise<void> => {
+      await sleep(3)
+      socket.write('x')
+      await once(socket, 'data')
+    }
+    for (let i = 0; i < 5; i++) await roundTrip()
+    const before = station.transport.name === 'node' ? 0 : spins(station)
+    for (let i = 0; i < 20; i++) await roundTrip()
+    const count = station.transport.name === 'node' ? 0 : spins(station) - before
+    socket.destroy()
+    return count
+  }
+  const adaptive = await spinsOf('adaptive')
+  const always = await spinsOf(100)
+  t.ok(adaptive <= 2, `${adaptive} spins`)
+  if (open().transport.name === 'native') t.ok(always >= 20, `${always} spins where it always does`)
+})
+
+onEveryTransport('adaptive: spins again when events come soon again', async (_t, open) => {
+  const station = open({ busyPoll: 'adaptive' })
+  if (station.transport.name === 'node') return
+  const listener = await station.listen(ECHO)
+  const socket = await client(portOf(listener))
+  for (let i = 0; i < 5; i++) {
+    await sleep(3)
+    socket.write('x')
+    await once(socket, 'data')
+  }
+  const before = spins(station)
+  await pingPong(station)
+  await until(() => spins(station) > before + 100)
+  socket.destroy()
+})
+
+const sleepsWhenIdle = (busyPoll: number | 'adaptive'): Suite => async (t, open) => {
+  const station = open({ busyPoll })
   const listener = await station.listen(ECHO)
   const socket = await client(portOf(listener))
   socket.write('x')
@@ -78,7 +135,9 @@ onEveryTransport('with nothing to do it sleeps', async (t, open) => {
   const { user, system } = process.cpuUsage(before)
   t.ok(user + system < 200_000, `${user + system} us of CPU in 400 ms`)
   socket.destroy()
-})
+}
+onEveryTransport('with nothing to do it sleeps', sleepsWhenIdle(1000))
+onEveryTransport('adaptive: with nothing to do it sleeps', sleepsWhenIdle('adaptive'))
 
 onEveryTransport('closed from inside a spin', async (t, open) => {
   const station = open({ busyPoll: 1000 })
@@ -103,8 +162,10 @@ onEveryTransport('closed from inside a spin', async (t, open) => {
 t.test('wrong durations are refused', async (t) => {
   for (const { make } of VARIANTS.filter(({ skip }) => skip === false)) {
     for (const busyPoll of [-1, 1.5, 1001, NaN]) {
-      t.throws(() => make({ busyPoll }), { name: 'RangeError', message: /busyPoll.*from 0 to 1000/ })
+      t.throws(() => make({ busyPoll }), { name: 'RangeError', message: /busyPoll.*from 0 to 1000.*or 'adaptive'/ })
     }
-    t.throws(() => make({ busyPoll: '5' as unknown as number }), { name: 'TypeError', message: /busyPoll/ })
+    for (const busyPoll of ['5', 'Adaptive', '', true, null, {}]) {
+      t.throws(() => make({ busyPoll: busyPoll as number }), { name: 'TypeError', message: /busyPoll.*or 'adaptive'/ })
+    }
   }
 })

@@ -53,7 +53,7 @@ type Account = Pick<
 export function engineSettings(call: string, options: TransportOptions): EngineSettings {
   return {
     backend: backendNumber(options.backend),
-    busyPoll: checkedBusyPoll(call, options.busyPoll),
+    ...checkedBusyPoll(call, options.busyPoll),
     ...slabOptions(call, options),
   }
 }

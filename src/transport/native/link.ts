@@ -13,6 +13,7 @@ import {
 } from './layout.js'
 import { slabOf, Slabs, type SlabCalls, type SlabOptions } from './slabs.js'
 import type { QueueLimits } from '../seam/queue-limits.js'
+import type { BusyPoll } from '../seam/transport-options.js'
 
 /** What the addon exports. The handle is opaque; results are >= 0, or a negative errno. */
 export interface Addon extends SlabCalls {
@@ -56,11 +57,9 @@ export interface AccountLimits extends QueueLimits {
 }
 
 /** What the engine is told when it is made; checked before. */
-export interface EngineSettings extends SlabOptions {
+export interface EngineSettings extends SlabOptions, BusyPoll {
   /** As backend.ts numbers them. */
   readonly backend: number
-  /** Microseconds. */
-  readonly busyPoll: number
 }
 
 /** What the engine runs on. */

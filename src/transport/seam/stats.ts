@@ -22,6 +22,8 @@ export const Stat = {
   datagramsOut: 6,
   /** Of Node's loop, in which the last turn was. */
   iteration: 7,
+  /** How often the next event was waited for awake. */
+  spins: 8,
 } as const
 
-export const STATS = 8
+export const STATS = 9

@@ -18,11 +18,30 @@ export const slabChecks = {
   maxSlabBytes: integer(SLAB_BYTES_LEAST, Number.MAX_SAFE_INTEGER, 'bytes'),
 } satisfies Partial<Record<keyof TransportOptions, Check>>
 
-/** What the option busyPoll may be; native/binding/loop.cc has the same limit. */
-export const busyPollCheck = integer(0, 1000, 'microseconds')
+/**
+ * Microseconds to spin with 'adaptive': a little more than most peers in the same room need to answer, the time to wake
+ * a process up included, as without spinning that is part of what is measured.
+ */
+const ADAPTIVE = 100
 
-/** Microseconds to spin before sleeping; 0 for none. */
-export function checkedBusyPoll(call: string, busyPoll: number | undefined): number {
-  if (busyPoll !== undefined) busyPollCheck(call, 'busyPoll', busyPoll)
-  return busyPoll ?? 0
+/** native/binding/loop.cc has the same limit. */
+const busyPollTime = integer(0, 1000, "microseconds or 'adaptive'")
+
+/** What the option busyPoll may be. */
+export const busyPollCheck: Check = (call, name, value) => {
+  if (value !== 'adaptive') busyPollTime(call, name, value)
+}
+
+/** How the engine is to wait. */
+export interface BusyPoll {
+  /** Microseconds to spin before sleeping; 0 for none. */
+  readonly busyPoll: number
+  /** Only while events come so soon. */
+  readonly busyPollAdapts: boolean
+}
+
+export function checkedBusyPoll(call: string, option: TransportOptions['busyPoll']): BusyPoll {
+  if (option !== undefined) busyPollCheck(call, 'busyPoll', option)
+  const busyPollAdapts = option === 'adaptive'
+  return { busyPoll: busyPollAdapts ? ADAPTIVE : option ?? 0, busyPollAdapts }
 }

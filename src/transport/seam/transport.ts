@@ -356,9 +356,9 @@ export interface TransportOptions {
   /**
    * Microseconds for which the native engine, after something has happened, looks for the next event
    * without sleeping: lower latency for a busy CPU. From 0, which is the default and means never, to 1000;
-   * other transports check and ignore it.
+   * 'adaptive' is 100, and only while events come that soon. Other transports check and ignore it.
    */
-  readonly busyPoll?: number | undefined
+  readonly busyPoll?: number | 'adaptive' | undefined
   /**
    * How long the bytes of a `data` event stay as they are. 'owned': for as long as the program keeps
    * them. 'borrowed': until the sink returns, unless it returns false, and then until `reuse`; their
