@@ -12,7 +12,7 @@ import { buildPrograms } from '../lib/programs.js'
 import { Progress } from '../lib/progress.js'
 import { MICRO } from '../lib/options.js'
 import { scenarioSeconds, type Plan } from '../lib/rounds.js'
-import { obstacle, selectScenarios } from '../lib/scenarios.js'
+import { obstacle, scenarios as allScenarios, selectScenarios } from '../lib/scenarios.js'
 import { compareMicro, compareScenario, MICRO_TURN_SECONDS, provideServers } from './measure.js'
 import type { Comparison } from './measure.js'
 import { parseOptions, type CompareOptions } from './options.js'
@@ -33,7 +33,7 @@ interface Step {
 }
 
 function stepsOf(options: CompareOptions, plan: Plan): Step[] {
-  const scenarios = selectScenarios(options.only, plan.quick)
+  const scenarios = selectScenarios(allScenarios, options.only, plan.quick)
   const chosen = arms.filter((arm) => options.arms.includes(arm.name))
   const steps = scenarios.flatMap((scenario) => {
     const why = obstacle(scenario)

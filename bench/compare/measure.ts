@@ -4,7 +4,7 @@
  */
 import { cpSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import type { Arm } from '../lib/arms.js'
+import type { Arguments, Arm } from '../lib/arms.js'
 import { runMicroProcess } from '../lib/micro-process.js'
 import { benchServers, microMain, root } from '../lib/paths.js'
 import type { Progress } from '../lib/progress.js'
@@ -54,11 +54,20 @@ export function provideServers(tree: string): void {
   cpSync(benchServers, relocated(benchServers, tree), { recursive: true, force: false })
 }
 
+function relocatedServer(server: Arguments, tree: string): Arguments {
+  const all = (args: readonly string[]): string[] => args.map((argument) => relocated(argument, tree))
+  if (typeof server !== 'function') return all(server)
+  return (surroundings) => {
+    const launch = server(surroundings)
+    return { ...launch, args: all(launch.args) }
+  }
+}
+
 function armsOf(arm: Arm, tree: string): Arm[] {
   const servers = Object.fromEntries(
     Object.entries(arm.servers).map(([service, args]) => [
       service,
-      args.map((argument) => relocated(argument, tree)),
+      relocatedServer(args, tree),
     ]),
   )
   return SIDES.map((side) => ({

@@ -7,9 +7,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { benchBuild, benchServers, benchSources } from './paths.js'
+import type { Launch, Surroundings } from './launch.js'
 import { bun, deno, installedProgram, packageProgram, type Found } from './peers.js'
 import type { ArmKind } from './result.js'
 import type { Service } from './scenarios.js'
+
+export type Arguments = readonly string[] | ((surroundings: Surroundings) => Launch)
 
 export interface Arm {
   readonly name: string
@@ -20,8 +23,8 @@ export interface Arm {
   readonly twinOf?: string
   /** What runs the server: Node, another runtime, the server itself. Asked once, before it is needed. */
   readonly runtime: () => Found | Promise<Found>
-  /** Arguments of the runtime, for each service that the arm has. */
-  readonly servers: Partial<Record<Service, readonly string[]>>
+  /** Arguments of the runtime, for each service that the arm has; or what makes them when a server is started. */
+  readonly servers: Partial<Record<Service, Arguments>>
   readonly environment?: Readonly<Record<string, string>>
   /** It is here for the reason that it can't be measured. */
   readonly never?: boolean
@@ -37,9 +40,9 @@ const node = (): Found => ({ program: process.execPath })
 function ours(
   name: string, title: string, options: readonly string[], services: readonly Service[] = ['echo'],
 ): Arm {
-  const files: Record<Service, string> = { echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js' }
+  const files: Partial<Record<Service, string>> = { echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js' }
   const servers = Object.fromEntries(
-    services.map((service) => [service, [join(benchServers, files[service]), ...bind, ...options]]),
+    services.map((service) => [service, [join(benchServers, files[service] ?? ''), ...bind, ...options]]),
   )
   return { name, title, kind: 'ours', runtime: node, servers }
 }
@@ -166,9 +169,10 @@ export function selectArms(
   usual: readonly string[],
   service: Service,
   names: readonly string[] | undefined,
+  all: readonly Arm[] = arms,
 ): Arm[] {
   const wanted = names ?? usual
-  return arms.filter(
+  return all.filter(
     (arm) =>
       arm.servers[service] !== undefined &&
       (wanted.includes(arm.name) || wanted.includes(arm.twinOf ?? '')),

@@ -5,8 +5,17 @@ import type { ChildProcess } from 'node:child_process'
 
 const running = new Set<ChildProcess>()
 
+/** With the processes that it has started itself, if it leads a group of its own (`detached`). */
+export function killGroup(child: ChildProcess): void {
+  try {
+    process.kill(-(child.pid as number), 'SIGKILL')
+  } catch {
+    child.kill('SIGKILL') // it leads none
+  }
+}
+
 process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
+  for (const child of running) killGroup(child)
 })
 
 /** Kills the child when this process exits, unless it has ended by then. Returns it. */

@@ -91,20 +91,20 @@ function commit(): string {
   }
 }
 
-/** The command line that measures the same, of the program's arguments. */
-export function commandOf(args: readonly string[]): string {
+/** The command line that measures the same, of the program's arguments. `name`: what `npm run` calls it. */
+export function commandOf(args: readonly string[], name = 'bench'): string {
   const kept: string[] = []
   for (let i = 0; i < args.length; i += 1) {
     if (/^--(json|report)$/.test(args[i])) i += 1
     else if (!/^--(json|report)=/.test(args[i])) kept.push(args[i])
   }
-  return ['npm run bench', ...(kept.length > 0 ? ['--', ...kept] : [])].join(' ')
+  return [`npm run ${name}`, ...(kept.length > 0 ? ['--', ...kept] : [])].join(' ')
 }
 
-export function describeEnvironment(pinning: Pinning): Environment {
+export function describeEnvironment(pinning: Pinning, name = 'bench'): Environment {
   const all = cpus()
   return {
-    command: commandOf(process.argv.slice(2)),
+    command: commandOf(process.argv.slice(2), name),
     date: new Date().toISOString(),
     commit: commit(),
     cpu: all[0]?.model.trim() ?? 'unknown',

@@ -1,9 +1,8 @@
 /**
- * The command line of `npm run bench`. Wrong usage: one line on stderr, exit code 2.
+ * The command line of the benchmarks' programs. Wrong usage: one line on stderr, exit code 2.
  */
 import { Command, InvalidArgumentError } from 'commander'
-import { arms } from './arms.js'
-import { scenarios } from './scenarios.js'
+import { peers, type Programme } from './programme.js'
 import { SERIES, sweepNames } from './series.js'
 
 /** The name of the in-VM benchmarks, which need no server. */
@@ -19,9 +18,9 @@ export interface BenchOptions {
 }
 
 /** All that `--only` takes. */
-export function benchmarkNames(): string[] {
+export function benchmarkNames({ scenarios, axes }: Programme = peers): string[] {
   const ofScenarios = scenarios.flatMap(({ name, group }) => [group, name])
-  return [...new Set([...ofScenarios, SERIES, ...sweepNames(), MICRO])]
+  return [...new Set([...ofScenarios, ...(axes ? [SERIES, ...sweepNames(), MICRO] : [])])]
 }
 
 function parseList(known: readonly string[]): (text: string, before?: string[]) => string[] {
@@ -43,14 +42,14 @@ function parseRounds(text: string): number {
   return rounds
 }
 
-export function parseOptions(argv: readonly string[]): BenchOptions {
-  const peers = arms.filter((arm) => arm.twinOf === undefined).map((arm) => arm.name)
-  const names = benchmarkNames()
-  const command = new Command('bench')
-    .description('Measures the echo and chat servers against their peers, and routing inside the VM.')
+export function parseOptions(argv: readonly string[], programme: Programme): BenchOptions {
+  const names = programme.arms.filter((arm) => arm.twinOf === undefined).map((arm) => arm.name)
+  const benchmarks = benchmarkNames(programme)
+  const command = new Command(programme.command)
+    .description(programme.description)
     .option('--quick', 'fewer arms, fewer and shorter rounds, under two minutes', false)
-    .option('--only <names>', `of: ${names.join(', ')}`, parseList(names))
-    .option('--peers <names>', `the arms to measure, of: ${peers.join(', ')}`, parseList(peers))
+    .option('--only <names>', `of: ${benchmarks.join(', ')}`, parseList(benchmarks))
+    .option('--peers <names>', `the arms to measure, of: ${names.join(', ')}`, parseList(names))
     .option('--rounds <n>', 'at most so many rounds, instead of the usual number', parseRounds)
     .option('--json <file>', 'write every figure of every round to a file (bench/lib/result.ts)')
     .option('--report <directory>', 'draw charts: report.html, and SVGs for the README')

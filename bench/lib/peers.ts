@@ -33,8 +33,8 @@ export const deno: PeerPackage = {
   program: 'deno',
 }
 
-/** The program, or why there is none. */
-export type Found = { readonly program: string } | { readonly reason: string }
+/** The program, and which it is if it doesn't say so itself; or why there is none. */
+export type Found = { readonly program: string, readonly version?: string } | { readonly reason: string }
 
 const INSTALL_TIMEOUT_MS = 180_000
 
@@ -102,9 +102,9 @@ export function packageProgram(peer: PeerPackage): Promise<Found> {
   return found
 }
 
-/** A program that the machine has, by the PATH. */
-export function installedProgram(name: string, hint: string): Found {
-  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+/** A program that the machine has, in one of the folders of `path`. */
+export function installedProgram(name: string, hint: string, path = process.env.PATH ?? ''): Found {
+  for (const folder of path.split(delimiter)) {
     const program = join(folder, name)
     try {
       accessSync(program, constants.X_OK)

@@ -5,7 +5,8 @@ import { selectArms, type Arm } from './arms.js'
 import { choosePinning, type Pinning } from './machine.js'
 import { MICRO, type BenchOptions } from './options.js'
 import { scenarioSeconds, type Plan } from './rounds.js'
-import { obstacle, quickArms, selectScenarios, type Scenario } from './scenarios.js'
+import { peers as peersProgramme, type Programme } from './programme.js'
+import { obstacle, selectScenarios, type Scenario } from './scenarios.js'
 import { selectSweeps, SERIES, type SweepRun } from './series.js'
 
 const MICRO_SECONDS = { quick: 40, full: 200 }
@@ -28,41 +29,46 @@ export interface Agenda {
   readonly seconds: number
 }
 
-function planOf({ quick, rounds }: BenchOptions, pinning: Pinning): Plan {
+function planOf({ quick, rounds }: BenchOptions, pinning: Pinning, programme: Programme): Plan {
+  const { freshProcesses, firstWarmup } = programme
+  const common = { pinning, ...(firstWarmup !== undefined && { firstWarmup: firstWarmup[quick ? 'quick' : 'full'] }) }
   return quick
     ? {
         quick,
         rounds: rounds ?? 2,
         times: { warmup: 0.2, duration: 0.35 },
         freshProcesses: false,
-        pinning,
+        ...common,
       }
     : {
         quick,
         rounds: rounds ?? 5,
         times: { warmup: 0.4, duration: 0.9 },
-        freshProcesses: true,
-        pinning,
+        freshProcesses,
+        ...common,
       }
 }
 
-function stepOf(scenario: Scenario, options: BenchOptions, plan: Plan): ScenarioStep {
-  const usual = scenario.arms.filter((arm) => !options.quick || quickArms.includes(arm))
-  const arms = selectArms(usual, scenario.service, options.peers)
+function stepOf(scenario: Scenario, options: BenchOptions, plan: Plan, programme: Programme): ScenarioStep {
+  const usual = scenario.arms.filter((arm) => !options.quick || programme.quickArms.includes(arm))
+  const arms = selectArms(usual, scenario.service, options.peers, programme.arms)
   const why = obstacle(scenario)
   const measured = arms.filter(({ never }) => never !== true)
   const seconds = why === undefined ? scenarioSeconds(scenario, measured.length, plan) : 0
   return { scenario, arms, seconds, obstacle: why }
 }
 
-export function agendaOf(options: BenchOptions, pinning: Pinning = choosePinning()): Agenda {
+export function agendaOf(
+  options: BenchOptions, pinning: Pinning = choosePinning(), programme: Programme = peersProgramme,
+): Agenda {
   const { only, quick, peers } = options
-  const plan = planOf(options, pinning)
-  const steps = selectScenarios(only, quick).map((scenario) => stepOf(scenario, options, plan))
+  const plan = planOf(options, pinning, programme)
+  const steps = selectScenarios(programme.scenarios, only, quick)
+    .map((scenario) => stepOf(scenario, options, plan, programme))
   const scenarios = steps.filter(({ arms }) => arms.length > 0)
   // Without names, the quick run has no time for them.
-  const sweeps = selectSweeps(only ?? (quick ? [] : [SERIES]), peers, plan)
-  const withMicro = only === undefined || only.includes(MICRO)
+  const sweeps = programme.axes ? selectSweeps(only ?? (quick ? [] : [SERIES]), peers, plan) : []
+  const withMicro = programme.axes && (only === undefined || only.includes(MICRO))
   const microSeconds = withMicro ? MICRO_SECONDS[quick ? 'quick' : 'full'] : 0
   const seconds = [...scenarios, ...sweeps].reduce((sum, step) => sum + step.seconds, microSeconds)
   return { plan, scenarios, sweeps, microSeconds, seconds }

@@ -12,9 +12,17 @@ const bases = [
   { name: 'node-net', heading: '/ node:net' },
   { name: 'c-mmsg', heading: '/ C mmsg' },
   { name: 'node-dgram', heading: '/ node:dgram' },
+  { name: 'redis-server', heading: '/ redis-server' },
+  { name: 'haproxy', heading: '/ haproxy' },
+  { name: 'nginx', heading: '/ nginx' },
+  { name: 'mosquitto', heading: '/ mosquitto' },
+  { name: 'aedes', heading: '/ aedes' },
+  { name: 'node-http', heading: '/ node:http' },
 ]
 
-const UNITS = { message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram' } as const
+const UNITS = {
+  message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram', request: 'req', delivery: 'delivery',
+} as const
 const MIB = 1 << 20
 
 export function heading(environment: Environment, method: Method): string {

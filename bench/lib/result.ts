@@ -73,7 +73,7 @@ export interface ScenarioReport {
   readonly group: string
   readonly title: string
   /** What a message of this scenario is. */
-  readonly unit: 'message' | 'connection' | 'line' | 'datagram'
+  readonly unit: 'message' | 'connection' | 'line' | 'datagram' | 'request' | 'delivery'
   /** Arguments of the load generator. */
   readonly load: readonly string[]
   readonly arms: readonly ArmReport[]
@@ -176,6 +176,8 @@ export interface Method {
   readonly times: { readonly warmup: number; readonly duration: number }
   /** A new server process for each round. */
   readonly freshProcesses: boolean
+  /** Seconds: the least warm-up of a server that is kept, in its first round. Later rounds find it warm. */
+  readonly firstWarmup?: number
 }
 
 export interface BenchReport {

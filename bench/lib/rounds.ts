@@ -4,13 +4,14 @@
  * An arm that can't be measured keeps the reason and is left out from there on; the others go on.
  */
 import type { Arm } from './arms.js'
+import { startArm } from './launch.js'
 import { runLoad, type Times } from './load.js'
 import type { Pinning } from './machine.js'
 import { figuresOf, histogramOf, noiseOfArms, type Sample } from './metrics.js'
 import type { Progress } from './progress.js'
 import type { ArmReport, Method, ScenarioReport } from './result.js'
 import { correctnessChecks, type Scenario } from './scenarios.js'
-import { Skipped, startServer, type Server } from './server.js'
+import { Skipped, type Server } from './server.js'
 import { rotation } from './stats.js'
 
 export interface Plan extends Method {
@@ -74,12 +75,15 @@ class Stage {
   }
 
   async #measure(round: number): Promise<void> {
+    const isNew = this.#server === undefined
     const server = (this.#server ??= await this.#startChecked())
     this.#version = server.version
     const { scenario, plan } = this
     const { seconds, warmup = 0 } = scenario
     const times = seconds === undefined ? windowOf(scenario, plan) : { warmup, duration: FIXED_WORK_DURATION }
-    const load = await runLoad(server, plan.pinning.client, scenario.load, times)
+    const { firstWarmup = 0, pinning } = plan
+    const kept = isNew ? { ...times, warmup: Math.max(times.warmup, firstWarmup) } : times
+    const load = await runLoad(server, pinning.client, scenario.load, kept)
     if (load.messages === 0) throw new Error('no message came back in the timed window')
     if (load.unfinished > 0) throw new Error(`${load.unfinished} messages without an answer`)
     this.#samples.push({ round, load })
@@ -88,12 +92,8 @@ class Stage {
 
   async #startChecked(): Promise<Server> {
     const { service } = this.scenario
-    const runtime = await this.arm.runtime()
-    if ('reason' in runtime) throw new Skipped(runtime.reason)
-    const { environment = {}, optional = false, servers } = this.arm
-    const command = [runtime.program, ...(servers[service] ?? [])]
     const { pinning } = this.plan
-    const server = await startServer({ command, environment, optional }, pinning.server)
+    const server = await startArm(this.arm, service, pinning)
     try {
       for (const check of correctnessChecks[service]) {
         await runLoad(server, pinning.client, check, CHECK_TIMES)
@@ -129,7 +129,7 @@ function turnSeconds(scenario: Scenario, plan: Method): number {
 
 /** Planned seconds of the whole scenario. */
 export function scenarioSeconds(scenario: Scenario, armCount: number, plan: Method): number {
-  const starts = plan.freshProcesses ? 0 : OVERHEAD_START
+  const starts = plan.freshProcesses ? 0 : OVERHEAD_START + (plan.firstWarmup ?? 0)
   return armCount * (roundsOf(scenario, plan) * turnSeconds(scenario, plan) + starts)
 }
 

@@ -6,7 +6,7 @@ import type { ScenarioReport } from './result.js'
 import { readDescriptorLimit } from './machine.js'
 
 /** What the servers must be for it. */
-export type Service = 'echo' | 'chat' | 'udp'
+export type Service = 'echo' | 'chat' | 'udp' | 'redis' | 'balancer' | 'mqtt' | 'http'
 
 export interface Scenario {
   readonly name: string
@@ -189,6 +189,17 @@ export const correctnessChecks: Record<Service, readonly (readonly string[])[]> 
     ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],
   ],
   chat: [['--mode', 'chat', '--connections', '3', '--depth', '2']],
+  redis: ['redis-set', 'redis-get'].map((protocol) =>
+    ['--mode', 'requests', '--protocol', protocol, '--connections', '3', '--depth', '3']),
+  balancer: [
+    ['--mode', 'pingpong', '--connections', '3', '--size', '1', '--depth', '3'],
+    ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],
+  ],
+  mqtt: [
+    ['--mode', 'mqtt', '--connections', '3', '--qos', '0'],
+    ['--mode', 'mqtt', '--connections', '20', '--qos', '1', '--topics', '9', '--depth', '3'],
+  ],
+  http: [['--mode', 'requests', '--protocol', 'http', '--connections', '3']],
   udp: [
     ['--mode', 'datagrams', '--connections', '3', '--size', '8'],
     ['--mode', 'datagrams', '--connections', '3', '--size', '65507'],
@@ -209,9 +220,11 @@ function forRun(scenario: Scenario, quick: boolean, named: boolean): Scenario[] 
   return scenario.quick === true || named ? [scenario] : []
 }
 
-/** The scenarios asked for; with no names, all. */
-export function selectScenarios(only: readonly string[] | undefined, quick: boolean): Scenario[] {
-  return scenarios
+/** Those asked for; with no names, all. */
+export function selectScenarios(
+  all: readonly Scenario[], only: readonly string[] | undefined, quick: boolean,
+): Scenario[] {
+  return all
     .filter(({ name, group }) => only === undefined || only.includes(name) || only.includes(group))
     .flatMap((scenario) => forRun(scenario, quick, only !== undefined))
 }

@@ -8,7 +8,7 @@ import { format, table } from './table.js'
 
 type Value = Pick<Target, 'value' | 'low' | 'high'>
 
-interface EchoTarget {
+export interface RunTarget {
   readonly title: string
   /** Without one it is only shown beside the others. */
   readonly limit?: number
@@ -31,7 +31,7 @@ function bestOfOurs(report: ScenarioReport, metric: MetricName): string {
 }
 
 /** Our figure over the base's; `subject` is an arm, or else the better backend. */
-function versus(scenario: string, metric: MetricName, base: string, subject?: string): EchoTarget['of'] {
+export function versus(scenario: string, metric: MetricName, base: string, subject?: string): RunTarget['of'] {
   return (reportOf) => {
     const report = reportOf(scenario)
     if (report === undefined) return NOTHING
@@ -43,7 +43,7 @@ function versus(scenario: string, metric: MetricName, base: string, subject?: st
   }
 }
 
-function bytesPerConnection(scenario: string): EchoTarget['of'] {
+function bytesPerConnection(scenario: string): RunTarget['of'] {
   return (reportOf) => {
     const report = reportOf(scenario)
     if (report === undefined) return NOTHING
@@ -56,7 +56,7 @@ function bytesPerConnection(scenario: string): EchoTarget['of'] {
 }
 
 /** One arm's figure in one scenario over the same in another. */
-function acrossScenarios(subject: string, base: string, metric: MetricName): EchoTarget['of'] {
+function acrossScenarios(subject: string, base: string, metric: MetricName): RunTarget['of'] {
   return (reportOf) => {
     const report = reportOf(subject)
     if (report === undefined) return NOTHING
@@ -78,7 +78,7 @@ function figureRatio(one: Figure | undefined, base: Figure | undefined): Figure 
   return figure && { ...figure, median: one.median / base.median }
 }
 
-const echoTargets: readonly EchoTarget[] = [
+export const echoTargets: readonly RunTarget[] = [
   {
     title: 'CPU, 100 connections, on epoll / plain node:net',
     limit: 0.6,
@@ -184,11 +184,11 @@ const echoTargets: readonly EchoTarget[] = [
   },
 ]
 
-/** The echo's targets; what was not measured in this run says so. */
-export function evaluateEchoTargets(reports: readonly ScenarioReport[]): Target[] {
+/** What was not measured in this run says so. */
+export function evaluateTargets(reports: readonly ScenarioReport[], targets: readonly RunTarget[]): Target[] {
   const reportOf = (name: string): ScenarioReport | undefined =>
     reports.find((report) => report.name === name)
-  return echoTargets.map(({ title, limit, sense = 'at most', unit = 'ratio', of }) => {
+  return targets.map(({ title, limit, sense = 'at most', unit = 'ratio', of }) => {
     const { arm, ...value } = of(reportOf)
     return { title: arm === undefined ? title : `${title} [${arm}]`, limit, sense, unit, ...value }
   })

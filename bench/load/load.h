@@ -19,20 +19,26 @@
 
 enum mode {
   MODE_PINGPONG, MODE_RATE, MODE_STORM, MODE_IDLE, MODE_FIREHOSE, MODE_SLOW, MODE_CHAT,
-  MODE_DATAGRAMS
+  MODE_DATAGRAMS, MODE_REQUESTS, MODE_MQTT
 };
+
+enum protocol { PROTOCOL_NONE, PROTOCOL_REDIS_SET, PROTOCOL_REDIS_GET, PROTOCOL_HTTP };
 
 struct options {
   enum mode mode;
   struct sockaddr_storage address; /* always a loopback address */
   socklen_t address_length;
-  pid_t server_pid;      /* 0: the server's CPU time and memory are not reported */
+  enum protocol protocol; /* requests: what is asked for, and how */
+  pid_t server_pid;      /* with its children; 0: the server's CPU time and memory are not reported */
   uint64_t connections;  /* open at the same time; in storm mode, the connections in progress;
                             in datagrams mode, the peers */
   uint64_t active;       /* pingpong, rate: of those, the ones that send; 0: all */
   uint64_t size;         /* bytes per message */
-  uint64_t depth;        /* pingpong: messages in flight per connection; chat: lines */
-  uint64_t rate;         /* rate: messages per second, all connections together */
+  uint64_t depth;        /* pingpong, requests: in flight per connection; chat: lines; mqtt: publications */
+  uint64_t rate;         /* rate: messages per second, all connections together; storm: connections per second,
+                            0: as fast as it goes */
+  uint64_t topics;       /* mqtt: how many there are */
+  uint64_t qos;          /* mqtt: 0 or 1 */
   uint64_t count;        /* storm: connections in all */
   uint64_t bytes;        /* firehose, slow: bytes sent in all */
   uint64_t read_rate;    /* slow: bytes per second that each connection reads */
@@ -101,7 +107,7 @@ void connection_close(struct connection *connection);
 struct connection *connections_open(const struct options *options, int epoll_fd, uint64_t ring);
 void connections_close(struct connection *connections, uint64_t count);
 
-/* ---- what the server process and this process have used ---- */
+/* ---- what the server's processes and this process have used ---- */
 struct usage {
   uint64_t at_ns;
   uint64_t server_cpu_ns;
@@ -136,6 +142,8 @@ void run_firehose(const struct options *options, struct result *result);
 void run_slow(const struct options *options, struct result *result);
 void run_chat(const struct options *options, struct result *result);
 void run_datagrams(const struct options *options, struct result *result);
+void run_requests(const struct options *options, struct result *result);
+void run_mqtt(const struct options *options, struct result *result);
 
 uint64_t now_ns(void);
 int epoll_open(void);

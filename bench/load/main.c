@@ -87,6 +87,8 @@ int main(int argc, char **argv) {
     case MODE_SLOW: run_slow(&options, &result); break;
     case MODE_CHAT: run_chat(&options, &result); break;
     case MODE_DATAGRAMS: run_datagrams(&options, &result); break;
+    case MODE_REQUESTS: run_requests(&options, &result); break;
+    case MODE_MQTT: run_mqtt(&options, &result); break;
   }
   report_print(&options, &result);
   return 0;

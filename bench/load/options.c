@@ -12,8 +12,11 @@
 #include <string.h>
 
 static const char *const MODE_NAMES[] = {"pingpong", "rate", "storm", "idle",
-                                         "firehose", "slow", "chat", "datagrams"};
+                                         "firehose", "slow", "chat", "datagrams",
+                                         "requests", "mqtt"};
 #define MODES (sizeof MODE_NAMES / sizeof *MODE_NAMES)
+static const char *const PROTOCOL_NAMES[] = {"none", "redis-set", "redis-get", "http"};
+#define PROTOCOLS (sizeof PROTOCOL_NAMES / sizeof *PROTOCOL_NAMES)
 
 static const char HELP[] =
     "usage: load --mode MODE --port PORT [options]\n"
@@ -25,14 +28,20 @@ static const char HELP[] =
     "         slow        the same, but each connection reads only READ-RATE bytes/s\n"
     "         chat        CONNECTIONS members of a chat, the first one speaks in lines of SIZE\n"
     "         datagrams   CONNECTIONS UDP peers keep one datagram of SIZE in flight each\n"
+    "         requests    each connection keeps DEPTH requests of PROTOCOL in flight\n"
+    "         mqtt        CONNECTIONS subscribers of TOPICS, one publisher of SIZE bytes, with QOS\n"
+    "  --protocol NAME    requests: redis-set, redis-get or http\n"
     "  --host ADDRESS     a loopback address (default 127.0.0.1)\n"
     "  --port PORT        the server's port\n"
-    "  --server-pid PID   report this process's CPU time and memory\n"
+    "  --server-pid PID   report this process's CPU time and memory, with its children's\n"
     "  --connections N    (default 1)\n"
     "  --active N         pingpong, rate: only so many of the connections send (default all)\n"
     "  --size BYTES       of a message (default 64)\n"
-    "  --depth N          pingpong: messages in flight per connection (default 1); chat: lines\n"
-    "  --rate N           rate: messages per second\n"
+    "  --depth N          in flight (default 1): pingpong, requests: per connection; chat: lines;\n"
+    "                     mqtt: publications\n"
+    "  --rate N           rate: messages per second; storm: connections per second (default: no limit)\n"
+    "  --topics N         mqtt: with more than one, filters have wildcards (default 1)\n"
+    "  --qos N            mqtt: 0 or 1 (default 0)\n"
     "  --count N          storm: connections in all\n"
     "  --bytes N          firehose, slow: bytes in all\n"
     "  --read-rate N      slow: bytes per second and connection (default 65536)\n"
@@ -44,7 +53,8 @@ static const char HELP[] =
 enum {
   OPTION_MODE = 256, OPTION_HOST, OPTION_PORT, OPTION_SERVER_PID, OPTION_CONNECTIONS, OPTION_ACTIVE, OPTION_SIZE,
   OPTION_DEPTH, OPTION_RATE, OPTION_COUNT, OPTION_BYTES, OPTION_READ_RATE, OPTION_ONE_WAY,
-  OPTION_DURATION, OPTION_WARMUP, OPTION_STALL, OPTION_HELP
+  OPTION_DURATION, OPTION_WARMUP, OPTION_STALL, OPTION_HELP, OPTION_PROTOCOL, OPTION_TOPICS,
+  OPTION_QOS
 };
 
 static const struct option LONG_OPTIONS[] = {
@@ -64,6 +74,9 @@ static const struct option LONG_OPTIONS[] = {
     {"duration", required_argument, NULL, OPTION_DURATION},
     {"warmup", required_argument, NULL, OPTION_WARMUP},
     {"stall", required_argument, NULL, OPTION_STALL},
+    {"protocol", required_argument, NULL, OPTION_PROTOCOL},
+    {"topics", required_argument, NULL, OPTION_TOPICS},
+    {"qos", required_argument, NULL, OPTION_QOS},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0}};
 
@@ -112,8 +125,15 @@ static enum mode parse_mode(const char *text) {
   for (size_t i = 0; i < MODES; i += 1) {
     if (strcmp(text, MODE_NAMES[i]) == 0) return (enum mode)i;
   }
-  usage_error("--mode must be pingpong, rate, storm, idle, firehose, slow, chat or "
-              "datagrams; got '%s'", text);
+  usage_error("--mode must be pingpong, rate, storm, idle, firehose, slow, chat, datagrams, "
+              "requests or mqtt; got '%s'", text);
+}
+
+static enum protocol parse_protocol(const char *text) {
+  for (size_t i = 1; i < PROTOCOLS; i += 1) {
+    if (strcmp(text, PROTOCOL_NAMES[i]) == 0) return (enum protocol)i;
+  }
+  usage_error("--protocol must be redis-set, redis-get or http; got '%s'", text);
 }
 
 static void resolve(const struct endpoint *endpoint, struct options *options) {
@@ -162,6 +182,16 @@ static void check_together(const struct options *options, bool mode_given, uint1
   if (options->mode == MODE_DATAGRAMS && (options->size < 8 || options->size > 65507)) {
     usage_error("mode datagrams needs 8 to 65507 bytes; --size is %llu", (unsigned long long)options->size);
   }
+  if ((options->mode == MODE_REQUESTS) != (options->protocol != PROTOCOL_NONE)) {
+    usage_error("mode requests needs --protocol, which goes with no other");
+  }
+  if (options->mode == MODE_REQUESTS && options->depth > 256) {
+    usage_error("mode requests has 256 requests in flight at most; --depth is %llu", (unsigned long long)options->depth);
+  }
+  if (options->mode == MODE_MQTT && (options->size < 16 || options->size > 1024 || options->depth > 256)) {
+    usage_error("mode mqtt needs 16 to 1024 bytes, and 256 publications in flight at most; got --size %llu, "
+                "--depth %llu", (unsigned long long)options->size, (unsigned long long)options->depth);
+  }
   if (options->one_way && options->mode != MODE_FIREHOSE) {
     usage_error("--one-way goes with mode firehose only");
   }
@@ -187,6 +217,9 @@ static void take(int option, const char *text, struct options *options, struct e
     case OPTION_BYTES: options->bytes = parse_count("bytes", text, 1, 1ull << 45); break;
     case OPTION_READ_RATE: options->read_rate = parse_count("read-rate", text, 1, 1u << 30); break;
     case OPTION_ONE_WAY: options->one_way = true; break;
+    case OPTION_PROTOCOL: options->protocol = parse_protocol(text); break;
+    case OPTION_TOPICS: options->topics = parse_count("topics", text, 1, 10000); break;
+    case OPTION_QOS: options->qos = parse_count("qos", text, 0, 1); break;
     case OPTION_DURATION:
       options->duration_ns = parse_seconds("duration", text, 0.001, 3600);
       break;
@@ -201,6 +234,7 @@ void options_parse(int argc, char **argv, struct options *options) {
   options->connections = 1;
   options->size = 64;
   options->depth = 1;
+  options->topics = 1;
   options->read_rate = 65536;
   options->duration_ns = 2 * NSEC_PER_SEC;
   options->warmup_ns = NSEC_PER_SEC / 2;

@@ -1,5 +1,5 @@
 /*
- * Modes `storm` (connect, one round trip, close, again and again) and `idle` (open many, one round
+ * Modes `storm` (connect, one round trip, close, again and again; as fast as it goes, or so many per second) and `idle` (open many, one round
  * trip each so that the server has surely accepted them, and hold them).
  *
  * A "message" of these modes is one connection; its latency runs from connect to the last byte of
@@ -26,6 +26,10 @@ struct fleet {
   int epoll_fd;
   bool close_when_done;
   uint64_t total;    /* connections to make in all */
+  uint64_t rate;     /* per second; 0: as fast as it goes */
+  uint64_t begun_ns;
+  uint64_t *idle;    /* with a rate: slots that wait for the next one's time */
+  uint64_t idle_count;
   uint64_t opened;
   uint64_t finished;
   uint64_t last_progress;
@@ -47,7 +51,8 @@ static void finish(struct fleet *fleet, struct connection *connection) {
   fleet->finished += 1;
   if (fleet->close_when_done) {
     connection_close(connection);
-    if (fleet->opened < fleet->total) open_in_slot(fleet, slot);
+    if (fleet->rate > 0) fleet->idle[fleet->idle_count++] = slot;
+    else if (fleet->opened < fleet->total) open_in_slot(fleet, slot);
   } else if (fleet->opened < fleet->total) {
     open_in_slot(fleet, fleet->opened);
   }
@@ -64,15 +69,30 @@ static void on_event(struct fleet *fleet, const struct epoll_event *event) {
   if (connection->received == fleet->options->size) finish(fleet, connection);
 }
 
+/* With a rate: opens what is due; the milliseconds until the next one is. Latency counts from the opening. */
+static int open_due(struct fleet *fleet) {
+  while (fleet->idle_count > 0 && fleet->opened < fleet->total) {
+    const uint64_t due = fleet->begun_ns + (uint64_t)((double)fleet->opened * 1e9 / (double)fleet->rate);
+    const uint64_t now = now_ns();
+    if (due > now) return (int)((due - now + 999999u) / 1000000u);
+    fleet->idle_count -= 1;
+    open_in_slot(fleet, fleet->idle[fleet->idle_count]);
+  }
+  return POLL_MS;
+}
+
 static void run_fleet(struct fleet *fleet, uint64_t at_once) {
   const struct options *options = fleet->options;
   struct epoll_event events[EVENTS_MAX];
   fleet->last_progress = now_ns();
+  fleet->begun_ns = fleet->last_progress;
   for (uint64_t slot = 0; slot < at_once && fleet->opened < fleet->total; slot += 1) {
-    open_in_slot(fleet, slot);
+    if (fleet->rate > 0) fleet->idle[fleet->idle_count++] = slot;
+    else open_in_slot(fleet, slot);
   }
   while (fleet->finished < fleet->total) {
-    const int count = epoll_wait(fleet->epoll_fd, events, EVENTS_MAX, POLL_MS);
+    const int wait_ms = fleet->rate > 0 ? open_due(fleet) : POLL_MS;
+    const int count = epoll_wait(fleet->epoll_fd, events, EVENTS_MAX, wait_ms);
     if (count < 0 && errno != EINTR) fail("epoll_wait: %s", strerror(errno));
     for (int i = 0; i < count; i += 1) on_event(fleet, &events[i]);
     const uint64_t now = now_ns();
@@ -93,13 +113,15 @@ static void fleet_init(struct fleet *fleet, const struct options *options, struc
   fleet->epoll_fd = epoll_open();
   fleet->connections = calloc((size_t)slots, sizeof *fleet->connections);
   fleet->started = calloc((size_t)slots, sizeof *fleet->started);
-  if (fleet->connections == NULL || fleet->started == NULL) fail("out of memory");
+  fleet->idle = calloc((size_t)slots, sizeof *fleet->idle);
+  if (fleet->connections == NULL || fleet->started == NULL || fleet->idle == NULL) fail("out of memory");
   for (uint64_t i = 0; i < slots; i += 1) fleet->connections[i].fd = -1;
 }
 
 static void fleet_free(struct fleet *fleet, uint64_t slots) {
   connections_close(fleet->connections, slots);
   free(fleet->started);
+  free(fleet->idle);
 }
 
 /* For so many seconds as options say, connections come and go: the server's code becomes warm. */
@@ -124,6 +146,7 @@ void run_storm(const struct options *options, struct result *result) {
   fleet_init(&fleet, options, result, options->connections);
   fleet.close_when_done = true;
   fleet.total = options->count;
+  fleet.rate = options->rate;
   usage_read(options, &result->begin);
   run_fleet(&fleet, options->connections);
   usage_read(options, &result->end);

@@ -28,9 +28,11 @@ const README_OURS = ['epoll', 'io_uring', 'node']
 /** Arms whose lines the README shows: more would not be told apart. */
 const README_LINES = ['epoll', 'io_uring', 'node-net', 'bun', 'deno', 'c-epoll']
 /** What the ratios are to: the first of them that was measured. */
-const REFERENCES = ['node-net', 'c-epoll', 'node-dgram', 'c-mmsg']
+const REFERENCES = ['redis-server', 'haproxy', 'mosquitto', 'node-http', 'node-net', 'c-epoll', 'node-dgram', 'c-mmsg']
 
 export const WIDTH = 760
+/** Its rows have long names. */
+const SERVERS_WIDTH = 1000
 const LINES_HEIGHT = 280
 
 interface Shown {
@@ -255,6 +257,47 @@ export function seriesChart(report: BenchReport, series: Series, readme = false)
   }
 }
 
+/** Whom the real servers are held against: the field's own, and the same on Node. */
+const FIELD = ['redis-server', 'haproxy', 'mosquitto', 'nginx', 'erlang']
+const ON_NODE = ['node-net', 'aedes', 'node-http']
+
+/** Our CPU over that of the first of these arms that was measured; `undefined`: none of them was. */
+function shareOf(scenario: ScenarioReport, others: readonly string[]): BarValue | undefined {
+  const cpu = (name: string) => scenario.arms.find((arm) => arm.name === name)?.figures.cpu
+  const other = others.find((name) => cpu(name) !== undefined)
+  const [one, base] = [cpu('ours'), other === undefined ? undefined : cpu(other)]
+  const found = one && base && compare(one, base, scenario.noise.cpu)
+  if (found === undefined) return undefined
+  const title = scenario.arms.find(({ name }) => name === other)?.title.replace(/,.*/, '') ?? ''
+  const { ratio, low, high } = found
+  return { median: ratio, low, high, text: `${ratio.toPrecision(ratio < 1 ? 2 : 3)} ${title}` }
+}
+
+/** The servers of `examples/`: a bar for each load, in shares of what others need for it. */
+export function serversChart(report: BenchReport): Chart | undefined {
+  const scenarios = report.scenarios.filter(({ arms }) => arms.some(({ name }) => name === 'ours'))
+  const rows = scenarios.map((scenario) => [shareOf(scenario, FIELD), shareOf(scenario, ON_NODE)] as const)
+  if (rows.flat().every((value) => value === undefined)) return undefined
+  const noise = Math.max(0, ...scenarios.map((scenario) => scenario.noise.cpu ?? 0))
+  const bars = scenarios.map(({ title }) => ({ arm: 'ours', label: title.replace(/;.*/, ''), bold: false }))
+  const panels = [0, 1].map((side): Panel => ({
+    title: [side === 0 ? "/ the field's own server" : '/ the same on Node', 'less is better'],
+    values: rows.map((row) => row[side]),
+    reference: { value: 1, noise },
+  }))
+  const how = 'Bars: the ratio of the medians over the rounds; thin lines: the least and the greatest ratio of a ' +
+    `round. Band: the most that two identical servers of ours differed by (${percent(noise)}).`
+  return {
+    name: 'servers',
+    words: {
+      title: 'Servers of examples/: CPU per operation',
+      subtitle: 'As a share of what other servers need for the same',
+      caption: [how, ...describeRun(report)],
+    },
+    plot: (theme) => barPlot(bars, panels, SERVERS_WIDTH, theme),
+  }
+}
+
 /** What the README shows. A chart that can't be made of these results is missing. */
 export function readmeCharts(report: BenchReport): Chart[] {
   const echo = report.scenarios.find(({ name }) => name === 'echo-100')
@@ -263,6 +306,7 @@ export function readmeCharts(report: BenchReport): Chart[] {
     ['echo', echo && barChart(report, echo, true)],
     ['latency', echo && latencyChart(report, echo, true)],
     ['connections', connections && seriesChart(report, connections, true)],
+    ['servers', serversChart(report)],
   ]
   return made.flatMap(([name, chart]) => (chart === undefined ? [] : [{ ...chart, name }]))
 }

@@ -1,4 +1,4 @@
-/** What each command does, whoever carries it out: `server.ts` on the VM, `bench/redis` on `node:net`. */
+/** What each command does, whoever carries it out: `server.ts` on the VM, `bench/peers/redis-net.ts` on `node:net`. */
 import { ProtocolError, CommandParser, type Arguments } from './parser.js'
 import { Replies } from './reply.js'
 import type { Store } from './store.js'

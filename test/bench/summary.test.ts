@@ -1,7 +1,7 @@
 /** The last words of a benchmark: what it says, and whether the machine was too busy for it. */
 import t from 'tap'
 import { doubts, readLoad, summary, type Load } from '../../bench/lib/summary.js'
-import { evaluateEchoTargets } from '../../bench/lib/targets.js'
+import { echoTargets, evaluateTargets } from '../../bench/lib/targets.js'
 import { fixture } from './fixture.js'
 
 const { scenarios } = fixture()
@@ -12,7 +12,7 @@ const quiet = scenarios.map((one) => ({ ...one, noise: { ...one.noise, cpu: 0.02
 
 t.test('a calm machine leaves no doubts', (t) => {
   t.strictSame(doubts(calm, later, quiet), [])
-  const text = summary(quiet, evaluateEchoTargets(quiet), [])
+  const text = summary(quiet, evaluateTargets(quiet, echoTargets), [])
   t.match(text, /a message costs .* node:net.*\n\d+ of \d+ targets/)
   t.end()
 })
