@@ -116,18 +116,28 @@ export class AtomTable {
    * @throws RangeError when the value exceeds a limit
    */
   acquire(value: unknown): Atom {
-    const atom = this.find(value) ?? this.create(value)
+    const atom = isOwnKey(value) ? this.plain.get(value) ?? this.createPlain(value) : this.structuredAtom(value)
     if (atom.refs++ === 0) this.live++
     return atom
   }
 
-  private create(value: unknown): Atom {
-    const key = isOwnKey(value) ? undefined : groundKey(value)
-    const atom = new Atom(this.number, this.freeIds.pop() ?? ++this.lastId, value, key)
-    if (key === undefined) {
-      this.plain.set(value, atom)
-      return atom
+  private createPlain(value: unknown): Atom {
+    const atom = new Atom(this.number, this.freeIds.pop() ?? ++this.lastId, value, undefined)
+    this.plain.set(value, atom)
+    return atom
+  }
+
+  /** The atom of a ground value with parts, live or dead, or a new one. */
+  private structuredAtom(value: unknown): Atom {
+    const known = (value as Remembering)[ATOM]
+    if (known?.table === this.number && known.fate !== Fate.dropped) return known
+    const key = groundKey(value)
+    const found = this.structured.get(key)
+    if (found !== undefined) {
+      if (value instanceof RecordBase) remember(value, found)
+      return found
     }
+    const atom = new Atom(this.number, this.freeIds.pop() ?? ++this.lastId, value, key)
     this.structured.set(key, atom)
     const constructor = constructorKey(value as Compound)
     this.population.set(constructor, (this.population.get(constructor) ?? 0) + 1)

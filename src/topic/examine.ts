@@ -7,7 +7,7 @@ import { show } from '../support/errors.js'
 import { limitError, limits } from './limits.js'
 import { RecordBase } from './record.js'
 import { bytesIn } from './structural-key.js'
-import { isCompound, mapParts, part, rebuild, size, type Compound } from './value.js'
+import { isCompound, isFlat, mapParts, part, rebuild, size, type Compound } from './value.js'
 import { isFresh, Wildcard } from './wildcard.js'
 
 /** What `examine` found out. */
@@ -109,7 +109,22 @@ export function isLinear(topic: unknown): boolean {
  */
 export function snapshot(topic: unknown, fixed = examine(topic).fixed): unknown {
   if (fixed) return topic
+  // Mostly it is a record with short lists in it.
+  if (topic instanceof RecordBase) return flatSnapshot(topic) ?? mapParts(topic, bytesCopied, never, frozenCopy)
   return isCompound(topic) ? mapParts(topic, bytesCopied, never, frozenCopy) : bytesCopied(topic)
+}
+
+/** A record that has, beside parts that can't be written to, lists of primitives; undefined for any other. */
+function flatSnapshot(topic: RecordBase): unknown {
+  const parts: unknown[] = []
+  for (let i = 0, n = size(topic); i < n; i++) {
+    const inner = part(topic, i)
+    if (inner instanceof RecordBase || inner instanceof Uint8Array) return undefined
+    if (!Array.isArray(inner)) parts.push(inner)
+    else if (isFlat(inner)) parts.push(Object.freeze(plainCopy(inner)))
+    else return undefined
+  }
+  return rebuild(topic, parts)
 }
 
 const never = (): boolean => false
@@ -118,8 +133,15 @@ function bytesCopied(leaf: unknown): unknown {
   return leaf instanceof Uint8Array ? new Uint8Array(leaf) : leaf
 }
 
+/** Runs nobody's code, whatever class the array is of. */
+function plainCopy(array: readonly unknown[]): unknown[] {
+  const copy: unknown[] = []
+  for (let i = 0; i < array.length; i++) copy.push(array[i])
+  return copy
+}
+
 /** Arrays are frozen, as handlers get to see them. */
 function frozenCopy(of: Compound, parts: readonly unknown[] | undefined): unknown {
   if (of instanceof RecordBase) return parts === undefined ? of : rebuild(of, parts)
-  return Object.freeze(parts ?? Array.from(of))
+  return Object.freeze(parts ?? plainCopy(of))
 }

@@ -12,7 +12,9 @@ import { hasAtom } from './atom.js'
 import { examine, isLinear } from './examine.js'
 import { RecordBase } from './record.js'
 import { Unifier } from './unify.js'
-import { equal, isCompound, isGround, mapParts, part, rebuild, sameConstructor, size, type Compound } from './value.js'
+import {
+  equal, isCompound, isFlat, isGround, mapParts, part, rebuild, sameConstructor, size, type Compound,
+} from './value.js'
 import { isFresh, Numbering, Wildcard } from './wildcard.js'
 
 /** Marks topics that don't meet: `undefined` is an ordinary value. */
@@ -172,6 +174,7 @@ function meetParts(x: unknown, y: unknown, numbering: Numbering): unknown {
 function renumbered(topic: unknown, numbering: Numbering): unknown {
   if (topic instanceof Wildcard) return numbering.next(topic)
   if (!isCompound(topic)) return detached(topic)
+  if (isFlat(topic)) return topic
   return mapTopic(topic, (leaf) => (leaf instanceof Wildcard ? numbering.next(leaf) : detached(leaf)))
 }
 

@@ -4,7 +4,8 @@
  * All records have one hidden class: their values are in the slots `$0`, `$1`, ..., and the named fields
  * are getters that know the slot by the record's kind. So the code that matches and routes reads records
  * of all kinds with the same few loads, which V8 would otherwise have to look up one by one. With three
- * slots and its atom a record is as long as a cache line; what has more fields pays for them.
+ * slots and its atom a record is as long as a cache line. Those with more have slots `$3` to `$7` of their own, which
+ * are read by name as well; only what is beyond these is looked up by a name that has to be put together.
  *
  * Two definitions with the same label and the same fields make records of one kind. As records are compared
  * by label and field count (as prefab structs are), two that differ in their fields' names only are an error.
@@ -30,8 +31,11 @@ export interface RecordKind {
   /** Names of the fields, the same in all definitions. */
   readonly fields: readonly string[]
   /** What its records are made by. */
-  readonly Maker: typeof RecordBase
+  readonly Maker: Maker
 }
+
+/** The fourth is for records that have more than three slots. */
+type Maker = new (kind: RecordKind, a: unknown, b: unknown, c: unknown, d?: unknown) => RecordBase
 
 /**
  * Kinds with a smaller id have their fields on the one prototype that all their records share; later ones,
@@ -64,14 +68,15 @@ function kindFor(label: string, fields: readonly string[], instances = 0): Recor
     ), { code: 'ERR_INVALID_ARG_VALUE' }))
   }
   const id = kindCount++
-  const Maker = id < SHARED_MAX ? RecordBase : class extends RecordBase {}
+  const Base = arity + instances > 3 ? WideRecord : RecordBase
+  const Maker = (id < SHARED_MAX ? Base : class extends (Base as typeof RecordBase) {}) as Maker
   const kind = { label, arity, slots: arity + instances, id, fields, Maker }
   kinds.set(key, new WeakRef(kind))
   if (id < SHARED_MAX) shared.push(kind)
   else forgotten.register(kind, key)
   fields.forEach((name, i) => {
     if (id < SHARED_MAX) defineSharedField(name, kind, i)
-    else defineField(Maker.prototype, name, i)
+    else defineField(Maker.prototype as RecordBase, name, i)
   })
   return kind
 }
@@ -137,7 +142,20 @@ const none: RecordKind = { label: '', arity: 0, slots: 0, id: -1, fields: [], Ma
 Object.defineProperty(new RecordBase(none, 0, 0, 0), ATOM, { value: undefined, writable: true })
 
 /** Slots beyond the third. */
-type MoreSlots = Record<`$${number}`, unknown>
+type MoreSlots = { $3?: unknown, $4?: unknown, $5?: unknown, $6?: unknown, $7?: unknown }
+  & Record<`$${number}`, unknown>
+
+/** A record of four slots, as many are: the fourth lies in the object, too. */
+class WideRecord extends RecordBase {
+  /** @internal */
+  readonly $3: unknown
+
+  constructor(kind: RecordKind, a: unknown, b: unknown, c: unknown, d: unknown) {
+    super(kind, a, b, c)
+    this.$3 = d
+  }
+}
+Object.defineProperty(new WideRecord(none, 0, 0, 0, 0), ATOM, { value: undefined, writable: true })
 
 /** The value of slot number `i`: a field's, or the instance behind the last one. */
 export function slot(record: RecordBase, i: number): unknown {
@@ -148,6 +166,16 @@ export function slot(record: RecordBase, i: number): unknown {
       return record.$1
     case 2:
       return record.$2
+    case 3:
+      return (record as unknown as MoreSlots).$3
+    case 4:
+      return (record as unknown as MoreSlots).$4
+    case 5:
+      return (record as unknown as MoreSlots).$5
+    case 6:
+      return (record as unknown as MoreSlots).$6
+    case 7:
+      return (record as unknown as MoreSlots).$7
     default:
       return (record as unknown as MoreSlots)[`$${i}`]
   }
@@ -155,9 +183,19 @@ export function slot(record: RecordBase, i: number): unknown {
 
 /** Makes a record with as many values as its kind has slots. */
 export function makeRecord(kind: RecordKind, values: readonly unknown[]): RecordBase {
-  const record = new kind.Maker(kind, values[0], values[1], values[2])
-  for (let i = 3; i < values.length; i++) (record as unknown as MoreSlots)[`$${i}`] = values[i]
+  const record = new kind.Maker(kind, values[0], values[1], values[2], values[3])
+  if (values.length > 4) addSlots(record as unknown as MoreSlots, values)
   return record
+}
+
+/** Those behind the fourth. */
+function addSlots(record: MoreSlots, values: readonly unknown[]): void {
+  const n = values.length
+  record.$4 = values[4]
+  if (n > 5) record.$5 = values[5]
+  if (n > 6) record.$6 = values[6]
+  if (n > 7) record.$7 = values[7]
+  for (let i = 8; i < n; i++) record[`$${i}`] = values[i]
 }
 
 declare const LABEL: unique symbol
@@ -255,6 +293,11 @@ function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
       return function (a, b, c) {
         if (arguments.length !== 3) miscounted(arguments.length)
         return new Maker(kind, a, b, c)
+      }
+    case 4:
+      return function (a, b, c, d) {
+        if (arguments.length !== 4) miscounted(arguments.length)
+        return new Maker(kind, a, b, c, d)
       }
     default:
       return (...values) => {

@@ -42,6 +42,8 @@ export function structuralKey(value: unknown, wildcards = false): string | typeo
 }
 
 function compoundKey(root: Compound, wildcards: boolean): string | typeof OPEN | Oversize {
+  const short = shortKey(root)
+  if (short !== undefined) return short
   const pieces: string[] = []
   let below: Compound[] | undefined
   let next = 0
@@ -73,6 +75,18 @@ function compoundKey(root: Compound, wildcards: boolean): string | typeof OPEN |
     }
     compound = below[next++]
   }
+}
+
+/** Below this V8 copies what is put together by `+`. */
+const FLAT_MAX = 13
+
+/** The key of a pair of small whole numbers, such as the name of a request; undefined for what else there is. */
+function shortKey(root: Compound): string | undefined {
+  if (root instanceof RecordBase || root.length !== 2) return undefined
+  const [a, b] = root
+  if (typeof a !== 'number' || typeof b !== 'number') return undefined
+  const key = `a2(n${a},n${b},`
+  return key.length < FLAT_MAX ? key : undefined
 }
 
 /** From here on a bigint is counted by its digits. */

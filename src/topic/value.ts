@@ -27,6 +27,15 @@ export function part(value: Compound, i: number): unknown {
   return value instanceof RecordBase ? slot(value, i) : value[i]
 }
 
+/** Whether all parts of a compound are primitives: then there is no wildcard in it, and nothing else with parts. */
+export function isFlat(value: Compound): boolean {
+  for (let i = 0, n = size(value); i < n; i++) {
+    const inner = part(value, i)
+    if ((typeof inner === 'object' && inner !== null) || typeof inner === 'function') return false
+  }
+  return true
+}
+
 /** Whether two compounds have the same constructor: both arrays of one length, or records of one kind. */
 export function sameConstructor(a: Compound, b: Compound): boolean {
   if (a instanceof RecordBase) return b instanceof RecordBase && a.$kind === b.$kind
