@@ -1,7 +1,8 @@
 /**
  * A connection's process: one request at a time becomes a conversation with whoever handles it.
  *
- * For each request it publishes `httpRequest(id, _, path, _)`. Whom it hears the presence of handles such
+ * It publishes `httpRequest(id, _, path, _)` for the path of the request at hand, and until one with another path
+ * comes: a client that asks for the same again finds its handlers known. Whom it hears the presence of handles such
  * requests: nobody is 404, nobody for this method 405, and whoever goes without an answer is 503.
  */
 import { STATUS_CODES } from 'node:http'
@@ -35,10 +36,44 @@ type Phase = 'waiting' | 'reading' | 'handling' | 'streaming' | 'closing'
 interface Exchange {
   readonly id: RequestId
   readonly head: Head
-  /** The methods that handlers take at this path; how many have come, less those that went. */
-  readonly methods: Set<unknown>
-  handlers: number
+  readonly handlers: Handlers
   chunked: boolean
+}
+
+/** Who handles requests with a path: by the methods that they take, as many as have come, less those that went. */
+class Handlers {
+  private readonly methods = new Map<string, number>()
+  /** Of those that take all methods. */
+  private all = 0
+
+  constructor(readonly path: readonly string[]) {}
+
+  isFor(path: readonly string[]): boolean {
+    return path.length === this.path.length && path.every((part, i) => part === this.path[i])
+  }
+
+  count(method: string | Wildcard, change: 1 | -1): void {
+    if (method instanceof Wildcard) {
+      this.all += change
+      return
+    }
+    const left = (this.methods.get(method) ?? 0) + change
+    if (left > 0) this.methods.set(method, left)
+    else this.methods.delete(method)
+  }
+
+  takes(method: string): boolean {
+    return this.all > 0 || this.methods.has(method) || (method === 'HEAD' && this.methods.has('GET'))
+  }
+
+  get isEmpty(): boolean {
+    return this.all === 0 && this.methods.size === 0
+  }
+
+  /** As the header Allow has them. */
+  toString(): string {
+    return [...this.methods.keys()].join(', ')
+  }
 }
 
 let today = ''
@@ -64,6 +99,8 @@ export class HttpConnection {
   private granted = 0
   private requests = 0
   private exchange: Exchange | undefined
+  /** Of the path that was asked for last. */
+  private handlers: Handlers | undefined
   /** It is not known yet who handles the request. */
   private opening = false
   /** Bytes that the kernel has not taken: a client that doesn't read is not listened to. */
@@ -170,22 +207,23 @@ export class HttpConnection {
   /** Looks for handlers of a request whose headers are there. */
   private open(head: Head, complete: boolean): ActionTree {
     const id = [this.number, ++this.requests] as const
-    const exchange: Exchange = { id, head, methods: new Set(), handlers: 0, chunked: false }
+    const known = this.handlers
+    if (known?.isFor(head.path) === true) {
+      this.exchange = { id, head, handlers: known, chunked: false }
+      return this.found(this.exchange, complete)
+    }
+    const handlers = new Handlers(head.path)
+    const exchange: Exchange = { id, head, handlers, chunked: false }
+    this.handlers = handlers
     this.exchange = exchange
     this.opening = true
-    const takes = ({ method }: { readonly method: unknown }) =>
-      method instanceof Wildcard || method === head.method || (head.method === 'HEAD' && method === 'GET')
+    const any = [this.number, _] as unknown as RequestId
     return [
-      endpoint.publisher(httpRequest(id, _, head.path, _), {
-        name: 'request',
-        onPresence: (topic) => {
-          exchange.methods.add(topic.method)
-          if (takes(topic)) exchange.handlers++
-        },
-        onAbsence: (topic) => {
-          if (takes(topic) && --exchange.handlers === 0) return this.abandoned(exchange)
-          return undefined
-        },
+      known !== undefined && deleteEndpoint('handlers'),
+      endpoint.publisher(httpRequest(any, _, head.path, _), {
+        name: 'handlers',
+        onPresence: ({ method }) => { handlers.count(method, 1) },
+        onAbsence: ({ method }) => this.handlerLeft(handlers, method),
       }),
       // By then the handlers that there are have been heard of.
       yieldTurn(() => this.found(exchange, complete)),
@@ -201,24 +239,18 @@ export class HttpConnection {
     if (expected === undefined || exchange.head.version === '1.0') return this.proceed()
     // The client asks before it sends the body; if the answer is no, nobody knows whether it sends it.
     if (expected !== '100-continue') return this.refuse({ status: 417, why: 'only 100-continue is met' })
-    if (exchange.handlers === 0) return this.refuse(this.unhandled(exchange))
+    if (!exchange.handlers.takes(exchange.head.method)) return this.refuse(unhandled(exchange))
     return [this.send('HTTP/1.1 100 Continue\r\n\r\n'), this.proceed()]
   }
 
-  private unhandled({ methods }: Exchange): Problem {
-    return methods.size === 0
-      ? { status: 404, why: 'nobody handles this path' }
-      : { status: 405, why: `this path takes ${[...methods].map(String).join(', ')}` }
-  }
-
   private handOver(exchange: Exchange): ActionTree {
-    const { id, head: { method }, handlers, methods } = exchange
+    const { id, head: { method }, handlers } = exchange
     this.enter('handling', this.options.answerTimeout)
     const request = this.parser.take()
     const asked = method === 'HEAD' ? 'GET' : method
-    if (handlers > 0) return sendMessage(httpRequest(id, asked, request.path, request))
-    const { status, why } = this.unhandled(exchange)
-    const allow = status === 405 ? { allow: [...methods].map(String).join(', ') } : {}
+    if (handlers.takes(method)) return sendMessage(httpRequest(id, asked, request.path, request))
+    const { status, why } = unhandled(exchange)
+    const allow = status === 405 ? { allow: String(handlers) } : {}
     return this.answered(id, status, { 'content-type': 'text/plain', ...allow }, `${why}\n`)
   }
 
@@ -246,7 +278,7 @@ export class HttpConnection {
     const bodyless = status === 204 || status === 304
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
     const text = this.headOf(status, headers, bodyless ? '' : `content-length: ${length}\r\n`)
-    const done = [deleteEndpoint('request'), this.finished()]
+    const done = this.finished()
     if (bodyless || head.method === 'HEAD') return [this.send(text), done]
     if (typeof body === 'string') return [this.send(text + body), done]
     return [this.send(text), body.length > 0 && this.send(body), done]
@@ -260,7 +292,7 @@ export class HttpConnection {
     exchange.chunked = head.version === '1.1'
     this.lastRequest ||= !exchange.chunked
     const text = this.headOf(status, headers, exchange.chunked ? 'transfer-encoding: chunked\r\n' : '')
-    if (head.method === 'HEAD') return [this.send(text), deleteEndpoint('request'), this.finished()]
+    if (head.method === 'HEAD') return [this.send(text), this.finished()]
     this.enter('streaming', Infinity)
     const more = () => this.unsent < WINDOW && sendFeedback(httpPart(id, wanted))
     return [
@@ -279,8 +311,7 @@ export class HttpConnection {
 
   private sendPart({ chunked }: Exchange, part: string | Uint8Array | Eof): ActionTree {
     if (part === eof) {
-      const ends = ['request', 'parts'].map((name) => deleteEndpoint(name))
-      return [chunked && this.send('0\r\n\r\n'), ends, this.finished()]
+      return [chunked && this.send('0\r\n\r\n'), deleteEndpoint('parts'), this.finished()]
     }
     const bytes = typeof part === 'string' ? Buffer.from(part) : part
     if (bytes.length === 0) return undefined // it would end a chunked body
@@ -300,10 +331,15 @@ export class HttpConnection {
   }
 
   /** Whoever handled the request has gone: crashed, probably. */
-  private abandoned(exchange: Exchange): ActionTree {
-    if (exchange !== this.exchange || this.phase === 'closing') return undefined
-    if (this.phase === 'streaming') return undefined // now it is up to who streams
-    if (this.phase !== 'handling') return this.refuse({ status: 503, why: 'the handler has gone' })
+  private handlerLeft(handlers: Handlers, method: string | Wildcard): ActionTree {
+    const { exchange, phase } = this
+    const asked = exchange?.handlers === handlers ? exchange.head.method : undefined
+    const before = asked !== undefined && handlers.takes(asked)
+    handlers.count(method, -1)
+    if (exchange === undefined || !before || handlers.takes(asked) || this.handlers !== handlers) return undefined
+    // Once an answer streams, it is up to who streams.
+    if (phase === 'closing' || phase === 'streaming') return undefined
+    if (phase !== 'handling') return this.refuse({ status: 503, why: 'the handler has gone' })
     return this.answered(exchange.id, 503, { 'content-type': 'text/plain' }, 'the handler has gone\n')
   }
 
@@ -313,7 +349,7 @@ export class HttpConnection {
     const text = `${why}\n`
     const framing = `content-type: text/plain\r\ncontent-length: ${text.length}\r\n`
     const body = this.parser.head?.method === 'HEAD' ? '' : text
-    return [this.send(this.headOf(status, {}, framing) + body), deleteEndpoint('request'), this.close()]
+    return [this.send(this.headOf(status, {}, framing) + body), this.close()]
   }
 
   private tooLate(): ActionTree {
@@ -336,7 +372,15 @@ export class HttpConnection {
    */
   private close(): ActionTree {
     this.exchange = undefined
+    this.handlers = undefined
     this.enter('closing', LINGER)
-    return [this.send(eof), this.grant()]
+    return [this.send(eof), deleteEndpoint('handlers'), this.grant()]
   }
+}
+
+/** What a request that nobody handles is answered with. */
+function unhandled({ handlers }: Exchange): Problem {
+  return handlers.isEmpty
+    ? { status: 404, why: 'nobody handles this path' }
+    : { status: 405, why: `this path takes ${String(handlers)}` }
 }

@@ -8,9 +8,10 @@ import { createRequire } from 'node:module'
 
 /** What the parser calls; each returns 0, or a code that stops it. */
 export interface Callbacks {
-  onUrl(bytes: Buffer): number
-  onHeaderField(bytes: Buffer): number
-  onHeaderValue(bytes: Buffer): number
+  /** Texts have a character for each byte. */
+  onUrl(text: string): number
+  onHeaderField(text: string): number
+  onHeaderValue(text: string): number
   onHeadersComplete(keepAlive: boolean): number
   onBody(bytes: Buffer): number
   onMessageComplete(): number
@@ -51,18 +52,22 @@ const METHOD_NAMES = new Map(Object.entries(METHODS).map(([name, code]) => [code
 /** Bytes parsed at a time: what is left when the parser pauses has to be handed over again. */
 const INPUT = 8 * 1024
 
+/** Node's own way from bytes to text, without the detour by the encoding's name. */
+type Latin1Buffer = Buffer & { latin1Slice(start: number, end: number): string }
+
 /** The parser that runs, and the bytes it is given: nothing here waits, so one at a time. */
 let running: Callbacks | undefined
-let bytes: Buffer = Buffer.alloc(0)
+let bytes = Buffer.alloc(0) as Latin1Buffer
 
 const view = (at: number, length: number) => bytes.subarray(at - input, at - input + length)
+const text = (at: number, length: number) => bytes.latin1Slice(at - input, at - input + length)
 
 const imports = {
   wasm_on_message_begin: () => 0,
   wasm_on_status: () => 0,
-  wasm_on_url: (_: number, at: number, length: number) => running?.onUrl(view(at, length)),
-  wasm_on_header_field: (_: number, at: number, length: number) => running?.onHeaderField(view(at, length)),
-  wasm_on_header_value: (_: number, at: number, length: number) => running?.onHeaderValue(view(at, length)),
+  wasm_on_url: (_: number, at: number, length: number) => running?.onUrl(text(at, length)),
+  wasm_on_header_field: (_: number, at: number, length: number) => running?.onHeaderField(text(at, length)),
+  wasm_on_header_value: (_: number, at: number, length: number) => running?.onHeaderValue(text(at, length)),
   wasm_on_headers_complete: (_: number, _status: number, _upgrade: number, keepAlive: number) =>
     running?.onHeadersComplete(keepAlive === 1),
   wasm_on_body: (_: number, at: number, length: number) => running?.onBody(view(at, length)),
@@ -74,6 +79,7 @@ const wasm = new WebAssembly.Instance(
   { env: imports },
 ).exports as Exports
 const input = wasm.malloc(INPUT)
+let memory = new Uint8Array(wasm.memory.buffer)
 
 /** One connection's parser. It has to be freed. */
 export class Llhttp {
@@ -87,9 +93,10 @@ export class Llhttp {
   /** Parses until the end, or until a callback says stop. @returns a code, and how many bytes were read */
   execute(data: Buffer): { readonly code: number, readonly read: number } {
     for (let read = 0; read < data.length;) {
-      bytes = data.subarray(read, read + INPUT)
+      bytes = (data.length <= INPUT ? data : data.subarray(read, read + INPUT)) as Latin1Buffer
       // The memory is another one whenever it has grown.
-      new Uint8Array(wasm.memory.buffer, input, bytes.length).set(bytes)
+      if (memory.buffer !== wasm.memory.buffer) memory = new Uint8Array(wasm.memory.buffer)
+      memory.set(bytes, input)
       running = this.callbacks
       const code = wasm.llhttp_execute(this.parser, input, bytes.length)
       running = undefined

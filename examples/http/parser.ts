@@ -28,12 +28,12 @@ const hasBody = (headers: ReadonlyMap<string, string>) =>
 const HOST = /^(\[[\da-f:.]+\]|[\w.~!$&'()*+;=%-]*)(:\d*)?$/i
 
 /** The options of a Connection header. */
-const connectionOptions = (headers: ReadonlyMap<string, string>) =>
-  (headers.get('connection') ?? '').toLowerCase().split(',').map((option) => option.trim())
+const connectionOptions = (header: string): string[] =>
+  header.toLowerCase().split(',').map((option) => option.trim())
 
 /** Splits a target; the path's parts are decoded one by one, so that an encoded slash is no slash. */
 function splitTarget(target: string): { path: string[], query: string } | undefined {
-  const local = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '')
+  const local = target.startsWith('/') ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '')
   const question = local.indexOf('?')
   const path = question < 0 ? local : local.slice(0, question)
   try {
@@ -99,7 +99,7 @@ export class RequestParser implements Callbacks {
 
   /** The request that is complete; the next one may come then. */
   take(): Request {
-    const { head } = this
+    const { method, target, path, query, version, headers } = this.head as Head
     const body = this.body.take()
     this.headBytes = 0
     this.target = this.field = this.value = ''
@@ -107,7 +107,7 @@ export class RequestParser implements Callbacks {
     this.headers = new Map()
     this.head = undefined
     this.begun = this.input.length > 0
-    return { ...(head as Head), body }
+    return { method, target, path, query, version, headers, body }
   }
 
   free(): void {
@@ -120,26 +120,26 @@ export class RequestParser implements Callbacks {
   }
 
   /** Nothing is kept beyond the limit, not even until the end of what came. */
-  private countHead(bytes: Buffer, status = 431, what = 'headers are'): number {
-    this.headBytes += bytes.length
+  private countHead(text: string, status = 431, what = 'headers are'): number {
+    this.headBytes += text.length
     return this.headBytes > this.limits.maxHead ? this.stop(status, `the ${what} too large`) : OK
   }
 
-  onUrl(bytes: Buffer): number {
-    this.target += bytes.toString('latin1')
-    return this.countHead(bytes, 414, 'target is')
+  onUrl(text: string): number {
+    this.target += text
+    return this.countHead(text, 414, 'target is')
   }
 
-  onHeaderField(bytes: Buffer): number {
+  onHeaderField(text: string): number {
     if (this.inValue) this.endHeader()
-    this.field += bytes.toString('latin1')
-    return this.countHead(bytes)
+    this.field += text
+    return this.countHead(text)
   }
 
-  onHeaderValue(bytes: Buffer): number {
+  onHeaderValue(text: string): number {
     this.inValue = true
-    this.value += bytes.toString('latin1')
-    return this.countHead(bytes)
+    this.value += text
+    return this.countHead(text)
   }
 
   private endHeader(): void {
@@ -178,7 +178,8 @@ export class RequestParser implements Callbacks {
       return this.stop(413, 'the body is too large')
     }
     // Whatever else is said beside it, `close` closes.
-    const stays = keepAlive && !connectionOptions(headers).includes('close')
+    const options = headers.get('connection')
+    const stays = keepAlive && (options === undefined || !connectionOptions(options).includes('close'))
     this.head = { method, target, ...split, version, headers, keepAlive: stays }
     return hasBody(headers) ? PAUSED : OK
   }

@@ -1,5 +1,5 @@
 /** What each command does, whoever carries it out: `server.ts` on the VM, `bench/peers/redis-net.ts` on `node:net`. */
-import { ProtocolError, CommandParser, type Arguments } from './parser.js'
+import { CommandParser, ProtocolError, type Arguments } from './parser.js'
 import { Replies } from './reply.js'
 import type { Store } from './store.js'
 
@@ -18,8 +18,6 @@ const LONG = 2n ** 63n
 const CHANNELS_MAX = 10_000
 const CHANNEL_MAX = 8192
 
-const text = (argument: Buffer): string => argument.toString('latin1')
-
 /** What subscribers of a channel are sent. */
 function messageFrame(channel: string, message: Buffer): Buffer {
   const replies = new Replies()
@@ -33,37 +31,42 @@ function messageFrame(channel: string, message: Buffer): Buffer {
 /** Arguments with the command's name, at least and at most. */
 type Command = readonly [least: number, most: number, run: (session: Session, args: Arguments) => void]
 
+/** What follows a command's name. */
+const textsOf = (args: Arguments): string[] => args.all(1).map((argument) => argument.toString('latin1'))
+
 const COMMANDS = new Map<string, Command>(Object.entries({
-  ping: [1, 2, (session, args) => session.ping(args[1])],
-  echo: [2, 2, ({ replies }, args) => replies.bulk(args[1])],
+  ping: [1, 2, (session, args) => session.ping(args.length > 1 ? args.bytes(1) : undefined)],
+  echo: [2, 2, ({ replies }, args) => replies.bulk(args.bytes(1))],
   get: [2, 2, ({ replies, store }, args) => {
-    const value = store.get(text(args[1]))
+    const value = store.get(args.text(1))
     if (value === undefined) replies.nothing()
     else replies.bulk(value)
   }],
   set: [3, Infinity, (session, args) => session.set(args)],
-  del: [2, Infinity, ({ replies, store }, [, ...keys]) =>
-    replies.integer(keys.filter((key) => store.delete(text(key))).length)],
-  incr: [2, 2, (session, args) => session.increment(text(args[1]))],
+  del: [2, Infinity, ({ replies, store }, args) =>
+    replies.integer(textsOf(args).filter((key) => store.delete(key)).length)],
+  incr: [2, 2, (session, args) => session.increment(args.text(1))],
   dbsize: [1, 1, ({ replies, store }) => replies.integer(store.size)],
-  subscribe: [2, Infinity, (session, [, ...channels]) => channels.forEach((c) => session.subscribe(text(c)))],
-  unsubscribe: [1, Infinity, (session, [, ...channels]) => session.unsubscribe(channels.map(text))],
+  subscribe: [2, Infinity, (session, args) => textsOf(args).forEach((c) => session.subscribe(c))],
+  unsubscribe: [1, Infinity, (session, args) => session.unsubscribe(textsOf(args))],
   publish: [3, 3, ({ replies, pubsub }, args) =>
-    replies.integer(pubsub.publish(text(args[1]), messageFrame(text(args[1]), args[2])))],
+    replies.integer(pubsub.publish(args.text(1), messageFrame(args.text(1), args.bytes(2))))],
   quit: [1, Infinity, (session) => session.quit()],
   // What clients ask before they begin.
   hello: [1, Infinity, ({ replies }) => replies.error('NOPROTO unsupported protocol version')],
   client: [2, Infinity, ({ replies }) => replies.simple('OK')],
   command: [1, Infinity, ({ replies }) => replies.list(0)],
   select: [2, 2, ({ replies }, args) =>
-    text(args[1]) === '0' ? replies.simple('OK') : replies.error('ERR DB index is out of range')],
+    args.text(1) === '0' ? replies.simple('OK') : replies.error('ERR DB index is out of range')],
   info: [1, Infinity, ({ replies }) => replies.bulk('# Server\r\nredis_mode:standalone\r\nloading:0\r\n')],
   config: [3, Infinity, ({ replies }, args) => {
     replies.list(2)
-    replies.bulk(args[2])
+    replies.bulk(args.bytes(2))
     replies.bulk('')
   }],
 } satisfies Record<string, Command>))
+// As most clients write them.
+for (const [name, command] of [...COMMANDS]) COMMANDS.set(name.toUpperCase(), command)
 
 /** What a subscriber may still say: answers would get mixed up with messages. */
 const WHILE_SUBSCRIBED = new Set(['subscribe', 'unsubscribe', 'ping', 'quit'])
@@ -91,20 +94,19 @@ export class Session {
 
   #perform(args: Arguments): void {
     if (args.length === 0) return
-    const name = text(args[0]).toLowerCase()
-    const command = COMMANDS.get(name)
+    const given = args.text(0)
+    const command = COMMANDS.get(given) ?? COMMANDS.get(given.toLowerCase())
     if (command === undefined) {
-      const shown = args.slice(1, 4).map((argument) => `'${text(argument).slice(0, 128)}' `).join('')
-      this.replies.error(
-        `ERR unknown command '${text(args[0]).slice(0, 128)}', with args beginning with: ${shown}`)
+      const shown = textsOf(args).slice(0, 3).map((argument) => `'${argument.slice(0, 128)}' `).join('')
+      this.replies.error(`ERR unknown command '${given.slice(0, 128)}', with args beginning with: ${shown}`)
       return
     }
     const [least, most, run] = command
     if (args.length < least || args.length > most) {
-      this.replies.error(`ERR wrong number of arguments for '${name}' command`)
-    } else if (this.#channels.size > 0 && !WHILE_SUBSCRIBED.has(name)) {
+      this.replies.error(`ERR wrong number of arguments for '${given.toLowerCase()}' command`)
+    } else if (this.#channels.size > 0 && !WHILE_SUBSCRIBED.has(given.toLowerCase())) {
       const allowed = '(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context'
-      this.replies.error(`ERR Can't execute '${name}': only ${allowed}`)
+      this.replies.error(`ERR Can't execute '${given.toLowerCase()}': only ${allowed}`)
     } else {
       run(this, args)
     }
@@ -124,17 +126,17 @@ export class Session {
   }
 
   /** SET key value [NX | XX] [EX seconds | PX milliseconds] */
-  set([, name, value, ...options]: Arguments): void {
+  set(args: Arguments): void {
     const { replies, store } = this
-    const key = text(name)
+    const key = args.text(1)
     let expires = Infinity
     let condition: string | undefined
-    for (let i = 0; i < options.length; i++) {
-      const option = text(options[i]).toLowerCase()
+    for (let i = 3; i < args.length; i++) {
+      const option = args.text(i).toLowerCase()
       if ((option === 'nx' || option === 'xx') && condition === undefined) {
         condition = option
-      } else if ((option === 'ex' || option === 'px') && expires === Infinity && i + 1 < options.length) {
-        const time = text(options[++i])
+      } else if ((option === 'ex' || option === 'px') && expires === Infinity && i + 1 < args.length) {
+        const time = args.text(++i)
         if (!/^-?\d{1,15}$/.test(time)) {
           replies.error(OUT_OF_RANGE)
           return
@@ -153,7 +155,7 @@ export class Session {
       replies.nothing()
       return
     }
-    store.set(key, value, expires)
+    store.set(key, args.bytes(2), expires)
     replies.simple('OK')
   }
 

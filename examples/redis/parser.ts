@@ -2,7 +2,8 @@
  * Redis' request protocol, RESP2: bytes in pieces of any size become commands, lists of arguments. Inline
  * commands, as people type them into telnet, too.
  *
- * The arguments are views of what was received: who keeps one copies it.
+ * The arguments are places in what was received, from which nothing is made before somebody asks: who keeps one
+ * copies it.
  */
 
 import { Gather } from '../support/gather.js'
@@ -10,7 +11,41 @@ import { Gather } from '../support/gather.js'
 /** One that can't be understood: what follows it could be anything, so that the connection has to close. */
 export class ProtocolError extends Error {}
 
-export type Arguments = Buffer[]
+/** Node's own way from bytes to text, without the detour by the encoding's name. */
+type Input = Buffer & { latin1Slice(start: number, end: number): string }
+
+const NOTHING = Buffer.alloc(0) as Input
+
+/** The arguments of a command, its name first: good until the parser goes on. */
+export class Arguments {
+  length = 0
+  #input: Input = NOTHING
+  /** Where each begins and ends. */
+  #places: number[] = []
+
+  /** With a character for each byte. */
+  text(i: number): string {
+    return this.#input.latin1Slice(this.#places[2 * i], this.#places[2 * i + 1])
+  }
+
+  /** A view. */
+  bytes(i: number): Buffer {
+    return this.#input.subarray(this.#places[2 * i], this.#places[2 * i + 1])
+  }
+
+  /** Views of all from one on. */
+  all(from = 0): Buffer[] {
+    return Array.from({ length: this.length - from }, (_, i) => this.bytes(from + i))
+  }
+
+  /** @internal */
+  set(input: Buffer, places: number[], length: number): this {
+    this.#input = input as Input
+    this.#places = places
+    this.length = length
+    return this
+  }
+}
 
 /** Redis' limits. */
 const INLINE_MAX = 64 * 1024
@@ -21,11 +56,16 @@ const COMMAND_MAX = 1024 * 1024 * 1024
 /** Digits of a length, with its sign. */
 const LENGTH_MAX = 20
 
-const NOTHING = Buffer.alloc(0)
 const ASTERISK = 42
 const DOLLAR = 36
 const CR = 13
 const LF = 10
+const ZERO = 48
+/** Digits of a number that is read without asking where its line ends. */
+const SHORT = 8
+/** Room for the arguments of a command that is kept for the next one. */
+const PLACES_KEPT = 64
+const NONE: number[] = []
 
 export class CommandParser {
   /** What came of a command that isn't complete, from its begin on. */
@@ -39,11 +79,13 @@ export class CommandParser {
   #at = 0
   /** Up to where there is no end of a line, for a command without lengths. */
   #searched = 0
-  /** Where the arguments of the command at hand begin and end, and how many it has; -1: it has not begun. */
+  /** Where the arguments of the command at hand begin and end, so many of them, and how many it has; -1: not begun. */
   #places: number[] = []
+  #count = 0
   #expected = -1
   /** Length of the argument at hand; -1: not known yet. */
   #length = -1
+  readonly #command = new Arguments()
 
   /**
    * Takes bytes.
@@ -66,8 +108,18 @@ export class CommandParser {
       found(command)
     }
     this.#needed = this.#length < 0 ? this.#input.length + 1 : this.#at + this.#length + 2
-    this.#keep(joined)
+    if (joined || this.#start < this.#input.length) this.#keep(joined)
+    else this.#begin()
     this.#input = NOTHING
+    // What was received is to be let go of, and so is the room that a long command took.
+    this.#command.set(NOTHING, NONE, 0)
+    if (this.#places.length > PLACES_KEPT && this.#count === 0) this.#places = []
+  }
+
+  /** Nothing has been begun. */
+  #begin(): void {
+    this.#start = this.#at = this.#searched = 0
+    this.#needed = 1
   }
 
   /** Keeps what has been begun, so that it is at the begin of the input the next time. */
@@ -81,7 +133,7 @@ export class CommandParser {
     this.#needed -= start
     this.#at -= start
     this.#searched = Math.max(0, this.#searched - start)
-    this.#places = this.#places.map((place) => place - start)
+    for (let i = 0; i < 2 * this.#count; i++) this.#places[i] -= start
     this.#start = 0
   }
 
@@ -93,15 +145,13 @@ export class CommandParser {
       if (count === undefined) return undefined
       this.#expected = Math.max(count, 0)
     }
-    while (this.#places.length < 2 * this.#expected) {
+    while (this.#count < this.#expected) {
       if (!this.#bulk()) return undefined
     }
-    const command: Arguments = []
-    const places = this.#places
-    for (let i = 0; i < places.length; i += 2) command.push(this.#input.subarray(places[i], places[i + 1]))
-    this.#places = []
+    const count = this.#count
+    this.#count = 0
     this.#expected = -1
-    return command
+    return this.#command.set(this.#input, this.#places, count)
   }
 
   /** `$3\r\nabc\r\n`: false if it is not there yet. */
@@ -117,7 +167,9 @@ export class CommandParser {
     }
     const end = this.#at + this.#length
     if (this.#input.length < end + 2) return false
-    this.#places.push(this.#at, end)
+    const place = 2 * this.#count++
+    this.#places[place] = this.#at
+    this.#places[place + 1] = end
     this.#at = end + 2
     this.#length = -1
     return true
@@ -125,6 +177,23 @@ export class CommandParser {
 
   /** `*3\r\n`, `$3\r\n`: the number; undefined if it is not there yet. */
   #number(what: string, most: number): number | undefined {
+    const input = this.#input
+    const begin = this.#at + 1
+    const last = Math.min(begin + SHORT, input.length - 2)
+    let value = 0
+    let at = begin
+    for (; at < last; at++) {
+      const digit = input[at] - ZERO
+      if (!(digit >= 0 && digit <= 9)) break
+      value = 10 * value + digit
+    }
+    if (at === begin || input[at] !== CR || value > most) return this.#anyNumber(what, most)
+    this.#at = at + 2
+    return value
+  }
+
+  /** The same for what is not so simple, or wrong. */
+  #anyNumber(what: string, most: number): number | undefined {
     const line = this.#input.indexOf(CR, this.#at)
     if (line < 0 || line > this.#at + LENGTH_MAX) {
       if (line >= 0 || this.#input.length > this.#at + LENGTH_MAX) throw new ProtocolError(`invalid ${what}`)
@@ -149,9 +218,13 @@ export class CommandParser {
     const line = this.#input.toString('latin1', this.#at, end).trim()
     this.#at = end + 1
     const words = line.matchAll(/"((?:[^"\\]|\\.)*)"(?=\s|$)|'([^']*)'(?=\s|$)|([^\s"']+)|(["'])/g)
-    return Array.from(words, ([, double, single, bare, stray]: (string | undefined)[]) => {
+    const found = Array.from(words, ([, double, single, bare, stray]: (string | undefined)[]) => {
       if (stray !== undefined) throw new ProtocolError('unbalanced quotes in request')
       return Buffer.from(double?.replace(/\\(.)/g, '$1') ?? single ?? bare ?? '', 'latin1')
     })
+    const places: number[] = []
+    let filled = 0
+    for (const { length } of found) places.push(filled, filled += length)
+    return this.#command.set(Buffer.concat(found), places, found.length)
   }
 }

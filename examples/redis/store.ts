@@ -16,7 +16,7 @@ export class Store {
 
   get(key: string): Buffer | undefined {
     const entry = this.#entries.get(key)
-    if (entry === undefined || entry.expires > Date.now()) return entry?.value
+    if (entry === undefined || entry.expires === Infinity || entry.expires > Date.now()) return entry?.value
     this.#entries.delete(key)
     return undefined
   }

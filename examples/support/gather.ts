@@ -4,12 +4,14 @@
  * received in, for each. Adding costs the same however much is there.
  */
 const LEAST = 256
+const NOTHING = Buffer.alloc(0)
 
 export class Gather {
-  #memory: Buffer = Buffer.alloc(0)
+  #memory: Buffer = NOTHING
   length = 0
 
   add(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
     const length = this.length + bytes.length
     if (length > this.#memory.length) {
       const memory = Buffer.allocUnsafeSlow(Math.max(LEAST, 2 * this.#memory.length, length))
@@ -27,12 +29,13 @@ export class Gather {
 
   /** Nothing is there any more; views of what was stay as they are. */
   forget(): void {
-    this.#memory = Buffer.alloc(0)
+    this.#memory = NOTHING
     this.length = 0
   }
 
   /** What is there, for whoever asks; then nothing is. */
   take(): Buffer {
+    if (this.length === 0) return NOTHING
     let { bytes } = this
     // Nobody is to see what was in the rest of the memory before.
     if (bytes.length < this.#memory.length) {

@@ -40,9 +40,9 @@ void t.test('Redis: an argument, many arguments, and an inline command', (t) => 
   for (const bytes of [long, many, inline]) {
     const found: Buffer[][] = []
     const parser = new CommandParser()
-    holds(t, feed(bytes, (piece) => { parser.feed(piece, (command) => found.push(command)) }))
+    holds(t, feed(bytes, (piece) => { parser.feed(piece, (command) => found.push(command.all())) }))
     t.strictSame(found, [])
-    parser.feed(Buffer.from('\r\n*1\r\n$4\r\nPING\r\n*1\r\n$1'), (command) => found.push(command))
+    parser.feed(Buffer.from('\r\n*1\r\n$4\r\nPING\r\n*1\r\n$1'), (command) => found.push(command.all()))
     t.equal(found.length, 2)
     t.equal(found[0].length, bytes === many ? 10_000 : 2)
     t.equal(String(found[1][0]), 'PING')
@@ -54,7 +54,7 @@ void t.test('Redis: an argument, many arguments, and an inline command', (t) => 
 void t.test('Redis: commands cut anywhere are the same commands', (t) => {
   const text = '*2\r\n$4\r\nECHO\r\n$5\r\nab\r\nc\r\n\r\nPING "a b"\r\n*0\r\n*1\r\n$4\r\nPING\r\nGET x\n'
   const whole: string[][] = []
-  new CommandParser().feed(Buffer.from(text), (command) => whole.push(command.map(String)))
+  new CommandParser().feed(Buffer.from(text), (command) => whole.push(command.all().map(String)))
   t.equal(whole.length, 6)
   const random = randomSource(7)
   let wrong = 0
@@ -63,7 +63,7 @@ void t.test('Redis: commands cut anywhere are the same commands', (t) => {
     const found: string[][] = []
     for (let at = 0; at < text.length;) {
       const end = at + 1 + random(round % 20 + 1)
-      parser.feed(Buffer.from(text.slice(at, end)), (command) => found.push(command.map(String)))
+      parser.feed(Buffer.from(text.slice(at, end)), (command) => found.push(command.all().map(String)))
       at = end
     }
     if (JSON.stringify(found) !== JSON.stringify(whole)) wrong++
