@@ -40,13 +40,18 @@ function isListener(end: unknown): end is ListenerEnd {
  * Of a ground remote end it is a session's topic, which asks for nothing.
  */
 export function wantedListener(topic: TcpChannel): ListenerEnd | undefined {
-  const [remote, local] = sessionEnds(topic)
-  return isGround(local) && !isGround(remote) ? local as ListenerEnd : undefined
+  const local = localEnd(topic)
+  return isGround(local) && !isGround(remoteEnd(topic)) ? local as ListenerEnd : undefined
 }
 
-/** The remote and the local end of a topic that names a listener. */
-export function sessionEnds({ source, destination }: TcpChannel): [remote: TcpEnd, local: TcpEnd] {
-  return isListener(destination) ? [source, destination] : [destination, source]
+/** Of a topic that names a listener, the listener. */
+export function localEnd({ source, destination }: TcpChannel): TcpEnd {
+  return isListener(destination) ? destination : source
+}
+
+/** Of a topic that names a listener, the other end. */
+export function remoteEnd({ source, destination }: TcpChannel): TcpEnd {
+  return isListener(destination) ? source : destination
 }
 
 /** The connection that a topic asks for: it names both a handle and an address. */
@@ -106,7 +111,7 @@ answeredByDriver(tcpChannel, {
   driver: 'a TCP driver: tcpBare(), or tcp() for flow control',
   // Of streams and sessions, neither asks for a socket.
   wanted: (topic: TcpChannel) => {
-    const [, local] = sessionEnds(topic)
+    const local = localEnd(topic)
     if (isListener(local)) return wantedListener(topic) !== undefined
     const { source, destination } = topic
     return (tcpHandle.is(source) || tcpHandle.is(destination)) && wantedConnection(topic) !== undefined

@@ -35,7 +35,7 @@ import { delivery } from './tcp-delivery.js'
 import { Drain } from './tcp-drain.js'
 import { setRef, type Engine } from './tcp-engine.js'
 import {
-  plainHost, sessionEnds, tellFailed, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd,
+  localEnd, plainHost, remoteEnd, tellFailed, wantedConnection, wantedListener, whereTo, wrongRemote, type ListenerEnd,
   type RemoteEnd,
 } from './tcp-demand.js'
 import { TcpListeners, type Listener } from './tcp-listeners.js'
@@ -155,14 +155,14 @@ class TcpDriver implements ConversationHost {
   private listenerWanted(topic: TcpChannel): ActionTree {
     const local = wantedListener(topic)
     if (local !== undefined) return this.listeners.wanted(local)
-    this.names.entered(...sessionEnds(topic))
+    this.names.entered(remoteEnd(topic), localEnd(topic))
     return undefined
   }
 
   private listenerUnwanted(topic: TcpChannel): ActionTree {
     const local = wantedListener(topic)
     if (local !== undefined) return this.listeners.unwanted(local)
-    this.names.exited(...sessionEnds(topic))
+    this.names.exited(remoteEnd(topic), localEnd(topic))
     return undefined
   }
 

@@ -28,7 +28,9 @@ function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: Endpoin
   if (typeof options !== 'object' || options === null) {
     throw argumentError(call, 'options', 'an object of handlers', options)
   }
-  for (const key of Object.keys(options)) {
+  const keys = Object.keys(options)
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i]
     if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
   }
   checkTopic(call, topic)

@@ -7,7 +7,7 @@
  */
 import { ATOM, RecordBase } from './record.js'
 import { limitError } from './limits.js'
-import { SkeletonTable } from './skeleton.js'
+import { constructorToken, SkeletonTable } from './skeleton.js'
 import { OPEN, Oversize, structuralKey } from './structural-key.js'
 import { isGround, part, size, type Compound } from './value.js'
 import { Wildcard } from './wildcard.js'
@@ -49,15 +49,21 @@ export function isOwnKey(value: unknown): boolean {
   return !(value instanceof RecordBase || Array.isArray(value) || value instanceof Uint8Array)
 }
 
-function constructorKey(value: Compound | Uint8Array): string {
-  if (value instanceof RecordBase) return `r${value.$kind.id}`
-  return value instanceof Uint8Array ? `b${value.length}` : `a${value.length}`
+/** Of byte arrays one for each length, as of arrays. */
+function constructorKey(value: Compound | Uint8Array): number {
+  return value instanceof Uint8Array ? -1 - value.length : constructorToken(value)
 }
 
 /** Atoms that nothing mentions any more are dropped when there are so many, and a quarter of all. */
 const DEAD_MAX = 1024
 /** Or when their keys have so many characters together. */
 const DEAD_LENGTH_MAX = 1024 * 1024
+
+/** Where the values at the keys of a topic, and the ids of their atoms, are put while something is looked up by them. */
+export class Keys {
+  readonly values: unknown[] = []
+  readonly ids: number[] = []
+}
 
 let tables = 0
 
@@ -70,13 +76,15 @@ export class AtomTable {
   /** Arrays, records and byte arrays, by structural key. */
   private readonly structured = new Map<string, Atom>()
   /** How many atoms there are of each constructor, so that most misses need no structural key. */
-  private readonly population = new Map<string, number>()
+  private readonly population = new Map<number, number>()
   /** Kept for a while, as the same values tend to come back. */
   private dead: Atom[] = []
   private deadLength = 0
   private readonly freeIds: number[] = []
   private lastId = 0
   private live = 0
+  /** Absent while it is in use: a look-up may run code of the program that comes here again. */
+  private keys: Keys | undefined = undefined
 
   /** Live atoms. */
   get size(): number {
@@ -108,6 +116,19 @@ export class AtomTable {
     const atom = this.structured.get(key)
     if (atom !== undefined && value instanceof RecordBase) remember(value, atom)
     return atom
+  }
+
+  /** Room for keys, to be given back. */
+  takeKeys(): Keys {
+    const keys = this.keys ?? new Keys()
+    this.keys = undefined
+    return keys
+  }
+
+  /** @param used how many values were put there: they must not be kept alive */
+  giveBack(keys: Keys, used: number): void {
+    for (let i = 0; i < used; i++) keys.values[i] = undefined
+    this.keys = keys
   }
 
   /**

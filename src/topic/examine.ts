@@ -23,6 +23,10 @@ const LINEAR: Examined = { linear: true, fixed: false }
 const FIXED: Examined = { linear: false, fixed: true }
 const NEITHER: Examined = { linear: false, fixed: false }
 
+/** Room for the compounds of a topic that are still to be walked, if there were no more than so many. */
+let spare: (Compound | undefined)[] | undefined
+const SPARE_MAX = 64
+
 /**
  * Walks a topic once, level by level.
  *
@@ -38,7 +42,9 @@ export function examine(topic: unknown): Examined {
   let linear = true
   let fixed = true
   let names: Set<string | number | symbol> | undefined
-  let below: Compound[] | undefined
+  const below = spare ?? []
+  spare = undefined
+  let found = 0
   let next = 0
   let levelEnd = 0
   let depth = 1
@@ -54,7 +60,7 @@ export function examine(topic: unknown): Examined {
       if (typeof inner === 'number') continue
       if (mayBeProxy(inner)) checkNoProxy(inner)
       if (isCompound(inner)) {
-        ;(below ??= []).push(inner)
+        below[found++] = inner
         continue
       }
       if ((bytes += bytesIn(inner)) > limits.bytes) throw limitError('bytes', topic)
@@ -67,13 +73,15 @@ export function examine(topic: unknown): Examined {
         fixed = false
       }
     }
-    if (below === undefined || next === below.length) break
+    if (next === found) break
     if (next === levelEnd) {
       if (++depth > limits.depth) throw limitError('depth', topic)
-      levelEnd = below.length
+      levelEnd = found
     }
-    compound = below[next++]
+    compound = below[next] as Compound
+    below[next++] = undefined
   }
+  if (found <= SPARE_MAX) spare = below
   if (linear) return fixed ? LINEAR_FIXED : LINEAR
   return fixed ? FIXED : NEITHER
 }

@@ -23,9 +23,13 @@ export interface IndexEntry {
   moreAtoms: readonly Atom[] | undefined
 }
 
-/** The atoms of an entry's keys, of which there are at least two. */
-export function idsOf(entry: IndexEntry): number[] {
+/** The atoms of an entry's keys, of which there are at least two; `ids` is filled with them from index 0 on. */
+export function putIds(entry: IndexEntry, ids: number[]): void {
   const { atom0, atom1, moreAtoms } = entry
-  if (moreAtoms !== undefined) return moreAtoms.map((atom) => atom.id)
-  return [(atom0 as Atom).id, (atom1 as Atom).id]
+  if (moreAtoms === undefined) {
+    ids[0] = (atom0 as Atom).id
+    ids[1] = (atom1 as Atom).id
+  } else {
+    for (let i = 0; i < moreAtoms.length; i++) ids[i] = moreAtoms[i].id
+  }
 }

@@ -4,8 +4,8 @@
  * Owns a table for each way in which topics have lately asked for peers. It is made when a query of a new form
  * comes, if there are more entries than a walk is worth; there are only so many.
  */
-import type { Atom, AtomTable } from './atom.js'
-import { idsOf, type IndexEntry } from './index-entry.js'
+import type { Atom, AtomTable, Keys } from './atom.js'
+import { putIds, type IndexEntry } from './index-entry.js'
 import { KeyTable } from './key-table.js'
 import { Roster } from './roster.js'
 import { commonTokens, KEY, valuesAt, type Skeleton, type Token } from './skeleton.js'
@@ -22,6 +22,8 @@ export interface Lookup<E extends IndexEntry> {
   /** What they and the entries have in common, and the same as the name of the join. */
   readonly tokens: readonly Token[]
   readonly name: string
+  /** How many of the tokens are keys. */
+  readonly keys: number
   /** It is known that the query has the constructors, and there is no key. */
   readonly shallow: boolean
   /** The join that was used last, if there was need of one. */
@@ -47,6 +49,8 @@ export class Joins<E extends IndexEntry> {
   readonly #atoms: AtomTable
   /** The first one is that which was not asked for longest. */
   readonly #joins = new Map<string, Join<E>>()
+  /** The same, to be walked through without an iterator. */
+  #all: Join<E>[] = []
 
   constructor(skeleton: Skeleton, entries: readonly E[], atoms: AtomTable) {
     this.#skeleton = skeleton
@@ -56,49 +60,58 @@ export class Joins<E extends IndexEntry> {
 
   /** The entry holds the atoms of its own keys. */
   add(entry: E): void {
-    // Mostly there is none, and no need of an iterator.
-    if (this.#joins.size > 0) for (const join of this.#joins.values()) addToJoin(this.#atoms, join, entry)
+    const all = this.#all
+    for (let i = 0; i < all.length; i++) addToJoin(this.#atoms, all[i], entry)
   }
 
   /** While the entry still holds its atoms. */
   remove(entry: E): void {
-    if (this.#joins.size > 0) for (const join of this.#joins.values()) removeFromJoin(this.#atoms, join, entry)
+    const all = this.#all
+    for (let i = 0; i < all.length; i++) removeFromJoin(this.#atoms, all[i], entry)
   }
 
   /** How topics of a skeleton find entries here; undefined when none of them meets one. */
   lookupBy(skeleton: Skeleton): Lookup<E> | undefined {
     const tokens = commonTokens(this.#skeleton, skeleton)
-    return tokens && { joins: this, tokens, name: tokens.join(), shallow: false, join: undefined }
+    if (tokens === undefined) return undefined
+    return { joins: this, tokens, name: tokens.join(), keys: keysIn(tokens), shallow: false, join: undefined }
   }
 
   /**
-   * Appends all entries that a topic may meet; exact but for repeated wildcards where there are so many
+   * Finds all entries that a topic may meet; exact but for repeated wildcards where there are so many
    * that a walk isn't worth it.
+   *
+   * @param found is filled with them from index `n` on
+   * @returns `n` and how many they are
    */
-  candidates(query: unknown, lookup: Lookup<E>, found: E[]): void {
+  candidates(query: unknown, lookup: Lookup<E>, found: E[], n: number): number {
+    if (this.#entries.length === 0) return n
+    const atoms = this.#atoms
+    if (lookup.shallow) return this.#candidatesBy(undefined, lookup, found, n)
+    const keys = atoms.takeKeys()
+    const fits = valuesAt(query, lookup.tokens, keys.values) !== 'no'
+    const end = fits ? this.#candidatesBy(keys, lookup, found, n) : n
+    atoms.giveBack(keys, lookup.keys)
+    return end
+  }
+
+  #candidatesBy(keys: Keys | undefined, lookup: Lookup<E>, found: E[], n: number): number {
     const entries = this.#entries
-    const values: unknown[] = []
-    if (!lookup.shallow && valuesAt(query, lookup.tokens, values) === 'no') return
-    if (entries.length <= WALK_MAX) {
-      for (let i = 0; i < entries.length; i++) found.push(entries[i])
-      return
-    }
+    if (entries.length <= WALK_MAX) return append(entries, found, n)
     const { table, all } = this.#joinFor(lookup)
-    if (table === undefined) {
-      append(all, found)
-      return
-    }
-    const ids: number[] = []
-    for (let i = 0; i < values.length; i++) {
+    if (table === undefined || keys === undefined) return append(all.entries, found, n)
+    const { values, ids } = keys
+    for (let i = 0; i < table.width; i++) {
       const atom = this.#atoms.lookup(values[i])
-      if (atom === undefined) return
-      ids.push(atom.id)
+      if (atom === undefined) return n
+      ids[i] = atom.id
     }
     const index = table.find(ids)
-    if (index < 0) return
+    if (index < 0) return n
     const value = table.valueAt(index)
-    if (value instanceof Roster) append(value, found)
-    else found.push(value)
+    if (value instanceof Roster) return append(value.entries, found, n)
+    found[n] = value
+    return n + 1
   }
 
   #joinFor(lookup: Lookup<E>): Join<E> {
@@ -109,7 +122,7 @@ export class Joins<E extends IndexEntry> {
     return (lookup.join = this.#namedJoin(lookup))
   }
 
-  #namedJoin({ tokens, name }: Lookup<E>): Join<E> {
+  #namedJoin({ tokens, name, keys }: Lookup<E>): Join<E> {
     const joins = this.#joins
     const atoms = this.#atoms
     let join = joins.get(name)
@@ -123,9 +136,8 @@ export class Joins<E extends IndexEntry> {
       for (const entry of this.#entries) removeFromJoin(atoms, dropped, entry)
       dropped.dropped = true
       joins.delete(oldest)
+      this.#all = this.#all.filter((other) => other !== dropped)
     }
-    let keys = 0
-    for (const token of tokens) if (token === KEY) keys++
     join = {
       tokens,
       table: keys === 0 ? undefined : new KeyTable(keys),
@@ -135,26 +147,37 @@ export class Joins<E extends IndexEntry> {
     }
     for (const entry of this.#entries) addToJoin(atoms, join, entry)
     joins.set(name, join)
+    this.#all.push(join)
     return join
   }
 }
 
-function append<E extends IndexEntry>({ entries }: Roster<E>, found: E[]): void {
-  for (let i = 0; i < entries.length; i++) found.push(entries[i])
+function keysIn(tokens: readonly Token[]): number {
+  let keys = 0
+  for (const token of tokens) if (token === KEY) keys++
+  return keys
+}
+
+function append<E extends IndexEntry>(entries: readonly E[], found: E[], n: number): number {
+  for (let i = 0; i < entries.length; i++) found[n + i] = entries[i]
+  return n + entries.length
 }
 
 function addToJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
+  const keys = atoms.takeKeys()
+  const { values, ids } = keys
   if (join.isOwn) {
-    addByIds(join.table as KeyTable<E | Roster<E>>, idsOf(entry), entry)
-    return
+    putIds(entry, ids)
+    addByIds(join.table as KeyTable<E | Roster<E>>, ids, entry)
+  } else if (valuesAt(entry.topic, join.tokens, values) !== 'no') {
+    if (join.table === undefined) {
+      join.all.add(entry)
+    } else {
+      for (let i = 0; i < join.table.width; i++) ids[i] = atoms.acquire(values[i]).id
+      addByIds(join.table, ids, entry)
+    }
   }
-  const values: unknown[] = []
-  if (valuesAt(entry.topic, join.tokens, values) === 'no') return
-  if (join.table === undefined) {
-    join.all.add(entry)
-    return
-  }
-  addByIds(join.table, values.map((value) => atoms.acquire(value).id), entry)
+  atoms.giveBack(keys, join.table?.width ?? 0)
 }
 
 function addByIds<E extends IndexEntry>(table: KeyTable<E | Roster<E>>, ids: readonly number[], entry: E): void {
@@ -175,19 +198,22 @@ function addByIds<E extends IndexEntry>(table: KeyTable<E | Roster<E>>, ids: rea
 }
 
 function removeFromJoin<E extends IndexEntry>(atoms: AtomTable, join: Join<E>, entry: E): void {
+  const keys = atoms.takeKeys()
+  const { values, ids } = keys
   if (join.isOwn) {
-    removeByIds(join.table as KeyTable<E | Roster<E>>, idsOf(entry), entry)
-    return
+    putIds(entry, ids)
+    removeByIds(join.table as KeyTable<E | Roster<E>>, ids, entry)
+  } else if (valuesAt(entry.topic, join.tokens, values) !== 'no') {
+    if (join.table === undefined) {
+      join.all.remove(entry)
+    } else {
+      const { width } = join.table
+      for (let i = 0; i < width; i++) ids[i] = (atoms.lookup(values[i]) as Atom).id
+      removeByIds(join.table, ids, entry)
+      for (let i = 0; i < width; i++) atoms.release(atoms.lookup(values[i]) as Atom)
+    }
   }
-  const values: unknown[] = []
-  if (valuesAt(entry.topic, join.tokens, values) === 'no') return
-  if (join.table === undefined) {
-    join.all.remove(entry)
-    return
-  }
-  const held = values.map((value) => atoms.lookup(value) as Atom)
-  removeByIds(join.table, held.map((atom) => atom.id), entry)
-  for (const atom of held) atoms.release(atom)
+  atoms.giveBack(keys, join.table?.width ?? 0)
 }
 
 function removeByIds<E extends IndexEntry>(table: KeyTable<E | Roster<E>>, ids: readonly number[], entry: E): void {

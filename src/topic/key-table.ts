@@ -10,7 +10,7 @@
  */
 export class KeyTable<V> {
   /** Integers in a key; at least 1. */
-  private readonly width: number
+  readonly width: number
   private keys: Int32Array
   private values: (V | undefined)[]
   private mask: number
@@ -104,7 +104,7 @@ export class KeyTable<V> {
     const { keys, values, mask, width } = this
     let hole = index
     for (let i = (hole + 1) & mask; keys[i * width] !== 0; i = (i + 1) & mask) {
-      const home = this.homeAt(i) & mask
+      const home = hashAt(keys, i, width) & mask
       // Move what would no longer be reached past the hole.
       if (((i - home) & mask) >= ((i - hole) & mask)) {
         keys.copyWithin(hole * width, i * width, (i + 1) * width)
@@ -119,24 +119,23 @@ export class KeyTable<V> {
   }
 
   private insert(key: readonly number[], value: V): void {
-    const { keys, mask, width } = this
-    let i = this.home(key) & mask
-    while (keys[i * width] !== 0) i = (i + 1) & mask
+    const { keys, width } = this
+    const i = this.freeFrom(this.home(key))
     for (let j = 0; j < width; j++) keys[i * width + j] = key[j]
     this.values[i] = value
+  }
+
+  /** Where the next key with this hash has its place. */
+  private freeFrom(hash: number): number {
+    const { keys, mask, width } = this
+    let i = hash & mask
+    while (keys[i * width] !== 0) i = (i + 1) & mask
+    return i
   }
 
   private matches(index: number, key: readonly number[]): boolean {
     for (let j = 0; j < this.width; j++) if (this.keys[index * this.width + j] !== key[j]) return false
     return true
-  }
-
-  private homeAt(index: number): number {
-    const { keys, width } = this
-    const begin = index * width
-    let h = keys[begin]
-    for (let j = 1; j < width; j++) h = Math.imul(h, 31) + keys[begin + j]
-    return scramble(h)
   }
 
   private home(key: readonly number[]): number {
@@ -146,17 +145,25 @@ export class KeyTable<V> {
   }
 
   private resize(capacity: number): void {
-    const { keys, values, mask } = this
+    const { keys, values, mask, width } = this
     this.mask = capacity - 1
-    this.keys = new Int32Array(capacity * this.width)
+    this.keys = new Int32Array(capacity * width)
     this.values = new Array<V | undefined>(capacity).fill(undefined)
     for (let i = 0; i <= mask; i++) {
-      if (keys[i * this.width] === 0) continue
-      const key: number[] = []
-      for (let j = 0; j < this.width; j++) key.push(keys[i * this.width + j])
-      this.insert(key, values[i] as V)
+      if (keys[i * width] === 0) continue
+      const to = this.freeFrom(hashAt(keys, i, width))
+      for (let j = 0; j < width; j++) this.keys[to * width + j] = keys[i * width + j]
+      this.values[to] = values[i]
     }
   }
+}
+
+/** The hash of the key in a place. */
+function hashAt(keys: Int32Array, index: number, width: number): number {
+  const begin = index * width
+  let h = keys[begin]
+  for (let j = 1; j < width; j++) h = Math.imul(h, 31) + keys[begin + j]
+  return scramble(h)
 }
 
 /** Multiplicative hashing (Knuth, TAOCP 3, 6.4) with the high bits folded into the low ones. */

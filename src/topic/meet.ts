@@ -178,11 +178,41 @@ function renumbered(topic: unknown, numbering: Numbering): unknown {
   return mapTopic(topic, (leaf) => (leaf instanceof Wildcard ? numbering.next(leaf) : detached(leaf)))
 }
 
+/** So many levels of records are met by a function that calls itself. */
+const SHORT_LEVELS = 2
+
+/** Two records of one kind with up to three slots, as most topics are and what is in them; LATER if they go deeper. */
+function meetShort(a: RecordBase, b: RecordBase, levels: number, numbering: Numbering): unknown {
+  const x = meetSlots(a.$0, b.$0, levels, numbering)
+  if (x === NO_MEETING || x === LATER) return x
+  const y = meetSlots(a.$1, b.$1, levels, numbering)
+  if (y === NO_MEETING || y === LATER) return y
+  const z = meetSlots(a.$2, b.$2, levels, numbering)
+  if (z === NO_MEETING || z === LATER) return z
+  if (x === a.$0 && y === a.$1 && z === a.$2) return a
+  if (x === b.$0 && y === b.$1 && z === b.$2) return b
+  return new a.$kind.Maker(a.$kind, x, y, z)
+}
+
+function meetSlots(x: unknown, y: unknown, levels: number, numbering: Numbering): unknown {
+  const inner = meetParts(x, y, numbering)
+  if (inner !== LATER || levels === 1 || !isShort(x)) return inner
+  return meetShort(x, y as RecordBase, levels - 1, numbering)
+}
+
+function isShort(x: unknown): x is RecordBase {
+  return x instanceof RecordBase && x.$kind.slots <= 3
+}
+
 /** Meeting of two topics in which no wildcard stands twice: every place can be decided by itself. */
 function meetLinear(a: unknown, b: unknown): unknown {
-  const numbering = new Numbering()
-  const outermost = meetParts(a, b, numbering)
+  const outermost = meetParts(a, b, new Numbering())
   if (outermost !== LATER) return outermost
+  if (isShort(a)) {
+    const short = meetShort(a, b as RecordBase, SHORT_LEVELS, new Numbering())
+    if (short !== LATER) return short
+  }
+  const numbering = new Numbering()
   let pair = new Pair(a as Compound, b as Compound, undefined)
   for (;;) {
     if (pair.next === size(pair.a)) {

@@ -286,8 +286,9 @@ export class RoutingIndex<E extends IndexEntry> {
   private receiversOfTopic(body: unknown, found: E[]): number {
     let n = 0
     const all: E[] = []
-    this.peers(body, all)
-    for (const entry of all) {
+    const count = this.peers(body, all)
+    for (let i = 0; i < count; i++) {
+      const entry = all[i]
       if (!entry.receives) continue
       const meeting = meet(body, entry.topic)
       if (meeting === NO_MEETING) continue
@@ -299,32 +300,37 @@ export class RoutingIndex<E extends IndexEntry> {
 
   /**
    * Finds the entries whose topics may meet a topic: all that do, and perhaps some that don't because
-   * of a repeated wildcard. Appends to `found`.
+   * of a repeated wildcard.
    *
+   * @param found is filled from index 0 on; what was in it is overwritten, and not cut off
+   * @returns how many were found
    * @throws RangeError when the topic exceeds a limit
    */
-  peers(topic: unknown, found: E[]): void {
+  peers(topic: unknown, found: E[]): number {
     examine(topic)
-    this.peersLike(topic, this.table.skeletons.skeletonOf(topic), found)
+    return this.peersLike(topic, this.table.skeletons.skeletonOf(topic), found)
   }
 
   /** The same for the topic of an entry that is in an index, this one or another. */
-  peersOf(entry: IndexEntry, found: E[]): void {
-    this.peersLike(entry.topic, (entry.shape as Shape<IndexEntry>).skeleton, found)
+  peersOf(entry: IndexEntry, found: E[]): number {
+    return this.peersLike(entry.topic, (entry.shape as Shape<IndexEntry>).skeleton, found)
   }
 
-  private peersLike(topic: unknown, skeleton: Skeleton, found: E[]): void {
-    for (const entry of this.open.entries) found.push(entry)
+  private peersLike(topic: unknown, skeleton: Skeleton, found: E[]): number {
+    let n = 0
+    const open = this.open.entries
+    for (let i = 0; i < open.length; i++) found[n++] = open[i]
     if (skeleton.isWild) {
       for (const group of this.groups()) {
-        for (const shape of group.shapes.values()) for (const entry of shape.entries) found.push(entry)
+        for (const shape of group.shapes.values()) for (const entry of shape.entries) found[n++] = entry
       }
-      return
+      return n
     }
     const group = this.groupOf(topic)
-    if (group === undefined) return
+    if (group === undefined) return n
     const lookups = group.lookupsFor(topic, skeleton)
-    for (let i = 0; i < lookups.length; i++) lookups[i].joins.candidates(topic, lookups[i], found)
+    for (let i = 0; i < lookups.length; i++) n = lookups[i].joins.candidates(topic, lookups[i], found, n)
+    return n
   }
 
   private groupOf(body: unknown): Group<E> | undefined {

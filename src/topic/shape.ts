@@ -5,8 +5,8 @@
  * Owns the entries of one skeleton, the atoms that these hold, and the table for messages: only entries that receive
  * messages are in it. How topics find entries is told by joins.ts.
  */
-import { isOwnKey, WILD, type AtomTable } from './atom.js'
-import { idsOf, type IndexEntry } from './index-entry.js'
+import { isOwnKey, WILD, type AtomTable, type Keys } from './atom.js'
+import { putIds, type IndexEntry } from './index-entry.js'
 import { Joins } from './joins.js'
 import { KeyTable } from './key-table.js'
 import { slot, type RecordBase } from './record.js'
@@ -98,20 +98,16 @@ export class Shape<E extends IndexEntry> {
     const { atoms } = this
     const { keys } = this.skeleton
     if (keys === 0) return
-    const values = this.keysOf(entry)
-    if (keys > 2) {
-      entry.moreAtoms = values.map((value) => atoms.acquire(value))
-      return
-    }
-    if (this.single !== undefined && isOwnKey(values[0])) return
-    entry.atom0 = atoms.acquire(values[0])
-    if (keys === 2) entry.atom1 = atoms.acquire(values[1])
-  }
-
-  private keysOf(entry: E): unknown[] {
-    const values: unknown[] = []
+    const found = atoms.takeKeys()
+    const { values } = found
     valuesAt(entry.topic, this.skeleton.tokens, values)
-    return values
+    if (keys > 2) {
+      entry.moreAtoms = values.slice(0, keys).map((value) => atoms.acquire(value))
+    } else if (this.single === undefined || !isOwnKey(values[0])) {
+      entry.atom0 = atoms.acquire(values[0])
+      if (keys === 2) entry.atom1 = atoms.acquire(values[1])
+    }
+    atoms.giveBack(found, keys)
   }
 
   private releaseAtoms(entry: E): void {
@@ -133,7 +129,12 @@ export class Shape<E extends IndexEntry> {
   }
 
   private singleKey(entry: E): unknown {
-    return entry.atom0 ?? this.keysOf(entry)[0]
+    if (entry.atom0 !== undefined) return entry.atom0
+    const found = this.atoms.takeKeys()
+    valuesAt(entry.topic, this.skeleton.tokens, found.values)
+    const [key] = found.values
+    this.atoms.giveBack(found, 1)
+    return key
   }
 
   addReceiver(entry: E): void {
@@ -145,10 +146,12 @@ export class Shape<E extends IndexEntry> {
       else holder.bucket = joined(holder.bucket, entry)
       this.countConstructor(entry, 1)
     } else if (this.table !== undefined) {
-      const ids = idsOf(entry)
-      const index = this.table.find(ids)
-      if (index < 0) this.table.add(ids, joined(undefined, entry))
+      const keys = this.atoms.takeKeys()
+      putIds(entry, keys.ids)
+      const index = this.table.find(keys.ids)
+      if (index < 0) this.table.add(keys.ids, joined(undefined, entry))
       else this.table.setAt(index, joined(this.table.valueAt(index), entry))
+      this.atoms.giveBack(keys, 0)
     } else {
       entry.bucketPlace = this.keyless.push(entry) - 1
     }
@@ -163,7 +166,10 @@ export class Shape<E extends IndexEntry> {
       if (holder.bucket === undefined) this.single.delete(key)
       this.countConstructor(entry, -1)
     } else if (this.table !== undefined) {
-      const index = this.table.find(idsOf(entry))
+      const keys = this.atoms.takeKeys()
+      putIds(entry, keys.ids)
+      const index = this.table.find(keys.ids)
+      this.atoms.giveBack(keys, 0)
       const left = without(this.table.valueAt(index), entry)
       if (left === undefined) this.table.removeAt(index)
       else this.table.setAt(index, left)
@@ -210,20 +216,25 @@ export class Shape<E extends IndexEntry> {
       if (fit !== 'yes') return fit === 'open' ? null : undefined
       return this.single === undefined ? this.keyless : this.singleReceiversOf(found)
     }
-    const values: unknown[] = []
-    const fit = valuesAt(body, this.skeleton.tokens, values)
-    if (fit !== 'yes') return fit === 'open' ? null : undefined
-    if (this.single !== undefined) return this.singleReceiversOf(values[0])
-    if (this.table === undefined) return this.keyless
-    const ids: number[] = []
-    for (let i = 0; i < values.length; i++) {
-      const atom = this.atoms.lookup(values[i])
+    const found = this.atoms.takeKeys()
+    const fit = valuesAt(body, this.skeleton.tokens, found.values)
+    const bucket = fit === 'yes' ? this.receiversBy(found) : fit === 'open' ? null : undefined
+    this.atoms.giveBack(found, this.skeleton.keys)
+    return bucket
+  }
+
+  private receiversBy({ values, ids }: Keys): Bucket<E> | undefined | null {
+    const { single, table, atoms } = this
+    if (single !== undefined) return this.singleReceiversOf(values[0])
+    if (table === undefined) return this.keyless
+    for (let i = 0; i < table.width; i++) {
+      const atom = atoms.lookup(values[i])
       if (atom === undefined) return undefined
       if (atom === WILD) return null
-      ids.push(atom.id)
+      ids[i] = atom.id
     }
-    const index = this.table.find(ids)
-    return index < 0 ? undefined : this.table.valueAt(index)
+    const index = table.find(ids)
+    return index < 0 ? undefined : table.valueAt(index)
   }
 
   /** As `valuesAt`, for a message of this outermost constructor and a shallow skeleton with at most one key. */

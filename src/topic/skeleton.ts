@@ -262,18 +262,19 @@ export function commonTokens(a: Skeleton, b: Skeleton): Token[] | undefined {
 /** Whether a topic has the constructors that tokens spell out; `open`: a wildcard stands in the place of one. */
 export type Fit = 'no' | 'yes' | 'open'
 
-/** Finds the values at the keys of a topic, in reading order; appends them to `found`. */
+/** Finds the values at the keys of a topic, in reading order; `found` is filled with them from index 0 on. */
 export function valuesAt(topic: unknown, tokens: readonly Token[], found: unknown[]): Fit {
   // Mostly each part has one token: then there is nothing to remember on the way.
   if (isCompound(topic) && tokens.length === size(topic) + 1 && tokens[0] === constructorToken(topic)) {
     return partsAt(topic, tokens, found)
   }
   const waiting: unknown[] = [topic]
+  let n = 0
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i]
     const value = waiting.pop()
     if (token === KEY) {
-      found.push(value)
+      found[n++] = value
     } else if (token !== WILD_PART) {
       if (!isCompound(value)) return value instanceof Wildcard ? 'open' : 'no'
       if (constructorToken(value) !== token) return 'no'
@@ -284,12 +285,13 @@ export function valuesAt(topic: unknown, tokens: readonly Token[], found: unknow
 }
 
 function partsAt(topic: Compound, tokens: readonly Token[], found: unknown[]): Fit {
+  let n = 0
   for (let i = 1; i < tokens.length; i++) {
     const token = tokens[i]
     if (token === WILD_PART) continue
     const value = part(topic, i - 1)
     if (token === KEY) {
-      found.push(value)
+      found[n++] = value
     } else if (!isCompound(value)) {
       return value instanceof Wildcard ? 'open' : 'no'
     } else if (constructorToken(value) !== token) {

@@ -84,6 +84,7 @@ class GroundLoop implements Ground {
   readonly wiring = new Wiring()
   pending = 0
   work = 0
+  peers: Ground['peers'] = undefined
   private readonly vm = new Vm(this)
   private readonly sources = new Activations(
     () => { this.wake() },

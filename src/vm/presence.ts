@@ -7,6 +7,7 @@
 import { log } from '../support/log.js'
 import { meetExamined, NO_MEETING } from '../topic/index.js'
 import type { Endpoint } from './endpoint.js'
+import type { Process } from './process.js'
 import type { Vm } from './vm.js'
 
 /**
@@ -17,17 +18,18 @@ import type { Vm } from './vm.js'
  */
 export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
   vm.indexOf(endpoint).add(endpoint)
-  let peers: Endpoint[]
+  const peers = takePeers(vm)
+  let count: number
   try {
-    peers = peersOf(vm, endpoint)
+    count = peersOf(vm, endpoint, peers)
     if (vm.container === undefined) vm.ground.installed(endpoint)
   } catch (error) {
     vm.indexOf(endpoint).remove(endpoint)
     throw error
   }
   endpoint.installed = true
-  for (let i = 0; i < peers.length; i++) {
-    const peer = peers[i]
+  for (let i = 0; i < count; i++) {
+    const peer = peers[i] as Endpoint
     // What they have in common is worked out only if one of them wants to know.
     let topic: unknown
     if (peer.onPresence !== undefined && peer.hearsOf(endpoint)) {
@@ -39,7 +41,8 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
       if (topic !== NO_MEETING) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic))
     }
   }
-  if (peers.length === 0) vm.ground.wiring.unmet(vm, endpoint)
+  giveBack(vm, peers, count)
+  if (count === 0) vm.ground.wiring.unmet(vm, endpoint)
   if (endpoint.exact && endpoint.receives) vm.ground.wiring.installed(vm, endpoint)
 }
 
@@ -50,15 +53,16 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
 export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): void {
   if (!endpoint.installed) return
   endpoint.installed = false
-  const peers = peersLeft(vm, endpoint)
+  const peers = takePeers(vm)
+  const count = peersLeft(vm, endpoint, peers)
   try {
     vm.indexOf(endpoint).remove(endpoint)
   } catch (error) {
     log('error', 'the routing index failed when an endpoint went', { endpoint: endpoint.name, reason: error })
   }
   if (vm.container === undefined) vm.ground.uninstalled(endpoint)
-  for (let i = 0; i < peers.length; i++) {
-    const peer = peers[i]
+  for (let i = 0; i < count; i++) {
+    const peer = peers[i] as Endpoint
     let topic: unknown
     if (peer.onAbsence !== undefined && peer.hearsOf(endpoint)) {
       topic = meetingOf(endpoint, peer)
@@ -69,29 +73,57 @@ export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): 
       if (topic !== NO_MEETING) vm.hearAbsence(endpoint, topic, reason, peer.roleMeeting(topic))
     }
   }
+  giveBack(vm, peers, count)
 }
 
-/** Those whose topics may meet that of an endpoint in its index; those of its own process come first. */
-export function peersOf(vm: Vm, endpoint: Endpoint): Endpoint[] {
-  const index = endpoint.orientation === 'publisher' ? vm.subscribers : vm.publishers
-  const peers: Endpoint[] = []
-  index.peersOf(endpoint, peers)
-  const { owner } = endpoint
-  for (let i = 0; i < peers.length; i++) {
-    if (peers[i].owner !== owner) continue
-    const isOwn = (peer: Endpoint): boolean => peer.owner === owner
-    return [...peers.filter(isOwn), ...peers.filter((peer) => !isOwn(peer))]
-  }
+/** Room for more peers than this is not kept. */
+const KEPT_MAX = 1024
+
+function takePeers({ ground }: Vm): (Endpoint | undefined)[] {
+  const peers = ground.peers ?? []
+  ground.peers = undefined
   return peers
 }
 
+/** @param used how many peers were put there: they must not be kept alive */
+function giveBack({ ground }: Vm, peers: (Endpoint | undefined)[], used: number): void {
+  if (used > KEPT_MAX) return
+  for (let i = 0; i < used; i++) peers[i] = undefined
+  ground.peers = peers
+}
+
+/**
+ * Finds those whose topics may meet that of an endpoint in its index; those of its own process come first.
+ *
+ * @param peers is filled from index 0 on
+ * @returns how many they are
+ */
+export function peersOf(vm: Vm, endpoint: Endpoint, peers: (Endpoint | undefined)[]): number {
+  const index = endpoint.orientation === 'publisher' ? vm.subscribers : vm.publishers
+  const count = index.peersOf(endpoint, peers as Endpoint[])
+  const { owner } = endpoint
+  for (let i = 0; i < count; i++) {
+    if (peers[i]?.owner !== owner) continue
+    ownFirst(peers as Endpoint[], count, owner)
+    break
+  }
+  return count
+}
+
+function ownFirst(peers: Endpoint[], count: number, owner: Process): void {
+  const all = peers.slice(0, count)
+  let n = 0
+  for (const peer of all) if (peer.owner === owner) peers[n++] = peer
+  for (const peer of all) if (peer.owner !== owner) peers[n++] = peer
+}
+
 /** The same for one that goes. If its peers can't be found, that is logged, and it goes without being told of. */
-function peersLeft(vm: Vm, endpoint: Endpoint): Endpoint[] {
+function peersLeft(vm: Vm, endpoint: Endpoint, peers: (Endpoint | undefined)[]): number {
   try {
-    return peersOf(vm, endpoint)
+    return peersOf(vm, endpoint, peers)
   } catch (error) {
     log('error', 'peers of an endpoint that went were not found', { endpoint: endpoint.name, reason: error })
-    return []
+    return 0
   }
 }
 

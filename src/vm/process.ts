@@ -69,6 +69,21 @@ function isSimple(tree: unknown): boolean {
   return tree === undefined || tree instanceof Action
 }
 
+/** The actions of a tree, in an array of its own. @throws for what is no action */
+function actionsIn(tree: unknown): Action[] {
+  // Most trees of several actions are one array: its copy is no longer than it has to be.
+  if (Array.isArray(tree) && isFlat(tree)) return tree.slice()
+  const actions: Action[] = []
+  flatten(tree, actions, strayed)
+  return actions
+}
+
+/** Whether a tree is a list of actions and nothing else, holes included. */
+function isFlat(tree: readonly unknown[]): tree is Action[] {
+  for (let i = 0; i < tree.length; i++) if (!(tree[i] instanceof Action)) return false
+  return true
+}
+
 export class Process {
   state: unknown = undefined
   /** Actions to be performed: none, one (as is nearly always the case), or several. */
@@ -179,10 +194,9 @@ export class Process {
       void this.awaitActions(result, endpoint, event, subject)
       return
     }
-    const actions: Action[] = []
+    let actions: Action[]
     try {
-      const tree: unknown = result instanceof Transition ? result.actions : result
-      flatten(tree, actions, strayed)
+      actions = actionsIn(result instanceof Transition ? result.actions : result)
     } catch (error) {
       this.adopt(result, endpoint)
       throw error instanceof Stray ? notAResult(error.value, endpoint, event) : error

@@ -53,6 +53,8 @@ export interface Ground {
   uninstalled(endpoint: Endpoint): void
   /** What was asked for and nobody has answered, anywhere inside. */
   readonly wiring: Wiring
+  /** Room for the peers of an endpoint that comes or goes; absent while it is in use. */
+  peers: (Endpoint | undefined)[] | undefined
   /** A process of the ground VM without which it can't be has failed. */
   essentialFailed(reason: unknown): void
 }

@@ -190,5 +190,5 @@ export class Wiring {
 }
 
 function isUnmet(vm: Vm, endpoint: Endpoint): boolean {
-  return endpoint.owner.alive && endpoint.installed && peersOf(vm, endpoint).length === 0
+  return endpoint.owner.alive && endpoint.installed && peersOf(vm, endpoint, []) === 0
 }

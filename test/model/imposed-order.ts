@@ -42,6 +42,11 @@ function compare(a: IndexEntry, b: IndexEntry): number {
   return rank(seed, x) - rank(seed, y) || x - y
 }
 
+function inOrder(found: IndexEntry[], n: number): number {
+  found.slice(0, n).sort(compare).forEach((entry, i) => { found[i] = entry })
+  return n
+}
+
 const index = RoutingIndex.prototype as RoutingIndex<IndexEntry>
 const { add, receivers, peers, peersOf } = index
 
@@ -52,20 +57,13 @@ index.add = function (this: RoutingIndex<IndexEntry>, entry) {
 }
 
 index.receivers = function (this: RoutingIndex<IndexEntry>, body, found) {
-  const n = receivers.call(this, body, found)
-  const sorted = found.slice(0, n).sort(compare)
-  for (let i = 0; i < n; i++) found[i] = sorted[i]
-  return n
+  return inOrder(found, receivers.call(this, body, found))
 }
 
 index.peers = function (this: RoutingIndex<IndexEntry>, topic, found) {
-  const start = found.length
-  peers.call(this, topic, found)
-  found.push(...found.splice(start).sort(compare))
+  return inOrder(found, peers.call(this, topic, found))
 }
 
 index.peersOf = function (this: RoutingIndex<IndexEntry>, entry, found) {
-  const start = found.length
-  peersOf.call(this, entry, found)
-  found.push(...found.splice(start).sort(compare))
+  return inOrder(found, peersOf.call(this, entry, found))
 }
