@@ -59,7 +59,7 @@ const DEAD_MAX = 1024
 /** Or when their keys have so many characters together. */
 const DEAD_LENGTH_MAX = 1024 * 1024
 
-/** Where the values at the keys of a topic, and the ids of their atoms, are put while something is looked up by them. */
+/** Where the values at the keys of a topic, and the ids of their atoms, are put for a look-up. */
 export class Keys {
   readonly values: unknown[] = []
   readonly ids: number[] = []
