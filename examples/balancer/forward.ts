@@ -121,7 +121,7 @@ export class Forward {
       this.log('turned away: there is no backend')
       return quit()
     }
-    const us = tcpHandle(['client', this.id, this.tried.length])
+    const us = tcpHandle(`client ${this.id}, attempt ${this.tried.length}`)
     this.backend = { at, us }
     return [
       endpoint.subscriber(tcpError(us, at, _), {
@@ -170,7 +170,8 @@ export class Forward {
   private fromClient(subpacket: Buffer | Eof): ActionTree {
     if (this.header !== undefined) return this.readHeader(this.header, subpacket)
     if (this.early !== undefined || this.backend === undefined) {
-      this.early?.push(subpacket)
+      // A copy: the memory is only lent.
+      this.early?.push(subpacket === eof ? eof : Buffer.from(subpacket))
       return undefined
     }
     return sendMessage(tcpChannel(this.backend.us, this.backend.at, subpacket))

@@ -38,6 +38,11 @@ export class TcpInput {
   /** @param isolates whether each result is to be in an ArrayBuffer of its own */
   constructor(readonly maxLineLength: number, readonly isolates: boolean) {}
 
+  /** Whether what comes next would be all there is, as it is: then it needn't come in here. */
+  get passes(): boolean {
+    return this.waiting === 0 && !this.#skipLF
+  }
+
   add(data: Buffer): void {
     this.#chunks.push(data)
     this.waiting += data.length

@@ -131,6 +131,15 @@ class CreditConversation extends Conversation {
   }
 
   protected override receive(data: Buffer): ActionTree {
+    const { input, settings } = this
+    // The short way of what nearly always comes: somebody waits for just that.
+    if (
+      this.mode === 'bytes' && this.credit > data.length && input.passes && !this.paused
+      && settings.buffers !== 'isolated'
+    ) {
+      this.credit -= data.length
+      return sendMessage(tcpChannel(this.remote, this.local, data))
+    }
     this.input.add(data)
     const actions = this.deliver()
     if (this.input.waiting > 0) {

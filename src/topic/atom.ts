@@ -114,7 +114,7 @@ export class AtomTable {
     const key = structuralKey(value)
     if (typeof key !== 'string') return key === OPEN || !isGround(value) ? WILD : undefined
     const atom = this.structured.get(key)
-    if (atom !== undefined && value instanceof RecordBase) remember(value, atom)
+    if (atom !== undefined && value instanceof RecordBase) remember(value, atom, false)
     return atom
   }
 
@@ -134,6 +134,7 @@ export class AtomTable {
   /**
    * Holds the atom of a ground value; pair with `release`.
    *
+   * @param value a part of an entry's topic: frozen arrays in it are copies that only the index knows
    * @throws RangeError when the value exceeds a limit
    */
   acquire(value: unknown): Atom {
@@ -155,14 +156,14 @@ export class AtomTable {
     const key = groundKey(value)
     const found = this.structured.get(key)
     if (found !== undefined) {
-      if (value instanceof RecordBase) remember(value, found)
+      if (value instanceof RecordBase) remember(value, found, true)
       return found
     }
     const atom = new Atom(this.number, this.freeIds.pop() ?? ++this.lastId, value, key)
     this.structured.set(key, atom)
     const constructor = constructorKey(value as Compound)
     this.population.set(constructor, (this.population.get(constructor) ?? 0) + 1)
-    if (value instanceof RecordBase) remember(value, atom)
+    if (value instanceof RecordBase) remember(value, atom, true)
     return atom
   }
 
@@ -210,22 +211,31 @@ export class AtomTable {
   }
 }
 
-/** Not for records whose parts may be written to: they could become another value. */
-function remember(record: RecordBase, atom: Atom): void {
-  if (!isFixed(record)) return
+/**
+ * Not for records whose parts may be written to: they could become another value.
+ *
+ * @param frozen whether frozen arrays in it are the index's own: in others there may be accessors
+ */
+function remember(record: RecordBase, atom: Atom, frozen: boolean): void {
+  if (!isFixed(record, frozen)) return
   if (ATOM in record) (record as Remembering)[ATOM] = atom
   else if (Object.isExtensible(record)) Object.defineProperty(record, ATOM, { value: atom, writable: true })
 }
 
 /** Whether nothing in a record can be written to. It has a key, so that it is within the limits. */
-function isFixed(record: RecordBase): boolean {
+function isFixed(record: RecordBase, frozen: boolean): boolean {
   let waiting: Compound[] | undefined
   let compound: Compound = record
   for (;;) {
     for (let i = 0, n = size(compound); i < n; i++) {
       const value = part(compound, i)
-      if (Array.isArray(value) || value instanceof Uint8Array) return false
-      if (value instanceof RecordBase) (waiting ??= []).push(value)
+      if (value instanceof Uint8Array) return false
+      if (Array.isArray(value)) {
+        if (!frozen || !Object.isFrozen(value)) return false
+        ;(waiting ??= []).push(value as unknown[])
+      } else if (value instanceof RecordBase) {
+        (waiting ??= []).push(value)
+      }
     }
     if (waiting === undefined || waiting.length === 0) return true
     compound = waiting.pop() as Compound

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { _, AtomTable, defineRecord, equal } from '../../src/topic/index.js'
-import { WILD } from '../../src/topic/atom.js'
+import { hasAtom, WILD } from '../../src/topic/atom.js'
 import { KeyTable } from '../../src/topic/key-table.js'
 import { message } from './arbitraries.js'
 
@@ -136,4 +136,24 @@ t.test('atoms that are let go by the thousand: what is held stays, what comes ba
   t.ok(held.every((atom, i) => table.lookup(box(`held ${i}`)) === atom))
   for (const atom of held) table.release(atom)
   t.equal(table.size, 0)
+})
+
+t.test("a record of an entry's topic with a list in it remembers its atom, another one is looked up", async (t) => {
+  const box = defineRecord('tables-test-box', ['content'])
+  const table = new AtomTable()
+  const own = box(Object.freeze(['name', 1]))
+  const atom = table.acquire(own)
+  t.ok(hasAtom(own))
+  const list = ['name', 1]
+  const other = box(list)
+  t.equal(table.lookup(other), atom)
+  t.notOk(hasAtom(other), 'its list may change')
+  list[1] = 2
+  t.equal(table.lookup(other), undefined)
+  let answer = 1
+  const shifty = box(Object.freeze(Object.defineProperty(['name', 0], 1, { get: () => answer, enumerable: true })))
+  t.equal(table.lookup(shifty), atom)
+  answer = 2
+  t.equal(table.lookup(shifty), undefined, 'what is frozen may still change')
+  table.release(atom)
 })
