@@ -27,6 +27,7 @@
             "native/engine/uring_report.cc",
             "native/engine/uring_ring.cc",
             "native/binding/addon.cc",
+            "native/binding/heap.cc",
             "native/binding/loop.cc",
             "native/binding/options.cc",
             "native/binding/shared.cc",

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "../engine/socket.h"
+#include "heap.h"
 #include "loop.h"
 #include "options.h"
 
@@ -419,6 +420,11 @@ napi_value close(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value shrink_heap_soon(napi_env env, napi_callback_info /*info*/) {
+  napi_value result = nullptr;
+  return napi_get_boolean(env, shrink_heap(), &result) == napi_ok ? result : nullptr;
+}
+
 napi_value initialize(napi_env env, napi_value exports) {
   Environment* environment = new (std::nothrow) Environment;
   if (environment == nullptr) return nullptr;
@@ -459,6 +465,7 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("duplicate", duplicate),
       function("info", info),
       function("setRef", set_ref),
+      function("shrinkHeap", shrink_heap_soon),
       function("flush", flush),
       function("close", close),
   };

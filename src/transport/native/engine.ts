@@ -22,6 +22,7 @@ import { backendNumber, transportInfo } from './backend.js'
 import {
   AcceptedRecord, Command, DataRecord, Family, INDEX_MASK, Record, RECORD_WORDS, SenderRecord,
 } from './layout.js'
+import { HeapTrimmer } from './heap-trimmer.js'
 import { type AccountLimits, type Addon, type EngineSettings, Link } from './link.js'
 import { slabOptions } from './slabs.js'
 import { checkedBusyPoll } from '../seam/transport-options.js'
@@ -67,6 +68,9 @@ export function loadedAddon(): Addon {
 
 /** By what has to be the same. */
 const engines = new Map<string, NativeEngine>()
+
+/** Of the thread: what a crowd has left in the heap stays when its engine goes. */
+const trimmer = new HeapTrimmer(() => { loadedAddon().shrinkHeap() })
 
 class NativeEngine implements EngineCounts {
   readonly link: Link
@@ -162,10 +166,12 @@ class NativeEngine implements EngineCounts {
     const index = socket.id & INDEX_MASK
     this.#sockets[index] = socket
     this.link.reserveGauge(index)
+    trimmer.changed()
   }
 
   remove(id: number): void {
     this.#sockets[id & INDEX_MASK] = undefined
+    trimmer.changed()
   }
 
   /** All sockets of all transports. */

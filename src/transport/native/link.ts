@@ -47,6 +47,8 @@ export interface Addon extends SlabCalls {
   info(handle: object): AddonInfo | undefined
   setRef(handle: object, on: boolean): void
   flush(handle: object): void
+  /** Has V8 collect garbage, a little at a time. Returns whether this Node can. */
+  shrinkHeap(): boolean
   close(handle: object): void
 }
 
