@@ -32,6 +32,7 @@
             "native/binding/options.cc",
             "native/binding/shared.cc",
             "native/binding/slab_memory.cc",
+            "native/binding/sleep_time.cc",
             "native/binding/spent.cc",
             "native/binding/turn.cc"
           ],

@@ -30,7 +30,7 @@ export type { TcpOptions } from './drivers/tcp-options.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type {
-  BufferLifetime, Dropped, KeepAliveOptions, KeptBuffers, Lookup, SocketAddress, SocketError, Transport,
+  BufferLifetime, Dropped, KeepAliveOptions, KeptBuffers, Lookup, SleepIn, SocketAddress, SocketError, Transport,
   TransportBackend, TransportInfo,
 } from './transport/seam/transport.js'
 export {

@@ -16,10 +16,8 @@ constexpr uint32_t records_headroom = 64;
 constexpr uint32_t busy_poll_max = 1000;
 // Milliseconds: longer than garbage is left lying when so much is received that it matters.
 constexpr uint64_t settle_period = 2000;
-
-uv_handle_t* plain(auto* handle) {
-  return reinterpret_cast<uv_handle_t*>(handle);
-}
+// What a timer that never runs has for a period, if an engine sleeps: no timer has that by chance.
+constexpr uint64_t sleeper_mark = 0x6d61726b6574706c;
 
 bool function_reference(napi_env env, napi_value options, const char* name, napi_ref& out) {
   napi_value value = nullptr;
@@ -63,7 +61,7 @@ bool Loop::open_engine(napi_value options) {
   if (!from.number("backend", backend) ||
       backend > static_cast<uint32_t>(engine::BackendName::io_uring) ||
       !from.number("busyPoll", busy_poll_us) || busy_poll_us > busy_poll_max ||
-      !from.flag("busyPollAdapts", adapts_) ||
+      !from.flag("busyPollAdapts", adapts_) || !from.flag("sleeps", sleeps_) ||
       !from.flag("reuseSlabs", engine_options.reuses_slabs) || !from.flag("poisonSlabs", poison) ||
       !from.number("idleMemoryMax", idle_max)) {
     static_cast<void>(napi_throw_type_error(env_, nullptr, "create: wrong options"));
@@ -115,15 +113,19 @@ bool Loop::open_handles() {
     static_cast<void>(uv_idle_init(loop, &idle_));
     static_cast<void>(uv_prepare_init(loop, &prepare_));
     static_cast<void>(uv_timer_init(loop, &settle_));
-    handles_ = {plain(&poll_), plain(&idle_), plain(&prepare_), plain(&settle_)};
+    static_cast<void>(uv_timer_init(loop, &mark_));
+    handles_ = {plain(&poll_), plain(&idle_), plain(&prepare_), plain(&settle_), plain(&mark_)};
     for (uv_handle_t* handle : handles_) handle->data = this;
     open_handles_ = handles_.size();
     references_++;
     // To spin, or to give memory back, is no reason to go on.
     uv_unref(plain(&prepare_));
     uv_unref(plain(&settle_));
-    if (busy_poll_ > 0) static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
-    result = uv_poll_start(&poll_, UV_READABLE, on_ready);
+    sleeps_ = sleeps_ && may_sleep(loop);
+    if (sleeps_) result = engine_->watch_host(uv_backend_fd(loop));
+    if (!sleeps_) result = uv_poll_start(&poll_, UV_READABLE, on_ready);
+    if (busy_poll_ > 0 || sleeps_) static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
+    refer();
     if (result == 0 && napi_add_async_cleanup_hook(env_, on_teardown, this, &hook_) == napi_ok) {
       return true;
     }
@@ -131,6 +133,24 @@ bool Loop::open_handles() {
   }
   throw_errno("the event loop refuses the engine", result);
   return false;
+}
+
+// Only one engine can: it does not hear of the others' sockets but by libuv's descriptor. There may
+// be two copies of this addon.
+bool Loop::may_sleep(uv_loop_t* loop) {
+  bool taken = false;
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void* data) {
+        if (uv_handle_get_type(handle) != UV_TIMER || uv_is_closing(handle) != 0) return;
+        const uv_timer_t* timer = reinterpret_cast<const uv_timer_t*>(handle);
+        if (uv_timer_get_repeat(timer) == sleeper_mark) *static_cast<bool*>(data) = true;
+      },
+      &taken);
+  if (taken || !sleep_time_.find(loop)) return false;
+  uv_timer_set_repeat(&mark_, sleeper_mark);
+  info_.features.push_back("sleep in the engine");
+  return true;
 }
 
 void Loop::unref() {
@@ -162,7 +182,7 @@ void Loop::hold(bool on) {
 }
 
 void Loop::refer() {
-  for (uv_handle_t* handle : {plain(&poll_), plain(&idle_)}) {
+  for (uv_handle_t* handle : {sleeps_ ? plain(&prepare_) : plain(&poll_), plain(&idle_)}) {
     if (wanted_ || held_) {
       uv_ref(handle);
     } else {
@@ -173,7 +193,8 @@ void Loop::refer() {
 
 void Loop::fail(int error) {
   static_cast<void>(uv_poll_stop(&poll_));
-  again(false);
+  static_cast<void>(uv_prepare_stop(&prepare_));
+  static_cast<void>(uv_idle_stop(&idle_));
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   napi_value code = nullptr;

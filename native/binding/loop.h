@@ -5,7 +5,8 @@
 // are closed; after `close` began nothing enters JavaScript but the final `onClosed`; in the
 // teardown of an environment nothing does. One spin of busy polling lasts no longer than the option
 // says, plus the turn that it ends with; it ends when a timer is due or anything else of the loop's
-// wants to run; between two spins libuv looks at all its other descriptors.
+// wants to run; between two spins libuv looks at all its other descriptors. Where the engine sleeps
+// instead of libuv, libuv never does: it would not hear of the engine's sockets.
 #pragma once
 
 #include <node_api.h>
@@ -19,8 +20,14 @@
 #include "../engine/waits.h"
 #include "shared.h"
 #include "slab_memory.h"
+#include "sleep_time.h"
 
 namespace marketplace::binding {
+
+// What every handle of libuv's begins with.
+uv_handle_t* plain(auto* handle) {
+  return reinterpret_cast<uv_handle_t*>(handle);
+}
 
 class Loop final {
  public:
@@ -73,6 +80,9 @@ class Loop final {
   void execute();
   bool spinning_pays();
   void spin();
+  void rest();
+  int sleep(int timeout_ms);
+  bool may_sleep(uv_loop_t* loop);
   uint64_t spin_end(uint64_t latest);
   // Whether there is to be another turn before the loop sleeps. Costs no system call.
   void again(bool on);
@@ -114,6 +124,9 @@ class Loop final {
   bool adapts_ = false;
   bool lively_ = false;
   engine::Waits waits_;
+  // The engine sleeps, with libuv's descriptor among its own, instead of libuv with the engine's.
+  bool sleeps_ = false;
+  SleepTime sleep_time_;
   // Of the turn at hand, in nanoseconds: in the program, and in what it had executed meanwhile.
   uint64_t batch_time_ = 0;
   uint64_t flush_time_ = 0;
@@ -134,7 +147,9 @@ class Loop final {
   uv_prepare_t prepare_{};
   // Runs as long as there is memory to be given back.
   uv_timer_t settle_{};
-  std::array<uv_handle_t*, 4> handles_{};
+  // Never runs. It is how others see that an engine sleeps on this loop already.
+  uv_timer_t mark_{};
+  std::array<uv_handle_t*, 5> handles_{};
 };
 
 }  // namespace marketplace::binding

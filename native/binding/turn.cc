@@ -7,6 +7,15 @@
 
 namespace marketplace::binding {
 
+namespace {
+
+// So many turns, and so many nanoseconds awake, before libuv has a turn of its own although nothing
+// asks for it: some of its callbacks are for each of its turns.
+constexpr int turns_max = 64;
+constexpr uint64_t awake_max = 1'000'000;
+
+}  // namespace
+
 void Loop::on_ready(uv_poll_t* handle, int status, int) {
   Loop* self = static_cast<Loop*>(handle->data);
   if (status < 0) return self->fail(status);
@@ -18,7 +27,8 @@ void Loop::on_again(uv_idle_t* handle) {
 }
 
 void Loop::again(bool on) {
-  if (on == again_) return;
+  // Then it is `rest` that looks whether there is.
+  if (sleeps_ || on == again_) return;
   again_ = on;
   static_cast<void>(on ? uv_idle_start(&idle_, on_again) : uv_idle_stop(&idle_));
 }
@@ -115,9 +125,12 @@ void Loop::execute() {
 
 void Loop::on_prepare(uv_prepare_t* handle) {
   Loop* self = static_cast<Loop*>(handle->data);
+  // Active from the last `rest` until here.
+  if (self->sleeps_) static_cast<void>(uv_idle_stop(&self->idle_));
   // Only after something has happened: an idle server sleeps.
-  if (!std::exchange(self->lively_, false)) return;
-  if (self->spinning_pays()) self->spin();
+  const bool lively = std::exchange(self->lively_, false);
+  if (lively && self->busy_poll_ > 0 && self->spinning_pays()) self->spin();
+  if (self->sleeps_ && self->running()) self->rest();
 }
 
 bool Loop::spinning_pays() {
@@ -173,6 +186,53 @@ uint64_t Loop::spin_end(uint64_t latest) {
   // Relative to when the loop last looked at the clock.
   const uint64_t due_ms = uv_now(poll_.loop) + static_cast<uint64_t>(timeout_ms);
   return std::min(latest, due_ms * 1'000'000);
+}
+
+// libuv would sleep now: the engine does so instead, and has its turns, until libuv's descriptors,
+// its timers or its other work ask for a turn of libuv's own.
+void Loop::rest() {
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  uint64_t awake = 0;
+  // Between two spins libuv has its turn.
+  const int turns = busy_poll_ > 0 ? 1 : turns_max;
+  const bool spins_on = busy_poll_ > 0 && lively_;
+  int timeout_ms = uv_backend_timeout(poll_.loop);
+  if (spins_on || engine_->host_ready()) timeout_ms = 0;
+  for (int i = 0; i < turns && awake < awake_max; i++) {
+    // The engine's own work is no reason for libuv's turn.
+    const int result = sleep(engine_->pending() ? 0 : timeout_ms);
+    const uint64_t start = uv_hrtime();
+    if (result < 0) {
+      fail(result);
+      break;
+    }
+    if (result > 0 || engine_->pending()) {
+      shared_.begin_turn(*engine_);
+      deliver(engine_->turn(), start);
+      if (!running()) break;
+    }
+    // Its notion of the time is from before.
+    uv_update_time(poll_.loop);
+    if (engine_->host_ready() || timeout_ms == 0) break;
+    timeout_ms = uv_backend_timeout(poll_.loop);
+    if (timeout_ms == 0) break;
+    awake += uv_hrtime() - start;
+  }
+  // libuv only looks: while it sleeps, nobody hears of the engine's sockets. An engine that failed
+  // is not waited for.
+  if (uv_is_active(plain(&prepare_)) != 0)
+    static_cast<void>(uv_idle_start(&idle_, [](uv_idle_t*) {}));
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+// As Engine::sleep.
+int Loop::sleep(int timeout_ms) {
+  if (timeout_ms == 0) return engine_->sleep(0);
+  sleep_time_.begin(uv_hrtime());
+  const int result = engine_->sleep(timeout_ms);
+  sleep_time_.end(uv_hrtime());
+  return result;
 }
 
 }  // namespace marketplace::binding

@@ -111,6 +111,15 @@ class Backend {
   virtual bool pending() const { return false; }
   // Whether `turn` is called all the time, so that nobody has to be told by the descriptor.
   virtual void busy_poll(BackendSink&, bool) {}
+  // Sleeping here instead of in the host. `watch_host`, once and after `open`: `sleep` ends when
+  // the host's descriptor is readable, too, as its own is for nobody from then on. 0 or negative
+  // errno.
+  virtual int watch_host(int descriptor) = 0;
+  // Until `turn` has something to do (then it returns 1), the host has, or so many milliseconds
+  // have passed (-1: however many). Or negative errno. To be called after `settle`.
+  virtual int sleep(int timeout_ms) = 0;
+  // Whether the host's descriptor was readable, as far as `sleep` and `turn` have seen; once.
+  virtual bool host_ready() = 0;
   // Takes effect at the next `settle`, so that a socket that changes its mind within a turn, or
   // dies in it, costs no system call.
   virtual void want(Socket& socket, uint8_t wanted) = 0;

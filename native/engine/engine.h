@@ -133,6 +133,11 @@ class Engine final : private BackendSink {
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 
+  // Sleeping in the engine: see Backend.
+  int watch_host(int descriptor) { return backend_->watch_host(descriptor); }
+  int sleep(int timeout_ms) { return backend_->sleep(timeout_ms); }
+  bool host_ready() { return backend_->host_ready(); }
+
   // Between the two the host calls `turn` and `flush` again and again, and doesn't look at the
   // descriptor, which then may say nothing; afterwards `pending` is up to date.
   void busy_poll(bool on) { backend_->busy_poll(*this, on); }

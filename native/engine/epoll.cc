@@ -102,6 +102,29 @@ void EpollBackend::wake_at(int64_t time_ms) {
   if (timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &spec, nullptr) == 0) timer_ms_ = time_ms;
 }
 
+int EpollBackend::watch_host(int descriptor) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = host_key;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &event) != 0) return -errno;
+  watches_host_ = true;
+  return 0;
+}
+
+int EpollBackend::sleep(int timeout_ms) {
+  if (ready_next_ < ready_count_) return 1;
+  ready_next_ = 0;
+  ready_count_ = 0;
+  const int count = epoll_wait(epoll_.get(), ready_.data(), events_max, timeout_ms);
+  if (count < 0) return errno == EINTR ? 0 : -errno;
+  if (count == 1 && ready_[0].data.u64 == host_key) {
+    host_ready_ = true;
+    return 0;
+  }
+  ready_count_ = count;
+  return count > 0 ? 1 : 0;
+}
+
 int EpollBackend::turn(BackendSink& sink) {
   if (ready_next_ == ready_count_) {
     ready_next_ = 0;
@@ -123,6 +146,10 @@ int EpollBackend::turn(BackendSink& sink) {
 bool EpollBackend::dispatch(BackendSink& sink, const epoll_event& event) {
   if (event.data.u64 == timer_key) {
     drain_timer(sink);
+    return true;
+  }
+  if (event.data.u64 == host_key) {
+    host_ready_ = true;
     return true;
   }
   Socket* socket = sink.find(event.data.u64);

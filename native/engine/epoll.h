@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "backend.h"
@@ -25,6 +26,10 @@ class EpollBackend final : public Backend {
   ssize_t send(Socket& socket, const iovec* pieces, int count) override;
   void wake_at(int64_t time_ms) override;
   int turn(BackendSink& sink) override;
+  bool pending() const override { return watches_host_ && ready_next_ < ready_count_; }
+  int watch_host(int descriptor) override;
+  int sleep(int timeout_ms) override;
+  bool host_ready() override { return std::exchange(host_ready_, false); }
 
   // Brings the set up to date for one socket, now. 0 or negative errno.
   int arm(Socket& socket);
@@ -37,6 +42,7 @@ class EpollBackend final : public Backend {
   // So often one socket is expected to be the only one that is ready, before the others are asked.
   static constexpr int lone_max = 7;
   static constexpr Key timer_key = ~Key{0};
+  static constexpr Key host_key = timer_key - 1;
 
   // Both return false if there was no memory for what has arrived.
   bool dispatch(BackendSink& sink, const epoll_event& event);
@@ -50,6 +56,8 @@ class EpollBackend final : public Backend {
   Descriptor epoll_;
   Descriptor timer_;
   int64_t timer_ms_ = 0;
+  bool watches_host_ = false;
+  bool host_ready_ = false;
   std::vector<Key> unsettled_;
   std::array<epoll_event, events_max> ready_{};
   int ready_next_ = 0;

@@ -111,12 +111,12 @@ void UringBackend::settle(BackendSink& sink) {
   }
   unsettled_.resize(left);
   if (!watch_armed_) arm_watch();
-  if (ring_.prepared() > 0) submit(false);
-  ring_.quiet(busy_polled_);
+  const bool sleeps = host_ >= 0 && !busy_polled_;
+  // What `sleep` submits needs no system call of its own.
+  if (ring_.prepared() > 0 && !sleeps) submit(false);
+  ring_.quiet(busy_polled_ || sleeps);
   reap();
-  pending_ = !completions_.empty() || watch_ready_ || !resumed_.empty() || !unbuffered_.empty() ||
-             !unsettled_.empty() || !cancels_.empty() || !watch_armed_ || ring_.prepared() > 0 ||
-             ring_.work_waits() || broken_ != 0;
+  pending_ = has_work() || (ring_.prepared() > 0 && !sleeps);
 }
 
 // False if the kernel takes no request at present. After anything else it is as it should be, or
@@ -178,20 +178,52 @@ bool UringBackend::arm(Socket& socket) {
   sqe->flags = uring::sqe_buffer_select;
   sqe->buf_group = uring::ReceiveBuffers::group;
   socket.multishot = Multishot::armed;
+  arms_wait_ = true;
   in_flight_++;
   return true;
 }
 
 void UringBackend::arm_watch() {
-  uring::Sqe* sqe = submission();
   // The next `settle` tries again.
-  if (sqe == nullptr) return;
+  watch_armed_ = poll(watch_.descriptor(), Request::watch);
+}
+
+// False if the kernel takes no request at present.
+bool UringBackend::poll(int descriptor, Request request) {
+  uring::Sqe* sqe = submission();
+  if (sqe == nullptr) return false;
   sqe->opcode = uring::op_poll_add;
-  sqe->fd = watch_.descriptor();
+  sqe->fd = descriptor;
   sqe->op_flags = poll_mask(POLLIN);
-  sqe->user_data = tag_of(Request::watch, 0);
-  watch_armed_ = true;
+  sqe->user_data = tag_of(request, 0);
   in_flight_++;
+  return true;
+}
+
+int UringBackend::watch_host(int descriptor) {
+  host_ = descriptor;
+  ring_.quiet(true);
+  return 0;
+}
+
+// The host has emptied what its descriptor stands for since the ring said that it is readable.
+int UringBackend::sleep(int timeout_ms) {
+  if (!host_armed_) host_armed_ = poll(host_, Request::host);
+  if (has_work() || !host_armed_) timeout_ms = 0;
+  if (timeout_ms == 0 && ring_.prepared() == 0 && !ring_.work_waits()) return has_work() ? 1 : 0;
+  const int result = ring_.sleep(timeout_ms);
+  if (ring_.prepared() == 0) arms_wait_ = false;
+  const bool passes =
+      result == 0 || result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY;
+  if (!passes) return broken_ = result;
+  reap();
+  return has_work() ? 1 : 0;
+}
+
+bool UringBackend::has_work() const {
+  return !completions_.empty() || watch_ready_ || !resumed_.empty() || !unbuffered_.empty() ||
+         !unsettled_.empty() || !cancels_.empty() || !watch_armed_ || ring_.work_waits() ||
+         broken_ != 0;
 }
 
 uring::Sqe* UringBackend::submission() {
@@ -211,6 +243,7 @@ void UringBackend::submit(bool run) {
   };
   for (int i = 0; i < tries_max; i++) {
     int result = ring_.enter(run);
+    if (result == 0) arms_wait_ = false;
     if (result == 0 || !passes(result)) return;
     // Completions that nobody has taken yet may be why the kernel takes no submissions.
     result = ring_.work();
@@ -239,6 +272,8 @@ void UringBackend::cancel_receive(Socket& socket) {
 
 // The kernel's request keeps the socket open, whatever becomes of its descriptor.
 void UringBackend::forget(Socket& socket) {
+  // Its request is for the descriptor, which may be another socket's when it is submitted.
+  if (arms_wait_) submit(false);
   if (socket.stashed) stashes_.erase(socket.key);
   cancel_receive(socket);
   watch_.forget(socket);

@@ -30,11 +30,13 @@
 #include <deque>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "epoll.h"
 #include "uring_buffers.h"
 #include "uring_ring.h"
+#include "uring_tag.h"
 
 namespace marketplace::engine {
 
@@ -79,6 +81,9 @@ class UringBackend final : public Backend {
   const ssize_t* send_queued() override;
   void wake_at(int64_t time_ms) override { watch_.wake_at(time_ms); }
   int turn(BackendSink& sink) override;
+  int watch_host(int descriptor) override;
+  int sleep(int timeout_ms) override;
+  bool host_ready() override { return std::exchange(host_ready_, false); }
 
  private:
   // A completion that was not reported yet.
@@ -111,6 +116,8 @@ class UringBackend final : public Backend {
   void choose_way(Socket& socket);
   bool arm(Socket& socket);
   void arm_watch();
+  bool poll(int descriptor, Request request);
+  bool has_work() const;
   void unsettle(Socket& socket);
   bool settle_one(BackendSink& sink, Socket& socket);
   void await_buffer(Socket& socket);
@@ -142,6 +149,12 @@ class UringBackend final : public Backend {
   bool watch_ready_ = false;
   bool pending_ = false;
   bool busy_polled_ = false;
+  // The host's descriptor, if `sleep` is used; and whether the ring watches it.
+  int host_ = -1;
+  bool host_armed_ = false;
+  bool host_ready_ = false;
+  // Receives that the kernel was not told of yet may be among what is prepared.
+  bool arms_wait_ = false;
   // The ring failed: nothing can be done with it any more.
   int broken_ = 0;
   // Requests that the kernel has and that end only with what happens to their socket.

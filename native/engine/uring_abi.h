@@ -104,8 +104,23 @@ constexpr uint32_t setup_defer_taskrun = 1u << 13;
 
 constexpr uint32_t feature_single_mmap = 1u << 0;
 constexpr uint32_t feature_nodrop = 1u << 1;
+constexpr uint32_t feature_ext_argument = 1u << 8;
 
 constexpr uint32_t enter_getevents = 1u << 0;
+constexpr uint32_t enter_ext_argument = 1u << 3;
+
+// What `enter` waits for besides completions.
+struct Timespec {
+  int64_t seconds;
+  int64_t nanoseconds;
+};
+struct WaitArgument {
+  uint64_t signal_mask;
+  uint32_t signal_mask_size;
+  uint32_t min_wait_us;
+  uint64_t timeout;
+};
+static_assert(sizeof(WaitArgument) == 24);
 
 constexpr uint32_t sq_cq_overflow = 1u << 1;
 constexpr uint32_t sq_taskrun = 1u << 2;

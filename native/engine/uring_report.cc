@@ -50,6 +50,11 @@ void UringBackend::reap_one(const uring::Cqe& cqe) {
       watch_armed_ = false;
       watch_ready_ = true;
       return;
+    case Request::host:
+      in_flight_--;
+      host_armed_ = false;
+      host_ready_ = true;
+      return;
     case Request::none:
       return;
   }

@@ -36,8 +36,9 @@ constexpr int interruptions_max = 16;
 
 }  // namespace
 
-long enter_call(int ring, uint32_t count, uint32_t flags) {
-  return ::syscall(call_enter, ring, count, 0, flags, nullptr, 0);
+long enter_call(int ring, uint32_t count, uint32_t flags, const WaitArgument* wait) {
+  if (wait == nullptr) return ::syscall(call_enter, ring, count, 0, flags, nullptr, 0);
+  return ::syscall(call_enter, ring, count, 1, flags | enter_ext_argument, wait, sizeof(*wait));
 }
 
 Mapping::~Mapping() {
@@ -71,7 +72,7 @@ int Ring::open(uint32_t entries, uint32_t completions) {
   if (descriptor < 0) return -errno;
   // The kernel sets close-on-exec itself.
   descriptor_.reset(static_cast<int>(descriptor));
-  constexpr uint32_t needed = feature_single_mmap | feature_nodrop;
+  constexpr uint32_t needed = feature_single_mmap | feature_nodrop | feature_ext_argument;
   if ((params.features & needed) != needed) return -ENOSYS;
 
   const size_t sq_size = params.sq.array + params.sq_entries * sizeof(uint32_t);
@@ -119,7 +120,7 @@ int Ring::enter(bool run) {
   store_release(sq_tail_, sq_local_);
   int interruptions = 0;
   for (;;) {
-    const long taken = call_(descriptor_.get(), prepared(), run ? enter_getevents : 0u);
+    const long taken = call_(descriptor_.get(), prepared(), run ? enter_getevents : 0u, nullptr);
     if (taken < 0) {
       if (errno != EINTR) return -errno;
       if (++interruptions == interruptions_max) return -EAGAIN;
@@ -134,7 +135,18 @@ int Ring::enter(bool run) {
 }
 
 int Ring::work() {
-  return call_(descriptor_.get(), 0, enter_getevents) < 0 ? -errno : 0;
+  return call_(descriptor_.get(), 0, enter_getevents, nullptr) < 0 ? -errno : 0;
+}
+
+int Ring::sleep(int timeout_ms) {
+  store_release(sq_tail_, sq_local_);
+  const Timespec time{timeout_ms / 1000, timeout_ms % 1000 * 1'000'000};
+  WaitArgument wait{};
+  if (timeout_ms >= 0) wait.timeout = reinterpret_cast<uintptr_t>(&time);
+  const long taken = call_(descriptor_.get(), prepared(), enter_getevents, &wait);
+  if (taken < 0) return -errno;
+  sq_submitted_ += static_cast<uint32_t>(taken);
+  return 0;
 }
 
 const Cqe* Ring::peek() const {

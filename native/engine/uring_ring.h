@@ -42,8 +42,8 @@ class Mapping {
 
 // The system call `io_uring_enter`, without what the engine never gives it: a result, or -1 and
 // errno. Tests put theirs in its place.
-using EnterCall = long (*)(int ring, uint32_t count, uint32_t flags);
-long enter_call(int ring, uint32_t count, uint32_t flags);
+using EnterCall = long (*)(int ring, uint32_t count, uint32_t flags, const WaitArgument* wait);
+long enter_call(int ring, uint32_t count, uint32_t flags, const WaitArgument* wait);
 
 class Ring {
  public:
@@ -62,6 +62,9 @@ class Ring {
   // kernel has no memory for all of it at present, or was interrupted; what it did not take stays
   // prepared.
   int enter(bool run);
+  // Submits what is prepared, and sleeps until there is a completion, for so many milliseconds at
+  // most (-1: however many). 0 or negative errno, -ETIME and -EINTR among them.
+  int sleep(int timeout_ms);
   // Only that work, and gives the completions that there was no room for.
   int work();
   // What is prepared, and may still be changed.

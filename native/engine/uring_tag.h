@@ -6,7 +6,7 @@
 
 namespace marketplace::engine {
 
-enum class Request : uint8_t { none, watch, receive, send };
+enum class Request : uint8_t { none, watch, receive, send, host };
 
 constexpr uint32_t request_shift = 56;
 static_assert(key_bits <= request_shift, "a key fits beside the kind");

@@ -217,10 +217,10 @@ class TcpDriver implements ConversationHost {
 
   private openTransport(sink: EventSink<Fired<TransportEvent>>): Opened<Transport> {
     const { transport: name = 'auto', closeTimeout, ref = true, engine, ...options } = this.options
-    const { busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, buffers, poison, maxSlabBytes } = options
+    const { busyPoll, sleepIn, maxQueuedBytes, maxQueuedBytesTotal, overflow, buffers, poison, maxSlabBytes } = options
     const memory = { buffers, poison, maxSlabBytes }
     const transport = openTransport(name, {
-      closeTimeout, busyPoll, maxQueuedBytes, maxQueuedBytesTotal, overflow, ...memory,
+      closeTimeout, busyPoll, sleepIn, maxQueuedBytes, maxQueuedBytesTotal, overflow, ...memory,
     })
     if (!ref) setRef(false, transport, sink)
     const ignored = transport.name === 'node' ? missingInNode(this.options).ignored : []

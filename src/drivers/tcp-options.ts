@@ -2,11 +2,11 @@
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks, type Elsewhere } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
-import { busyPollCheck, slabChecks } from '../transport/seam/transport-options.js'
+import { busyPollCheck, slabChecks, sleepInCheck } from '../transport/seam/transport-options.js'
 import type { TransportName } from '../transport/choose.js'
 import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/seam/socket-options.js'
 import { defaultBuffers } from '../transport/seam/buffers-option.js'
-import type { BufferLifetime, ConnectOptions, ListenOptions, Transport } from '../transport/seam/transport.js'
+import type { BufferLifetime, ConnectOptions, ListenOptions, SleepIn, Transport } from '../transport/seam/transport.js'
 
 /**
  * Options of both TCP drivers: their own, and those of sockets, which apply to each listener and each
@@ -53,6 +53,11 @@ export interface TcpOptions
    */
   readonly busyPoll?: number | 'adaptive' | undefined
   /**
+   * In whose system call the thread sleeps when there is nothing to do: 'engine', the native engine's own, or
+   * 'libuv', that of Node's event loop. Default: the environment's MARKETPLACE_SLEEP_IN, or else 'libuv'.
+   */
+  readonly sleepIn?: SleepIn | undefined
+  /**
    * How long received bytes stay as they are. 'owned': for as long as the program keeps them.
    * 'borrowed': until the VM is idle, when their memory is received into again; what is kept over an
    * `await` or a timer has to be copied. Only the native transport lends. 'isolated': as 'owned', and each
@@ -98,6 +103,7 @@ const tcpChecks = {
   overflow: oneOf('abort', 'pause'),
   ref: ofType('boolean'),
   busyPoll: busyPollCheck,
+  sleepIn: sleepInCheck,
   ...slabChecks,
   engine: checkEngine,
   onTransport: ofType('function'),

@@ -12,7 +12,7 @@ import { _, isGround, mapKey } from '../topic/index.js'
 import { deleteEndpoint, sendMessage, type ActionTree, type Role } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import { openUdpTransport, type TransportName } from '../transport/choose.js'
-import type { SocketAddress, SocketError } from '../transport/seam/transport.js'
+import type { SleepIn, SocketAddress, SocketError } from '../transport/seam/transport.js'
 import type { UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport } from '../transport/seam/udp-transport.js'
 import { isPort } from './record-checks.js'
 import { CommonTransport } from './common-transport.js'
@@ -37,6 +37,8 @@ export interface UdpOptions extends Omit<UdpSocketOptions, 'port'> {
   readonly transport?: TransportName | undefined
   /** As the TCP drivers' option: microseconds to wait awake, or 'adaptive'. Native only. Default 0. */
   readonly busyPoll?: number | 'adaptive' | undefined
+  /** As the TCP drivers' option: in whose system call the thread sleeps. */
+  readonly sleepIn?: SleepIn | undefined
   /**
    * Most bytes of memory that the native transport receives into, with what views of it pin. At the limit
    * receiving stops until garbage was collected; what the kernel has no room for then is lost, as in any
@@ -92,10 +94,10 @@ export class UdpDriver {
   private readonly common: CommonTransport<UdpTransport, UdpEvent>
 
   constructor(options: UdpOptions) {
-    const { transport = 'auto', busyPoll, maxSlabBytes, onTransport, ...socketOptions } = options
+    const { transport = 'auto', busyPoll, sleepIn, maxSlabBytes, onTransport, ...socketOptions } = options
     this.socketOptions = socketOptions
     this.common = new CommonTransport<UdpTransport, UdpEvent>('udp', (sink) => {
-      const opened = openUdpTransport(transport, { busyPoll, maxSlabBytes, buffers: socketOptions.buffers })
+      const opened = openUdpTransport(transport, { busyPoll, sleepIn, maxSlabBytes, buffers: socketOptions.buffers })
       onTransport?.(opened)
       opened.open((events) => { sink.fire(events) })
       return { transport: opened, close: () => opened.close() }

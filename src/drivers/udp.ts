@@ -5,7 +5,7 @@ import { argumentError, asError } from '../support/errors.js'
 import { spawnDriver } from '../vm/action.js'
 import type { Action } from '../vm/index.js'
 import { defaultBuffers, keptBuffersCheck } from '../transport/seam/buffers-option.js'
-import { busyPollCheck, slabChecks } from '../transport/seam/transport-options.js'
+import { busyPollCheck, slabChecks, sleepInCheck } from '../transport/seam/transport-options.js'
 import { UDP_PAYLOAD_MAX } from '../transport/seam/udp-transport.js'
 import { onePerVm } from './one-per-vm.js'
 import { UdpDriver, type UdpOptions } from './udp-driver.js'
@@ -29,6 +29,7 @@ const udpChecks: Readonly<Record<keyof UdpOptions, Check>> = {
   maxQueuedBytes: integer(0, 0x7fffffff),
   buffers: keptBuffersCheck,
   busyPoll: busyPollCheck,
+  sleepIn: sleepInCheck,
   maxSlabBytes: slabChecks.maxSlabBytes,
   onTransport: ofType('function'),
 }

@@ -23,6 +23,9 @@ class Faulty : public engine::Backend {
   int descriptor() const override { return real_->descriptor(); }
   void acknowledge() override { real_->acknowledge(); }
   bool pending() const override { return real_->pending(); }
+  int watch_host(int descriptor) override { return real_->watch_host(descriptor); }
+  int sleep(int timeout_ms) override { return real_->sleep(timeout_ms); }
+  bool host_ready() override { return real_->host_ready(); }
   void forget(engine::Socket& socket) override { real_->forget(socket); }
   void wake_at(int64_t time_ms) override { real_->wake_at(time_ms); }
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -86,8 +87,17 @@ Host::Host(engine::Options options, uint32_t slab_size)
 
 Host::Host(std::unique_ptr<engine::Backend> backend, engine::Options options, uint32_t slab_size)
     : engine(std::move(backend), options), slab_size_(slab_size) {
+  static int hosts = 0;
   CHECK_EQUAL(engine.open(), 0);
   for (int i = 0; i < 4; i++) add_slab();
+  if (hosts++ % 2 == 1) sleep_in_engine();
+}
+
+void Host::sleep_in_engine() {
+  if (sleeps_) return;
+  bell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  CHECK_EQUAL(engine.watch_host(bell_.get()), 0);
+  sleeps_ = true;
 }
 
 void Host::add_slab(engine::Purpose purpose) {
@@ -97,7 +107,11 @@ void Host::add_slab(engine::Purpose purpose) {
 }
 
 bool Host::step(int timeout_ms) {
-  if (!engine.pending()) {
+  if (sleeps_) {
+    const int woken = engine.sleep(engine.pending() ? 0 : timeout_ms);
+    CHECK(woken >= 0);
+    if (woken == 0 && !engine.pending()) return false;
+  } else if (!engine.pending()) {
     pollfd wait{engine.descriptor(), POLLIN, 0};
     if (::poll(&wait, 1, timeout_ms) == 0) return false;
     engine.acknowledge();

@@ -85,11 +85,18 @@ class Host {
   // Whether slabs are replaced when they are used up.
   bool lend = true;
   void add_slab(engine::Purpose purpose = engine::Purpose::input);
+  // From now on it sleeps in the engine instead of polling the engine's descriptor.
+  void sleep_in_engine();
+  // What rings it ends the sleep.
+  const Descriptor& bell() const { return bell_; }
 
  private:
   void take(const Record& record);
 
   uint32_t slab_size_;
+  // Every other host sleeps in the engine; this is what it would hear of besides.
+  bool sleeps_ = false;
+  Descriptor bell_;
   // Each one an allocation of its own, so that the sanitizer sees what is out of bounds.
   std::vector<std::unique_ptr<uint8_t[]>> slabs_;
 };

@@ -22,7 +22,8 @@ int refusal() {
   return errors[random_below(3)];
 }
 
-long enter_as_told(int ring, uint32_t count, uint32_t flags) {
+long enter_as_told(int ring, uint32_t count, uint32_t flags,
+                   const engine::uring::WaitArgument* wait) {
   if (refuse_always || refusals > 0) {
     if (refusals > 0) refusals--;
     errno = refusal();
@@ -30,7 +31,7 @@ long enter_as_told(int ring, uint32_t count, uint32_t flags) {
   }
   // Now and then it takes only some.
   if (count > 1 && random_below(4) == 0) count = 1 + random_below(count - 1);
-  const long taken = engine::uring::enter_call(ring, count, flags);
+  const long taken = engine::uring::enter_call(ring, count, flags, wait);
   if (taken > 0) requests += static_cast<uint64_t>(taken);
   return taken;
 }

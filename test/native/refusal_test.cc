@@ -64,6 +64,9 @@ class Refusing final : public Backend {
   int descriptor() const override { return real_->descriptor(); }
   void acknowledge() override { real_->acknowledge(); }
   bool pending() const override { return real_->pending(); }
+  int watch_host(int descriptor) override { return real_->watch_host(descriptor); }
+  int sleep(int timeout_ms) override { return real_->sleep(timeout_ms); }
+  bool host_ready() override { return real_->host_ready(); }
   void want(Socket& socket, uint8_t wanted) override { real_->want(socket, wanted); }
   void forget(Socket& socket) override { real_->forget(socket); }
   ssize_t send(Socket& socket, const iovec* pieces, int count) override {

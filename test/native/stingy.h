@@ -17,6 +17,9 @@ class Stingy final : public engine::Backend {
   int descriptor() const override { return real_->descriptor(); }
   void acknowledge() override { real_->acknowledge(); }
   bool pending() const override { return real_->pending(); }
+  int watch_host(int descriptor) override { return real_->watch_host(descriptor); }
+  int sleep(int timeout_ms) override { return real_->sleep(timeout_ms); }
+  bool host_ready() override { return real_->host_ready(); }
   void want(engine::Socket& socket, uint8_t wanted) override { real_->want(socket, wanted); }
   void settle(engine::BackendSink& sink) override { real_->settle(sink); }
   void forget(engine::Socket& socket) override { real_->forget(socket); }

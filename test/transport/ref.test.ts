@@ -44,6 +44,9 @@ const ONCE: readonly Case[] = [
   ['`unref` before anything is open holds for what comes', {}, 'engine.unref(); await connected()', 0],
   ['`ref` overrides the option', { ref: false }, 'engine.ref(); await connected()', 3],
   ['busy polling does not keep it', { ref: false, busyPoll: 100 }, 'await connected()', 0],
+  ['a sleep in the engine does not keep it', { ref: false, sleepIn: 'engine' }, 'await connected()', 0],
+  ['nor one in libuv', { ref: false, sleepIn: 'libuv' }, 'await connected()', 0],
+  ['asleep in the engine, sockets keep it', { sleepIn: 'engine' }, 'await connected()', 3],
 ]
 
 for (const { name: variant, skip } of VARIANTS) {

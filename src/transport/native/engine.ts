@@ -24,6 +24,7 @@ import {
 } from './layout.js'
 import { HeapTrimmer } from './heap-trimmer.js'
 import { type AccountLimits, type Addon, type EngineSettings, Link } from './link.js'
+import { sleepsInEngine } from './sleep.js'
 import { slabOptions } from './slabs.js'
 import { checkedBusyPoll } from '../seam/transport-options.js'
 import type { SocketAddress, SocketError, TransportInfo, TransportOptions } from '../seam/transport.js'
@@ -55,6 +56,7 @@ export function engineSettings(call: string, options: TransportOptions): EngineS
   return {
     backend: backendNumber(options.backend),
     ...checkedBusyPoll(call, options.busyPoll),
+    sleeps: sleepsInEngine(call, options.sleepIn),
     ...slabOptions(call, options),
   }
 }

@@ -62,6 +62,8 @@ export interface AccountLimits extends QueueLimits {
 export interface EngineSettings extends SlabOptions, BusyPoll {
   /** As backend.ts numbers them. */
   readonly backend: number
+  /** In the engine, if it can; else in libuv. */
+  readonly sleeps: boolean
 }
 
 /** What the engine runs on. */

@@ -12,7 +12,7 @@ import { Stat } from '../seam/stats.js'
 import { queueLimits, type QueueLimits } from '../seam/queue-limits.js'
 import { buffersCheck, defaultBuffers } from '../seam/buffers-option.js'
 import { TransportBase } from '../seam/transport-base.js'
-import { checkedBusyPoll, CLOSE_TIMEOUT } from '../seam/transport-options.js'
+import { checkedBusyPoll, CLOSE_TIMEOUT, sleepInCheck } from '../seam/transport-options.js'
 import type { SocketError, TransportEvent, TransportOptions } from '../seam/transport.js'
 
 /** So many bytes in one turn are handed over before its end, so that the limits hold within it, too. */
@@ -96,6 +96,7 @@ export abstract class NodeAccount<S extends NodeSocket> extends NodeBase<Transpo
     this.closeTimeout = options.closeTimeout ?? CLOSE_TIMEOUT
     this.limits = queueLimits('nodeTransport', options)
     checkedBusyPoll('nodeTransport', options.busyPoll)
+    if (options.sleepIn !== undefined) sleepInCheck('nodeTransport', 'sleepIn', options.sleepIn)
     const { buffers = defaultBuffers() } = options
     buffersCheck('nodeTransport', 'buffers', buffers)
     this.isolates = buffers === 'isolated'

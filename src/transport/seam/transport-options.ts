@@ -1,5 +1,5 @@
 /** What the options of a transport may be, for the transports and for the drivers that hand them on. Owns nothing. */
-import { integer, ofType, type Check } from '../../support/checks.js'
+import { integer, oneOf, ofType, type Check } from '../../support/checks.js'
 import { buffersCheck } from './buffers-option.js'
 import type { TransportOptions } from './transport.js'
 
@@ -31,6 +31,9 @@ const busyPollTime = integer(0, 1000, "microseconds or 'adaptive'")
 export const busyPollCheck: Check = (call, name, value) => {
   if (value !== 'adaptive') busyPollTime(call, name, value)
 }
+
+/** What the option sleepIn may be. */
+export const sleepInCheck = oneOf('engine', 'libuv')
 
 /** How the engine is to wait. */
 export interface BusyPoll {

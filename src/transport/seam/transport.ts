@@ -331,6 +331,9 @@ export interface TransportEvent {
  */
 export type TransportSink = (events: readonly TransportEvent[]) => unknown
 
+/** In whose system call a thread sleeps. */
+export type SleepIn = 'engine' | 'libuv'
+
 export interface TransportOptions {
   /** Milliseconds that `close` may take to hand queued bytes to the kernel. Default 10,000. */
   readonly closeTimeout?: number | undefined
@@ -359,6 +362,13 @@ export interface TransportOptions {
    * 'adaptive' is 100, and only while events come that soon. Other transports check and ignore it.
    */
   readonly busyPoll?: number | 'adaptive' | undefined
+  /**
+   * In whose system call the thread sleeps when there is nothing to do. 'libuv': in that of Node's event loop, which
+   * tells the native engine that its sockets are ready. 'engine': in the engine's own, which hears of what else the
+   * event loop waits for; a system call or two less for each turn. Default: the environment's MARKETPLACE_SLEEP_IN, or
+   * else 'libuv'. Other transports check and ignore it.
+   */
+  readonly sleepIn?: SleepIn | undefined
   /**
    * How long the bytes of a `data` event stay as they are. 'owned': for as long as the program keeps
    * them. 'borrowed': until the sink returns, unless it returns false, and then until `reuse`; their

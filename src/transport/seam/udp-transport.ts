@@ -110,7 +110,8 @@ export interface UdpEvent {
 export type UdpSink = (events: readonly UdpEvent[]) => void
 
 /** How the engine of a native transport is made; the node transport has none. */
-export interface UdpTransportOptions extends Pick<TransportOptions, 'backend' | 'busyPoll' | 'maxSlabBytes'> {
+export interface UdpTransportOptions
+  extends Pick<TransportOptions, 'backend' | 'busyPoll' | 'sleepIn' | 'maxSlabBytes'> {
   /** As the sockets' option, which may ask for more than this. */
   readonly buffers?: KeptBuffers | undefined
 }
