@@ -21,21 +21,26 @@ export interface RunTarget {
 const NOTHING: Value = { value: undefined, low: undefined, high: undefined }
 const HIGHER_IS_BETTER: readonly MetricName[] = ['rate', 'bytesRate']
 
-/** The better one of our backends, by the median. */
-function bestOfOurs(report: ScenarioReport, metric: MetricName): string {
-  const epoll = figureIn(report, 'epoll', metric)
-  const uring = figureIn(report, 'io_uring', metric)
-  if (epoll === undefined || uring === undefined) return epoll === undefined ? 'io_uring' : 'epoll'
+/** Our backends. */
+const BACKENDS: Ours = ['epoll', 'io_uring']
+type Ours = readonly [epoll: string, uring: string]
+
+/** The better one of two of ours, by the median. */
+function bestOfOurs(report: ScenarioReport, metric: MetricName, ours = BACKENDS): string {
+  const [one, other] = ours.map((name) => figureIn(report, name, metric))
+  if (one === undefined || other === undefined) return ours[one === undefined ? 1 : 0]
   const higher = HIGHER_IS_BETTER.includes(metric)
-  return uring.median > epoll.median === higher ? 'io_uring' : 'epoll'
+  return ours[other.median > one.median === higher ? 1 : 0]
 }
 
-/** Our figure over the base's; `subject` is an arm, or else the better backend. */
-export function versus(scenario: string, metric: MetricName, base: string, subject?: string): RunTarget['of'] {
+/** Our figure over the base's; `subject` is an arm, or two of which the better one counts. */
+export function versus(
+  scenario: string, metric: MetricName, base: string, subject: string | Ours = BACKENDS,
+): RunTarget['of'] {
   return (reportOf) => {
     const report = reportOf(scenario)
     if (report === undefined) return NOTHING
-    const arm = subject ?? bestOfOurs(report, metric)
+    const arm = typeof subject === 'string' ? subject : bestOfOurs(report, metric, subject)
     const comparison = ratioBetween(report, metric, arm, base)
     if (comparison === undefined) return NOTHING
     const { ratio: value, low, high } = comparison

@@ -13,9 +13,10 @@ const peer = (file: string): string => join(benchSources, 'peers', file)
 
 const ours: Arm = {
   name: 'ours',
-  title: 'marketplace',
+  title: 'marketplace, epoll',
   kind: 'ours',
   runtime: node,
+  environment: { MARKETPLACE_BACKEND: 'epoll' },
   servers: {
     redis: [example('redis'), ...here],
     balancer: ({ backend }) => ({
@@ -41,7 +42,7 @@ const debian = (program: string, ...packages: string[]) => (): Found => {
 
 export const realArms: readonly Arm[] = [
   ours,
-  { ...ours, name: 'ours-twin', title: 'marketplace, again', twinOf: 'ours' },
+  { ...ours, name: 'ours-twin', title: 'marketplace, epoll, again', twinOf: 'ours' },
   {
     ...ours, name: 'ours-io_uring', title: 'marketplace, io_uring',
     environment: { MARKETPLACE_BACKEND: 'io_uring' }, optional: true,

@@ -90,12 +90,12 @@ const loads = [
 ]
 
 export const realScenarios: readonly Scenario[] = loads.map(({ name, service, load, against }) => ({
-  ...load, group: name, service, quick: true, arms: ['ours', ...against.map(({ arm }) => arm)],
+  ...load, group: name, service, quick: true, arms: ['ours', 'ours-io_uring', ...against.map(({ arm }) => arm)],
 }))
 
 export const realTargets: readonly RunTarget[] = loads.flatMap(({ load, against }) =>
   against.map(({ arm, share }, i) => ({
     title: `${i === 0 ? `CPU per ${load.unit}, ${load.title}` : '  the same'} / ${arm}`,
     ...(share !== undefined && { limit: share }),
-    of: versus(load.name, 'cpu', arm, 'ours'),
+    of: versus(load.name, 'cpu', arm, ['ours', 'ours-io_uring']),
   })))

@@ -6,20 +6,20 @@ import {
 import { stopping } from '../support/run.js'
 import { RETAINED_BYTES_MAX, RETAINED_MAX } from './limits.js'
 import { Session } from './session.js'
-import { mqttMessage, mqttRetained, Pattern, placeOf, type Message } from './topics.js'
+import { Message, mqttMessage, mqttRetained, Pattern, placeOf } from './topics.js'
 
 /** What each process of the broker has beside its own. */
 const untilStopped = (): ActionTree => endpoint.subscriber(stopping(_), { onPresence: () => quit() })
 
 /** Hears every message, and keeps the last one of each topic if it asks for that; sent to who subscribes. */
 const memory = (): ActionTree => {
-  const retained = new Map<string, { readonly message: Message, readonly levels: readonly string[] }>()
+  const retained = new Map<string, Message>()
   let bytes = 0
   const sizeOf = ({ topic, payload }: Message): number => topic.length + payload.length
   const forget = (topic: string): void => {
     const known = retained.get(topic)
     if (known === undefined) return
-    bytes -= sizeOf(known.message)
+    bytes -= sizeOf(known)
     retained.delete(topic)
   }
   return [
@@ -29,18 +29,19 @@ const memory = (): ActionTree => {
       onMessage: ({ message }) => {
         if (!message.retain) return
         forget(message.topic)
-        const { topic, payload } = message
+        const { topic, payload, qos } = message
         if (payload.length === 0 || retained.size >= RETAINED_MAX) return
         if (bytes + sizeOf(message) > RETAINED_BYTES_MAX) return
         bytes += sizeOf(message)
-        retained.set(topic, { message, levels: topic.split('/') })
+        // Without the packets that were made of it.
+        retained.set(topic, new Message(topic, payload, qos, true))
       },
     }),
     endpoint.publisher(mqttRetained(_, _, _, _), {
       interest: 'observer',
       onPresence: ({ client, root, levels }) => {
         const pattern = new Pattern({ root, levels })
-        return [...retained.values()].filter((known) => pattern.finds(known.levels)).map(({ message }) =>
+        return [...retained.values()].filter((known) => pattern.finds(known.levels)).map((message) =>
           sendMessage(mqttRetained(client, root, placeOf(message.topic)?.levels, message)))
       },
     }),

@@ -7,7 +7,7 @@ import {
 import { CLIENT_ID_BYTES_MAX, Counts, FILTERS_MAX, FORMS_MAX } from './limits.js'
 import { Frames } from './frames.js'
 import {
-  filterOf, mqttClient, mqttMessage, mqttRetained, Pattern, placeOf, type Message,
+  filterOf, Message, mqttClient, mqttMessage, mqttRetained, Pattern, placeOf, type QoS,
 } from './topics.js'
 
 /** Messages that a client may leave unacknowledged. */
@@ -15,13 +15,15 @@ const IN_FLIGHT_MAX = 10_000
 /** Milliseconds until a connection has to say who it is. */
 const CONNECT_WITHIN = 10_000
 
+/** The first byte of a packet of 4 that acknowledges a message with QoS 1. */
+const PUBACK = 0x40
+
 /** CONNACK's return codes. */
 const REFUSED = { version: 1, identifier: 2 }
 
 type Handlers = {
   readonly [C in Packet['cmd']]?: (packet: Extract<Packet, { cmd: C }>) => ActionTree
 }
-type QoS = 0 | 1 | 2
 
 export class Session {
   /** When something came last, and how long nothing may come. */
@@ -56,7 +58,7 @@ export class Session {
     this.lastHeard = Date.now()
     let problem: ActionTree
     try {
-      const packets = this.#frames.add(bytes)
+      const packets = this.#acknowledged(this.#frames.add(bytes))
       if (packets.length > 0) this.#parser.parse(packets)
     } catch (error) {
       problem = quit(error)
@@ -64,6 +66,18 @@ export class Session {
     const actions = this.#actions
     this.#actions = []
     return [actions, problem]
+  }
+
+  /**
+   * Takes the acknowledgements that whole packets begin with: there are as many of these as of messages.
+   *
+   * @returns the packets behind them
+   */
+  #acknowledged(packets: Buffer): Buffer {
+    if (!this.#connected) return packets
+    let at = 0
+    for (; packets[at] === PUBACK && packets[at + 1] === 2; at += 4) this.#sent.delete(packets.readUInt16BE(at + 2))
+    return at === 0 ? packets : packets.subarray(at)
   }
 
   #reply(packet: Packet): ActionTree {
@@ -80,7 +94,7 @@ export class Session {
     connect: (packet) => this.#connect(packet),
     publish: ({ topic, payload, qos, retain, messageId = 0 }) => {
       // A copy, as retained messages stay: the bytes lie in memory together with what others sent.
-      const action = published({ topic, payload: Buffer.from(payload), qos, retain })
+      const action = published(new Message(topic, Buffer.from(payload), qos, retain))
       if (action === undefined) return quit(new Error('a topic has no wildcards, and is not too long'))
       if (qos < 2) return [action, qos === 1 && this.#reply({ cmd: 'puback', messageId })]
       const again = this.#received.has(messageId)
@@ -166,18 +180,16 @@ export class Session {
   #deliver(message: Message, retain: boolean): ActionTree {
     if (message === this.#latest && !retain) return undefined
     this.#latest = message
-    const { topic, payload } = message
-    const levels = topic.split('/')
+    const { levels } = message
     let granted: QoS = 0
     for (const { pattern, qos } of this.#filters.values()) {
       if (granted >= message.qos) break
       if (qos > granted && pattern.finds(levels)) granted = qos
     }
     const qos = Math.min(message.qos, granted) as QoS
-    if (qos === 0) return this.#reply({ cmd: 'publish', topic, payload, qos, retain, dup: false })
-    if (this.#sent.size >= IN_FLIGHT_MAX) return quit(new RangeError('too much is not acknowledged'))
-    const messageId = this.#newId()
-    return this.#reply({ cmd: 'publish', topic, payload, qos, retain, dup: false, messageId })
+    if (qos > 0 && this.#sent.size >= IN_FLIGHT_MAX) return quit(new RangeError('too much is not acknowledged'))
+    const messageId = qos === 0 ? 0 : this.#newId()
+    return this.#send(retain ? message.retainedPacket(qos, messageId) : message.packet(qos, messageId))
   }
 
   #newId(): number {
@@ -188,7 +200,7 @@ export class Session {
 }
 
 function willOf({ topic, payload, qos = 0, retain = false }: NonNullable<IConnectPacket['will']>): Message {
-  return { topic, payload: Buffer.from(payload), qos, retain }
+  return new Message(topic, Buffer.from(payload), qos, retain)
 }
 
 /** What sends a message to all who subscribe; undefined if its topic is none. */

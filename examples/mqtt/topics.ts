@@ -3,14 +3,45 @@
  * `['a', ['b', []]]`, so that `+` is a wildcard in the place of a level, and `#` one in the place of a tail:
  * `a/#` is `['a', _]`, which is `a` itself and all below it, as MQTT wants.
  */
+import { generate } from 'mqtt-packet'
 import { _, defineRecord, Wildcard } from 'marketplace-native'
 import { LEVELS_MAX, TOPIC_BYTES_MAX } from './limits.js'
 
-export interface Message {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: 0 | 1 | 2
-  readonly retain: boolean
+export type QoS = 0 | 1 | 2
+
+/** A message, with what its subscribers are sent: made once, however many they are. */
+export class Message {
+  /** The topic, between the slashes. */
+  readonly levels: readonly string[]
+  /** By quality. */
+  readonly #packets: (Buffer | undefined)[] = [undefined, undefined, undefined]
+
+  constructor(
+    readonly topic: string, readonly payload: Buffer, readonly qos: QoS, readonly retain: boolean,
+  ) {
+    this.levels = topic.split('/')
+  }
+
+  /** As it is sent to a subscriber; `messageId` is of no account with QoS 0. */
+  packet(qos: QoS, messageId: number): Buffer {
+    const packet = (this.#packets[qos] ??= this.#generate(qos, 1, false))
+    if (qos === 0) return packet
+    // The same for all but for the identifier, which stands before the payload.
+    const own = Buffer.from(packet)
+    own.writeUInt16BE(messageId, own.length - this.payload.length - 2)
+    return own
+  }
+
+  /** As it is sent to who subscribes after it was. Not kept: it would be for as long as the message is. */
+  retainedPacket(qos: QoS, messageId: number): Buffer {
+    return this.#generate(qos, messageId, true)
+  }
+
+  #generate(qos: QoS, messageId: number, retain: boolean): Buffer {
+    const { topic, payload } = this
+    const content = { cmd: 'publish', topic, payload, retain, dup: false } as const
+    return generate(qos === 0 ? { ...content, qos } : { ...content, qos, messageId })
+  }
 }
 
 export type Levels = unknown
