@@ -95,7 +95,9 @@ export class KeyTable<V> {
 
   /** Adds a key that is not there yet. */
   add(key: readonly number[], value: V): void {
-    if (this.used * 2 > this.mask) this.resize((this.mask + 1) * 2)
+    // Two thirds are full at most: a look-up takes two or three steps then, and there are large tables of which each
+    // connection pays its part.
+    if (this.used * 3 > this.mask * 2) this.resize((this.mask + 1) * 2)
     this.insert(key, value)
     this.used++
   }

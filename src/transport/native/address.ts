@@ -9,9 +9,19 @@ import { Family, ZONE_ELSEWHERE, ZONE_SHIFT } from './layout.js'
 /** Of the first word: all but the zone. */
 const ZONELESS = (1 << ZONE_SHIFT) - 1
 
+/** Texts of addresses that were asked for lately: many connections come from few hosts, such as a proxy's. */
+const TEXTS = 256
+const textWords = new Int32Array(TEXTS)
+const texts = new Array<string>(TEXTS).fill('0.0.0.0')
+
 /** The text of an IPv4 address in one word, most significant byte first. */
 function ipv4Text(word: number): string {
-  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`
+  const place = (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24)) & (TEXTS - 1)
+  if (textWords[place] !== word) {
+    textWords[place] = word
+    texts[place] = `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`
+  }
+  return texts[place]
 }
 
 /** The longest run of two or more zero groups, as `[start, length]`; the first one of equals. */
