@@ -148,6 +148,40 @@ onHttp('a handler that quits without an answer: 503', async (t, run) => {
   t.strictSame(statuses(await say(port, get('/quitter', last))), [503])
 })
 
+onHttp('one connection, one path: who handles it may change from request to request', async (t, run) => {
+  const gone = Symbol('gone')
+  const guest = (method: string) => spawn(() => [
+    endpoint.subscriber(httpRequest(_, method, ['guest'], _), {
+      onMessage: ({ id }) => answer(id, 200, method),
+    }),
+    endpoint.subscriber(gone, { onMessage: () => quit() }),
+  ])
+  const { program, port } = await run()
+  const socket = await client(port)
+  let heard = ''
+  socket.setEncoding('latin1').on('data', (text: string) => { heard += text })
+  const asks = async (method: string, path = '/guest'): Promise<number> => {
+    heard = ''
+    socket.write(`${method} ${path} HTTP/1.1\r\nHost: here\r\n\r\n`)
+    await until(() => /\r\n\r\n[^]/.test(heard))
+    return statuses(heard)[0]
+  }
+  t.equal(await asks('GET'), 404)
+  program.do(guest('GET'))
+  t.equal(await asks('GET'), 200)
+  t.equal(await asks('DELETE'), 405)
+  t.match(heard, /allow: GET\r\n/)
+  program.do(guest('DELETE'))
+  t.equal(await asks('DELETE'), 200)
+  t.equal(await asks('GET', '/crash'), 503)
+  t.equal(await asks('GET'), 200)
+  program.do(sendMessage(gone))
+  t.equal(await asks('GET'), 404)
+  t.equal(await asks('GET', '/crash'), 503)
+  t.equal(await asks('GET', '/crash'), 503, 'another one is there, and is told of when it goes, too')
+  socket.end()
+})
+
 onHttp('what a handler may not answer is its own crash', async (t, run) => {
   const { port } = await run({},
     route('GET', ['split'], (id) => answer(id, 200, '', { 'x-bad': 'a\r\nset-cookie: b' })),
