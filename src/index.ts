@@ -41,7 +41,10 @@ export {
   metricInstruments, prometheusText, type MetricInstrument, type MetricPoint, type PrometheusOptions,
 } from './transport/seam/telemetry.js'
 export { emitterSource, every, iterableSource, lineSource, signalSource } from './drivers/sources.js'
-export { tcp, type FlowControlledTcpOptions } from './drivers/tcp.js'
+export { tcp, type FlowControlledTcpOptions, type LocalEnd } from './drivers/tcp.js'
+export type {
+  DelimiterMode, FixedMode, FlowMode, FrameMode, LengthMode, LinesMode, VarintMode,
+} from './transport/seam/framing.js'
 export * from './streams/index.js'
 export { eventRelay } from './drivers/event-relay.js'
 export { timerDriver, timerRelay } from './drivers/timer.js'

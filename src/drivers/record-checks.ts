@@ -2,8 +2,9 @@
  * What makes no sense in the records that programs send to drivers: refused where such a record is made, where
  * the mistake is, and again by the driver, as records of the same kind can be made in other ways.
  */
-import { argumentError, rangeError } from '../support/errors.js'
+import { argumentError, asError, rangeError } from '../support/errors.js'
 import { Wildcard } from '../topic/index.js'
+import { checkMode } from '../transport/seam/framing.js'
 
 /** Whether it can be the number of a port from `lowest` on. */
 export function isPort(port: unknown, lowest: number): port is number {
@@ -19,8 +20,13 @@ export function wrongPort(call: string, port: unknown): Error | undefined {
 
 /** Why there is no such mode. */
 export function wrongMode(mode: unknown): Error | undefined {
-  if (mode instanceof Wildcard || mode === 'lines' || mode === 'bytes') return undefined
-  return argumentError('tcpMode', 'mode', "'lines' or 'bytes'", mode)
+  if (mode instanceof Wildcard) return undefined
+  try {
+    checkMode('tcpMode', 'mode', mode)
+    return undefined
+  } catch (error) {
+    return asError(error, 'a mode')
+  }
 }
 
 /** Why this is no time. */

@@ -13,8 +13,9 @@ import {
   addEndpoint, deleteEndpoint, Role, sendMessage, type ActionTree, type Handlers,
 } from '../vm/index.js'
 import { Label } from '../vm/label.js'
+import { lostInputError } from '../transport/seam/queue-limits.js'
 import type {
-  BufferLifetime, SocketError, TransportConnection, TransportEvent,
+  BufferLifetime, FrameRun, SocketError, TransportConnection, TransportEvent,
 } from '../transport/seam/transport.js'
 import { takesPart } from './tcp-demand.js'
 import {
@@ -113,12 +114,23 @@ export abstract class Conversation extends Label {
 
   /** Bytes came. */
   protected abstract receive(data: Buffer): ActionTree
+  /** Bytes came in which the transport knows frames: only where it was asked to. */
+  protected receiveFrames(_run: FrameRun): ActionTree {
+    throw new Error('frames for a conversation that has none')
+  }
+
   /** The peer's FIN came, after all bytes. Calls `endInbound()` when they are delivered. */
   protected abstract receiveEnd(): ActionTree
   /** The kernel took bytes. Reported only if it was asked of the connection. */
   protected abstract written(bytes: number): ActionTree
   /** Something was written. */
   protected abstract wrote(): void
+  /** Writes it, unless it can't be sent: returns why. */
+  protected write(subpacket: Uint8Array | string): SocketError | undefined {
+    this.socket.write(subpacket)
+    return undefined
+  }
+
   /** Whether this may be sent as it is. */
   protected abstract accepts(subpacket: unknown): subpacket is Uint8Array | string
 
@@ -141,6 +153,7 @@ export abstract class Conversation extends Label {
       return undefined
     }
     if (event.kind === 'data') return this.closed ? undefined : this.received(event.data as Buffer)
+    if (event.kind === 'frames') return this.closed ? undefined : this.receivedFrames(event.run as FrameRun)
     if (event.kind === 'written') return this.closed ? undefined : this.written(event.bytes)
     if (event.kind === 'end') return this.closed ? undefined : this.receiveEnd()
     if (event.kind === 'closed') return this.lost(event.error)
@@ -156,11 +169,11 @@ export abstract class Conversation extends Label {
   }
 
   private received(data: Buffer): ActionTree {
-    if (data.length > 0) return this.receive(data)
-    // What other connections received in the same turn may be in the same ArrayBuffer.
-    const error = this.error('EFAULT', 'read')
-    error.message += ': the program detached the memory before it was delivered'
-    return this.fail(error)
+    return data.length > 0 ? this.receive(data) : this.fail(lostInputError(this.socket.remote))
+  }
+
+  private receivedFrames(run: FrameRun): ActionTree {
+    return run.bytes.length > 0 ? this.receiveFrames(run) : this.fail(lostInputError(this.socket.remote))
   }
 
   /** The program had its chance to react: from now on events go straight through. */
@@ -189,7 +202,8 @@ export abstract class Conversation extends Label {
     if (subpacket === eof) return this.endOutbound()
     if (!this.accepts(subpacket)) return this.sendOther(subpacket)
     if (this.has(OUTBOUND_ENDED)) return this.fail(this.error('EPIPE', 'write'))
-    this.socket.write(subpacket)
+    const wrong = this.write(subpacket)
+    if (wrong !== undefined) return this.fail(wrong)
     const { overflow } = this.socket
     if (overflow !== undefined) return this.unsendable(overflow)
     this.wrote()
@@ -202,9 +216,14 @@ export abstract class Conversation extends Label {
       return this.leave(this.error('ECONNABORTED', 'write'))
     }
     if (subpacket === undefined || subpacket instanceof Wildcard) return this.sendNothing(subpacket)
-    if (subpacket !== halfOpen) return this.refuse(subpacket)
+    if (subpacket !== halfOpen) return this.sendUnusual(subpacket)
     this.bits |= HALF_OPEN
     return undefined
+  }
+
+  /** Something to be sent that only some conversations know. */
+  protected sendUnusual(subpacket: unknown): ActionTree {
+    return this.refuse(subpacket)
   }
 
   /**
@@ -227,7 +246,7 @@ export abstract class Conversation extends Label {
   }
 
   /** A socket error of this connection. */
-  private error(code: 'ECONNABORTED' | 'EFAULT' | 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
+  private error(code: 'ECONNABORTED' | 'EPIPE' | 'ETIMEDOUT', syscall: string): SocketError {
     const { remote } = this.socket
     return socketError(-constants.errno[code], syscall, remote?.address, remote?.port)
   }
@@ -254,7 +273,7 @@ export abstract class Conversation extends Label {
     )
   }
 
-  private fail(reason: Error): ActionTree {
+  protected fail(reason: Error): ActionTree {
     log('warning', 'TCP connection closed', { local: this.local, remote: this.remote, reason })
     return this.close(reason)
   }
@@ -306,7 +325,7 @@ export abstract class Conversation extends Label {
   }
 
   /** Node's errors of reading and writing don't say whose connection it was. */
-  private addAddress(error: SocketError): void {
+  protected addAddress(error: SocketError): void {
     const { remote, local } = this
     if (unixAddress.is(remote)) error.address ??= remote.path
     else if (unixListener.is(local)) error.address ??= local.path

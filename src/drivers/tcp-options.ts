@@ -119,7 +119,7 @@ const elsewhere: Elsewhere = {
   listen: ports,
   path: 'paths are no options: they are in the topics of endpoints, unixListener(path) to listen, and ' +
     'unixAddress(path) to connect',
-  mode: flow,
+  mode: 'it is an option of tcp() only: tcpBare() gives bytes as they come',
   credit: flow,
   highWaterMark: 'it is an option of tcpBare() only; with tcp() each session says by its credit what it takes',
 }

@@ -1,5 +1,6 @@
 /** The records that programs and the TCP drivers exchange. */
 import { defineCheckedRecord, defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
+import type { FlowMode } from '../transport/seam/framing.js'
 import type { SocketError } from '../transport/seam/transport.js'
 import { wrongMode, wrongPort } from './record-checks.js'
 
@@ -71,17 +72,19 @@ export type StreamEnd = RecordFrom<typeof streamEnd>
 /** Either end of a connection. */
 export type TcpEnd = TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer | StreamEnd
 
-/** Feedback of flow control: so many more bytes, or lines, are welcome. */
+/** Feedback of flow control: so many more bytes, or frames, such as lines, are welcome. */
 export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
 /** A record that `tcpCredit` makes. */
 export type TcpCredit = RecordFrom<typeof tcpCredit>
 
 /**
- * Feedback of flow control: how incoming bytes are cut into subpackets. Resets credit to 0.
+ * Feedback of flow control: how incoming bytes are cut into subpackets from now on, those included that came and were
+ * not delivered; and what is put around what is sent. Resets credit to 0. As a message on the outbound flow: only what
+ * is put around what is sent after it.
  *
- * @throws TypeError for another mode
+ * @throws TypeError or RangeError for what is no mode
  */
-export const tcpMode = defineCheckedRecord('tcp-mode', ['mode'], wrongMode).of<[mode: 'lines' | 'bytes']>()
+export const tcpMode = defineCheckedRecord('tcp-mode', ['mode'], wrongMode).of<[mode: FlowMode]>()
 /** A record that `tcpMode` makes. */
 export type TcpMode = RecordFrom<typeof tcpMode>
 

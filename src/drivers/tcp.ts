@@ -6,47 +6,80 @@
  * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
 import { integer } from '../support/checks.js'
+import { asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
+import {
+  checkMode, FRAME_LENGTH, FRAME_MAX, frameRule, type FlowMode, type FrameLimits, type FrameRule,
+} from '../transport/seam/framing.js'
+import type { FrameRun, SocketError } from '../transport/seam/transport.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver, type MakeConversation } from './tcp-driver.js'
 import { TcpInput } from './tcp-input.js'
 import type { TcpOptions } from './tcp-options.js'
-import { tcpChannel, tcpCredit, tcpMode, type TcpChannel } from './tcp-records.js'
+import { SentFrames } from './tcp-sent.js'
+import {
+  tcpChannel, tcpCredit, tcpMode, type TcpChannel, type TcpHandle, type TcpListener, type UnixListener,
+} from './tcp-records.js'
 
-/** Longest line in mode `lines`, in bytes, when the option isn't given. */
-const LINE_MAX = 1024 * 1024
+/** The local end by which a conversation is known to be of a listener or of a handle. */
+export type LocalEnd = TcpListener | UnixListener | TcpHandle
 
 /** Options of `tcp`. */
 export interface FlowControlledTcpOptions extends TcpOptions {
-  /** Longest line in mode `lines`, in bytes; a longer one ends the connection. Default 1,048,576. */
+  /**
+   * What conversations begin with, in both directions, or a function that says it for each listener and each
+   * handle: how bytes that come are cut into messages, and what is put around those that go. Default `'bytes'`. See
+   * docs/tcp-frames.md.
+   */
+  readonly mode?: FlowMode | ((local: LocalEnd) => FlowMode) | undefined
+  /** Longest line in mode `lines`, in bytes; a longer one ends the connection. Default: `maxFrameLength`. */
   readonly maxLineLength?: number | undefined
+  /**
+   * Most bytes of a frame that comes, without header or delimiter, in modes that have no limit of their own; a longer
+   * one ends the connection. Default 1,048,576.
+   */
+  readonly maxFrameLength?: number | undefined
 }
 
 /**
  * Starts the driver: as `tcpBare`, and in addition takes `sendFeedback(tcpChannel(them, us, x))` where
- * x is `tcpCredit(n)` or `tcpMode('lines' | 'bytes')`, and sends feedback `tcpCredit(n)` for n bytes
+ * x is `tcpCredit(n)` or `tcpMode(mode)`, and sends feedback `tcpCredit(n)` for n bytes
  * written. Only bytes and `eof` may be sent.
  *
  * @throws TypeError when an option is unknown or of the wrong type
  */
 export function tcp(options: FlowControlledTcpOptions = {}): Action {
-  return tcpDriver('tcp', options, own, (common) => creditConversations(common, options))
+  return tcpDriver('tcp', options, creditChecks, (common) => creditConversations(common, options))
 }
 
+/** Of `CreditOptions`. */
+export const creditChecks = {
+  mode: (call: string, name: string, value: unknown) => {
+    if (typeof value !== 'function') checkMode(call, name, value)
+  },
+  maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes'),
+  maxFrameLength: integer(0, FRAME_MAX, 'bytes'),
+}
+
+/** The options that only conversations with credit have. */
+export type CreditOptions = Pick<FlowControlledTcpOptions, 'mode' | 'maxLineLength' | 'maxFrameLength'>
+
 /** Makes conversations whose flow is controlled by credit. */
-export function creditConversations(
-  common: ConversationSettings,
-  { maxLineLength = LINE_MAX }: Pick<FlowControlledTcpOptions, 'maxLineLength'>,
-): MakeConversation {
-  const settings = { ...common, maxLineLength, watch: new CreditWatch() }
+export function creditConversations(common: ConversationSettings, options: CreditOptions): MakeConversation {
+  const { mode = 'bytes', maxFrameLength = FRAME_LENGTH, maxLineLength = maxFrameLength } = options
+  const limits = { maxLineLength, maxFrameLength }
+  const ruleOf = (wanted: unknown): FrameRule | undefined => frameRule('tcp', 'options.mode', wanted, limits)
+  const rule = typeof mode === 'function' ? undefined : ruleOf(mode)
+  const first = typeof mode === 'function' ? (local: LocalEnd) => ruleOf(mode(local)) : () => rule
+  const settings = { ...common, limits, first, watch: new CreditWatch() }
   return (...ends) => new CreditConversation(settings, ...ends)
 }
 
-const own = { maxLineLength: integer(0, Number.MAX_SAFE_INTEGER, 'bytes') }
-
 interface CreditSettings extends ConversationSettings {
-  readonly maxLineLength: number
+  readonly limits: FrameLimits
+  /** What a conversation begins with. @throws whatever the program's function throws */
+  readonly first: (local: LocalEnd) => FrameRule | undefined
   readonly watch: CreditWatch
 }
 
@@ -82,7 +115,13 @@ const creditInbound: Handlers<TcpChannel> = {
 
 class CreditConversation extends Conversation {
   protected readonly settings: CreditSettings
-  private mode: 'lines' | 'bytes' = 'bytes'
+  /** How what comes is cut, and what is put around what goes; undefined: it is bytes. */
+  private rule: FrameRule | undefined = undefined
+  private sendRule: FrameRule | undefined = undefined
+  /** Of frames that were sent, for as long as there are any that the kernel has not taken. */
+  private sent: SentFrames | undefined = undefined
+  /** Bytes that were written and not told of as taken. */
+  private untold = 0
   private credit = 0
   private readonly input: TcpInput
   private ended = false
@@ -92,15 +131,32 @@ class CreditConversation extends Conversation {
   private untouched: boolean
   /** What the transport knows of it, if input is timed. */
   private expecting = false
+  /** Bytes that came, in 32 bits, and how often the transport was asked to find frames in them. */
+  private position = 0
+  private generation = 0
+  /** Whether it may be doing that, for all that is known here. */
+  private asked = false
+  /** Why it can't begin. */
+  private readonly wrong: Error | undefined = undefined
 
   constructor(settings: CreditSettings, ...ends: ConstructorParameters<typeof Conversation>) {
     super(...ends)
     this.settings = settings
-    this.input = new TcpInput(settings.maxLineLength, settings.buffers === 'isolated')
+    this.input = new TcpInput(settings.buffers === 'isolated')
     this.untouched = settings.pauseOnAccept && this.socket.listener !== undefined
     this.paused = this.untouched
     if (settings.timesInput) this.socket.expectInput(false)
     this.socket.reportWrites = true
+    try {
+      this.setRule(settings.first(this.local as LocalEnd))
+      this.sendRule = this.rule
+    } catch (error) {
+      this.wrong = asError(error, 'the mode of a conversation')
+    }
+  }
+
+  override open(): ActionTree {
+    return this.wrong === undefined ? super.open() : [super.open(), this.fail(this.wrong)]
   }
 
   protected override get inbound(): Handlers<TcpChannel> {
@@ -118,29 +174,99 @@ class CreditConversation extends Conversation {
       this.settings.watch.credited = true
       if (amount > 0) this.untouched = false
     } else if (tcpMode.is(subpacket)) {
-      const { mode } = subpacket
-      if ((mode as unknown) !== 'lines' && (mode as unknown) !== 'bytes')
-        return this.refuse(subpacket)
-      this.mode = mode
+      const rule = this.ruleOf(subpacket.mode)
+      if (rule instanceof Error) return this.fail(rule)
       this.credit = 0
-      if (mode === 'bytes') this.input.forgetLines()
+      this.setRule(rule)
+      this.sendRule = rule
     } else {
       return this.refuse(subpacket)
     }
     return this.deliver()
   }
 
+  /** What is sent from now on is framed in another way. */
+  protected override sendUnusual(subpacket: unknown): ActionTree {
+    if (!tcpMode.is(subpacket)) return this.refuse(subpacket)
+    const rule = this.ruleOf(subpacket.mode)
+    if (rule instanceof Error) return this.fail(rule)
+    this.sendRule = rule
+    return undefined
+  }
+
+  private ruleOf(mode: unknown): FrameRule | undefined | Error {
+    try {
+      return frameRule('tcpMode', 'mode', mode, this.settings.limits)
+    } catch (error) {
+      return asError(error, 'a mode')
+    }
+  }
+
+  private setRule(rule: FrameRule | undefined): void {
+    if (rule === undefined && this.rule === undefined) return
+    this.rule = rule
+    this.input.cutBy(rule)
+    if (this.asked && rule === undefined) this.socket.frame?.(undefined)
+    this.asked = false
+    this.askForFrames()
+  }
+
+  /**
+   * Lets the transport find frames, if nothing is here in which they are to be found first. It does so if nothing
+   * is on the way either; otherwise that comes as bytes, and it is asked again.
+   */
+  private askForFrames(): void {
+    const { socket, input } = this
+    if (this.asked || this.rule === undefined || socket.frame === undefined) return
+    const scanner = input.movable
+    if (scanner === undefined) return
+    this.asked = true
+    this.generation = (this.generation + 1) & 0x7fffffff
+    socket.frame({
+      generation: this.generation, position: this.position, scanner, skipsLF: input.skipsLF,
+    })
+  }
+
   protected override receive(data: Buffer): ActionTree {
     const { input, settings } = this
+    const { length } = data
+    this.asked = false
     // The short way of what nearly always comes: somebody waits for just that.
     if (
-      this.mode === 'bytes' && this.credit > data.length && input.passes && !this.paused
+      this.rule === undefined && this.credit > length && input.passes && !this.paused
       && settings.buffers !== 'isolated'
     ) {
-      this.credit -= data.length
+      this.position = (this.position + length) | 0
+      this.credit -= length
       return sendMessage(tcpChannel(this.remote, this.local, data))
     }
-    this.input.add(data)
+    return this.arrived(data, length)
+  }
+
+  protected override receiveFrames(run: FrameRun): ActionTree {
+    const { bytes, start, end, ends, generation } = run
+    const { input } = this
+    const length = end - start
+    // Of what was asked before the mode was set, or set anew.
+    const isKnown = this.asked && generation === this.generation
+    if (isKnown && ends === undefined && this.credit > 0) {
+      const frame = input.frameAlone(bytes, start, end)
+      if (frame !== undefined) {
+        this.position = (this.position + length) | 0
+        this.credit--
+        this.balance()
+        return sendMessage(tcpChannel(this.remote, this.local, frame))
+      }
+    }
+    const data = Buffer.from(bytes.buffer, bytes.byteOffset + start, length)
+    if (!isKnown) return this.receive(data)
+    return this.arrived(data, length, ends ?? [length])
+  }
+
+  private arrived(data: Buffer, length: number, ends?: ArrayLike<number>): ActionTree {
+    this.position = (this.position + length) | 0
+    if (ends === undefined) this.input.add(data)
+    else this.input.addFrames(data, ends)
     const actions = this.deliver()
     if (this.input.waiting > 0) {
       if (this.settings.buffers === 'borrowed') this.input.keep()
@@ -159,12 +285,40 @@ class CreditConversation extends Conversation {
   }
 
   protected override written(bytes: number): ActionTree {
-    const { local, remote } = this
-    return sendFeedback(tcpChannel(local, remote, tcpCredit(bytes)))
+    const { local, remote, sent } = this
+    this.untold -= bytes
+    const amount = sent === undefined ? bytes : sent.taken(bytes)
+    if (sent?.isEmpty === true) this.sent = undefined
+    return amount > 0 && sendFeedback(tcpChannel(local, remote, tcpCredit(amount)))
   }
 
   protected override wrote(): void {
     // Who reads decides by credit; who writes is told by credit.
+  }
+
+  protected override write(subpacket: Uint8Array): SocketError | undefined {
+    const { socket, sendRule } = this
+    if (sendRule === undefined) {
+      this.sent?.add(0, subpacket.length, 0)
+      this.untold += subpacket.length
+      return super.write(subpacket)
+    }
+    let before: Buffer | undefined
+    try {
+      before = sendRule.before(subpacket)
+    } catch (error) {
+      this.addAddress(error as SocketError)
+      return error as SocketError
+    }
+    const { after } = sendRule
+    const [head, tail] = [before?.length ?? 0, after?.length ?? 0]
+    if (head + tail > 0) this.sent ??= new SentFrames(this.untold)
+    this.sent?.add(head, subpacket.length, tail)
+    this.untold += head + subpacket.length + tail
+    if (before !== undefined) socket.write(before)
+    if (subpacket.length > 0) socket.write(subpacket)
+    if (after !== undefined) socket.write(after)
+    return undefined
   }
 
   protected override accepts(subpacket: unknown): subpacket is Uint8Array {
@@ -172,7 +326,7 @@ class CreditConversation extends Conversation {
   }
 
   protected override get sendable(): string {
-    return 'with tcp() it is bytes (Buffer.from(text)), eof or abort; feedback is a credit or a mode'
+    return 'with tcp() it is bytes (Buffer.from(text)), eof, abort or a mode; feedback is a credit or a mode'
   }
 
   private deliver(): ActionTree {
@@ -182,24 +336,35 @@ class CreditConversation extends Conversation {
       while (this.credit > 0) {
         const piece = this.take()
         if (piece === undefined) break
-        this.credit -= this.mode === 'bytes' ? piece.length : 1
+        this.credit -= this.rule === undefined ? piece.length : 1
         out.push(sendMessage(tcpChannel(this.remote, this.local, piece)))
       }
+      if (this.ended && this.endsWithinFrame()) throw (this.rule as FrameRule).unfinished(input.waiting)
     } catch (error) {
-      // A line that is too long, or for which there is no memory: this connection's fault alone.
-      return [out, this.close(error)]
+      // A frame that is too long or none, or for which there is no memory: this connection's fault alone.
+      const reason = asError(error, 'what came')
+      if ('syscall' in reason) this.addAddress(reason as SocketError)
+      return [out, this.close(reason)]
     }
     if (this.ended && input.waiting === 0 && !this.endTold) {
       this.endTold = true
       out.push(this.endInbound())
     }
+    this.askForFrames()
     this.balance()
     return out
   }
 
   private take(): Buffer | undefined {
-    if (this.mode === 'bytes') return this.input.takeBytes(this.credit)
-    return this.input.takeLine() ?? (this.ended ? this.input.takeLast() : undefined)
+    if (this.rule === undefined) return this.input.takeBytes(this.credit)
+    const frame = this.input.takeFrame()
+    return frame === undefined && this.ended && this.rule.kind === 'lines' ? this.input.takeLast() : frame
+  }
+
+  /** Whether what is left will never be a frame. A line may lack its end. */
+  private endsWithinFrame(): boolean {
+    const { rule, input } = this
+    return rule !== undefined && rule.kind !== 'lines' && input.waiting > 0 && !input.hasFrame()
   }
 
   /**

@@ -8,7 +8,7 @@ import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { bareConversations, type BareTcpOptions } from '../drivers/tcp-bare.js'
 import type { Conversation } from '../drivers/tcp-conversation.js'
-import { creditConversations, type FlowControlledTcpOptions } from '../drivers/tcp.js'
+import { creditChecks, creditConversations, type CreditOptions } from '../drivers/tcp.js'
 import type { TcpOptions } from '../drivers/tcp-options.js'
 import { takesPart } from '../drivers/tcp-demand.js'
 import { tcpChannel, type TcpEnd } from '../drivers/tcp-records.js'
@@ -28,7 +28,7 @@ import { StreamSocket } from './stream-socket.js'
 /** Options of `channelFor`; those that the TCP drivers have, too, mean the same. */
 export interface ChannelForOptions
   extends Pick<TcpOptions, 'allowHalfOpen' | 'halfCloseTimeout' | 'closeTimeout' | 'maxQueuedBytes'>,
-  Pick<BareTcpOptions, 'highWaterMark'>, Pick<FlowControlledTcpOptions, 'maxLineLength'> {
+  Pick<BareTcpOptions, 'highWaterMark'>, Pick<CreditOptions, 'maxLineLength' | 'maxFrameLength'> {
   /**
    * `'bare'`: bytes as they come, as with `tcpBare`, but none before somebody takes part. `'credit'`: only
    * what subscribers granted, as with `tcp`. Default `'bare'`.
@@ -48,7 +48,8 @@ const checks = {
   closeTimeout: milliseconds,
   maxQueuedBytes: bytes,
   highWaterMark: bytes,
-  maxLineLength: bytes,
+  maxLineLength: creditChecks.maxLineLength,
+  maxFrameLength: creditChecks.maxFrameLength,
 }
 
 /**

@@ -1,17 +1,28 @@
 /** Lines and bytes out of pieces: however they are cut, and whatever the mode was before. */
 import t from 'tap'
 import { TcpInput } from '../../src/drivers/tcp-input.js'
+import { FrameRule } from '../../src/transport/seam/framing.js'
 import { collectGarbage, randomSource } from '../support/util.js'
 
 const MAX = 1000
 
+function lineRule(max: number): FrameRule {
+  return new FrameRule({ frame: 'lines' }, { maxLineLength: max, maxFrameLength: 0 })
+}
+
+function lineInput(max: number, isolates: boolean): TcpInput {
+  const input = new TcpInput(isolates)
+  input.cutBy(lineRule(max))
+  return input
+}
+
 /** All lines of a text whose pieces are these; then what has no end. */
 function linesOf(pieces: readonly Buffer[], isolates = false): string[] {
-  const input = new TcpInput(MAX, isolates)
+  const input = lineInput(MAX, isolates)
   const lines: string[] = []
   for (const piece of pieces) {
     input.add(piece)
-    for (let line = input.takeLine(); line !== undefined; line = input.takeLine()) lines.push(line.toString())
+    for (let line = input.takeFrame(); line !== undefined; line = input.takeFrame()) lines.push(line.toString())
   }
   const last = input.takeLast()
   if (last !== undefined) lines.push(last.toString())
@@ -73,16 +84,17 @@ void t.test('bytes and lines by turns, in mid-line too: each byte comes once, in
   const random = randomSource(seed)
   let wrong = 0
   for (let round = 0; round < 2000; round++) {
-    const input = new TcpInput(MAX, random(2) === 0)
+    const input = lineInput(MAX, random(2) === 0)
     let sent = ''
     let got = ''
     const take = (all: boolean): void => {
       for (let i = all ? 1000 : random(5); i > 0; i--) {
         if (all || random(2) === 0) {
-          input.forgetLines()
+          input.cutBy(undefined)
           got += input.takeBytes(1 + random(4))?.toString() ?? ''
         } else {
-          got += input.takeLine()?.toString() ?? ''
+          input.cutBy(lineRule(MAX))
+          got += input.takeFrame()?.toString() ?? ''
         }
         if (random(8) === 0) input.keep()
       }
@@ -103,13 +115,13 @@ void t.test('bytes and lines by turns, in mid-line too: each byte comes once, in
 })
 
 void t.test('100,000 pieces of a byte cost as much at the end as at the beginning', (t) => {
-  const input = new TcpInput(200_000, false)
+  const input = lineInput(200_000, false)
   const piece = Buffer.from('x')
   const microseconds = (count: number): number => {
     const start = process.cpuUsage()
     for (let i = 0; i < count; i++) {
       input.add(piece)
-      input.takeLine()
+      input.takeFrame()
     }
     const { user, system } = process.cpuUsage(start)
     return user + system
@@ -126,30 +138,31 @@ void t.test('100,000 pieces of a byte cost as much at the end as at the beginnin
 
 void t.test('the begin of a line takes at most twice as much memory as a line may have', (t) => {
   const most = 1024 * 1024
-  const input = new TcpInput(most, false)
+  const input = lineInput(most, false)
   collectGarbage()
   const before = process.memoryUsage()
   for (let i = 0; i < most; i++) {
     input.add(Buffer.from('x'))
-    input.takeLine()
+    input.takeFrame()
   }
   collectGarbage()
   const after = process.memoryUsage()
   const grown = after.arrayBuffers - before.arrayBuffers + Math.max(0, after.heapUsed - before.heapUsed)
   t.ok(grown <= 2 * most + 512 * 1024, `${grown} bytes for ${most}`)
   input.add(Buffer.from('x'))
-  t.throws(() => input.takeLine(), { message: 'a line is longer than 1048576 bytes' })
+  const message = /a line is longer than 1048576 bytes, which is maxLineLength/
+  t.throws(() => input.takeFrame(), { code: 'EMSGSIZE', message })
   t.end()
 })
 
 void t.test('many lines with CR only in one piece: each byte is looked at once', (t) => {
-  const input = new TcpInput(MAX, false)
+  const input = lineInput(MAX, false)
   const start = process.cpuUsage()
   // Looking for the next LF for each of them would be 10 to the 11 bytes.
   const count = 1_000_000
   input.add(Buffer.from('\r'.repeat(count)))
   let lines = 0
-  while (input.takeLine() !== undefined) lines++
+  while (input.takeFrame() !== undefined) lines++
   const { user } = process.cpuUsage(start)
   t.equal(lines, count)
   t.ok(user < 5_000_000, `${user} us`)
@@ -157,13 +170,15 @@ void t.test('many lines with CR only in one piece: each byte is looked at once',
 })
 
 void t.test('what is isolated has an ArrayBuffer of its own, exactly as long', (t) => {
-  const input = new TcpInput(MAX, true)
+  const input = lineInput(MAX, true)
   const pieces: Buffer[] = []
   input.add(Buffer.from('abc\ndef\r\nbegin '))
-  pieces.push(input.takeLine() as Buffer, input.takeLine() as Buffer)
-  t.equal(input.takeLine(), undefined)
+  pieces.push(input.takeFrame() as Buffer, input.takeFrame() as Buffer)
+  t.equal(input.takeFrame(), undefined)
   input.add(Buffer.from('and end\nbytes'))
-  pieces.push(input.takeLine() as Buffer, input.takeBytes(2) as Buffer, input.takeBytes(100) as Buffer)
+  pieces.push(input.takeFrame() as Buffer)
+  input.cutBy(undefined)
+  pieces.push(input.takeBytes(2) as Buffer, input.takeBytes(100) as Buffer)
   t.strictSame(pieces.map(String), ['abc', 'def', 'begin and end', 'by', 'tes'])
   t.strictSame(pieces.map(({ buffer }) => buffer.byteLength), pieces.map(({ length }) => length))
   t.equal(new Set(pieces.map(({ buffer }) => buffer)).size, pieces.length)
@@ -171,11 +186,11 @@ void t.test('what is isolated has an ArrayBuffer of its own, exactly as long', (
 })
 
 void t.test('a line that came in pieces shows no memory but its own, isolated or not', (t) => {
-  const input = new TcpInput(MAX, false)
+  const input = lineInput(MAX, false)
   input.add(Buffer.from('begin '))
-  input.takeLine()
+  input.takeFrame()
   input.add(Buffer.from('end\n'))
-  const line = input.takeLine() as Buffer
+  const line = input.takeFrame() as Buffer
   t.equal(line.toString(), 'begin end')
   t.equal(line.buffer.byteLength, line.length)
   t.end()

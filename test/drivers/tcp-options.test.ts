@@ -77,7 +77,8 @@ t.test('what is no option, but is said elsewhere: the error tells where', async 
     [() => tcpBare({ port: 5000 } as object), /^tcpBare: unknown option 'port'; .* tcpListener\(port\) to listen/],
     [() => tcp({ port: 5000 } as object), /^tcp: unknown option 'port'; .* tcpAddress\(host, port\) to connect/],
     [() => tcpBare({ path: '/x' } as object), /^tcpBare: unknown option 'path'; .* unixListener\(path\)/],
-    [() => tcp({ mode: 'lines' } as object), /^tcp: unknown option 'mode'; .* sendFeedback with tcpMode/],
+    [() => tcpBare({ mode: 'lines' } as object), /^tcpBare: unknown option 'mode'; it is an option of tcp\(\) only/],
+    [() => tcp({ credit: 5 } as object), /^tcp: unknown option 'credit'; .* sendFeedback with tcpMode/],
     [() => tcp({ highWaterMark: 5 } as object), /^tcp: unknown option 'highWaterMark'; it is an option of tcpBare/],
     [() => udp({ port: 5000 } as object), /^udp: unknown option 'port'; .* udpListener\(port\)/],
   ]

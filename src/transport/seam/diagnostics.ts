@@ -60,7 +60,7 @@ export function publishEvents(transport: 'native' | 'node', events: readonly Tra
 
 function publishEvent(transport: 'native' | 'node', event: TransportEvent): void {
   const { kind, connection, listener, error, dropped } = event
-  if (kind === 'data' || kind === 'written' || kind === 'end') return
+  if (kind === 'data' || kind === 'frames' || kind === 'written' || kind === 'end') return
   const { remote } = connection ?? {}
   const local = listener?.address
   const message: TcpDiagnostics = { transport, local, remote, connection, error, dropped }

@@ -50,6 +50,13 @@ export function takenAwayError(remote?: Where): SocketError {
   return error
 }
 
+/** Why a connection ended whose input can't be had any more: others' may be in the same ArrayBuffer. */
+export function lostInputError(remote?: Where): SocketError {
+  const error = socketError(-constants.errno.EFAULT, 'read', remote?.address, remote?.port)
+  error.message += ': the program detached the memory before it was delivered'
+  return error
+}
+
 export interface Where {
   readonly address: string
   readonly port: number

@@ -15,6 +15,7 @@
  */
 
 import type { BufferLifetime } from './buffers-option.js'
+import type { FrameScanner } from './framing.js'
 import type { TransportMetrics } from './metrics.js'
 import type { SocketAddress, SocketError } from '../../support/socket-error.js'
 
@@ -30,6 +31,7 @@ export type TransportEventKind =
   | 'dropped' // listener: connections beyond `maxConnections` were reset; `dropped` says how many
   | 'connected' // connection: established
   | 'data' // connection: `data`, at least one byte
+  | 'frames' // connection: `run`, at least one byte of frames that `frame` asked for
   | 'end' // connection: the peer sent FIN; all its data has been reported
   | 'written' // connection: `bytes` more bytes were taken by the kernel
   | 'closed' // connection: gone; `error` unless the end was orderly
@@ -275,6 +277,14 @@ export interface TransportConnection {
    * and begins anew when this is called.
    */
   expectInput(on: boolean): void
+  /**
+   * Asks for frames to be found: 'frames' in place of 'data', and nothing of a short frame before all of it has come.
+   * What the transport finds unusual, frames that are wrong or too long among it, comes as 'data' all the same, and
+   * from then on so does everything, until it is asked again. Not there: it all comes as 'data'.
+   *
+   * @param asked undefined: everything comes as 'data' from now on
+   */
+  frame?(asked: FramesAsked | undefined): void
   /** TCP_NODELAY, from now on; a Unix socket has none. Ignored unless it is established. */
   setNoDelay(on: boolean): void
   /**
@@ -308,6 +318,33 @@ export interface TransportConnection {
   readonly peer?: SocketAddress | undefined
 }
 
+/** Which frames a transport is to find, and where. */
+export interface FramesAsked {
+  /** Comes back in each run of frames that is an answer to this. */
+  readonly generation: number
+  /**
+   * How many bytes were received, in 32 bits: where it is to begin. If there are others on the way already,
+   * nothing changes but that all comes as 'data'.
+   */
+  readonly position: number
+  /** Where in a frame that is: what looked at it up to there. */
+  readonly scanner: FrameScanner
+  /** The bytes before are a line that ended with CR, so that an LF belongs to it. */
+  readonly skipsLF: boolean
+}
+
+/** Bytes in which frames end. They begin where a frame does, or go on with one whose begin was reported. */
+export interface FrameRun {
+  /** As `data` of an event, from `start` to `end`. */
+  readonly bytes: Uint8Array
+  readonly start: number
+  readonly end: number
+  /** Where frames end, counted from `start`; undefined: one does, at `end`. Empty: none. */
+  readonly ends: ArrayLike<number> | undefined
+  /** What it is the answer to. */
+  readonly generation: number
+}
+
 /** One thing that happened. Which fields are set depends on `kind`, as listed there. */
 export interface TransportEvent {
   readonly kind: TransportEventKind
@@ -323,6 +360,8 @@ export interface TransportEvent {
   readonly error: SocketError | undefined
   /** Of `dropped`; other kinds don't have it. */
   readonly dropped?: Dropped
+  /** Of `frames`; other kinds don't have it. */
+  readonly run?: FrameRun
 }
 
 /**
