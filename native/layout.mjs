@@ -32,6 +32,9 @@ export const backends = ['auto', 'epoll', 'io_uring']
  */
 export const purposes = ['output', 'input', 'smallInput', 'tinyInput']
 
+/** How a stream is cut into frames; src/transport/seam/framing.ts says what they are. */
+export const frameKinds = ['bytes', 'length', 'varint', 'delimiter', 'fixed', 'lines']
+
 /** Words before the commands. */
 export const header = {
   count: 'How many commands follow: JavaScript counts up, who executes them sets it to 0.',
@@ -63,6 +66,7 @@ export const records = {
   truncated: ['id', 'length', 'peer'],
   sendFailed: ['id', 'error', 'peer'],
   receiveFailed: ['id', 'error'],
+  frames: ['id', 'slab', 'offset', 'length', 'count', 'mark', 'generation'],
 }
 
 export const recordTexts = {
@@ -75,6 +79,8 @@ export const recordTexts = {
   sender: 'Who has sent the datagrams that follow as `data`, up to the next such record or the end of the turn.',
   truncated: 'A datagram that was too long, and is lost, with its sender.',
   sendFailed: 'With the receiver.',
+  frames: 'Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`; if it is one, '
+    + 'with the last byte. The generation is that of the command.',
 }
 
 /**
@@ -101,6 +107,7 @@ export const commands = {
   inputTimeout: { id: 'id', time: 'first' },
   expectInput: { id: 'id', on: 'first' },
   send: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
+  frame: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
 }
 
 export const commandTexts = {
@@ -113,9 +120,14 @@ export const commandTexts = {
   writeLargeTaken: 'As `writeLarge`, the same.',
   inputTimeout: 'Milliseconds; 0: none.',
   send: 'A datagram: bytes of a slab, after the words of whom it is for, which `length` doesn\'t count.',
+  frame: 'Frames are to be found in what comes: the words of `options.frame`, and then a delimiter, of which `length` '
+    + 'is the length.',
 }
 
-/** Options of sockets, one word each, in order; the type is that of the engine's field. */
+/**
+ * Options of sockets, one word each, in order; the type is that of the engine's field. And which frames are to be found,
+ * and from where on, with how far the search has come there (`FrameScanner`).
+ */
 export const options = {
   socket: {
     struct: 'SocketOptions',
@@ -145,6 +157,15 @@ export const options = {
       multicastLoopback: ['int32_t', 'multicast_loopback'], receiveBufferSize: ['int32_t', 'receive_buffer'],
       sendBufferSize: ['int32_t', 'send_buffer'], maxDatagramSize: ['uint32_t', 'datagram_max'],
       maxQueuedBytes: ['uint32_t', 'queue_max'],
+    },
+  },
+  frame: {
+    struct: 'FrameOrder',
+    words: {
+      generation: ['uint32_t', 'generation'], position: ['uint32_t', 'position'], kind: ['engine::FrameKind', 'kind'],
+      size: ['uint32_t', 'size'], offset: ['uint32_t', 'offset'], adjust: ['int32_t', 'adjust'],
+      little: ['bool', 'little'], longest: ['uint32_t', 'longest'], seen: ['uint32_t', 'seen'],
+      whole: ['uint32_t', 'whole'], matched: ['uint32_t', 'matched'], skipsLF: ['bool', 'after_cr'],
     },
   },
 }

@@ -91,6 +91,8 @@ const engineHeader = () => header(
     ...cppEnum('BackendName', 'uint32_t', numbered(layout.backends.map((name) => name.replace(/^auto$/, 'automatic')))),
     ...comment('What an ArrayBuffer is for.'),
     ...cppEnum('Purpose', 'uint32_t', numbered(layout.purposes)),
+    ...comment('How a stream is cut into frames.'),
+    ...cppEnum('FrameKind', 'uint32_t', numbered(layout.frameKinds)),
     ...comment('The system call that an error belongs to, under the name that Node gives it.'),
     ...cppEnum('Call', 'int32_t', layout.calls.map(([name, text], i) => [name, i, text && `No call: ${text}.`])),
     ...cppEnum('Event', 'int32_t', numbered(Object.keys(layout.records), 1)),
@@ -174,7 +176,7 @@ const optionReaders = () => Object.values(layout.options).flatMap((option) => {
 
 const bindingHeader = () => header(
   'The words that are shared with JavaScript: commands, options, counters.',
-  ['<cstddef>', '<cstdint>', '', '"../engine/options.h"', '"../engine/udp_socket.h"'], 'binding', [
+  ['<cstddef>', '<cstdint>', '', '"../engine/framer.h"', '"../engine/options.h"', '"../engine/udp_socket.h"'], 'binding', [
     ...cppConstants(['commandWords', 'commandHeaderWords', 'receiverWords', 'bindFailed', 'unixPort']), '',
     ...Object.entries(layout.header).flatMap(([name, text], i) => [
       ...comment(text), `constexpr int32_t header_${snake(name)} = ${i};`,
@@ -259,6 +261,7 @@ const nativeTypeScript = () => tsFile('What is shared with the addon by number: 
   ...tsNumbers('Family', 'The family in the first word of an address.', Object.entries(layout.family)),
   ...tsList('BACKENDS', 'By number.', layout.backends),
   ...tsNumbers('Purpose', 'What an ArrayBuffer is for.', numbered(layout.purposes)),
+  ...tsNumbers('FrameKind', 'How a stream is cut into frames.', numbered(layout.frameKinds)),
   ...tsNumbers('Header', 'Words before the commands.', explained(layout.header)),
   ...tsNumbers('Views', 'What there is to say of the views that were given.',
     Object.entries(layout.views).map(([name, [number, text]]) => [name, number, text])),

@@ -40,14 +40,16 @@ const node = (): Found => ({ program: process.execPath })
 function ours(
   name: string, title: string, options: readonly string[], services: readonly Service[] = ['echo'],
 ): Arm {
-  const files: Partial<Record<Service, string>> = { echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js' }
+  const files: Partial<Record<Service, string>> = {
+    echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js', frames: 'frames.js',
+  }
   const servers = Object.fromEntries(
     services.map((service) => [service, [join(benchServers, files[service] ?? ''), ...bind, ...options]]),
   )
   return { name, title, kind: 'ours', runtime: node, servers }
 }
 
-const ALL_SERVICES: readonly Service[] = ['echo', 'chat', 'udp']
+const ALL_SERVICES: readonly Service[] = ['echo', 'chat', 'udp', 'frames']
 
 /** A C program of ours, built by bench/Makefile. */
 function limit(name: string, title: string, file: string, service: Service = 'echo'): Arm {
@@ -80,6 +82,12 @@ export const arms: readonly Arm[] = [
   ours('nested-2', 'marketplace, epoll, 2 VMs deep', ['--backend', 'epoll', '--depth', '2']),
   ours('nested-5', 'marketplace, epoll, 5 VMs deep', ['--backend', 'epoll', '--depth', '5']),
   ours('tcp', 'marketplace, epoll, flow-controlled', ['--backend', 'epoll', '--driver', 'tcp']),
+  ours('unframed', 'marketplace, epoll, bytes as they come', ['--backend', 'epoll', '--unframed'], ['frames']),
+  {
+    ...ours('unframed-io_uring', 'marketplace, io_uring, bytes as they come',
+      ['--backend', 'io_uring', '--unframed'], ['frames']),
+    optional: true,
+  },
   {
     name: 'node-net',
     title: 'node:net, no VM',
@@ -88,6 +96,7 @@ export const arms: readonly Arm[] = [
     servers: {
       echo: [peer('node-net-echo.mjs'), ...bind],
       chat: [peer('node-net-chat.mjs'), ...bind],
+      frames: [peer('node-net-frames.mjs'), ...bind],
     },
   },
   {

@@ -21,7 +21,7 @@ const bases = [
 ]
 
 const UNITS = {
-  message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram', request: 'req', delivery: 'delivery',
+  message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram', request: 'req', delivery: 'delivery', frame: 'frame',
 } as const
 const MIB = 1 << 20
 

@@ -73,7 +73,7 @@ export interface ScenarioReport {
   readonly group: string
   readonly title: string
   /** What a message of this scenario is. */
-  readonly unit: 'message' | 'connection' | 'line' | 'datagram' | 'request' | 'delivery'
+  readonly unit: 'message' | 'connection' | 'line' | 'datagram' | 'request' | 'delivery' | 'frame'
   /** Arguments of the load generator. */
   readonly load: readonly string[]
   readonly arms: readonly ArmReport[]

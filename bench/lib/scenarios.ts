@@ -6,7 +6,7 @@ import type { ScenarioReport } from './result.js'
 import { readDescriptorLimit } from './machine.js'
 
 /** What the servers must be for it. */
-export type Service = 'echo' | 'chat' | 'udp' | 'redis' | 'balancer' | 'mqtt' | 'http'
+export type Service = 'echo' | 'chat' | 'udp' | 'frames' | 'redis' | 'balancer' | 'mqtt' | 'http'
 
 export interface Scenario {
   readonly name: string
@@ -170,6 +170,17 @@ export const scenarios: readonly Scenario[] = [
     warmup: 1,
   },
   {
+    name: 'frames-100',
+    group: 'frames',
+    title: 'frames of 100 B with a length of 4, in odd pieces, 50,000 a second over 100 connections',
+    service: 'frames',
+    unit: 'frame',
+    load: ['--mode', 'frames', '--size', '100', '--rate', '50000', ...connections(100)],
+    arms: [...ours, 'unframed', 'unframed-io_uring', 'node-net'],
+    roundsMax: 3,
+    warmup: 1,
+  },
+  {
     name: 'chat',
     group: 'chat',
     title: 'chat of 100 members, one speaks; a message is a line that reached one member',
@@ -188,6 +199,7 @@ export const correctnessChecks: Record<Service, readonly (readonly string[])[]> 
     ['--mode', 'pingpong', '--connections', '3', '--size', '1', '--depth', '3'],
     ['--mode', 'firehose', '--connections', '3', '--bytes', '3000000'],
   ],
+  frames: [['--mode', 'frames', '--connections', '3', '--size', '16', '--rate', '20000']],
   chat: [['--mode', 'chat', '--connections', '3', '--depth', '2']],
   redis: ['redis-set', 'redis-get'].map((protocol) =>
     ['--mode', 'requests', '--protocol', protocol, '--connections', '3', '--depth', '3']),

@@ -170,6 +170,26 @@ export const echoTargets: readonly RunTarget[] = [
     of: versus('udp-100', 'cpu', 'c-mmsg', 'io_uring'),
   },
   {
+    title: 'CPU per frame of 100 B in odd pieces, on epoll / the same bytes unframed',
+    limit: 1.1,
+    of: versus('frames-100', 'cpu', 'unframed', 'epoll'),
+  },
+  {
+    title: '  the same on io_uring',
+    limit: 1.1,
+    of: versus('frames-100', 'cpu', 'unframed-io_uring', 'io_uring'),
+  },
+  {
+    title: 'CPU per frame of 100 B in odd pieces, on epoll / framed in JavaScript on node:net',
+    limit: 0.5,
+    of: versus('frames-100', 'cpu', 'node-net', 'epoll'),
+  },
+  {
+    title: '  the same on io_uring',
+    limit: 0.5,
+    of: versus('frames-100', 'cpu', 'node-net', 'io_uring'),
+  },
+  {
     title: 'resident bytes per idle connection, 10,000',
     limit: 2048,
     unit: 'bytes',

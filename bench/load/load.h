@@ -19,7 +19,7 @@
 
 enum mode {
   MODE_PINGPONG, MODE_RATE, MODE_STORM, MODE_IDLE, MODE_FIREHOSE, MODE_SLOW, MODE_CHAT,
-  MODE_DATAGRAMS, MODE_REQUESTS, MODE_MQTT
+  MODE_DATAGRAMS, MODE_REQUESTS, MODE_MQTT, MODE_FRAMES
 };
 
 enum protocol { PROTOCOL_NONE, PROTOCOL_REDIS_SET, PROTOCOL_REDIS_GET, PROTOCOL_HTTP };
@@ -35,7 +35,7 @@ struct options {
   uint64_t active;       /* pingpong, rate: of those, the ones that send; 0: all */
   uint64_t size;         /* bytes per message */
   uint64_t depth;        /* pingpong, requests: in flight per connection; chat: lines; mqtt: publications */
-  uint64_t rate;         /* rate: messages per second, all connections together; storm: connections per second,
+  uint64_t rate;         /* rate: messages, frames: pieces per second, all connections together; storm: connections per second,
                             0: as fast as it goes */
   uint64_t topics;       /* mqtt: how many there are */
   uint64_t qos;          /* mqtt: 0 or 1 */
@@ -144,6 +144,7 @@ void run_chat(const struct options *options, struct result *result);
 void run_datagrams(const struct options *options, struct result *result);
 void run_requests(const struct options *options, struct result *result);
 void run_mqtt(const struct options *options, struct result *result);
+void run_frames(const struct options *options, struct result *result);
 
 uint64_t now_ns(void);
 int epoll_open(void);

@@ -89,6 +89,7 @@ int main(int argc, char **argv) {
     case MODE_DATAGRAMS: run_datagrams(&options, &result); break;
     case MODE_REQUESTS: run_requests(&options, &result); break;
     case MODE_MQTT: run_mqtt(&options, &result); break;
+    case MODE_FRAMES: run_frames(&options, &result); break;
   }
   report_print(&options, &result);
   return 0;

@@ -13,7 +13,7 @@
 
 static const char *const MODE_NAMES[] = {"pingpong", "rate", "storm", "idle",
                                          "firehose", "slow", "chat", "datagrams",
-                                         "requests", "mqtt"};
+                                         "requests", "mqtt", "frames"};
 #define MODES (sizeof MODE_NAMES / sizeof *MODE_NAMES)
 static const char *const PROTOCOL_NAMES[] = {"none", "redis-set", "redis-get", "http"};
 #define PROTOCOLS (sizeof PROTOCOL_NAMES / sizeof *PROTOCOL_NAMES)
@@ -30,6 +30,7 @@ static const char HELP[] =
     "         datagrams   CONNECTIONS UDP peers keep one datagram of SIZE in flight each\n"
     "         requests    each connection keeps DEPTH requests of PROTOCOL in flight\n"
     "         mqtt        CONNECTIONS subscribers of TOPICS, one publisher of SIZE bytes, with QOS\n"
+    "         frames      frames of SIZE over CONNECTIONS, in odd pieces, RATE of them per second\n"
     "  --protocol NAME    requests: redis-set, redis-get or http\n"
     "  --host ADDRESS     a loopback address (default 127.0.0.1)\n"
     "  --port PORT        the server's port\n"
@@ -126,7 +127,7 @@ static enum mode parse_mode(const char *text) {
     if (strcmp(text, MODE_NAMES[i]) == 0) return (enum mode)i;
   }
   usage_error("--mode must be pingpong, rate, storm, idle, firehose, slow, chat, datagrams, "
-              "requests or mqtt; got '%s'", text);
+              "requests, mqtt or frames; got '%s'", text);
 }
 
 static enum protocol parse_protocol(const char *text) {
@@ -162,7 +163,11 @@ static void resolve(const struct endpoint *endpoint, struct options *options) {
 static void check_together(const struct options *options, bool mode_given, uint16_t port) {
   if (!mode_given) usage_error("--mode is missing");
   if (port == 0) usage_error("--port is missing");
-  if (options->mode == MODE_RATE && options->rate == 0) usage_error("mode rate needs --rate");
+  const bool paced = options->mode == MODE_RATE || options->mode == MODE_FRAMES;
+  if (paced && options->rate == 0) usage_error("mode %s needs --rate", mode_name(options->mode));
+  if (options->mode == MODE_FRAMES && (options->size < 16 || options->size > 1024)) {
+    usage_error("mode frames needs frames of 16 to 1024 bytes; --size is %llu", (unsigned long long)options->size);
+  }
   if (options->mode == MODE_STORM && options->count == 0) usage_error("mode storm needs --count");
   const bool bulk = options->mode == MODE_FIREHOSE || options->mode == MODE_SLOW;
   if (bulk && options->bytes < options->connections) {

@@ -16,6 +16,8 @@ export interface ServerOptions {
   readonly driver: 'tcp' | 'tcp-bare'
   /** VMs between the driver's and the sessions'. */
   readonly depth: number
+  /** Of the server of frames: takes bytes as they come. */
+  readonly unframed: boolean
 }
 
 type Backend = 'epoll' | 'io_uring'
@@ -26,6 +28,9 @@ interface Arguments extends ServerOptions {
   readonly busyPoll: number | 'adaptive' | undefined
   readonly buffers: BufferLifetime | undefined
 }
+
+/** What a server has its driver do beside what it was told by its arguments. */
+type More = (options: ServerOptions) => FlowControlledTcpOptions & { readonly driver?: ServerOptions['driver'] }
 
 function parseArguments(): Arguments {
   const { values } = parseArgs({
@@ -38,9 +43,10 @@ function parseArguments(): Arguments {
       depth: { type: 'string', default: '0' },
       'busy-poll': { type: 'string' },
       buffers: { type: 'string' },
+      unframed: { type: 'boolean', default: false },
     },
   })
-  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll, buffers } = values
+  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll, buffers, unframed } = values
   return {
     host,
     port: Number(port),
@@ -50,13 +56,16 @@ function parseArguments(): Arguments {
     depth: Number(depth),
     busyPoll: busyPoll === undefined || busyPoll === 'adaptive' ? busyPoll : Number(busyPoll),
     buffers: buffers as BufferLifetime | undefined,
+    unframed,
   }
 }
 
-function driverOf(options: Arguments): Action {
-  const { host, transport, backend, driver, busyPoll, buffers } = options
+function driverOf(options: Arguments, more: More): Action {
+  const { driver = options.driver, ...others } = more(options)
+  const { host, transport, backend, busyPoll, buffers } = options
   if (backend !== undefined) process.env.MARKETPLACE_BACKEND = backend
   const settings: FlowControlledTcpOptions = {
+    ...others,
     host,
     transport,
     backlog: 4096,
@@ -86,10 +95,12 @@ function reporter(port: number): ActionTree {
 }
 
 /** Runs a program beside the driver until SIGTERM. */
-export async function serve(program: (options: ServerOptions) => ActionTree): Promise<void> {
+export async function serve(
+  program: (options: ServerOptions) => ActionTree, more: More = () => ({}),
+): Promise<void> {
   const options = parseArguments()
   try {
-    const driver = driverOf(options)
+    const driver = driverOf(options, more)
     await groundVm(() => [
       driver,
       spawn(() => reporter(options.port), { name: 'reporter' }),

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../engine/framer.h"
 #include "../engine/options.h"
 #include "../engine/udp_socket.h"
 
@@ -62,13 +63,16 @@ enum class Command : int32_t {
   expect_input = 17,
   // A datagram: bytes of a slab, after the words of whom it is for, which `length` doesn't count.
   send = 18,
+  // Frames are to be found in what comes: the words of `options.frame`, and then a delimiter, of
+  // which `length` is the length.
+  frame = 19,
 };
 
 inline Command operation_of(const int32_t* words) {
   return static_cast<Command>(words[0] & 0xff);
 }
 
-// Also write_taken, send.
+// Also write_taken, send, frame.
 struct WriteCommand {
   explicit WriteCommand(const int32_t* words)
       : slab(static_cast<uint32_t>(words[0]) >> 8),
@@ -172,6 +176,22 @@ inline void read_words(const int32_t* words, engine::UdpSocketOptions& out) {
   out.send_buffer = words[7];
   out.datagram_max = static_cast<uint32_t>(words[8]);
   out.queue_max = static_cast<uint32_t>(words[9]);
+}
+
+constexpr size_t frame_order_words = 12;
+inline void read_words(const int32_t* words, engine::FrameOrder& out) {
+  out.generation = static_cast<uint32_t>(words[0]);
+  out.position = static_cast<uint32_t>(words[1]);
+  out.kind = static_cast<engine::FrameKind>(words[2]);
+  out.size = static_cast<uint32_t>(words[3]);
+  out.offset = static_cast<uint32_t>(words[4]);
+  out.adjust = words[5];
+  out.little = words[6] != 0;
+  out.longest = static_cast<uint32_t>(words[7]);
+  out.seen = static_cast<uint32_t>(words[8]);
+  out.whole = static_cast<uint32_t>(words[9]);
+  out.matched = static_cast<uint32_t>(words[10]);
+  out.after_cr = words[11] != 0;
 }
 
 // What is counted. Times are nanoseconds.

@@ -73,6 +73,7 @@ bool Loop::open_engine(napi_value options) {
   // A turn that begins with less than this in hand ends with less than JavaScript takes at once;
   // one that begins with more (reports of `flush`) receives nothing. So what one turn received
   // always reaches JavaScript whole, before the program runs and can take away the slabs.
+  engine_options.marks_max = shared_.marks_max();
   engine_options.records_max = shared_.records_max() / 2 - records_headroom;
   engine_options.poisons_slabs |= poison;
   int result = 0;

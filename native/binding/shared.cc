@@ -62,11 +62,13 @@ bool Shared::open(napi_env env, napi_value options) {
     return true;
   };
   Words records;
+  Words marks;
   Words commands;
   Words stats;
   napi_value large = nullptr;
   bool is_array = false;
   const bool ok = member("records", napi_int32_array, records) &&
+                  member("marks", napi_int32_array, marks) &&
                   member("commands", napi_int32_array, commands) &&
                   member("stats", napi_float64_array, stats) &&
                   napi_get_named_property(env, options, "large", &large) == napi_ok &&
@@ -79,6 +81,8 @@ bool Shared::open(napi_env env, napi_value options) {
   }
   records_ = static_cast<int32_t*>(records.data);
   record_count_ = records.count / engine::record_words;
+  marks_ = static_cast<int32_t*>(marks.data);
+  mark_count_ = marks.count;
   commands_ = static_cast<int32_t*>(commands.data);
   command_count_ = (commands.count - command_header_words) / command_words;
   stats_ = static_cast<Stats*>(stats.data);
@@ -106,6 +110,7 @@ void Shared::release_all(napi_env env) {
   gauges_ = nullptr;
   spent_.release_all(env);
   records_ = nullptr;
+  marks_ = nullptr;
   commands_ = nullptr;
   stats_ = nullptr;
 }
@@ -141,9 +146,10 @@ void Shared::drop_memory() {
   for (Slab& slab : slabs_) slab.block.reset();
 }
 
-uint32_t Shared::publish(std::vector<engine::Record>& records) {
-  // What is left over can only be what `flush` reported; see Loop::open for why.
-  return engine::hand_over(records, records_, record_count_);
+uint32_t Shared::publish(engine::Engine& engine) {
+  // All marks: what is left over can only be what `flush` reported (see Loop::open for why), and has none.
+  static_cast<void>(engine::hand_over(engine.marks(), marks_, mark_count_));
+  return engine::hand_over(engine.records(), records_, record_count_);
 }
 
 int32_t Shared::add_slab(napi_env env, napi_value buffer, Purpose purpose, engine::Engine& engine,
@@ -277,6 +283,8 @@ void Shared::execute(engine::Engine& engine, const int32_t* words) {
     }
     case Command::send:
       return send(engine, WriteCommand(words));
+    case Command::frame:
+      return frame(engine, WriteCommand(words));
     case Command::release_slab:
       released_.push_back(ReleaseSlabCommand(words).slab);
       return;
@@ -308,6 +316,22 @@ void Shared::send(engine::Engine& engine, const WriteCommand& command) {
   const engine::Address to =
       engine::udp_address(words[0], words + 1, static_cast<uint32_t>(words[engine::address_words]));
   engine.send(id, slab.base + offset + head, length, to);
+}
+
+void Shared::frame(engine::Engine& engine, const WriteCommand& command) {
+  constexpr uint32_t head = frame_order_words * sizeof(int32_t);
+  const auto [index, id, offset, length] = command;
+  if (index >= slabs_.size() || slabs_[index].reference == nullptr) return;
+  Slab& slab = slabs_[index];
+  if (!slab_readable(slab) || offset > slab.size || slab.size - offset < head) return;
+  if (length > slab.size - offset - head) return;
+  int32_t words[frame_order_words];
+  std::memcpy(words, slab.base + offset, head);
+  engine::FrameOrder order;
+  read_words(words, order);
+  if (order.kind == engine::FrameKind::delimiter && order.size != length) return;
+  order.delimiter = slab.base + offset + head;
+  engine.frame(id, order);
 }
 
 void Shared::write_large(engine::Engine& engine, const WriteLargeCommand& command, bool lends) {

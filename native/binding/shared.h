@@ -43,8 +43,9 @@ class Shared final : public engine::Lender {
   std::shared_ptr<engine::Account> account(uint32_t account) const;
 
   uint32_t records_max() const { return record_count_; }
-  // Moves the first records over; returns how many.
-  uint32_t publish(std::vector<engine::Record>& records);
+  // Moves the first records over, and all marks; returns how many records.
+  uint32_t publish(engine::Engine& engine);
+  uint32_t marks_max() const { return mark_count_; }
 
   // Registers an ArrayBuffer. Negative: not an ArrayBuffer. `memory` knows the block that it may be
   // on.
@@ -106,6 +107,7 @@ class Shared final : public engine::Lender {
   void execute(engine::Engine& engine, const int32_t* words);
   void write_slab(engine::Engine& engine, const WriteCommand& command, bool lends);
   void send(engine::Engine& engine, const WriteCommand& command);
+  void frame(engine::Engine& engine, const WriteCommand& command);
   void write_large(engine::Engine& engine, const WriteLargeCommand& command, bool lends);
   void forget_large();
   void release_slabs();
@@ -117,6 +119,8 @@ class Shared final : public engine::Lender {
   std::vector<napi_ref> references_;
   int32_t* records_ = nullptr;
   uint32_t record_count_ = 0;
+  int32_t* marks_ = nullptr;
+  uint32_t mark_count_ = 0;
   int32_t* commands_ = nullptr;
   uint32_t command_count_ = 0;
   Stats* stats_ = nullptr;

@@ -52,7 +52,7 @@ void Loop::deliver(int result, uint64_t start) {
   uv_metrics_t metrics = {};
   static_cast<void>(uv_metrics_info(poll_.loop, &metrics));
   shared_.set_iteration(metrics.loop_count);
-  const uint32_t count = shared_.publish(engine_->records());
+  const uint32_t count = shared_.publish(*engine_);
   if (count > 0) {
     lively_ = true;
     waits_.end(start);

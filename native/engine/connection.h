@@ -10,6 +10,7 @@
 
 #include "backend.h"
 #include "chain.h"
+#include "framer.h"
 #include "halves.h"
 #include "idle.h"
 #include "options.h"
@@ -37,6 +38,19 @@ struct Traffic : Socket {
   int64_t deadline_ms = 0;
 };
 
+// Of a connection in whose input frames are found.
+struct Framing {
+  explicit Framing(const FrameOrder& order) : framer(order), generation(order.generation) {}
+
+  Framer framer;
+  // Of the order, for the records.
+  uint32_t generation;
+  // The begin of a frame that was not reported.
+  std::vector<uint8_t> kept;
+  // The host wants no frames any more: what is kept is to be reported as bytes.
+  bool spills = false;
+};
+
 struct Connection : Traffic {
   static constexpr uint32_t no_piece = UINT32_MAX;
 
@@ -44,6 +58,9 @@ struct Connection : Traffic {
   Key listener = 0;  // of the one that accepted it; 0: none
   // What the next receive will probably bring.
   uint32_t expected = 2048;
+  // Bytes that were reported, in 32 bits.
+  uint32_t reported = 0;
+  std::unique_ptr<Framing> framing;
   // This turn's output: a list of pieces in memory of the caller's, sent by `flush`.
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;

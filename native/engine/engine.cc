@@ -15,6 +15,7 @@ namespace marketplace::engine {
 Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
     : backend_(std::move(backend)),
       options_(options),
+      frame_keep_max_(options.frame_keep_max),
       account_(std::make_shared<Account>(options)) {}
 
 Engine::~Engine() {
@@ -145,6 +146,7 @@ int Engine::turn() {
   if (!idle_.empty()) idle_.update(monotonic_ms());
   sockets_.recycle(read());
   sender_.length = 0;
+  if (!spilling_.empty()) spill_again();
   // What the last turn had no room for.
   if (!starving_ && !place_arrived() && slabs_.empty()) lack_slabs();
   const int result = backend_->turn(*this);
@@ -240,6 +242,7 @@ void Engine::end(Traffic& socket, int error, Call call) {
     if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
       listener->connections--;
     idle_.forget(connection);
+    connection.framing.reset();
   }
   Account& account = *socket.account;
   if (socket.touched.linked) touched_.remove(socket);

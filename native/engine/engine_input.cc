@@ -29,9 +29,14 @@ Memory Engine::memory_for(Socket& socket) {
     update_interest(connection);
     return Memory{};
   }
+  // The begin of a frame that was kept is put before what comes: then all of it is in one place.
+  const Framing* framing = connection.framing.get();
+  const uint32_t gap = framing == nullptr ? 0 : static_cast<uint32_t>(framing->kept.size());
   while (!slabs_.empty()) {
-    const Memory memory = slabs_.lease(connection.expected);
-    if (memory.size > 0) return memory;
+    const Memory memory = slabs_.lease(connection.expected + gap);
+    if (memory.size > gap) {
+      return Memory{memory.base + gap, memory.size - gap, memory.slab, memory.offset + gap};
+    }
     give_up_slab(slabs_);
   }
   lacks_slabs(connection);
@@ -84,8 +89,13 @@ Memory Engine::place_packed(Packed& packed, uint32_t length) {
 
 // A place for a datagram of any length. Size 0: there is no memory.
 Memory Engine::place_for(uint32_t length) {
-  Memory place = place_packed(tiny_, length);
-  if (place.size == 0) place = place_packed(small_, length);
+  const Memory place = place_packed(tiny_, length);
+  return place.size > 0 ? place : place_any(length);
+}
+
+// The same, but not among the shortest.
+Memory Engine::place_any(uint32_t length) {
+  Memory place = place_packed(small_, length);
   while (place.size == 0 && !slabs_.empty()) {
     place = slabs_.place(length);
     if (place.size == 0) {
@@ -101,6 +111,7 @@ void Engine::add_slab(uint32_t slab, uint8_t* base, uint32_t size, Purpose purpo
   if (purpose == Purpose::tiny_input) return tiny_.slabs.add(slab, base, size);
   if (purpose == Purpose::small_input) return small_.slabs.add(slab, base, size);
   slabs_.add(slab, base, size);
+  frame_keep_max_ = std::min(frame_keep_max_, size / 8);
   feed_starved();
 }
 
@@ -131,9 +142,12 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   Connection& connection = static_cast<Connection&>(socket);
   if (result > 0) {
     const uint32_t length = static_cast<uint32_t>(result);
-    const Memory kept = keep(memory, length);
     connection.account->counters.bytes_in += length;
-    report(Record::data(connection.id, kept.slab, kept.offset, length));
+    if (connection.framing == nullptr) {
+      report_data(connection, keep(memory, length), length);
+    } else {
+      received_frames(connection, memory, length);
+    }
     connection.idle.received = idle_.now();
     connection.expected = next_expected(connection.expected, length, length == memory.size);
     return true;
@@ -152,6 +166,8 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     discarded(connection, 0);
     return false;
   }
+  // Without memory for it, the end is seen again when there is some.
+  if (!report_kept(connection)) return false;
   change(connection, Change::input_ended);
   connection.idle.expects = false;
   report(Record::end(connection.id));

@@ -40,6 +40,16 @@ enum class Purpose : uint32_t {
   tiny_input = 3,
 };
 
+// How a stream is cut into frames.
+enum class FrameKind : uint32_t {
+  bytes = 0,
+  length = 1,
+  varint = 2,
+  delimiter = 3,
+  fixed = 4,
+  lines = 5,
+};
+
 // The system call that an error belongs to, under the name that Node gives it.
 enum class Call : int32_t {
   none = 0,
@@ -71,6 +81,7 @@ enum class Event : int32_t {
   truncated = 12,
   send_failed = 13,
   receive_failed = 14,
+  frames = 15,
 };
 
 // What the engine reports: words, so that a batch of them can be handed to another language without
@@ -181,6 +192,19 @@ struct Record {
     Record record{Event::receive_failed};
     record.id = static_cast<int32_t>(id);
     record.a = error;
+    return record;
+  }
+  // Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`;
+  // if it is one, with the last byte. The generation is that of the command.
+  static Record frames(uint32_t id, uint32_t slab, uint32_t offset, uint32_t length, uint32_t count, uint32_t mark, uint32_t generation) {
+    Record record{Event::frames};
+    record.id = static_cast<int32_t>(id);
+    record.a = static_cast<int32_t>(slab);
+    record.b = static_cast<int32_t>(offset);
+    record.c = static_cast<int32_t>(length);
+    record.d = static_cast<int32_t>(count);
+    record.e = static_cast<int32_t>(mark);
+    record.f = static_cast<int32_t>(generation);
     return record;
   }
 };

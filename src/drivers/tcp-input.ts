@@ -74,7 +74,8 @@ export class TcpInput {
     const to = end - rule.tailOf(bytes, start, end)
     if (rule.kind === 'lines') this.#skipLF = bytes[end - 1] === CR
     if (from === to) return Buffer.alloc(0)
-    return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from)
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from)
+    return this.isolates ? isolatedFromNode(view) : view
   }
 
   #add(data: Buffer): void {

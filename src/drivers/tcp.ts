@@ -206,9 +206,11 @@ class CreditConversation extends Conversation {
     if (rule === undefined && this.rule === undefined) return
     this.rule = rule
     this.input.cutBy(rule)
-    if (this.asked && rule === undefined) this.socket.frame?.(undefined)
+    const before = this.asked
     this.asked = false
     this.askForFrames()
+    // Otherwise it would go on in the old way, and keep what is no begin of a frame any more.
+    if (before && !this.asked) this.socket.frame?.(undefined)
   }
 
   /**

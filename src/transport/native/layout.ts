@@ -45,6 +45,9 @@ export const BACKENDS = [
 /** What an ArrayBuffer is for. */
 export const Purpose = { output: 0, input: 1, smallInput: 2, tinyInput: 3 } as const
 
+/** How a stream is cut into frames. */
+export const FrameKind = { bytes: 0, length: 1, varint: 2, delimiter: 3, fixed: 4, lines: 5 } as const
+
 /** Words before the commands. */
 export const Header = {
   /** How many commands follow: JavaScript counts up, who executes them sets it to 0. */
@@ -82,6 +85,7 @@ export const Record = {
   truncated: 12,
   sendFailed: 13,
   receiveFailed: 14,
+  frames: 15,
 } as const
 
 export const AcceptedRecord = { id: 1, listener: 2, peer: 3 } as const
@@ -111,6 +115,12 @@ export const TruncatedRecord = { id: 1, length: 2, peer: 3 } as const
 export const SendFailedRecord = { id: 1, error: 2, peer: 3 } as const
 
 export const ReceiveFailedRecord = { id: 1, error: 2 } as const
+
+/**
+ * Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`; if it is one, with
+ * the last byte. The generation is that of the command.
+ */
+export const FramesRecord = { id: 1, slab: 2, offset: 3, length: 4, count: 5, mark: 6, generation: 7 } as const
 
 /** Commands that say no more than for whom they are. */
 export const Command = {
@@ -171,6 +181,13 @@ export const commands = {
   send(to: CommandQueue, slab: number, id: number, offset: number, length: number): void {
     to.queue(18 | (slab << 8), id, offset, length)
   },
+  /**
+   * Frames are to be found in what comes: the words of `options.frame`, and then a delimiter, of which `length` is
+   * the length.
+   */
+  frame(to: CommandQueue, slab: number, id: number, offset: number, length: number): void {
+    to.queue(19 | (slab << 8), id, offset, length)
+  },
 } as const
 
 export const SocketWord = {
@@ -211,3 +228,20 @@ export const UdpWord = {
 } as const
 
 export const UDP_WORDS = 10
+
+export const FrameWord = {
+  generation: 0,
+  position: 1,
+  kind: 2,
+  size: 3,
+  offset: 4,
+  adjust: 5,
+  little: 6,
+  longest: 7,
+  seen: 8,
+  whole: 9,
+  matched: 10,
+  skipsLF: 11,
+} as const
+
+export const FRAME_WORDS = 12

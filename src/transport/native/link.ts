@@ -19,6 +19,7 @@ import type { BusyPoll } from '../seam/transport-options.js'
 export interface Addon extends SlabCalls {
   create(options: EngineSettings & {
     records: Int32Array
+    marks: Int32Array
     commands: Int32Array
     stats: Float64Array
     large: Uint8Array[]
@@ -77,6 +78,8 @@ export interface AddonInfo {
 
 const RECEIVER_SIZE = RECEIVER_WORDS * Int32Array.BYTES_PER_ELEMENT
 const RECORDS_MAX = 8192
+/** Ends of frames in a batch, of records that have several. */
+const MARKS_MAX = 32768
 const COMMANDS_MAX = 8192
 
 /** Its number among the slabs. */
@@ -95,6 +98,8 @@ type FastBuffer = Buffer & { utf8Write(text: string, offset: number, length: num
 
 export class Link {
   readonly records = new Int32Array(RECORDS_MAX * RECORD_WORDS)
+  /** Where frames end, for records of them. Costs nothing before there are any. */
+  readonly marks = new Int32Array(MARKS_MAX)
   /** Queued bytes of each connection, by index; written by the addon. Negative: see engine.h. */
   gauges = new Float64Array(1024)
   /** Changes each time that the commands have been executed. */
@@ -130,6 +135,7 @@ export class Link {
     this.#addon = addon
     this.#handle = addon.create({
       records: this.records,
+      marks: this.marks,
       commands: this.#commands,
       stats,
       large: this.#large,
@@ -346,6 +352,20 @@ export class Link {
     else this.#copy(data, length, first)
     this.#arenaUsed = first + length
     commands.send(this, ARENA, id, start, length)
+  }
+
+  /**
+   * Asks for frames to be found.
+   *
+   * @param words as `FrameWord` has them
+   */
+  frame(id: number, words: Int32Array, delimiter: Uint8Array): void {
+    const length = delimiter.length
+    // The words are aligned.
+    const start = (this.#room(words.byteLength + length + 3) + 3) & ~3
+    this.#arenaWords.set(words, start >> 2)
+    this.#copy(delimiter, length, start + words.byteLength)
+    commands.frame(this, ARENA, id, start, length)
   }
 
   /** Nobody looks any more at the views made so far. Done by the next flush. */

@@ -89,6 +89,9 @@ const PATIENCE = 20
 const SHARE = 10
 
 export class Slab {
+  /** All of it, for who looks at single bytes: made when it is asked for first. */
+  #bytes: Uint8Array | undefined
+
   constructor(
     readonly slabs: Slabs,
     readonly kind: Kind,
@@ -96,6 +99,11 @@ export class Slab {
     /** The addon's number; 0 (the arena's) once it was released. */
     public id: number,
   ) {}
+
+  get bytes(): Uint8Array {
+    this.#bytes ??= new Uint8Array(this.buffer)
+    return this.#bytes
+  }
 }
 
 type TaggedBuffer = ArrayBufferLike & { [kSlab]?: Slab }
@@ -170,6 +178,11 @@ export class Slabs implements SlabCounts {
   view(id: number, offset: number, length: number): Buffer {
     const view = Buffer.from((this.#slabs[id] as Slab).buffer, offset, length)
     return this.isolates ? isolated(view) : view
+  }
+
+  /** The bytes of all of a slab. */
+  bytes(id: number): Uint8Array {
+    return (this.#slabs[id] as Slab).bytes
   }
 
   /** Nothing more will be received into this slab: it is replaced, and released after the batch. */

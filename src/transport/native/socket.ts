@@ -13,19 +13,20 @@ import { Dial } from '../seam/dial.js'
 import type { Counts } from '../seam/metrics.js'
 import { type EngineSocket, NativeAccount } from './engine.js'
 import {
-  AcceptedRecord, AcceptFailedRecord, BIND_FAILED, ClosedRecord, Command, DroppedRecord, INDEX_MASK, Record, UNIX_PORT,
-  WrittenRecord,
+  AcceptedRecord, AcceptFailedRecord, BIND_FAILED, ClosedRecord, Command, DroppedRecord, FRAME_WORDS, FrameKind,
+  FramesRecord, FrameWord, INDEX_MASK, Record, UNIX_PORT, WrittenRecord,
 } from './layout.js'
 import type { Link } from './link.js'
 import { askSettings, socketWords } from './options.js'
 import { overflowError } from '../seam/queue-limits.js'
 import type {
-  ConnectOptions, Dropped, ListenOptions, SocketAddress, SocketError, SocketSettings, TransportConnection,
-  TransportEvent, TransportEventKind, TransportListener,
+  ConnectOptions, Dropped, FrameRun, FramesAsked, ListenOptions, SocketAddress, SocketError, SocketSettings,
+  TransportConnection, TransportEvent, TransportEventKind, TransportListener,
 } from '../seam/transport.js'
 
 const ENOTCONN = -constants.errno.ENOTCONN
 const EBADF = -constants.errno.EBADF
+const WORD_MAX = 0x7fffffff
 /** Seconds between probes, and how many, where only the time until the first is said: as libuv has them. */
 const KEEP_ALIVE_INTERVAL = 1
 const KEEP_ALIVE_COUNT = 10
@@ -56,6 +57,23 @@ export class NativeDropEvent extends NativeEvent {
     super('dropped', undefined, listener, undefined, 0, undefined)
   }
 }
+
+/** Frames: the same. */
+class NativeFramesEvent extends NativeEvent {
+  constructor(connection: NativeConnection, readonly run: FrameRun) {
+    super('frames', connection, undefined, undefined, 0, undefined)
+  }
+}
+
+class NativeFrameRun implements FrameRun {
+  constructor(
+    readonly bytes: Uint8Array, readonly start: number, readonly end: number,
+    readonly ends: ArrayLike<number> | undefined, readonly generation: number,
+  ) {}
+}
+
+const NO_ENDS: readonly number[] = []
+const NO_DELIMITER = new Uint8Array(0)
 
 /** Of an event without anything else in it. */
 function plain(kind: TransportEventKind, connection: NativeConnection, bytes = 0, error?: SocketError): NativeEvent {
@@ -287,6 +305,9 @@ export class NativeConnection implements TransportConnection, EngineSocket {
       case Record.end:
         this.account.report(plain('end', this))
         break
+      case Record.frames:
+        this.#framed(records, at)
+        break
       case Record.written:
         this.account.report(plain('written', this, records[at + WrittenRecord.bytes]))
         break
@@ -300,6 +321,24 @@ export class NativeConnection implements TransportConnection, EngineSocket {
         account.report(plain('closed', this, 0, error))
       }
     }
+  }
+
+  #framed(records: Int32Array, at: number): void {
+    const { account } = this
+    if (account.closing) return
+    const { slabs, marks } = this.#link
+    const length = records[at + FramesRecord.length]
+    const slab = records[at + FramesRecord.slab]
+    const count = records[at + FramesRecord.count]
+    const first = records[at + FramesRecord.mark]
+    const ends = count === 1 ? undefined : count === 0 ? NO_ENDS : marks.slice(first, first + count)
+    // Isolated bytes are those of this record and nothing else.
+    const bytes = slabs.isolates ? slabs.view(slab, records[at + FramesRecord.offset], length) : slabs.bytes(slab)
+    const start = slabs.isolates ? 0 : records[at + FramesRecord.offset]
+    const run = new NativeFrameRun(bytes, start, start + length, ends, records[at + FramesRecord.generation])
+    account.metrics.bytesIn += length
+    account.metrics.chunksIn += 1
+    account.report(new NativeFramesEvent(this, run))
   }
 
   /** An outbound connection begins its life. */
@@ -466,6 +505,30 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   expectInput(on: boolean): void {
     if (this.dial !== undefined) this.dial.expectsInput = on
     else if (this.established) this.#link.expectInput(this.id, on)
+  }
+
+  frame(asked: FramesAsked | undefined): void {
+    if (!this.established) return
+    const words = new Int32Array(FRAME_WORDS)
+    if (asked !== undefined) {
+      const { generation, position, scanner, skipsLF } = asked
+      const { rule, seen, whole, matched } = scanner
+      // Further than anything that a word could tell.
+      if (Math.max(seen, whole) > WORD_MAX) return
+      words[FrameWord.generation] = generation
+      words[FrameWord.position] = position
+      words[FrameWord.kind] = FrameKind[rule.kind]
+      words[FrameWord.size] = rule.size
+      words[FrameWord.offset] = rule.offset
+      words[FrameWord.adjust] = rule.adjust
+      words[FrameWord.little] = rule.little ? 1 : 0
+      words[FrameWord.longest] = Math.min(rule.max, WORD_MAX)
+      words[FrameWord.seen] = seen
+      words[FrameWord.whole] = whole
+      words[FrameWord.matched] = matched
+      words[FrameWord.skipsLF] = skipsLF ? 1 : 0
+    }
+    this.#link.frame(this.id, words, asked?.scanner.rule.delimiter ?? NO_DELIMITER)
   }
 
   setNoDelay(on: boolean): void {

@@ -180,12 +180,9 @@ export function frameRule(call: string, name: string, mode: unknown, limits: Fra
   return new FrameRule(copy === 'lines' ? { frame: 'lines' } : copy, limits)
 }
 
-/** Numbers of the kinds, as native/layout.mjs has them. */
-export const FrameKind = { bytes: 0, length: 1, varint: 2, delimiter: 3, fixed: 4, lines: 5 } as const
-
 /** A mode, checked and worked out. */
 export class FrameRule {
-  readonly kind: Exclude<keyof typeof FrameKind, 'bytes'>
+  readonly kind: FrameMode['frame']
   readonly strip: boolean
   /** Most bytes without header, delimiter or line end; and what sets this limit. */
   readonly max: number
