@@ -2,8 +2,8 @@
  * Mode `frames`: streams of frames, each with a length of 4 bytes before it, in pieces that have nothing
  * to do with them. The server says, each time that so many more frames have come, how many bytes it were.
  *
- * An open loop: pieces go out at a fixed rate, one connection after the other, so that one piece of a
- * connection has mostly been read before the next one comes. A message is a frame.
+ * An open loop: pieces go out at a fixed rate, one on each connection and then a pause, so that one piece of
+ * a connection has mostly been read before the next one comes. A message is a frame.
  */
 #include "load.h"
 
@@ -122,8 +122,9 @@ static uint64_t due_at(const struct frames *f) {
 static void run_until(struct frames *f, uint64_t deadline) {
   struct epoll_event events[EVENTS_MAX];
   for (uint64_t now = now_ns(); now < deadline; now = now_ns()) {
-    for (; due_at(f) <= now; f->pieces += 1) {
-      send_piece(f, &f->connections[f->pieces % f->options->connections]);
+    while (due_at(f) <= now) {
+      for (uint64_t i = 0; i < f->options->connections; i += 1) send_piece(f, &f->connections[i]);
+      f->pieces += f->options->connections;
     }
     const int wait_ms = due_at(f) > now + SPIN_BELOW_NS ? 1 : 0;
     const int count = epoll_wait(f->epoll_fd, events, EVENTS_MAX, wait_ms);

@@ -147,7 +147,8 @@ void Shared::drop_memory() {
 }
 
 uint32_t Shared::publish(engine::Engine& engine) {
-  // All marks: what is left over can only be what `flush` reported (see Loop::open for why), and has none.
+  // All marks: what is left over can only be what `flush` reported (see Loop::open for why), and
+  // has none.
   static_cast<void>(engine::hand_over(engine.marks(), marks_, mark_count_));
   return engine::hand_over(engine.records(), records_, record_count_);
 }

@@ -42,11 +42,11 @@ struct Options : Limits {
   int64_t accept_pause_ms = 100;
   // A turn stops reading when there are so many records.
   uint32_t records_max = 4096;
-  // The ends of frames that a turn reports, where several are in one record; what is beyond comes as
-  // bytes.
+  // The ends of frames that a turn reports, where several are in one record; what is beyond comes
+  // as bytes.
   uint32_t marks_max = 32 * 1024;
-  // The begin of a frame is kept until the rest comes, up to so many bytes; a longer one is reported
-  // piece by piece. At most an eighth of the smallest slab for pieces of any length.
+  // The begin of a frame is kept until the rest comes, up to so many bytes; a longer one is
+  // reported piece by piece. At most an eighth of the smallest slab for pieces of any length.
   uint32_t frame_keep_max = 16 * 1024;
   // Slabs are filled again after `reuse_slabs`, instead of being retired when they are full.
   bool reuses_slabs = false;
@@ -81,7 +81,8 @@ class Engine final : private BackendSink {
   // After `flush`: there is work for a turn, whether or not the descriptor is readable.
   bool pending() const {
     const bool owed = arrived_next_ < arrived_ || !spilling_.empty();
-    return !records_.empty() || (owed && !slabs_.empty()) || !touched_.empty() || backend_->pending();
+    return !records_.empty() || (owed && !slabs_.empty()) || !touched_.empty() ||
+           backend_->pending();
   }
 
   // The new id (positive) or negative errno.
@@ -126,8 +127,8 @@ class Engine final : private BackendSink {
   void input_timeout(uint32_t id, int64_t time_ms);
   // Whether the host waits for input, as it does in the beginning. The time begins anew.
   void expect_input(uint32_t id, bool on);
-  // Frames are to be found in what comes from `order.position` on; if other bytes than those before it
-  // have been reported already, or for `FrameKind::bytes`, all that comes is reported as bytes.
+  // Frames are to be found in what comes from `order.position` on; if other bytes than those before
+  // it have been reported already, or for `FrameKind::bytes`, all that comes is reported as bytes.
   void frame(uint32_t id, const FrameOrder& order);
   // Options of the kernel's socket. A Unix socket has neither; that is not an error.
   void no_delay(uint32_t id, bool on);
@@ -169,7 +170,8 @@ class Engine final : private BackendSink {
   void replace_slabs();
   bool reuses_slabs() const { return options_.reuses_slabs; }
   std::vector<Record>& records() { return records_; }
-  // Where frames end; see native/layout.mjs. Those of a turn, whose records the host takes with them.
+  // Where frames end; see native/layout.mjs. Those of a turn, whose records the host takes with
+  // them.
   std::vector<int32_t>& marks() { return marks_; }
   // Of the sockets that were given no account.
   const Counters& counters() const { return account_->counters; }

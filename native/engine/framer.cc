@@ -12,8 +12,8 @@ namespace {
 constexpr uint64_t varint_max = 5;
 constexpr uint8_t lf = 10;
 constexpr uint8_t cr = 13;
-// So many bytes are searched for LF, and then for CR: who sends one of them only makes no byte be looked
-// at more often for that.
+// So many bytes are searched for LF, and then for CR: who sends one of them only makes no byte be
+// looked at more often for that.
 constexpr size_t line_window = 128;
 
 // Where the byte is, or `length`.

@@ -1,11 +1,12 @@
 // Where the frames of a stream end: a search that goes on from piece to piece.
 //
-// It knows frames that are right and not too long. Whatever is unusual it calls so, and whoever has the
-// bytes then says what is wrong with them: src/transport/seam/framing.ts, which does the same search.
+// It knows frames that are right and not too long. Whatever is unusual it calls so, and whoever has
+// the bytes then says what is wrong with them: src/transport/seam/framing.ts, which does the same
+// search.
 //
-// Invariants: each byte is looked at a bounded number of times, whatever a peer sends and however it
-// comes in pieces; a frame's length is compared with the limit before it is believed; after `unusual`
-// there is no more search.
+// Invariants: each byte is looked at a bounded number of times, whatever a peer sends and however
+// it comes in pieces; a frame's length is compared with the limit before it is believed; after
+// `unusual` there is no more search.
 #pragma once
 
 #include <array>
@@ -55,7 +56,8 @@ class Framer {
  private:
   struct Delimiter {
     std::array<uint8_t, delimiter_max> bytes;
-    // How many of the first bytes are still matched after a mismatch (Knuth, Morris and Pratt, 1977).
+    // How many of the first bytes are still matched after a mismatch (Knuth, Morris and Pratt,
+    // 1977).
     std::array<uint8_t, delimiter_max> borders;
   };
 
@@ -76,16 +78,16 @@ class Framer {
   const int32_t adjust_;
   const uint32_t longest_;
 
-  // Bytes of the frame at hand that were looked at, and how many it has in all; 0 as long as that is
-  // not known.
+  // Bytes of the frame at hand that were looked at, and how many it has in all; 0 as long as that
+  // is not known.
   uint64_t seen_;
   uint64_t whole_;
   // What the bytes of a field have made so far.
   uint64_t field_ = 0;
   // So many of the last bytes are the first of the delimiter.
   size_t matched_;
-  // The last line ended with CR: an LF that comes next is at the front of the next one, and does not
-  // count.
+  // The last line ended with CR: an LF that comes next is at the front of the next one, and does
+  // not count.
   bool after_cr_;
   uint64_t leading_ = 0;
   std::unique_ptr<Delimiter> delimiter_;
