@@ -420,6 +420,20 @@ onAll('modes that change in the middle: what came and was not delivered is cut a
   t.strictSame(session.got.slice(-2), [hex('efg'), eof])
 })
 
+onAll('a mode that changes with frames that wait, and the begin of another one behind them', async (t, start) => {
+  for (const mode of [{ frame: 'fixed', bytes: 5 }, 'bytes', { frame: 'length', bytes: 1, adjust: -94 }] as const) {
+    const { open } = sessions(start, { mode: { frame: 'delimiter', delimiter: '|' } }, [tcpCredit(1)])
+    const { socket, session } = await open()
+    socket.write('a|b|xyz')
+    await until(() => session.got.length === 1)
+    await sleep(5)
+    session.do(tcpMode(mode), tcpCredit(100))
+    await until(() => session.got.slice(1).join('').endsWith(hex('xyz').slice(mode === 'bytes' ? 0 : -2)))
+    t.equal(session.got.slice(1).join(''), mode === 'bytes' || mode.frame === 'fixed' ? hex('b|xyz') : hex('|xyz'))
+    socket.destroy()
+  }
+})
+
 onAll('modes that change at random places, in a stream that comes in random pieces', async (t, start) => {
   const seed = Date.now() % 1_000_000
   t.comment(`seed ${seed}`)
