@@ -79,8 +79,8 @@ export const recordTexts = {
   sender: 'Who has sent the datagrams that follow as `data`, up to the next such record or the end of the turn.',
   truncated: 'A datagram that was too long, and is lost, with its sender.',
   sendFailed: 'With the receiver.',
-  frames: 'Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`; if it is one, '
-    + 'with the last byte. The generation is that of the command.',
+  frames: 'Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`; if it is '
+    + 'one, with the last byte. The generation is that of the command.',
 }
 
 /**
@@ -125,8 +125,8 @@ export const commandTexts = {
 }
 
 /**
- * Options of sockets, one word each, in order; the type is that of the engine's field. And which frames are to be found,
- * and from where on, with how far the search has come there (`FrameScanner`).
+ * Options of sockets, one word each, in order; the type is that of the engine's field. And which frames are to be
+ * found, and from where on, with how far the search has come there (`FrameScanner`).
  */
 export const options = {
   socket: {

@@ -176,7 +176,8 @@ const optionReaders = () => Object.values(layout.options).flatMap((option) => {
 
 const bindingHeader = () => header(
   'The words that are shared with JavaScript: commands, options, counters.',
-  ['<cstddef>', '<cstdint>', '', '"../engine/framer.h"', '"../engine/options.h"', '"../engine/udp_socket.h"'], 'binding', [
+  ['<cstddef>', '<cstdint>', '',
+    '"../engine/framer.h"', '"../engine/options.h"', '"../engine/udp_socket.h"'], 'binding', [
     ...cppConstants(['commandWords', 'commandHeaderWords', 'receiverWords', 'bindFailed', 'unixPort']), '',
     ...Object.entries(layout.header).flatMap(([name, text], i) => [
       ...comment(text), `constexpr int32_t header_${snake(name)} = ${i};`,

@@ -21,8 +21,6 @@ export interface Scenario {
   readonly arms: readonly string[]
   /** At most so many rounds, where a round is long and the figure calm. */
   readonly roundsMax?: number
-  /** The same where it is asked for by its name. */
-  readonly roundsNamed?: number
   /** Seconds that one arm's turn takes, about, where it is not warm-up and timed window. */
   readonly seconds?: number
   /**
@@ -35,6 +33,8 @@ export interface Scenario {
   /** Arguments instead, in a quick run; without them and without `quick`, it is left out there. */
   readonly quickLoad?: readonly string[]
   readonly quick?: boolean
+  /** It is run only if it is asked for by its name or group. */
+  readonly askedFor?: boolean
   /** Descriptors that server and client need each. */
   readonly descriptors?: number
 }
@@ -178,11 +178,10 @@ export const scenarios: readonly Scenario[] = [
     service: 'frames',
     unit: 'frame',
     load: ['--mode', 'frames', '--size', '100', '--rate', '50000', ...connections(100)],
-    // `unframed-io_uring` is measured if it is asked for: `--peers`.
-    arms: [...ours, 'unframed', 'node-net'],
+    arms: [...ours, 'unframed', 'unframed-io_uring', 'node-net'],
+    roundsMax: 8,
     // The time of a full run is up.
-    roundsMax: 1,
-    roundsNamed: 8,
+    askedFor: true,
   },
   {
     name: 'chat',
@@ -231,7 +230,7 @@ export function obstacle({ descriptors = 0 }: Scenario): string | undefined {
 
 /** The scenario as it is run: in a quick run some do less, and some nothing. */
 function forRun(scenario: Scenario, quick: boolean, named: boolean): Scenario[] {
-  if (named && scenario.roundsNamed !== undefined) return [{ ...scenario, roundsMax: scenario.roundsNamed }]
+  if (scenario.askedFor === true && !named) return []
   if (!quick) return [scenario]
   if (scenario.quickLoad !== undefined) return [{ ...scenario, load: scenario.quickLoad }]
   return scenario.quick === true || named ? [scenario] : []
