@@ -16,6 +16,7 @@ import type { SocketError } from '../../support/socket-error.js'
 
 /** Each frame has its length before it: in a field of a fixed number of bytes, at a fixed place. */
 export interface LengthMode {
+  /** Which kind of frames. */
   readonly frame: 'length'
   /** How many bytes the field has. */
   readonly bytes: 1 | 2 | 4 | 8
@@ -41,6 +42,7 @@ export interface LengthMode {
 
 /** Each frame has its length before it, as Protocol Buffers write it: base 128, 7 bits a byte, the lowest first. */
 export interface VarintMode {
+  /** Which kind of frames. */
   readonly frame: 'varint'
   /** As that of `LengthMode`. */
   readonly strip?: boolean | undefined
@@ -50,6 +52,7 @@ export interface VarintMode {
 
 /** A frame ends where certain bytes come. */
 export interface DelimiterMode {
+  /** Which kind of frames. */
   readonly frame: 'delimiter'
   /** 1 to 255 bytes; a string is taken as UTF-8. */
   readonly delimiter: Uint8Array | string
@@ -64,6 +67,7 @@ export interface DelimiterMode {
 
 /** All frames have the same number of bytes. */
 export interface FixedMode {
+  /** Which kind of frames. */
   readonly frame: 'fixed'
   /** How many, from 1 to 1,073,741,824. */
   readonly bytes: number
@@ -71,6 +75,7 @@ export interface FixedMode {
 
 /** A frame is a line, which ends with LF, CR or CRLF. What is sent goes as it is. */
 export interface LinesMode {
+  /** Which kind of frames. */
   readonly frame: 'lines'
   /** Most bytes of a line, without its end. Default: the driver's `maxLineLength`. */
   readonly max?: number | undefined
