@@ -43,21 +43,21 @@ const loads = [
   ...group('balancer', 'balancer', [
     { arm: 'haproxy', share: 1 }, { arm: 'nginx', share: 1 }, { arm: 'node-net', share: 0.6 },
   ], [
-    through('Balancer: 64 B there and back, 50 connections', 'balancer-50',
+    through('Balancer: 64 B, 50 connections', 'balancer-50',
       '--mode', 'pingpong', ...connections(50)),
-    through('Balancer: 64 B there and back, 50 connections, 16 in flight', 'balancer-50x16',
+    through('Balancer: 64 B, 50 connections, 16 in flight', 'balancer-50x16',
       '--mode', 'pingpong', ...connections(50), '--depth', '16'),
-    through('Balancer: 16 KiB there and back, 10 connections', 'balancer-10x16k',
+    through('Balancer: 16 KiB, 10 connections', 'balancer-10x16k',
       '--mode', 'pingpong', ...connections(10), '--size', '16384'),
     {
-      ...through('Balancer: one stream there and back, 512 MiB; a message is 64 KiB', 'balancer-stream',
+      ...through('Balancer: one stream of 512 MiB; a message is 64 KiB', 'balancer-stream',
         '--mode', 'firehose', '--size', '65536', '--bytes', String(2 ** 29)),
       quickLoad: ['--mode', 'firehose', '--size', '65536', '--bytes', String(2 ** 27)],
       seconds: 0.6,
     },
     {
       name: 'balancer-accept',
-      title: 'Balancer: 1,000 new connections/s, one round trip each',
+      title: 'Balancer: 1,000 new connections/s',
       unit: 'connection',
       load: ['--mode', 'storm', '--rate', '1000', '--count', '1500', ...connections(500)],
       quickLoad: ['--mode', 'storm', '--rate', '1000', '--count', '500', ...connections(500)],
@@ -68,9 +68,9 @@ const loads = [
   ...group('mqtt', 'mqtt', [{ arm: 'mosquitto', share: 2 }, { arm: 'aedes', share: 0.5 }], [
     mqtt('MQTT: one topic, 100 subscribers, QoS 0', 'mqtt-0', '--qos', '0'),
     mqtt('MQTT: one topic, 100 subscribers, QoS 1', 'mqtt-1', '--qos', '1'),
-    mqtt('MQTT: 100 topics, 100 subscribers by wildcards, 16 in flight, QoS 0', 'mqtt-topics-0', '--qos', '0',
+    mqtt('MQTT: 100 topics, wildcards, 16 in flight, QoS 0', 'mqtt-topics-0', '--qos', '0',
       '--topics', '100', '--depth', '16'),
-    mqtt('MQTT: 100 topics, 100 subscribers by wildcards, 16 in flight, QoS 1', 'mqtt-topics-1', '--qos', '1',
+    mqtt('MQTT: 100 topics, wildcards, 16 in flight, QoS 1', 'mqtt-topics-1', '--qos', '1',
       '--topics', '100', '--depth', '16'),
   ]),
   ...group('http', 'http', [{ arm: 'nginx' }, { arm: 'node-http', share: 1 }], [
@@ -79,7 +79,7 @@ const loads = [
   ...group('chat', 'chat', [{ arm: 'erlang', share: 0.8 }, { arm: 'node-net', share: 0.5 }], [
     {
       name: 'chat-1000',
-      title: 'Chat of 1,000 members, one speaks; per line that reached one member',
+      title: 'Chat of 1,000 members, one speaks',
       unit: 'line',
       load: ['--mode', 'chat', ...connections(1000)],
       // Each of the thousand is told of all others before it.

@@ -32,7 +32,7 @@ const REFERENCES = ['redis-server', 'haproxy', 'mosquitto', 'node-http', 'node-n
 
 export const WIDTH = 760
 /** Its rows have long names. */
-const SERVERS_WIDTH = 1000
+const SERVERS_WIDTH = 1040
 const LINES_HEIGHT = 280
 
 interface Shown {
@@ -261,11 +261,17 @@ export function seriesChart(report: BenchReport, series: Series, readme = false)
 const FIELD = ['redis-server', 'haproxy', 'mosquitto', 'nginx', 'erlang']
 const ON_NODE = ['node-net', 'aedes', 'node-http']
 
+/** Ours, on the backend that took less CPU; `undefined` if it was not measured. */
+function oursIn({ arms }: ScenarioReport): ArmReport | undefined {
+  const measured = arms.filter(({ name, figures }) => /^ours(-io_uring)?$/.test(name) && figures.cpu !== undefined)
+  return measured.sort((a, b) => (a.figures.cpu?.median ?? 0) - (b.figures.cpu?.median ?? 0))[0]
+}
+
 /** Our CPU over that of the first of these arms that was measured; `undefined`: none of them was. */
 function shareOf(scenario: ScenarioReport, others: readonly string[]): BarValue | undefined {
   const cpu = (name: string) => scenario.arms.find((arm) => arm.name === name)?.figures.cpu
   const other = others.find((name) => cpu(name) !== undefined)
-  const [one, base] = [cpu('ours'), other === undefined ? undefined : cpu(other)]
+  const [one, base] = [oursIn(scenario)?.figures.cpu, other === undefined ? undefined : cpu(other)]
   const found = one && base && compare(one, base, scenario.noise.cpu)
   if (found === undefined) return undefined
   const title = scenario.arms.find(({ name }) => name === other)?.title.replace(/,.*/, '') ?? ''
@@ -275,18 +281,23 @@ function shareOf(scenario: ScenarioReport, others: readonly string[]): BarValue 
 
 /** The servers of `examples/`: a bar for each load, in shares of what others need for it. */
 export function serversChart(report: BenchReport): Chart | undefined {
-  const scenarios = report.scenarios.filter(({ arms }) => arms.some(({ name }) => name === 'ours'))
+  const scenarios = report.scenarios.filter((scenario) => oursIn(scenario) !== undefined)
   const rows = scenarios.map((scenario) => [shareOf(scenario, FIELD), shareOf(scenario, ON_NODE)] as const)
   if (rows.flat().every((value) => value === undefined)) return undefined
   const noise = Math.max(0, ...scenarios.map((scenario) => scenario.noise.cpu ?? 0))
-  const bars = scenarios.map(({ title }) => ({ arm: 'ours', label: title.replace(/;.*/, ''), bold: false }))
+  const bars = scenarios.map((scenario) => {
+    const { name = '', title = '' } = oursIn(scenario) ?? {}
+    const [load] = scenario.title.split(';')
+    return { arm: name, label: `${load} [${title.replace(/.*, /, '')}]`, bold: false }
+  })
   const panels = [0, 1].map((side): Panel => ({
     title: [side === 0 ? "/ the field's own server" : '/ the same on Node', 'less is better'],
     values: rows.map((row) => row[side]),
     reference: { value: 1, noise },
   }))
   const how = 'Bars: the ratio of the medians over the rounds; thin lines: the least and the greatest ratio of a ' +
-    `round. Band: the most that two identical servers of ours differed by (${percent(noise)}).`
+    `round; in brackets, ours on which backend, that with less CPU. Band: the most that two identical servers of ` +
+    `ours differed by (${percent(noise)}).`
   return {
     name: 'servers',
     words: {

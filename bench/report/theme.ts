@@ -35,6 +35,7 @@ const MIXED = [8, 3, 2, 3]
 const styles: Readonly<Record<string, Style>> = {
   epoll: { light: '#0a58a8', dark: '#6cb6ff', dash: SOLID, symbol: 'circle' },
   ours: { light: '#0a58a8', dark: '#6cb6ff', dash: SOLID, symbol: 'circle' },
+  'ours-io_uring': { light: '#3b8fd6', dark: '#2f81d9', dash: LONG, symbol: 'square' },
   io_uring: { light: '#3b8fd6', dark: '#2f81d9', dash: LONG, symbol: 'square' },
   node: { light: '#5b6bd0', dark: '#98a6ff', dash: SHORT, symbol: 'triangle-up' },
   borrowed: { light: '#2f6f8f', dark: '#8fd0ee', dash: MIXED, symbol: 'square' },
