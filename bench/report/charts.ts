@@ -296,7 +296,7 @@ export function serversChart(report: BenchReport): Chart | undefined {
     reference: { value: 1, noise },
   }))
   const how = 'Bars: the ratio of the medians over the rounds; thin lines: the least and the greatest ratio of a ' +
-    `round; in brackets, ours on which backend, that with less CPU. Band: the most that two identical servers of ` +
+    'round; in brackets, ours on which backend, that with less CPU. Band: the most that two identical servers of ' +
     `ours differed by (${percent(noise)}).`
   return {
     name: 'servers',
