@@ -18,11 +18,10 @@ export interface BalancerOptions extends ForwardOptions {
 
 /**
  * What the TCP driver has to be told. Half-closed connections stay open, for that is passed on; and nobody is
- * cut off for reading slowly: how much waits is bounded by the window. Bytes are passed on at once, so that the memory
- * they were received in can be used again.
+ * cut off for reading slowly: how much waits is bounded by the window.
  */
 export const driverOptions: FlowControlledTcpOptions = {
-  allowHalfOpen: true, connectTimeout: 2_000, closeTimeout: 600_000, buffers: 'borrowed',
+  allowHalfOpen: true, connectTimeout: 2_000, closeTimeout: 600_000,
 }
 
 const listen = (port: number, options: ForwardOptions): ActionTree => {

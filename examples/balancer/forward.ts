@@ -170,8 +170,7 @@ export class Forward {
   private fromClient(subpacket: Buffer | Eof): ActionTree {
     if (this.header !== undefined) return this.readHeader(this.header, subpacket)
     if (this.early !== undefined || this.backend === undefined) {
-      // A copy: the memory is only lent.
-      this.early?.push(subpacket === eof ? eof : Buffer.from(subpacket))
+      this.early?.push(subpacket)
       return undefined
     }
     return sendMessage(tcpChannel(this.backend.us, this.backend.at, subpacket))
