@@ -124,6 +124,7 @@ bool Loop::open_handles() {
     uv_unref(plain(&settle_));
     sleeps_ = sleeps_ && may_sleep(loop);
     if (sleeps_) result = engine_->watch_host(uv_backend_fd(loop));
+    if (sleeps_) look_only();
     if (!sleeps_) result = uv_poll_start(&poll_, UV_READABLE, on_ready);
     if (busy_poll_ > 0 || sleeps_) static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
     refer();

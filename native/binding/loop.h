@@ -75,12 +75,14 @@ class Loop final {
 
   // turn.cc
   void turn(bool ready);
+  void take_turn(uint64_t start);
   void deliver(int result, uint64_t start);
   void run_batch(uint32_t count);
   void execute();
   bool spinning_pays();
   void spin();
   void rest();
+  void look_only();
   int sleep(int timeout_ms);
   bool may_sleep(uv_loop_t* loop);
   uint64_t spin_end(uint64_t latest);

@@ -38,10 +38,13 @@ void Loop::turn(bool ready) {
   if (ready) engine_->acknowledge();
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
-  const uint64_t start = uv_hrtime();
+  take_turn(uv_hrtime());
+  static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+void Loop::take_turn(uint64_t start) {
   shared_.begin_turn(*engine_);
   deliver(engine_->turn(), start);
-  static_cast<void>(napi_close_handle_scope(env_, scope));
 }
 
 // What a turn brought goes to the program, and the program's answer to the kernel.
@@ -207,11 +210,8 @@ void Loop::rest() {
       fail(result);
       break;
     }
-    if (result > 0 || engine_->pending()) {
-      shared_.begin_turn(*engine_);
-      deliver(engine_->turn(), start);
-      if (!running()) break;
-    }
+    if (result > 0 || engine_->pending()) take_turn(start);
+    if (!running()) break;
     // Its notion of the time is from before.
     uv_update_time(poll_.loop);
     if (engine_->host_ready() || timeout_ms == 0) break;
@@ -219,11 +219,17 @@ void Loop::rest() {
     if (timeout_ms == 0) break;
     awake += uv_hrtime() - start;
   }
-  // libuv only looks: while it sleeps, nobody hears of the engine's sockets. An engine that failed
-  // is not waited for.
-  if (uv_is_active(plain(&prepare_)) != 0)
-    static_cast<void>(uv_idle_start(&idle_, [](uv_idle_t*) {}));
+  // Neither closed nor failed. What the last turn brought about comes before what libuv has, as it
+  // does where libuv sleeps.
+  const auto goes_on = [this] { return uv_is_active(plain(&prepare_)) != 0; };
+  if (goes_on() && engine_->pending()) take_turn(uv_hrtime());
+  if (goes_on()) look_only();
   static_cast<void>(napi_close_handle_scope(env_, scope));
+}
+
+// Until the next `rest` libuv doesn't sleep: nobody would hear of the engine's sockets.
+void Loop::look_only() {
+  static_cast<void>(uv_idle_start(&idle_, [](uv_idle_t*) {}));
 }
 
 // As Engine::sleep.

@@ -111,9 +111,8 @@ class Backend {
   virtual bool pending() const { return false; }
   // Whether `turn` is called all the time, so that nobody has to be told by the descriptor.
   virtual void busy_poll(BackendSink&, bool) {}
-  // Sleeping here instead of in the host. `watch_host`, once and after `open`: `sleep` ends when
-  // the host's descriptor is readable, too, as its own is for nobody from then on. 0 or negative
-  // errno.
+  // From now on the host sleeps in `sleep`, which is to end when this descriptor of the host's is
+  // readable, too; it does not look at the backend's own any more. 0 or negative errno.
   virtual int watch_host(int descriptor) = 0;
   // Until `turn` has something to do (then it returns 1), the host has, or so many milliseconds
   // have passed (-1: however many). Or negative errno. To be called after `settle`.

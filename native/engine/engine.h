@@ -3,7 +3,8 @@
 //
 // How it is used: the host polls `descriptor()`; when that is readable it calls `turn()`, reads
 // `records`, clears them, gives its commands, and calls `flush()`, always: only then does what was
-// decided in between reach the kernel. Nothing happens behind the host's back.
+// decided in between reach the kernel. Nothing happens behind the host's back. Instead of polling,
+// the host may sleep in `sleep`, which hears of the host's own descriptor as well.
 //
 // Invariants: functions that can fail return negative errno; ids that are no longer valid are
 // ignored (the host cannot know yet), and none is given to somebody else before the host has read

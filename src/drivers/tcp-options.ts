@@ -54,7 +54,7 @@ export interface TcpOptions
   readonly busyPoll?: number | 'adaptive' | undefined
   /**
    * In whose system call the thread sleeps when there is nothing to do: 'engine', the native engine's own, or
-   * 'libuv', that of Node's event loop. Default: the environment's MARKETPLACE_SLEEP_IN, or else 'libuv'.
+   * 'libuv', that of Node's event loop. Default: the environment's MARKETPLACE_SLEEP_IN, or else 'engine'.
    */
   readonly sleepIn?: SleepIn | undefined
   /**

@@ -18,7 +18,7 @@ async function infoOf(backend?: TransportBackend): Promise<TransportInfo | undef
 }
 
 t.test('epoll, where it is asked for', { skip }, async (t) => {
-  t.strictSame(await infoOf('epoll'), { backend: 'epoll', requested: 'epoll', reason: '', features: [] })
+  t.match(await infoOf('epoll'), { backend: 'epoll', requested: 'epoll', reason: '' })
 })
 
 t.test('io_uring, where it is asked for: it, or an error with the reason', { skip }, async (t) => {

@@ -16,7 +16,7 @@ import { nodeTransport } from '../../src/transport/node/transport.js'
 import { nativeTransport } from '../../src/transport/native/transport.js'
 import { patient } from '../support/patience.js'
 import { ECHO, portOf, Station, VARIANTS } from '../support/transports.js'
-import { client, sleep, until } from '../support/util.js'
+import { client, freePort, sleep, until } from '../support/util.js'
 
 type Open = (options?: TransportOptions) => Station
 
@@ -212,6 +212,36 @@ onEverySleep('several engines of a thread are all served, one that sleeps or non
   const next = open()
   t.equal(sleepsItself(next), sleepIn === 'engine', 'the next one may')
   await Promise.all([...stations.slice(1), next].map(talk))
+})
+
+/** Connects as soon as it can, and ends when it has its answer. */
+const IMPATIENT = `
+const { connect } = require('node:net')
+const attempt = () => {
+  const socket = connect(Number(process.env.PORT), '127.0.0.1', () => { socket.write('x') })
+  socket.on('error', () => { setTimeout(attempt, 20) }).on('data', () => { process.exit(0) })
+}
+process.stdout.write('ready')
+attempt()
+`
+
+onEverySleep('opened while another engine spins, where nothing else happens', async (t, open) => {
+  const port = await freePort()
+  const env = { ...process.env, PORT: String(port) }
+  const child = spawn(process.execPath, ['-e', IMPATIENT], { stdio: ['ignore', 'pipe', 'inherit'], env })
+  const exited = once(child, 'exit')
+  await once(child.stdout, 'data')
+  const other = open({ busyPoll: 1000, sleepIn: 'libuv' })
+  let count = 0
+  const listener = await other.listen(ECHO)
+  other.connect({ host: '127.0.0.1', port: portOf(listener) }, {
+    connected: (connection) => { connection.write('x') },
+    data: (connection, data) => {
+      if (++count < 500) connection.write(data)
+      else void open().listen(ECHO, { port })
+    },
+  })
+  t.strictSame(await exited, [0, null])
 })
 
 onEverySleep('closed in the middle of a turn', async (t, open) => {

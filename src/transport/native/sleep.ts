@@ -6,7 +6,8 @@ import { argumentError } from '../../support/errors.js'
 import { sleepInCheck } from '../seam/transport-options.js'
 import type { SleepIn } from '../seam/transport.js'
 
-const DEFAULT: SleepIn = 'libuv'
+/** Electron turns libuv's loop itself, and means it never to wait. */
+const DEFAULT: SleepIn = process.versions.electron === undefined ? 'engine' : 'libuv'
 
 /** Whether it is in the engine. */
 export function sleepsInEngine(call: string, option: SleepIn | undefined): boolean {

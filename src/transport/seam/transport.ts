@@ -392,7 +392,8 @@ export interface TransportOptions {
   readonly overflow?: 'abort' | 'pause' | undefined
   /**
    * What the native engine talks to the kernel with; others ignore it. Default: the environment's
-   * MARKETPLACE_BACKEND, or else 'auto', which is the best that works here. Any other one must work.
+   * MARKETPLACE_BACKEND, or else 'auto': io_uring where the kernel has all that makes it the cheaper one, else epoll.
+   * Any other one must work.
    */
   readonly backend?: TransportBackend | undefined
   /**
@@ -405,7 +406,7 @@ export interface TransportOptions {
    * In whose system call the thread sleeps when there is nothing to do. 'libuv': in that of Node's event loop, which
    * tells the native engine that its sockets are ready. 'engine': in the engine's own, which hears of what else the
    * event loop waits for; a system call or two less for each turn. Default: the environment's MARKETPLACE_SLEEP_IN, or
-   * else 'libuv'. Other transports check and ignore it.
+   * else 'engine', but 'libuv' in Electron. Other transports check and ignore it.
    */
   readonly sleepIn?: SleepIn | undefined
   /**
