@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "../../native/engine/uring.h"
 #include "harness.h"
 
 namespace marketplace::test {
@@ -98,6 +99,20 @@ TEST("a ring that cannot be registered with is an error where it is asked for") 
   const Outcome outcome = choose_without(call_register, EPERM, BackendName::io_uring);
   CHECK(outcome.error < 0);
   CHECK(contains(outcome.text, "restricted"));
+}
+
+TEST("the automatic choice is io_uring exactly where it has all that it is chosen for") {
+  engine::UringBackend ring;
+  const bool opens = ring.open() == 0;
+  const engine::UringFeatures& has = ring.features();
+  const bool complete =
+      opens && has.multishot_receive && has.incremental_buffers && has.batched_sends;
+  BackendInfo info;
+  int error = -1;
+  CHECK(engine::choose_backend(BackendName::automatic, info, error) != nullptr);
+  CHECK(std::string(info.backend) == (complete ? "io_uring" : "epoll"));
+  CHECK(std::string(info.requested) == "auto");
+  CHECK_EQUAL(info.reason.empty(), complete);
 }
 
 TEST("whatever is forbidden, the automatic choice is a backend that works") {
