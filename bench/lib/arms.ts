@@ -7,10 +7,27 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { benchBuild, benchServers, benchSources } from './paths.js'
-import type { Launch, Surroundings } from './launch.js'
 import { bun, deno, installedProgram, packageProgram, type Found } from './peers.js'
 import type { ArmKind } from './result.js'
 import type { Service } from './scenarios.js'
+
+/** What a server is given that has to be configured. */
+export interface Surroundings {
+  /** A free port of 127.0.0.1. */
+  readonly port: number
+  /** An empty folder of its own, which goes with it. */
+  readonly folder: string
+  /** The port of the server behind a balancer; 0 for others. */
+  readonly backend: number
+  readonly program: string
+}
+
+/** How a server is started that needs more than arguments that are known beforehand. */
+export interface Launch {
+  readonly args: readonly string[]
+  /** Where it listens, if it doesn't say so: then it is ready when it can be connected to. */
+  readonly port?: number
+}
 
 export type Arguments = readonly string[] | ((surroundings: Surroundings) => Launch)
 

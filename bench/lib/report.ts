@@ -21,7 +21,8 @@ const bases = [
 ]
 
 const UNITS = {
-  message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram', request: 'req', delivery: 'delivery', frame: 'frame',
+  message: 'msg', connection: 'conn', line: 'line', datagram: 'dgram', request: 'req', delivery: 'delivery',
+  frame: 'frame',
 } as const
 const MIB = 1 << 20
 

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Launch, Surroundings } from '../lib/launch.js'
+import type { Launch, Surroundings } from '../lib/arms.js'
 
 /** Connections that each of them has to take. */
 const CONNECTIONS = 4096
