@@ -27,6 +27,10 @@ export * from './dsl/index.js'
 export { tcpBare, type BareTcpOptions } from './drivers/tcp-bare.js'
 export { tcpEngine, type TcpEngine } from './drivers/tcp-engine.js'
 export type { TcpOptions } from './drivers/tcp-options.js'
+export {
+  proxyHeader, type ProxyEnd, type ProxyHeader, type ProxyHeaderOptions, type ProxySsl, type ProxyTlv,
+} from './drivers/proxy-header.js'
+export type { ProxyOptions } from './drivers/proxy-intro.js'
 export * from './drivers/tcp-records.js'
 export type { TransportName } from './transport/choose.js'
 export type {

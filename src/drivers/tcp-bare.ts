@@ -47,9 +47,8 @@ interface BareSettings extends ConversationSettings {
 
 /** Handlers of a connection from which nothing is read before somebody takes part. */
 const waitingInbound: Handlers<TcpChannel> = {
-  onPresence: (_topic, _state, peer, conversation) => {
-    if (takesPart(peer)) (conversation as BareConversation).start()
-  },
+  onPresence: (_topic, _state, peer, conversation) =>
+    takesPart(peer) ? (conversation as BareConversation).start() : undefined,
   onAbsence: (_topic, _state, _reason, peer, conversation) => (conversation as BareConversation).left(peer),
 }
 
@@ -58,6 +57,9 @@ class BareConversation extends Conversation {
   private paused = false
   /** Nobody takes part in the connection yet, and until then nothing is read. */
   private waiting: boolean
+  /** What came all the same, behind a balancer's header. */
+  private held: Buffer[] | undefined = undefined
+  private endHeld = false
 
   constructor(settings: BareSettings, ...ends: ConstructorParameters<typeof Conversation>) {
     super(...ends)
@@ -70,19 +72,29 @@ class BareConversation extends Conversation {
     return this.waiting ? waitingInbound : super.inbound
   }
 
-  start(): void {
-    if (!this.waiting) return
+  start(): ActionTree {
+    if (!this.waiting) return undefined
     this.waiting = false
     if (this.settings.timesInput) this.socket.expectInput(true)
     if (!this.paused) this.socket.resume()
+    const { held } = this
+    this.held = undefined
+    const received = held?.map((data) => this.receive(data))
+    return this.endHeld ? [received, this.endInbound()] : received
   }
 
   protected override receive(data: Buffer): ActionTree {
+    if (this.waiting) {
+      ;(this.held ??= []).push(this.settings.buffers === 'borrowed' ? Buffer.from(data) : data)
+      return undefined
+    }
     return sendMessage(tcpChannel(this.remote, this.local, data))
   }
 
   protected override receiveEnd(): ActionTree {
-    return this.endInbound()
+    if (!this.waiting) return this.endInbound()
+    this.endHeld = true
+    return undefined
   }
 
   /** Stops reading from a peer that does not take what it is sent. */

@@ -38,7 +38,7 @@ export interface ConversationSettings {
 
 /** Who keeps account of a conversation's name. */
 export interface ConversationOwner {
-  left(remote: TcpEnd, local: TcpEnd): void
+  left(remote: TcpEnd, local: TcpEnd): ActionTree
 }
 
 /** What a conversation needs of the driver that it belongs to. */
@@ -336,10 +336,10 @@ export abstract class Conversation extends Label {
 
   private leave(reason: unknown): ActionTree {
     this.bits |= CLOSED
-    this.owner?.left(this.remote, this.local)
+    const left = this.owner?.left(this.remote, this.local)
     clearTimeout(this.deadline)
     const gone = this.has(OUTLIVES) ? this.host.gone(this) : undefined
-    return [deleteEndpoint(this, reason), deleteEndpoint(this.outbound, reason), gone]
+    return [deleteEndpoint(this, reason), deleteEndpoint(this.outbound, reason), left, gone]
   }
 
   /** Whether something came, the peer's end included, that nobody was ready to take. */

@@ -10,6 +10,9 @@ import { asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
 import {
+  addEndpoint,
+  deleteEndpoint,
+  Role,
   yieldTurn,
   type Action,
   type ActionTree,
@@ -17,9 +20,11 @@ import {
 } from '../vm/index.js'
 import { endpoint } from '../dsl/index.js'
 import { spawnDriver } from '../vm/action.js'
+import { Label } from '../vm/label.js'
 import { openTransport } from '../transport/choose.js'
 import { missingInNode } from '../transport/seam/socket-options.js'
 import type {
+  SocketAddress,
   SocketError,
   Transport,
   TransportConnection,
@@ -27,6 +32,8 @@ import type {
 } from '../transport/seam/transport.js'
 import { CommonTransport, type Fired, type Opened } from './common-transport.js'
 import { onePerVm } from './one-per-vm.js'
+import type { ProxyHeader } from './proxy-header.js'
+import { ProxyIntro, ProxyRules, type Introduced } from './proxy-intro.js'
 import {
   Conversation, Outbound, type ConversationHost, type ConversationOwner, type ConversationSettings,
 } from './tcp-conversation.js'
@@ -49,10 +56,12 @@ import {
   tcpError,
   tcpHandle,
   tcpListener,
+  tcpProxied,
   unixAddress,
   unixListener,
   unixPeer,
   type TcpChannel,
+  type TcpEnd,
   type TcpHandle,
   type UnixPeer,
 } from './tcp-records.js'
@@ -94,12 +103,24 @@ class Handle implements ConversationOwner {
   }
 }
 
-class TcpDriver implements ConversationHost {
+/** The owner of the name of a conversation that a balancer has introduced: what was said of it goes with it. */
+class Proxied extends Label implements ConversationOwner {
+  constructor(private readonly names: ConversationOwner | undefined) {
+    super()
+  }
+
+  left(remote: TcpEnd, local: TcpEnd): ActionTree {
+    return [this.names?.left(remote, local), deleteEndpoint(this)]
+  }
+}
+
+class TcpDriver implements ConversationHost, Introduced {
   private readonly options: TcpOptions
   private readonly makeConversation: MakeConversation
   private readonly listeners: TcpListeners
   private readonly handles = new Map<unknown, Handle>()
   private readonly names = new TcpNames()
+  private readonly proxy: ProxyRules | undefined
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
   private fresh: Conversation[] = []
   private finished: Conversation[] = []
@@ -115,6 +136,7 @@ class TcpDriver implements ConversationHost {
     const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false, readTimeout = 0 } = options
     const { buffers = defaultBuffers() } = options
     const timesInput = readTimeout > 0
+    this.proxy = options.proxy && new ProxyRules(options.proxy)
     this.makeConversation = conversations({
       allowHalfOpen, halfCloseTimeout, pauseOnAccept, timesInput, buffers,
     })
@@ -285,7 +307,8 @@ class TcpDriver implements ConversationHost {
   private handleOne(event: TransportEvent): ActionTree {
     const context = event.connection?.context
     try {
-      return context instanceof Conversation ? context.handle(event) : this.handleOther(event)
+      if (context instanceof Conversation) return context.handle(event)
+      return context instanceof ProxyIntro ? context.handle(event) : this.handleOther(event)
     } catch (error) {
       return this.broken(asError(error, 'an event of a socket'), context, undefined)
     }
@@ -315,15 +338,73 @@ class TcpDriver implements ConversationHost {
       return undefined
     }
     if (this.common.current?.name === 'native') tellOfServer(socket)
-    const { local } = listener
+    const introduction = this.proxy?.expects(address) ?? 'none'
+    if (introduction === 'none') return this.admit(socket, listener.local, address).open()
+    if (introduction === 'header') return this.introduce(socket, this.proxy as ProxyRules)
+    socket.context = undefined
+    socket.abort()
+    log('info', 'a connection is refused, as it comes from nobody whose PROXY header would be believed', { ...address })
+    return undefined
+  }
+
+  /** A connection begins, from this address. */
+  private admit(
+    socket: TransportConnection, local: ListenerEnd, address: SocketAddress | undefined,
+  ): Conversation {
     if (address?.family === 'unix') return this.converse(socket, unixPeer(this.names.takeNumber()), local)
     const remote = this.names.take(plainHost(address?.address ?? ''), address?.port ?? 0, local)
     return this.converse(socket, remote, local, this.names)
   }
 
+  // Connections that a balancer introduces
+
+  private introduce(socket: TransportConnection, rules: ProxyRules): ActionTree {
+    if (this.options.pauseOnAccept === true) socket.resume()
+    socket.context = new ProxyIntro(socket, rules, this, (deed) => { this.common.sink?.fire(deed) })
+    return undefined
+  }
+
+  begin(
+    socket: TransportConnection, header: ProxyHeader | undefined, events: readonly TransportEvent[],
+  ): ActionTree {
+    const listener = socket.listener?.context as Listener | undefined
+    if (listener === undefined || listener.demand === 0) {
+      socket.context = undefined
+      socket.close()
+      return undefined
+    }
+    if (this.options.pauseOnAccept === true) socket.pause()
+    const { local } = listener
+    const source = header?.family === 'IPv4' || header?.family === 'IPv6' ? header.source : undefined
+    const real = socket.remote
+    const address: SocketAddress | undefined =
+      source && { address: source.host, port: source.port, family: header?.family as 'IPv4' | 'IPv6' }
+    const conversation = this.admit(socket, local, address ?? real)
+    const opened = conversation.open()
+    const received = events.map((event) => conversation.handle(event))
+    if (header === undefined) return [opened, received]
+    const proxied = new Proxied(conversation.owner)
+    conversation.owner = proxied
+    const via = real?.family === 'unix' || real === undefined
+      ? unixPeer(this.names.takeNumber()) : tcpAddress(plainHost(real.address), real.port)
+    const told = tcpProxied(conversation.remote, local, { ...header, via })
+    return [addEndpoint(proxied, new Role('publisher', told), {}), opened, received]
+  }
+
+  failed(socket: TransportConnection, error: SocketError | undefined): ActionTree {
+    if (error === undefined) return undefined
+    const local = (socket.listener?.context as Listener | undefined)?.local
+    const { remote } = socket
+    const via = remote === undefined || remote.family === 'unix'
+      ? undefined : tcpAddress(plainHost(remote.address), remote.port)
+    if (local !== undefined) return tellFailed(local, via, error)
+    log('warning', error.message, { via, reason: error })
+    return undefined
+  }
+
   private connected(socket: TransportConnection): ActionTree {
     const handle = socket.context as Handle
-    if (handle.demand > 0) return this.converse(socket, handle.remote, handle.local, handle)
+    if (handle.demand > 0) return this.converse(socket, handle.remote, handle.local, handle).open()
     // Given up when this was on its way. The handle may be another one's by now.
     socket.context = undefined
     socket.abort()
@@ -335,13 +416,13 @@ class TcpDriver implements ConversationHost {
     remote: RemoteEnd | UnixPeer,
     local: ListenerEnd | TcpHandle,
     owner?: ConversationOwner,
-  ): ActionTree {
+  ): Conversation {
     const conversation = this.makeConversation(socket, remote, local, this)
     conversation.owner = owner
     socket.context = conversation
     this.fresh.push(conversation)
     this.wantIdle()
-    return conversation.open()
+    return conversation
   }
 
   private connectFailed(event: TransportEvent): ActionTree {
@@ -361,7 +442,7 @@ class TcpDriver implements ConversationHost {
     this.wantIdle()
   }
 
-  gone(_conversation: Conversation): ActionTree {
+  gone(): ActionTree {
     return this.common.letGo()
   }
 

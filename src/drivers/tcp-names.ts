@@ -78,8 +78,8 @@ export class TcpNames {
   /** What a connection that was just accepted is called from now on. */
   take(host: string, port: number, local: ListenerEnd): TcpAddress {
     const address = tcpAddress(host, port)
-    // On a Unix socket peers are numbered.
-    if (!tcpListener.is(local)) return address
+    // On a Unix socket peers are numbered, but for those that a balancer has told the address of.
+    if (!tcpListener.is(local)) return withInstance(address, ++instances)
     const name = nameOf(host, port, local.port)
     const state = this.states.get1(name) ?? 0
     if ((state & (LIVE | PAST)) !== 0 || past.has(name) || longPast.has(name)) {

@@ -1,6 +1,7 @@
 /** Options of the TCP drivers, and their checks. */
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks, type Elsewhere } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
+import { checkProxy, type ProxyOptions } from './proxy-intro.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
 import { busyPollCheck, slabChecks, sleepInCheck } from '../transport/seam/transport-options.js'
 import type { TransportName } from '../transport/choose.js'
@@ -73,6 +74,11 @@ export interface TcpOptions
    * reading stops until garbage was collected; nothing is lost. At least 1,048,576; default 1,073,741,824.
    */
   readonly maxSlabBytes?: number | undefined
+  /**
+   * Which connections of the driver's listeners begin with a header of the PROXY protocol, as load balancers send it.
+   * Such a connection's remote address is the header's. Default: none.
+   */
+  readonly proxy?: ProxyOptions | undefined
   /** Made by `tcpEngine`: through it the driver's metrics can be read. */
   readonly engine?: TcpEngine | undefined
   /** Called with each transport that is opened, before anything else is done with it. */
@@ -105,6 +111,7 @@ const tcpChecks = {
   busyPoll: busyPollCheck,
   sleepIn: sleepInCheck,
   ...slabChecks,
+  proxy: checkProxy,
   engine: checkEngine,
   onTransport: ofType('function'),
 } satisfies Record<keyof TcpOptions, Check>

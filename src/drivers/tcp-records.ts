@@ -2,6 +2,7 @@
 import { defineCheckedRecord, defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
 import type { FlowMode } from '../transport/seam/framing.js'
 import type { SocketError } from '../transport/seam/transport.js'
+import type { ProxyHeader } from './proxy-header.js'
 import { wrongMode, wrongPort } from './record-checks.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */
@@ -108,6 +109,22 @@ export const tcpListening = defineRecord('tcp-listening', ['listener', 'address'
 >()
 /** A record that `tcpListening` makes. */
 export type TcpListening = RecordFrom<typeof tcpListening>
+
+/** What a header of the PROXY protocol has said, and whose address it has taken the place of. */
+export interface ProxyTold extends ProxyHeader {
+  /** The balancer. */
+  readonly via: TcpAddress | UnixPeer
+}
+
+/**
+ * Published, before the connection's own flows and as long as they, for a connection that has begun with a header of
+ * the PROXY protocol.
+ */
+export const tcpProxied = defineRecord('tcp-proxied', ['source', 'destination', 'header']).of<
+  [source: TcpEnd, destination: TcpEnd, header: ProxyTold]
+>()
+/** A record that `tcpProxied` makes. */
+export type TcpProxied = RecordFrom<typeof tcpProxied>
 
 /**
  * Sent to the driver: stop (`false`) or go on (`true`) accepting on this listener. Meanwhile
