@@ -74,10 +74,23 @@ function setMember(field, i) {
   return [`    ${member} = static_cast<int32_t>(${field});`]
 }
 
+/** A list on as many lines as it needs, as clang-format sets it: the further ones begin below the first item. */
+function filled(before, items, after) {
+  const lines = [before]
+  items.forEach((item, i) => {
+    const last = lines.length - 1
+    const piece = i === items.length - 1 ? `${item}${after}` : `${item},`
+    const isFirst = i === 0
+    if (isFirst || `${lines[last]} ${piece}`.length <= WIDTH) lines[last] += isFirst ? piece : ` ${piece}`
+    else lines.push(' '.repeat(before.length) + piece)
+  })
+  return lines
+}
+
 const recordMakers = () => Object.entries(layout.records).flatMap(([name, fields]) => {
   const parameters = fields.filter((field) => field !== UNUSED).map((field) => `${typeOfField(field)} ${field}`)
   return [
-    ...comment(layout.recordTexts[name], '  '), `  static Record ${snake(name)}(${parameters.join(', ')}) {`,
+    ...comment(layout.recordTexts[name], '  '), ...filled(`  static Record ${snake(name)}(`, parameters, ') {'),
     `    Record record{Event::${snake(name)}};`, ...fields.flatMap(setMember), '    return record;', '  }',
   ]
 })

@@ -32,7 +32,8 @@ function openEngine(): Engine {
   const memory = {
     isolates: false, reuseSlabs: false, poisonSlabs: false, maxSlabBytes: Infinity, idleMemoryMax: 64 * 1024 * 1024,
   }
-  const settings = { backend: EPOLL, closeTimeout: 1000, busyPoll: 0, busyPollAdapts: false, sleeps: false, ...limits, ...memory }
+  const waiting = { busyPoll: 0, busyPollAdapts: false, sleeps: false }
+  const settings = { backend: EPOLL, closeTimeout: 1000, ...waiting, ...limits, ...memory }
   const stats = new Float64Array(STATS_MAX)
   const link = new Link(spying, settings, stats, none, none)
   return { addon, handle, link }

@@ -196,7 +196,8 @@ struct Record {
   }
   // Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`;
   // if it is one, with the last byte. The generation is that of the command.
-  static Record frames(uint32_t id, uint32_t slab, uint32_t offset, uint32_t length, uint32_t count, uint32_t mark, uint32_t generation) {
+  static Record frames(uint32_t id, uint32_t slab, uint32_t offset, uint32_t length, uint32_t count,
+                       uint32_t mark, uint32_t generation) {
     Record record{Event::frames};
     record.id = static_cast<int32_t>(id);
     record.a = static_cast<int32_t>(slab);
