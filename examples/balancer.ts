@@ -4,12 +4,10 @@
  *
  *   node dist/examples/balancer.js --port 8000 --backend 127.0.0.1:8001 --backend 127.0.0.1:8002
  */
-import ipaddr from 'ipaddr.js'
-import { isIP } from 'node:net'
 import { pathToFileURL } from 'node:url'
 import {
   _, endpoint, lineSource, quit, sendMessage, spawn, tcp, tcpAddress, timerDriver, type ActionTree,
-  type TcpAddress,
+  type ProxyOptions, type TcpAddress,
 } from 'marketplace-native'
 import { balancer, driverOptions, type BalancerOptions } from './balancer/balance.js'
 import { STRATEGIES } from './balancer/choose.js'
@@ -30,23 +28,6 @@ function oneOf<T extends string>(values: Values, name: string, choices: readonly
   const value = values[name]
   if (value === undefined || choices.includes(value as T)) return value as T | undefined
   throw new Error(`--${name} takes ${choices.join(' or ')}, not "${String(value)}"`)
-}
-
-/** Networks as `10.0.0.0/8`, or single addresses. @throws Error for the first that is none */
-export function trustIn(networks: readonly string[]): (host: string) => boolean {
-  const parsed = networks.map((text) => {
-    const [, address = '', bits] = /^(.*?)(?:\/(\d{1,3}))?$/.exec(text) ?? []
-    const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
-    if (Number(bits ?? 0) > most) {
-      throw new Error(`--trust takes an address or a network such as 10.0.0.0/8, not "${text}"`)
-    }
-    return [ipaddr.parse(address), Number(bits ?? most)] as const
-  })
-  return (host) => {
-    const address = ipaddr.process(host)
-    return parsed.some(([network, bits]) => network.kind() === address.kind()
-      && (address as ipaddr.IPv4).match(network, bits))
-  }
 }
 
 /** What is typed: `add HOST:PORT` and `drain HOST:PORT`. */
@@ -70,14 +51,19 @@ const commands = (): ActionTree => [
 
 function optionsOf(values: Values): BalancerOptions {
   const backends = (values['backend'] as string[] | undefined ?? []).map(addressOf)
-  const trust = values['trust'] as string[] | undefined ?? []
+  const version = oneOf(values, 'send-proxy', ['v1', 'v2'])
   return {
     backends,
     strategy: oneOf(values, 'strategy', STRATEGIES) ?? 'round-robin',
-    sendProxy: oneOf(values, 'send-proxy', ['v1', 'v2']),
-    trusts: trust.length === 0 ? undefined : trustIn(trust),
+    sendProxy: version && (version === 'v1' ? 1 : 2),
     log: (text) => console.log(text),
   }
+}
+
+/** Who is in front of this balancer: nobody else may connect then. */
+function proxyIn(values: Values): ProxyOptions | undefined {
+  const from = values['trust'] as string[] | undefined
+  return from && { from, others: 'refuse' }
 }
 
 const usage = `usage: balancer.js [options]; type "add HOST:PORT" and "drain HOST:PORT" while it runs
@@ -108,7 +94,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
       const chosen = optionsOf(values)
       const log = (text: string) => { if (!text.startsWith('client ')) console.log(text) }
       return [
-        tcp({ ...driverOptions, host: String(values['host']) }),
+        tcp({ ...driverOptions, host: String(values['host']), proxy: proxyIn(values) }),
         timerDriver(),
         balancer(numberOf(values, 'port', 65_535), values['quiet'] === true ? { ...chosen, log } : chosen),
         spawn(commands, { name: 'commands' }),

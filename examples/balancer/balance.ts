@@ -1,6 +1,6 @@
 /** The balancer's processes: one for each backend, one for each client, one that chooses. */
 import {
-  _, endpoint, quit, spawn, tcpChannel, tcpListener, tcpListening, type Action, type ActionTree,
+  _, endpoint, quit, spawn, tcpAddress, tcpChannel, tcpError, tcpListener, tcpListening, type Action, type ActionTree,
   type FlowControlledTcpOptions, type TcpAddress,
 } from 'marketplace-native'
 import { backend } from './backend.js'
@@ -29,6 +29,12 @@ const listen = (port: number, options: ForwardOptions): ActionTree => {
   return [
     endpoint.subscriber(tcpListening(tcpListener(port), _), {
       onPresence: ({ address }) => { here = address },
+    }),
+    // Who was to say for whom it speaks, and did not, or wrongly.
+    endpoint.subscriber(tcpError(tcpListener(port), _, _), {
+      onMessage: ({ remote, error }) => {
+        if (tcpAddress.is(remote)) options.log(`client ${nameOf(remote)} refused: ${error.message}`)
+      },
     }),
     endpoint.subscriber(tcpChannel(_, tcpListener(port), _), {
       interest: 'observer',

@@ -6,27 +6,20 @@
  * can be tried without anything being lost.
  */
 import {
-  _, abort, cancelTimer, deleteEndpoint, endpoint, eof, quit, sendFeedback, sendMessage, setTimer, tcpAddress,
-  tcpChannel, tcpCredit, tcpError, tcpHandle, timerExpired, type ActionTree, type Eof, type TcpAddress,
+  _, abort, deleteEndpoint, endpoint, eof, proxyHeader, quit, sendFeedback, sendMessage, tcpAddress, tcpChannel,
+  tcpCredit, tcpError, tcpHandle, tcpProxied, type ActionTree, type Eof, type ProxyHeaderOptions, type TcpAddress,
   type TcpChannel, type TcpEnd,
 } from 'marketplace-native'
-import { parseProxyHeader, proxyHeader, type Ends, type ProxyVersion } from './proxy-protocol.js'
 import { nameOf, suspectBackend, useBackend, wantsBackend, type Log } from './records.js'
 
 export interface ForwardOptions {
-  /** Says the client's address to the backends. */
-  readonly sendProxy?: ProxyVersion | undefined
-  /** Who has to say for whom it speaks, and is believed; anybody else is refused. */
-  readonly trusts?: ((host: string) => boolean) | undefined
+  /** Says the client's address to the backends, in this version of the PROXY protocol. */
+  readonly sendProxy?: 1 | 2 | undefined
   readonly log: Log
 }
 
 /** Bytes that may be on their way in one direction. */
 const WINDOW = 256 * 1024
-/** Bytes that are read at a time of what should be a PROXY header. */
-const HEADER_STEP = 256
-/** Milliseconds for a PROXY header to come. */
-const HEADER_TIMEOUT = 5_000
 
 let clients = 0
 
@@ -34,8 +27,8 @@ export class Forward {
   private readonly id = ++clients
   private readonly name: string
   private readonly tried: TcpAddress[] = []
-  private header: Buffer | undefined
-  private ends: Ends
+  /** From whom to whom the client has connected. */
+  private ends: Pick<ProxyHeaderOptions, 'source' | 'destination'>
   /** What came before a backend was connected: it goes first. */
   private early: (Buffer | Eof)[] | undefined = []
   private backend: { readonly at: TcpAddress, readonly us: TcpEnd } | undefined
@@ -48,7 +41,7 @@ export class Forward {
     private readonly them: TcpEnd, private readonly us: TcpEnd, here: TcpAddress,
     private readonly options: ForwardOptions,
   ) {
-    this.ends = tcpAddress.is(them) ? { source: them, destination: here } : undefined
+    this.ends = tcpAddress.is(them) ? { source: them, destination: here } : {}
     this.name = `client ${tcpAddress.is(them) ? nameOf(them) : this.id}`
   }
 
@@ -64,50 +57,18 @@ export class Forward {
       }),
       endpoint.publisher(wantsBackend(id, _)),
       endpoint.subscriber(useBackend(id, _), { onMessage: ({ at }) => this.connect(at) }),
-      this.options.trusts === undefined ? this.ask() : this.expectHeader(this.options.trusts),
+      // What a balancer in front of this one has said; known before anything else happens.
+      endpoint.subscriber(tcpProxied(them, us, _), {
+        onPresence: ({ header: { source, destination } }) => {
+          if (source !== undefined) this.ends = { source, destination }
+        },
+      }),
+      this.ask(),
     ]
   }
 
   private log(text: string): void {
     this.options.log(`${this.name} ${text}`)
-  }
-
-  // Who it is
-
-  private expectHeader(trusts: (host: string) => boolean): ActionTree {
-    if (!tcpAddress.is(this.them) || !trusts(this.them.host)) {
-      this.log('refused: it is not trusted to send a PROXY header')
-      return [sendMessage(tcpChannel(this.us, this.them, abort)), quit()]
-    }
-    this.header = Buffer.alloc(0)
-    const label = ['PROXY header', this.id]
-    return [
-      endpoint.subscriber(timerExpired(label, _), {
-        name: 'timer', onMessage: () => this.refuse('it does not come'),
-      }),
-      sendMessage(setTimer(label, HEADER_TIMEOUT, 'relative')),
-      this.credit(this.them, this.us, HEADER_STEP),
-    ]
-  }
-
-  private readHeader(soFar: Buffer, subpacket: Buffer | Eof): ActionTree {
-    if (subpacket === eof) return this.refuse('it is cut off')
-    this.header = Buffer.concat([soFar, subpacket])
-    try {
-      const parsed = parseProxyHeader(this.header)
-      if ('need' in parsed) return this.credit(this.them, this.us, subpacket.length)
-      this.header = undefined
-      this.ends = parsed.ends ?? this.ends
-      if (parsed.rest.length > 0) this.early?.push(parsed.rest)
-      return [sendMessage(cancelTimer(['PROXY header', this.id])), deleteEndpoint('timer'), this.ask()]
-    } catch (error) {
-      return this.refuse((error as Error).message)
-    }
-  }
-
-  private refuse(why: string): ActionTree {
-    this.log(`refused: its PROXY header is wrong: ${why}`)
-    return [sendMessage(tcpChannel(this.us, this.them, abort)), this.quit()]
   }
 
   // Where it goes
@@ -150,7 +111,8 @@ export class Forward {
   private connected(at: TcpAddress, us: TcpEnd): ActionTree {
     this.log(`to ${nameOf(at)}`)
     const { sendProxy } = this.options
-    const first = [...sendProxy === undefined ? [] : [proxyHeader(sendProxy, this.ends)], ...this.early ?? []]
+    const header = sendProxy && proxyHeader({ version: sendProxy, ...this.ends })
+    const first = [...header === undefined ? [] : [header], ...this.early ?? []]
     this.early = undefined
     // These bytes are no part of the window.
     for (const bytes of first) if (bytes !== eof) this.owedToClient -= bytes.length
@@ -168,7 +130,6 @@ export class Forward {
   }
 
   private fromClient(subpacket: Buffer | Eof): ActionTree {
-    if (this.header !== undefined) return this.readHeader(this.header, subpacket)
     if (this.early !== undefined || this.backend === undefined) {
       this.early?.push(subpacket)
       return undefined
@@ -203,14 +164,10 @@ export class Forward {
       return [
         sendMessage(tcpChannel(us, them, abort)),
         backend !== undefined && sendMessage(tcpChannel(backend.us, backend.at, abort)),
-        this.quit(reason),
+        quit(reason),
       ]
     }
     if (this.backend !== undefined && ++this.gone < 2) return undefined
-    return this.quit()
-  }
-
-  private quit(reason?: unknown): ActionTree {
-    return [this.header !== undefined && sendMessage(cancelTimer(['PROXY header', this.id])), quit(reason)]
+    return quit()
   }
 }
