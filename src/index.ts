@@ -29,6 +29,7 @@ export { tcpEngine, type TcpEngine } from './drivers/tcp-engine.js'
 export type { TcpOptions } from './drivers/tcp-options.js'
 export {
   proxyHeader, type ProxyEnd, type ProxyHeader, type ProxyHeaderOptions, type ProxySsl, type ProxyTlv,
+  type ProxyTlvToSend,
 } from './drivers/proxy-header.js'
 export type { ProxyOptions } from './drivers/proxy-intro.js'
 export * from './drivers/tcp-records.js'

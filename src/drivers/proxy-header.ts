@@ -20,6 +20,7 @@ export interface ProxyEnd {
 export interface ProxyTlv {
   /** From 0 to 255. */
   readonly type: number
+  /** A copy of what was sent. */
   readonly value: Buffer
 }
 
@@ -31,6 +32,7 @@ export interface ProxySsl {
   readonly verified: boolean
   /** `TLSv1.3` */
   readonly version: string | undefined
+  /** As OpenSSL calls it. */
   readonly cipher: string | undefined
   /** Of the client's certificate. */
   readonly commonName: string | undefined
@@ -38,21 +40,29 @@ export interface ProxySsl {
 
 /** A header that was read. */
 export interface ProxyHeader {
+  /** Of the protocol. */
   readonly version: 1 | 2
   /** `local`: the balancer speaks for itself, as with a health check. */
   readonly command: 'proxy' | 'local'
+  /** Of both addresses. */
   readonly family: 'IPv4' | 'IPv6' | 'unix' | 'unknown'
+  /** How the client has connected to the balancer. */
   readonly transport: 'stream' | 'datagram' | 'unknown'
-  /** Who has connected, and to what; undefined where the header doesn't say. */
+  /** Who has connected; undefined where the header doesn't say. */
   readonly source: ProxyEnd | undefined
+  /** To what. */
   readonly destination: ProxyEnd | undefined
   /** All of them, as they came. */
   readonly tlvs: readonly ProxyTlv[]
-  /** What some of these say. */
+  /** The application protocol that was agreed upon, such as `h2`. */
   readonly alpn: string | undefined
+  /** The host name that the client has asked for (SNI). */
   readonly authority: string | undefined
+  /** The balancer's name for the connection. */
   readonly uniqueId: Buffer | undefined
+  /** The network namespace. */
   readonly netns: string | undefined
+  /** What the balancer says of the client's TLS. */
   readonly ssl: ProxySsl | undefined
   /** The endpoint of AWS's PrivateLink. */
   readonly awsVpcEndpoint: string | undefined
@@ -276,18 +286,27 @@ function sslOf(value: Buffer | undefined): ProxySsl | undefined {
   }
 }
 
+/** One more thing that a header is to say. */
+export interface ProxyTlvToSend {
+  /** From 0 to 255. */
+  readonly type: number
+  /** Text is sent as UTF-8. */
+  readonly value: Uint8Array | string
+}
+
 /** What a header is to say. */
 export interface ProxyHeaderOptions {
   /** 1 is text, and has no TLVs. Default 2. */
   readonly version?: 1 | 2 | undefined
   /**
-   * Who has connected, and to what; zones are left out. Without them the header says that the connection is the
+   * Who has connected; zones are left out. Without it the header says that the connection is the
    * sender's own (version 2), or of unknown origin (version 1).
    */
   readonly source?: ProxyEnd | undefined
+  /** To what it has connected: given if, and only if, `source` is. */
   readonly destination?: ProxyEnd | undefined
   /** Version 2 only. */
-  readonly tlvs?: readonly { readonly type: number, readonly value: Uint8Array | string }[] | undefined
+  readonly tlvs?: readonly ProxyTlvToSend[] | undefined
   /** Version 2 only: with a checksum. Default false. */
   readonly checksum?: boolean | undefined
 }
