@@ -60,9 +60,16 @@ function optionsOf(values: Values): BalancerOptions {
   }
 }
 
-/** Who is in front of this balancer: nobody else may connect then. */
+/** Who is in front of this balancer: nobody else may connect then. @throws Error for what is no network */
 function proxyIn(values: Values): ProxyOptions | undefined {
   const from = values['trust'] as string[] | undefined
+  for (const network of from ?? []) {
+    try {
+      tcp({ proxy: { from: [network] } })
+    } catch {
+      throw new Error(`--trust takes an address or a network such as 10.0.0.0/8, not "${network}"`)
+    }
+  }
   return from && { from, others: 'refuse' }
 }
 
