@@ -164,8 +164,10 @@ function readV1(line: string, length: number): ProxyRead {
   if (rest.length !== 4) return wrong('it has not two addresses and two ports')
   const isAddress = family === 'TCP4' ? isIPv4 : (text: string) => isIPv6(text) && !text.includes('%')
   if (!isAddress(from) || !isAddress(to)) return wrong(`an address is none of ${family}`)
-  const source = { host: from, port: portOf(fromPort) }
-  const destination = { host: to, port: portOf(toPort) }
+  // One address has one text, however the balancer writes it.
+  const host = (text: string): string => (family === 'TCP4' ? text : ipv6Text(bytesOf(text)))
+  const source = { host: host(from), port: portOf(fromPort) }
+  const destination = { host: host(to), port: portOf(toPort) }
   if (source.port < 0 || destination.port < 0) return wrong('a port is not from 0 to 65535')
   const header = headerOf({
     version: 1, command: 'proxy', family: family === 'TCP4' ? 'IPv4' : 'IPv6', transport: 'stream', source, destination,

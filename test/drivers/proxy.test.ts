@@ -48,6 +48,10 @@ t.test('what is read, cut anywhere', async (t) => {
   const known: readonly (readonly [Buffer, Partial<ProxyHeader>])[] = [
     [v1tcp4, { version: 1, family: 'IPv4', transport: 'stream', command: 'proxy', ...far }],
     [v1tcp6, { version: 1, family: 'IPv6', ...far6 }],
+    [Buffer.from('PROXY TCP6 2001:DB8:0::0001 2001:db8:0:0:0:0:0:2 56324 443\r\n'), far6],
+    [Buffer.from('PROXY TCP6 ::ffff:192.0.2.1 ::FFFF:c633:6407 1 2\r\n'), {
+      source: { host: '::ffff:192.0.2.1', port: 1 }, destination: { host: '::ffff:198.51.100.7', port: 2 },
+    }],
     [v2tcp4, { version: 2, family: 'IPv4', command: 'proxy', ...far }],
     [v2tcp6, { version: 2, family: 'IPv6', ...far6 }],
     [Buffer.from('PROXY UNKNOWN\r\n'), { family: 'unknown', source: undefined }],

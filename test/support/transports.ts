@@ -192,3 +192,17 @@ export class Station {
 export function portOf(listener: TransportListener): number {
   return listener.address?.port ?? 0
 }
+
+/** Two ends in one transport that send a byte to and fro for ever: there always is something to do. */
+export async function pingPong(station: Station): Promise<() => number> {
+  let messages = 0
+  const listener = await station.listen(ECHO)
+  station.connect({ host: '127.0.0.1', port: portOf(listener) }, {
+    connected: (connection) => { connection.write('x') },
+    data: (connection, data) => {
+      messages += 1
+      connection.write(data)
+    },
+  })
+  return () => messages
+}

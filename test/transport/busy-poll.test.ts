@@ -7,22 +7,8 @@ import { setImmediate as immediate } from 'node:timers/promises'
 import t from 'tap'
 import { Stat } from '../../src/transport/seam/stats.js'
 import type { TransportConnection } from '../../src/transport/seam/transport.js'
-import { ECHO, onEveryTransport, portOf, VARIANTS, type Station, type Suite } from '../support/transports.js'
+import { ECHO, onEveryTransport, pingPong, portOf, VARIANTS, type Station, type Suite } from '../support/transports.js'
 import { client, sleep, until } from '../support/util.js'
-
-/** Two ends in one transport that send a byte to and fro for ever: there always is a next event. */
-async function pingPong(station: Station): Promise<() => number> {
-  let messages = 0
-  const listener = await station.listen(ECHO)
-  station.connect({ host: '127.0.0.1', port: portOf(listener) }, {
-    connected: (connection) => { connection.write('x') },
-    data: (connection, data) => {
-      messages += 1
-      connection.write(data)
-    },
-  })
-  return () => messages
-}
 
 /** How often the event loop has turned; undefined where this Node doesn't say. */
 function loopCount(): number | undefined {

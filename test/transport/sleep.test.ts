@@ -15,7 +15,7 @@ import type { SleepIn, TransportOptions } from '../../src/transport/seam/transpo
 import { nodeTransport } from '../../src/transport/node/transport.js'
 import { nativeTransport } from '../../src/transport/native/transport.js'
 import { patient } from '../support/patience.js'
-import { ECHO, portOf, Station, VARIANTS } from '../support/transports.js'
+import { ECHO, pingPong, portOf, Station, VARIANTS } from '../support/transports.js'
 import { client, freePort, sleep, until } from '../support/util.js'
 
 type Open = (options?: TransportOptions) => Station
@@ -42,20 +42,6 @@ function onEverySleep(name: string, body: (t: Test, open: Open, sleepIn: SleepIn
 
 const sleepsItself = (station: Station): boolean =>
   station.transport.info?.features.includes('sleep in the engine') === true
-
-/** Two ends in one transport that send a byte to and fro for ever: there always is something to do. */
-async function pingPong(station: Station): Promise<() => number> {
-  let messages = 0
-  const listener = await station.listen(ECHO)
-  station.connect({ host: '127.0.0.1', port: portOf(listener) }, {
-    connected: (connection) => { connection.write('x') },
-    data: (connection, data) => {
-      messages += 1
-      connection.write(data)
-    },
-  })
-  return () => messages
-}
 
 const ECHO_WORKER = `
 const { parentPort } = require('node:worker_threads')
