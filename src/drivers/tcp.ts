@@ -219,6 +219,8 @@ class CreditConversation extends Conversation {
    */
   private askForFrames(): void {
     const { socket, input } = this
+    // Lent memory is over at the end of a turn, and the engine would keep the begin of a frame in it.
+    if (this.settings.buffers === 'borrowed') return
     if (this.asked || this.rule === undefined || socket.frame === undefined) return
     const scanner = input.movable
     if (scanner === undefined) return
@@ -341,7 +343,10 @@ class CreditConversation extends Conversation {
         this.credit -= this.rule === undefined ? piece.length : 1
         out.push(sendMessage(tcpChannel(this.remote, this.local, piece)))
       }
-      if (this.ended && this.endsWithinFrame()) throw (this.rule as FrameRule).unfinished(input.waiting)
+      // Without credit nobody has asked yet, and may ask for something else.
+      if (this.ended && this.credit > 0 && this.endsWithinFrame()) {
+        throw (this.rule as FrameRule).unfinished(input.waiting)
+      }
     } catch (error) {
       // A frame that is too long or none, or for which there is no memory: this connection's fault alone.
       const reason = asError(error, 'what came')

@@ -420,6 +420,54 @@ onAll('modes that change in the middle: what came and was not delivered is cut a
   t.strictSame(session.got.slice(-2), [hex('efg'), eof])
 })
 
+onAll('a mode that changes for what came in one turn with the end', async (t, start) => {
+  const cases = [
+    [{ frame: 'fixed', bytes: 4 }, 'AAAABB', ['AAAA', 'BB']],
+    [{ frame: 'delimiter', delimiter: ';', max: 4 }, 'AAA;BBBBBBBB', ['AAA', 'BB', 'BB', 'BB', 'BB']],
+  ] as const
+  for (const [mode, stream, frames] of cases) {
+    const { program, open } = sessions(start, { mode }, [tcpCredit(1)])
+    const opened = await Promise.all(Array.from({ length: 20 }, open))
+    for (const { socket, session } of opened) {
+      session.onFrame = () => {
+        session.onFrame = undefined
+        return [session.feedback(tcpMode({ frame: 'fixed', bytes: 2 })), session.feedback(tcpCredit(100))]
+      }
+      socket.end(stream)
+    }
+    await until(() => opened.every(({ session: { got, over } }) => got.at(-1) === eof || over))
+    const expected = [[...frames.map(hex), eof], undefined]
+    for (const { session } of opened) t.strictSame([session.got, session.reason], expected)
+    await program.stop()
+  }
+})
+
+onAll('lent memory: frames that come in pieces, of many connections, to the byte', async (t, start) => {
+  const mode: FrameMode = { frame: 'varint' }
+  const { program, open } = sessions(start, { mode: 'lines', buffers: 'borrowed', poison: true }, [tcpCredit(1)])
+  const opened = await Promise.all(Array.from({ length: 8 }, open))
+  const random = randomSource(1)
+  const bodies = Array.from({ length: 60 }, (_value, i) => Buffer.from(pattern(1 + random(400), i)))
+  const heads = bodies.map(({ length }) => (length < 128 ? [length] : [(length & 127) | 128, length >> 7]))
+  const stream = Buffer.concat(bodies.flatMap((body, i) => [Buffer.from(heads[i]), body]))
+  await Promise.all(opened.map(async ({ socket, session }) => {
+    session.onFrame = () => [
+      session.got.length === 1 && session.feedback(tcpMode(mode)), session.feedback(tcpCredit(1)),
+    ]
+    socket.write('begin\n')
+    for (let at = 0; at < stream.length;) {
+      const end = at + 1 + random(150)
+      socket.write(stream.subarray(at, end))
+      at = end
+      await sleep(1)
+    }
+    socket.end()
+    await until(() => session.got.at(-1) === eof || session.over)
+    t.ok(session.got.slice(1, -1).join() === bodies.map((body) => body.toString('hex')).join(), 'as they were sent')
+  }))
+  await program.stop()
+})
+
 onAll('a mode that changes with frames that wait, and the begin of another one behind them', async (t, start) => {
   for (const mode of [{ frame: 'fixed', bytes: 5 }, 'bytes', { frame: 'length', bytes: 1, adjust: -94 }] as const) {
     const { open } = sessions(start, { mode: { frame: 'delimiter', delimiter: '|' } }, [tcpCredit(1)])
