@@ -13,7 +13,7 @@ import { Converter, DocumentReflection } from 'typedoc'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const EVENT = /^'\w+'$/
-const ENTRY_POINTS = { index: 'marketplace-native', net: 'marketplace-native/net' }
+const ENTRY_POINTS = { index: 'marketplace-native', net: 'marketplace-native/net', tls: 'marketplace-native/tls' }
 /** What the site shows as code, and the language that it is coloured as. */
 const LANGUAGES = {
   '.ts': 'ts', '.mjs': 'js', '.js': 'js', '.json': 'json', '.c': 'text', '.h': 'text', '.cc': 'text',

@@ -2,15 +2,14 @@
  * A small web server. Each route is a process with an endpoint for the requests that it handles; a route that
  * is there is found, one that isn't is 404.
  *
- *   node dist/examples/http.js --port 8080
+ *   node dist/examples/http.js --port 8080 --workers 2
  */
-import { pathToFileURL } from 'node:url'
 import {
   _, endpoint, eof, quit, sendMessage, spawn, tcp, timerDriver, transition, type ActionTree,
 } from 'marketplace-native'
 import { answer, httpPart, httpRequest, streamed, wanted } from './http/records.js'
 import { driverOptions, httpServer, route } from './http/server.js'
-import { numberOf, runExample } from './support/run.js'
+import { isMain, numberOf, onWorker, runExample, workersArguments, type Example } from './support/run.js'
 
 /** Counts down, a line for each time that the client has taken the one before. */
 const countdown = (id: Parameters<typeof httpPart>[0], from: number): ActionTree =>
@@ -45,23 +44,27 @@ export const accessLog = (): ActionTree =>
     onMessage: ({ request: { method, target } }) => console.log(`${method} ${target}`),
   })
 
-const options = {
-  host: { type: 'string', default: '127.0.0.1' },
-  port: { type: 'string', default: '8080' },
-  quiet: { type: 'boolean', default: false },
-} as const
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  await runExample({
-    usage: 'usage: http.js [--host 127.0.0.1] [--port 8080] [--quiet: print no requests]',
-    options,
-    hint: (host, port) => `try it: curl http://${host}:${port}/hello/you`,
-    boot: (values) => [
-      tcp({ ...driverOptions, host: String(values['host']) }),
-      timerDriver(),
-      httpServer(numberOf(values, 'port', 65_535)),
-      spawn(routes, { name: 'routes' }),
-      values['quiet'] !== true && spawn(accessLog, { name: 'access log' }),
-    ],
-  })
+const example: Example = {
+  usage: 'usage: http.js [--host 127.0.0.1] [--port 8080] [--quiet: print no requests] '
+    + '[--workers N: as many threads, or auto]',
+  options: {
+    host: { type: 'string', default: '127.0.0.1' },
+    port: { type: 'string', default: '8080' },
+    quiet: { type: 'boolean', default: false },
+    ...workersArguments,
+  },
+  hint: (host, port) => `try it: curl http://${host}:${port}/hello/you`,
+  module: import.meta.url,
+  boot: (values) => [
+    tcp({ ...driverOptions, host: String(values['host']) }),
+    timerDriver(),
+    httpServer(numberOf(values, 'port', 65_535)),
+    spawn(routes, { name: 'routes' }),
+    values['quiet'] !== true && spawn(accessLog, { name: 'access log' }),
+  ],
 }
+
+/** What a worker runs: nothing of a request is kept, so they need know nothing of each other. */
+export default onWorker(example)
+
+if (isMain(import.meta.url)) await runExample(example)

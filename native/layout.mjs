@@ -32,6 +32,15 @@ export const backends = ['auto', 'epoll', 'io_uring']
  */
 export const purposes = ['output', 'input', 'smallInput', 'tinyInput']
 
+/** What a descriptor of others is to be adopted as: see `check_adoptable` in native/engine/adopt.h. */
+export const adoptables = ['listener', 'bound', 'connection']
+
+/** What a listener limits, by the name of the option; src/transport/seam/limits.ts says what they are. */
+export const limits = [
+  'maxConnections', 'acceptRate', 'connectionsPerPrefix', 'acceptRatePerPrefix', 'firstByteTimeout', 'frameTimeout',
+  'receiveRate', 'pauseAbove',
+]
+
 /** How a stream is cut into frames; src/transport/seam/framing.ts says what they are. */
 export const frameKinds = ['bytes', 'length', 'varint', 'delimiter', 'fixed', 'lines']
 
@@ -44,10 +53,13 @@ export const header = {
 /** What the program has to say of the views that it was given. */
 export const views = { over: [1, 'Slabs may be filled again.'], kept: [2, 'Full slabs are to be replaced.'] }
 
-/** The system call that an error belongs to, under the name that Node gives it. The last two are no calls. */
+/** The system call that an error belongs to, under the name that Node gives it. The last five are no calls. */
 export const calls = [
   ['none', ''], ['listen', ''], ['accept', ''], ['connect', ''], ['read', ''], ['write', ''], ['shutdown', ''],
-  ['poll', ''], ['idle', 'nothing came or went for too long'], ['silence', 'nothing came for too long'],
+  ['poll', ''], ['tls', 'the rules of TLS were broken, or what they demand is missing'],
+  ['idle', 'nothing came or went for too long'], ['silence', 'nothing came for too long'],
+  ['firstByte', 'the first byte did not come in time'],
+  ['frame', 'a frame that had begun did not come in time'],
 ]
 
 /** What the engine reports. Fields are words, in order; `peer` is an address and takes five. */
@@ -67,6 +79,11 @@ export const records = {
   sendFailed: ['id', 'error', 'peer'],
   receiveFailed: ['id', 'error'],
   frames: ['id', 'slab', 'offset', 'length', 'count', 'mark', 'generation'],
+  secured: ['id'],
+  tlsAsks: ['id'],
+  tlsSession: ['id'],
+  tlsCut: ['id'],
+  tlsFailed: ['id', 'reason', 'verify'],
 }
 
 export const recordTexts = {
@@ -74,13 +91,18 @@ export const recordTexts = {
   slabRetired: 'No more will be received into this slab: the host may give up its reference.',
   slabsShort: 'Reading stopped for lack of slabs for `input`; it goes on when the host has added some. Of another '
     + 'purpose: bigger ones were used instead.',
-  dropped: 'Connections were reset because the listener has as many as it may; once per turn at most, with the peer of '
-    + 'the last.',
+  dropped: 'Connections were reset because of a limit of the listener\'s: how many since the last such record, which '
+    + 'was at least a second ago, and the peer of the last.',
   sender: 'Who has sent the datagrams that follow as `data`, up to the next such record or the end of the turn.',
   truncated: 'A datagram that was too long, and is lost, with its sender.',
   sendFailed: 'With the receiver.',
   frames: 'Bytes in which so many frames end: where, the marks from `mark` on say, counted from `offset`; if it is '
     + 'one, with the last byte. The generation is that of the command.',
+  secured: 'The TLS handshake is over. What follows as `data` was encrypted.',
+  tlsAsks: 'The client has said whom it wants to talk to: the host says with which certificate it goes on.',
+  tlsSession: 'There is a session that can be resumed later.',
+  tlsCut: 'The end that follows was not announced by TLS: something may be missing.',
+  tlsFailed: 'Why `closed` follows: OpenSSL\'s number of the error, and of what is wrong with the certificate, or 0.',
 }
 
 /**
@@ -108,6 +130,7 @@ export const commands = {
   expectInput: { id: 'id', on: 'first' },
   send: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
   frame: { slab: 'high', id: 'id', offset: 'first', length: 'second' },
+  secure: { id: 'id' },
 }
 
 export const commandTexts = {
@@ -146,7 +169,18 @@ export const options = {
     words: {
       backlog: ['int32_t', 'backlog'], ipv6Only: ['bool', 'v6_only'], reusePort: ['bool', 'reuse_port'],
       exclusive: ['bool', 'exclusive'], pauseOnAccept: ['bool', 'pause_accepted'],
-      maxConnections: ['int32_t', 'connections_max'],
+    },
+  },
+  limits: {
+    struct: 'ListenLimits',
+    words: {
+      maxConnections: ['int32_t', 'most'], connectionsPerPrefix: ['uint32_t', 'prefix_connections_max'],
+      acceptRate: ['uint32_t', 'rate.per_second'], acceptBurst: ['uint32_t', 'rate.burst'],
+      prefixRate: ['uint32_t', 'prefix_rate.per_second'], prefixBurst: ['uint32_t', 'prefix_rate.burst'],
+      receiveRate: ['uint32_t', 'receive_rate.per_second'], receiveBurst: ['uint32_t', 'receive_rate.burst'],
+      prefixLength4: ['uint8_t', 'prefix_v4'], prefixLength6: ['uint8_t', 'prefix_v6'],
+      maxIdlePrefixes: ['uint32_t', 'idle_prefixes_max'], firstByteTimeout: ['uint32_t', 'first_byte_ms'],
+      frameTimeout: ['uint32_t', 'frame_ms'], pauseAbove: ['uint32_t', 'pause_above_ms'],
     },
   },
   udp: {
@@ -170,6 +204,40 @@ export const options = {
   },
 }
 
+/**
+ * What a listener has counted, as 64-bit floating-point numbers, in order; before it, how often each of `limits` acted.
+ */
+export const listenerCounts = {
+  connections: 'Open now.',
+  prefixes: 'That are remembered now, for their connections or how fast they came.',
+  overloaded: 'Whether it is paused because of `pauseAbove`.',
+}
+
+/**
+ * What is known of one connection when somebody asks, as 64-bit floating-point numbers, in order: mostly the kernel's
+ * TCP_INFO. What an older kernel doesn't know is 0.
+ */
+export const connectionInfo = {
+  held: 'Why nothing is read at present: 1 the host has paused it, 2 there is no slab, 4 too much of its own output '
+    + 'waits, 8 too much of all of its account, 16 TLS has to wait, 32 it has had its rate. A sum; 0 if it is not '
+    + 'held.',
+  roundTrip: 'Microseconds, smoothed.',
+  roundTripVariance: 'Microseconds.',
+  lowestRoundTrip: 'Microseconds.',
+  retransmits: 'Segments that were sent again, in all.',
+  lost: 'Segments that seem to be lost at present.',
+  unacknowledged: 'Segments that are on their way.',
+  congestionWindow: 'Segments that may be.',
+  segmentSize: 'Bytes of a segment that is sent, at most.',
+  bytesSent: 'Of data, those that were sent again included.',
+  bytesAcknowledged: 'That the peer has.',
+  bytesReceived: 'Of data.',
+  bytesUnsent: 'That the kernel has not sent yet.',
+  sinceSent: 'Milliseconds since data was sent last.',
+  sinceReceived: 'Milliseconds since data came last.',
+  deliveryRate: 'Bytes a second that have reached the peer, lately.',
+}
+
 /** What is counted, as 64-bit floating-point numbers, for the program to read at any time. Times are nanoseconds. */
 export const stats = {
   bytesOut: 'Taken by the kernel.',
@@ -181,4 +249,8 @@ export const stats = {
   datagramsOut: 'Taken by the kernel.',
   iteration: 'Of Node\'s loop, in which the last turn was.',
   spins: 'How often the next event was waited for awake.',
+  listenersPaused: 'Because of `pauseAbove`, now.',
+  ...Object.fromEntries(
+    limits.map((name) => [`of${name[0].toUpperCase()}${name.slice(1)}`, `How often ${name} acted.`]),
+  ),
 }

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { buildLibrary } from './bundle.mjs'
 import { install } from './install.mjs'
+import { JOINED, joinTests, unjoin } from './join.mjs'
 import {
   CI, ROOT, StepFailed, announce, changedAt, filesBelow, main, run, say, seconds, step, upToDate,
 } from './steps.mjs'
@@ -30,6 +31,8 @@ const ADDON_USUALLY = 20
 const ADDON_MADE = ['build/Release', 'build/Makefile', 'build/binding.Makefile', 'build/marketplace.target.mk',
   'build/config.gypi']
 const TYPESCRIPT_USUALLY = 15
+const PAGE_STAMP = 'dist/.inspector-page'
+const PAGE_USUALLY = 4
 
 /** @param nodeGyp path of its program; the installed one, if not given */
 export async function buildAddon(nodeGyp = NODE_GYP) {
@@ -74,7 +77,7 @@ export async function buildAddon(nodeGyp = NODE_GYP) {
 function removeStale() {
   for (const file of SOURCES.flatMap((folder) => filesBelow(`dist/${folder}`))) {
     const source = file.replace(/^dist\//, '').replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts')
-    if (!existsSync(join(ROOT, source))) rmSync(join(ROOT, file))
+    if (file !== JOINED && !existsSync(join(ROOT, source))) rmSync(join(ROOT, file))
   }
 }
 
@@ -85,17 +88,31 @@ export async function buildTypeScript() {
     .filter((file) => !file.endsWith('.d.ts'))
     .every((file) => changedAt(`dist/${file.slice(0, -3)}.js`) > 0)
   // tsc's own notes say that these were written; it would not write them again.
-  if (!complete) rmSync(join(ROOT, 'dist/.tsbuildinfo'), { force: true })
-  const inputs = ['tsconfig.json', 'node_modules/.package-lock.json', ...sources]
+  const joinedOtherwise = changedAt('scripts/join.mjs') > changedAt(STAMP)
+  if (!complete || joinedOtherwise) rmSync(join(ROOT, 'dist/.tsbuildinfo'), { force: true })
+  const inputs = ['tsconfig.json', 'node_modules/.package-lock.json', 'scripts/join.mjs', ...sources]
   if (complete && upToDate(STAMP, inputs)) return
   const began = Date.now()
+  unjoin()
   await step('typescript', process.execPath, [TSC, '-p', '.'], { usually: TYPESCRIPT_USUALLY })
   writeFileSync(join(ROOT, STAMP), `${began}\n`)
+}
+
+/** The inspector's page is for browsers: a project of its own, whose types know nothing of Node. */
+export async function checkPage() {
+  const sources = ['src/inspector/shown.ts', ...filesBelow('inspector-page')]
+  const inputs = ['tsconfig.json', 'node_modules/.package-lock.json', ...sources]
+  if (upToDate(PAGE_STAMP, inputs)) return
+  const began = Date.now()
+  await step('inspector page', process.execPath, [TSC, '-p', 'inspector-page'], { usually: PAGE_USUALLY })
+  writeFileSync(join(ROOT, PAGE_STAMP), `${began}\n`)
 }
 
 export async function build() {
   await buildAddon()
   await buildTypeScript()
+  await joinTests(STAMP)
+  await checkPage()
   await buildLibrary()
 }
 

@@ -3,7 +3,9 @@
  *
  * - ESM: one file per entry point and what they share. In a clone these only lead on to dist/src, so that
  *   tests which reach inside have the same instance; `npm pack` puts the bundles in their place.
- * - CommonJS, for Nodes that can't require ESM (before 20.19 and 22.12): everything in one file.
+ * - CommonJS, for Nodes that can't require ESM (before 20.19 and 22.12): everything in one file, in which variables
+ *   have short names, and functions and classes the names that stack traces show.
+ * - The inspector's page: one HTML file with its script and its style, for browsers.
  * - Types, once: CommonJS's, which the ESM entry points export again, as TypeScript allows it in this
  *   direction only.
  */
@@ -13,9 +15,12 @@ import { ROOT, filesBelow, say, seconds, upToDate } from './steps.mjs'
 
 const OUT = 'dist/lib'
 const STAMP = `${OUT}/.built`
-/** Entry points by name; the command line is none of CommonJS's. */
-const ENTRIES = { index: 'src/index.ts', net: 'src/net/index.ts', cli: 'src/cli/main.ts' }
-const LIBRARY = ['index', 'net']
+/** Entry points by name; the command line and the worker threads' program are none of CommonJS's. */
+const ENTRIES = {
+  index: 'src/index.ts', net: 'src/net/index.ts', tls: 'src/tls/index.ts', cli: 'src/cli/main.ts',
+  worker: 'src/workers/worker.ts', 'cli-worker': 'src/cli/worker-program.ts',
+}
+const LIBRARY = ['index', 'net', 'tls']
 
 /** Names are kept, and lines stay lines: stack traces and profiles can be read without source maps. */
 const OPTIONS = {
@@ -31,6 +36,9 @@ const OPTIONS = {
   // sideEffects is for those who bundle this package.
   ignoreAnnotations: true,
 }
+
+/** The inspector's page. */
+const PAGE = 'inspector-page'
 
 const manifestOf = (path) => JSON.parse(readFileSync(join(ROOT, path, 'package.json'), 'utf8'))
 
@@ -81,6 +89,8 @@ async function bundleCommonJs(esbuild) {
     external,
     define: { 'import.meta.url': 'moduleUrl' },
     banner: { js: `${licenses(esmOnly)}${moduleUrl}` },
+    minifyIdentifiers: true,
+    keepNames: true,
   })
   for (const name of LIBRARY) {
     // One by one: that is how Node, and TypeScript's checks, see names.
@@ -129,7 +139,9 @@ function reexport(name, from) {
 function writeForwards() {
   for (const [name, entry] of Object.entries(ENTRIES)) {
     const compiled = `../${entry.replace(/\.ts$/, '.js')}`
-    const text = name === 'cli' ? `#!/usr/bin/env node\nimport '${compiled}'\n` : reexport(name, compiled)
+    const shebang = name === 'cli' ? '#!/usr/bin/env node\n' : ''
+    const exports = LIBRARY.includes(name) || hasDefault(name)
+    const text = exports ? reexport(name, compiled) : `${shebang}import '${compiled}'\n`
     write(`${OUT}/${name}.js`, text)
   }
 }
@@ -146,6 +158,24 @@ async function bundleEsm(esbuild) {
   })
 }
 
+/** All that a browser needs is in one file: the page asks nobody but the program for anything. */
+export async function bundlePage(esbuild) {
+  const options = {
+    absWorkingDir: ROOT, bundle: true, minify: true, write: false, legalComments: 'none', logLevel: 'warning',
+  }
+  const contentOf = async (entry, more) => {
+    const { outputFiles } = await esbuild.build({ ...options, entryPoints: [`${PAGE}/${entry}`], ...more })
+    return outputFiles[0].text.trim()
+  }
+  const script = await contentOf('main.tsx', {
+    format: 'iife', target: 'es2022', jsx: 'automatic', jsxImportSource: 'preact', banner: { js: licenses(['preact']) },
+  })
+  const style = await contentOf('style.css', { target: ['chrome108', 'firefox108', 'safari16'] })
+  const parts = { STYLE: style, SCRIPT: script.replaceAll('</script', '<\\/script') }
+  const page = readFileSync(join(ROOT, PAGE, 'page.html'), 'utf8')
+  write(`${OUT}/inspector.html`, page.replace(/\/\*(STYLE|SCRIPT)\*\//g, (_all, part) => parts[part]))
+}
+
 /** The command line alone, of the sources as they are, for `npm start`. Returns its path. */
 export async function bundleCommand() {
   const outfile = 'dist/start/cli.js'
@@ -159,13 +189,14 @@ export async function bundleCommand() {
 /** @param whole for the package: with the bundles of ESM */
 export async function buildLibrary({ whole = false } = {}) {
   const sources = filesBelow('src').filter((file) => file.endsWith('.ts'))
-  const inputs = ['package.json', 'scripts/bundle.mjs', 'dist/.built', ...sources]
+  const inputs = ['package.json', 'scripts/bundle.mjs', 'dist/.built', ...sources, ...filesBelow(PAGE)]
   if (!whole && upToDate(STAMP, inputs)) return
   const start = performance.now()
   const esbuild = await import('esbuild')
   rmSync(join(ROOT, OUT), { recursive: true, force: true })
   writeTypes()
   await bundleCommonJs(esbuild)
+  await bundlePage(esbuild)
   if (whole) await bundleEsm(esbuild)
   else writeForwards()
   // The bundles of the package are not what a clone works with.

@@ -97,18 +97,25 @@ const recordMakers = () => Object.entries(layout.records).flatMap(([name, fields
 
 const engineHeader = () => header(
   'What the engine and its host tell each other by number: records, ids, addresses.',
-  ['<cstdint>', '', '"address.h"'], 'engine', [
+  ['<cstddef>', '<cstdint>', '', '"address.h"'], 'engine', [
     ...cppConstants(['indexBits', 'recordWords', 'addressWords', 'zoneShift', 'zoneElsewhere']), '',
     ...cppEnum('Family', 'int32_t', Object.entries(layout.family)),
     ...comment('Which backend; `automatic` chooses.'),
     ...cppEnum('BackendName', 'uint32_t', numbered(layout.backends.map((name) => name.replace(/^auto$/, 'automatic')))),
     ...comment('What an ArrayBuffer is for.'),
     ...cppEnum('Purpose', 'uint32_t', numbered(layout.purposes)),
+    ...comment('What a descriptor of others is adopted as: listening, or bound at least, or connected.'),
+    ...cppEnum('Adoptable', 'uint32_t', numbered(layout.adoptables)),
+    ...comment('What a listener limits.'),
+    ...cppEnum('Limit', 'uint32_t', numbered(layout.limits)),
+    `constexpr uint32_t limit_count = ${layout.limits.length};`, '',
     ...comment('How a stream is cut into frames.'),
     ...cppEnum('FrameKind', 'uint32_t', numbered(layout.frameKinds)),
     ...comment('The system call that an error belongs to, under the name that Node gives it.'),
     ...cppEnum('Call', 'int32_t', layout.calls.map(([name, text], i) => [name, i, text && `No call: ${text}.`])),
     ...cppEnum('Event', 'int32_t', numbered(Object.keys(layout.records), 1)),
+    ...cppDoubles('ConnectionInfo', 'What is known of one connection when somebody asks: mostly the TCP_INFO of the '
+      + 'kernel. What an older kernel doesn\'t know is 0.', layout.connectionInfo), '',
     ...comment('What the engine reports: words, so that a batch of them can be handed to another language without '
       + 'a call per event. All are signed: errno values are negative.'),
     'struct Record {', '  Event event;', ...MEMBERS.map((member) => `  int32_t ${member} = 0;`), '',
@@ -201,7 +208,12 @@ const bindingHeader = () => header(
       numbered(Object.keys(layout.commands), 1).map(([name, number]) => [name, number, layout.commandTexts[name]])),
     'inline Command operation_of(const int32_t* words) {', '  return static_cast<Command>(words[0] & 0xff);', '}', '',
     ...commandStructures(), ...optionReaders(),
-    ...cppDoubles('Stats', 'What is counted. Times are nanoseconds.', layout.stats),
+    ...cppDoubles('Stats', 'What is counted. Times are nanoseconds.', layout.stats), '',
+    ...comment('What a listener has counted beside how often its limits acted, after that.'),
+    ...numbered(Object.keys(layout.listenerCounts), layout.limits.length).flatMap(([name, number]) => [
+      ...comment(layout.listenerCounts[name]), `constexpr size_t listener_${snake(name)} = ${number};`,
+    ]),
+    `constexpr size_t listener_counts = ${layout.limits.length + Object.keys(layout.listenerCounts).length};`,
   ],
 )
 
@@ -220,9 +232,10 @@ const tsFile = (what, body) => ['/**', ` * ${what} Owns nothing.`, ' *', ` * ${N
 
 const tsConstant = (name, value, text) => [...docstring(text), `export const ${name} = ${value}`, '']
 
-const tsList = (name, text, list) => (
-  tsConstant(name, `[\n  ${list.map((entry) => `'${entry}'`).join(', ')},\n] as const`, text)
-)
+const tsList = (name, text, list) => {
+  const lines = wrapped(list.map((entry) => `'${entry}',`).join(' '), WIDTH_TS - 2)
+  return tsConstant(name, `[\n${lines.map((line) => `  ${line}\n`).join('')}] as const`, text)
+}
 
 /** A constant with a number for each name: on one line if nothing is said of them. */
 function tsNumbers(name, text, entries) {
@@ -275,11 +288,12 @@ const nativeTypeScript = () => tsFile('What is shared with the addon by number: 
   ...tsNumbers('Family', 'The family in the first word of an address.', Object.entries(layout.family)),
   ...tsList('BACKENDS', 'By number.', layout.backends),
   ...tsNumbers('Purpose', 'What an ArrayBuffer is for.', numbered(layout.purposes)),
+  ...tsNumbers('Adoptable', 'What a descriptor of others is adopted as.', numbered(layout.adoptables)),
   ...tsNumbers('FrameKind', 'How a stream is cut into frames.', numbered(layout.frameKinds)),
   ...tsNumbers('Header', 'Words before the commands.', explained(layout.header)),
   ...tsNumbers('Views', 'What there is to say of the views that were given.',
     Object.entries(layout.views).map(([name, [number, text]]) => [name, number, text])),
-  ...tsList('CALLS', 'The system call of an error, by its number; the last two are no calls.',
+  ...tsList('CALLS', 'The system call of an error, by its number; the last five are no calls.',
     layout.calls.map(([name]) => (name === 'none' ? '' : name))),
   ...tsNumbers('Record', 'What a record tells: its first word.', numbered(Object.keys(layout.records), 1)),
   ...Object.entries(layout.records).filter(([, fields]) => fields.length > 1)
@@ -301,6 +315,13 @@ const nativeTypeScript = () => tsFile('What is shared with the addon by number: 
 const statsTypeScript = () => tsFile('The words of the Float64Array that a transport counts in; the addon does, too.', [
   ...tsNumbers('Stat', 'Times are nanoseconds.', explained(layout.stats)),
   ...tsConstant('STATS', Object.keys(layout.stats).length),
+  ...tsList('LIMITS', 'What a listener limits; their counts follow each other from the first one on.', layout.limits),
+  ...tsNumbers('ListenerCount', 'What a listener counts beside them, after them.',
+    numbered(Object.keys(layout.listenerCounts), layout.limits.length)
+      .map(([name, number]) => [name, number, layout.listenerCounts[name]])),
+  ...tsNumbers('ConnectionInfoWord', 'Of a connection that somebody asks about.', explained(layout.connectionInfo)),
+  ...tsConstant('CONNECTION_INFO', Object.keys(layout.connectionInfo).length),
+  ...tsConstant('LISTENER_COUNTS', layout.limits.length + Object.keys(layout.listenerCounts).length),
 ])
 
 const FILES = {

@@ -20,14 +20,14 @@ const MARK = 'MARKETPLACE_TEST_RUN'
 const mark = randomUUID()
 
 /**
- * How many times as long things may take as on a machine with nothing else to do. Tests get it by the
- * environment, as test/support/patience.ts says.
+ * How many times as long things may take as on a machine with nothing else to do: others' load, and the four files
+ * at a time of a run itself. Tests get it by the environment, as test/support/patience.ts says.
  */
 function patience() {
   const given = Number(process.env.MARKETPLACE_PATIENCE)
   if (given >= 1) return given
   const [minute] = loadavg()
-  return Math.min(10, Math.max(1, Math.ceil(minute / availableParallelism())))
+  return Math.min(10, Math.max(1, Math.ceil((minute + 4) / availableParallelism())))
 }
 const stretch = patience()
 
@@ -116,7 +116,7 @@ async function runFile(command, name, env, limit) {
  */
 export async function runTestFiles(name, files, { jobs, timeout = 120 }) {
   const start = performance.now()
-  if (stretch > 1) say(`${name}: this machine is busy; tests may take ${stretch} times as long as otherwise`)
+  if (stretch > 2) say(`${name}: this machine is busy; tests may take ${stretch} times as long as otherwise`)
   const env = environment({ TAP_TIMEOUT: String(timeout * stretch) })
   const waiting = [...files]
   const sum = { passed: 0, failed: 0 }
@@ -132,8 +132,8 @@ export async function runTestFiles(name, files, { jobs, timeout = 120 }) {
 }
 
 /** One program that prints TAP. */
-export async function runTestProgram(name, script) {
-  const { passed, failed } = await runFile([process.execPath, script], name, environment())
+export async function runTestProgram(name, script, args = []) {
+  const { passed, failed } = await runFile([process.execPath, script, ...args], name, environment())
   say(`${name}: ${passed} passed, ${failed} failed`)
 }
 

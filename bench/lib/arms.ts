@@ -6,7 +6,7 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { benchBuild, benchServers, benchSources } from './paths.js'
+import { benchCertificate, benchKey, benchBuild, benchServers, benchSources } from './paths.js'
 import { bun, deno, installedProgram, packageProgram, type Found } from './peers.js'
 import type { ArmKind } from './result.js'
 import type { Service } from './scenarios.js'
@@ -51,6 +51,7 @@ export interface Arm {
 
 const bind = ['--host', '127.0.0.1', '--port', '0']
 const peer = (file: string): string => join(benchSources, 'peers', file)
+const secured = ['--cert', benchCertificate, '--key', benchKey]
 const node = (): Found => ({ program: process.execPath })
 
 /** One of our servers, run with these options: by default the one for TCP echoes. */
@@ -58,15 +59,18 @@ function ours(
   name: string, title: string, options: readonly string[], services: readonly Service[] = ['echo'],
 ): Arm {
   const files: Partial<Record<Service, string>> = {
-    echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js', frames: 'frames.js',
+    echo: 'echo.js', chat: 'chat.js', udp: 'udp-echo.js', frames: 'frames.js', tls: 'echo.js',
   }
-  const servers = Object.fromEntries(
-    services.map((service) => [service, [join(benchServers, files[service] ?? ''), ...bind, ...options]]),
-  )
+  const servers = Object.fromEntries(services.map((service) => {
+    const program = [join(benchServers, files[service] ?? ''), ...bind, ...options]
+    return [service, service === 'tls' ? [...program, ...secured] : program]
+  }))
   return { name, title, kind: 'ours', runtime: node, servers }
 }
 
-const ALL_SERVICES: readonly Service[] = ['echo', 'chat', 'udp', 'frames']
+const nodeTls = [peer('node-tls-echo.mjs'), ...secured, ...bind]
+
+const ALL_SERVICES: readonly Service[] = ['echo', 'chat', 'udp', 'frames', 'tls']
 
 /** A C program of ours, built by bench/Makefile. */
 function limit(name: string, title: string, file: string, service: Service = 'echo'): Arm {
@@ -99,6 +103,31 @@ export const arms: readonly Arm[] = [
   ours('nested-2', 'marketplace, epoll, 2 VMs deep', ['--backend', 'epoll', '--depth', '2']),
   ours('nested-5', 'marketplace, epoll, 5 VMs deep', ['--backend', 'epoll', '--depth', '5']),
   ours('tcp', 'marketplace, epoll, flow-controlled', ['--backend', 'epoll', '--driver', 'tcp']),
+  {
+    name: 'node-tls',
+    title: 'node:tls, no VM',
+    kind: 'peer',
+    runtime: node,
+    servers: { tls: nodeTls },
+  },
+  {
+    name: 'tls-over-net',
+    title: 'node:tls over marketplace-native/net, no VM',
+    kind: 'peer',
+    runtime: node,
+    servers: { tls: [...nodeTls, '--over', 'marketplace-native/net'] },
+  },
+  {
+    name: 'tls-module',
+    title: 'marketplace-native/tls, no VM',
+    kind: 'peer',
+    runtime: node,
+    servers: { tls: [...nodeTls, '--module', 'marketplace-native/tls'] },
+  },
+  {
+    ...limit('c-tls', 'C epoll, OpenSSL', 'c-tls-echo', 'tls'),
+    servers: { tls: [...secured, ...bind] },
+  },
   ours('unframed', 'marketplace, epoll, bytes as they come', ['--backend', 'epoll', '--unframed'], ['frames']),
   {
     ...ours('unframed-io_uring', 'marketplace, io_uring, bytes as they come',

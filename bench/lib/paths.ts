@@ -16,3 +16,6 @@ export const benchServers = join(root, 'dist', 'bench', 'servers')
 
 export const loadGenerator = join(benchBuild, 'load')
 export const microMain = join(root, 'dist', 'bench', 'micro', 'main.js')
+/** What the servers with TLS show to the load generator, which believes them; written with the programs. */
+export const benchCertificate = join(benchBuild, 'tls-cert.pem')
+export const benchKey = join(benchBuild, 'tls-key.pem')

@@ -6,7 +6,7 @@ import type { ScenarioReport } from './result.js'
 import { readDescriptorLimit } from './machine.js'
 
 /** What the servers must be for it. */
-export type Service = 'echo' | 'chat' | 'udp' | 'frames' | 'redis' | 'balancer' | 'mqtt' | 'http'
+export type Service = 'echo' | 'chat' | 'udp' | 'frames' | 'redis' | 'balancer' | 'mqtt' | 'http' | 'tls'
 
 export interface Scenario {
   readonly name: string
@@ -47,6 +47,8 @@ const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
 const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', 'net', ...fast.slice(2, 5), 'python',
   'erlang', 'uws', ...limits]
 /** Others are measured if they are asked for: `--peers udp-bare,c-mmsg`. */
+/** The C server has the machine's OpenSSL, which may be a newer one than Node's. */
+const tlsArms = [...ours, 'node-tls', 'tls-over-net', 'tls-module', 'c-tls']
 const udpArms = [...ours, 'node-dgram', 'c-mmsg', 'c-mmsg-twin']
 /** Which of them a quick run measures. */
 export const quickArms: readonly string[] = [...ours, 'node', 'net', 'node-net', 'bun', ...limits,
@@ -183,6 +185,14 @@ export const scenarios: readonly Scenario[] = [
     // The time of a full run is up.
     askedFor: true,
   },
+  ...[[64, 'tls-100', '64 B'], [16384, 'tls-100x16k', '16 KiB']].map(([size, name, title]): Scenario => ({
+    ...echo(String(name), `${title} ping-pong over TLS 1.3, 100 connections`, tlsArms,
+      ...connections(100), '--size', String(size), '--tls'),
+    group: 'tls',
+    service: 'tls',
+    warmup: 1,
+    askedFor: true,
+  })),
   {
     name: 'chat',
     group: 'chat',
@@ -215,6 +225,10 @@ export const correctnessChecks: Record<Service, readonly (readonly string[])[]> 
     ['--mode', 'mqtt', '--connections', '20', '--qos', '1', '--topics', '9', '--depth', '3'],
   ],
   http: [['--mode', 'requests', '--protocol', 'http', '--connections', '3']],
+  tls: [
+    ['--mode', 'pingpong', '--connections', '3', '--size', '1', '--depth', '3', '--tls'],
+    ['--mode', 'pingpong', '--connections', '3', '--size', '100000', '--tls'],
+  ],
   udp: [
     ['--mode', 'datagrams', '--connections', '3', '--size', '8'],
     ['--mode', 'datagrams', '--connections', '3', '--size', '65507'],

@@ -88,6 +88,7 @@ void connection_open(struct connection *connection, uint32_t index,
     fail("connection %u: connect: %s", index,
          errno == EINPROGRESS ? "timed out" : strerror(errno));
   }
+  if (options->tls) tls_open(connection);
 }
 
 void connection_start(struct connection *c, uint32_t index, int epoll_fd,
@@ -118,12 +119,22 @@ void connection_watch(struct connection *connection, int epoll_fd, uint32_t even
   connection->watching = events;
 }
 
+static ssize_t send_some(struct connection *connection, const void *bytes, size_t length) {
+  if (connection->tls != NULL) return tls_send(connection, bytes, length);
+  return send(connection->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ssize_t receive_some(struct connection *connection, void *bytes, size_t length) {
+  if (connection->tls != NULL) return tls_receive(connection, bytes, length);
+  return recv(connection->fd, bytes, length, MSG_DONTWAIT);
+}
+
 void connection_flush(struct connection *connection, int epoll_fd, uint32_t events) {
   while (connection->sent < connection->queued) {
     const uint64_t rest = connection->queued - connection->sent;
     const size_t length = rest < CHUNK ? (size_t)rest : CHUNK;
     const unsigned char *bytes = stream_at(connection, connection->sent);
-    const ssize_t taken = send(connection->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t taken = send_some(connection, bytes, length);
     if (taken < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN) fail("connection %u: send: %s", connection->index, strerror(errno));
@@ -148,7 +159,7 @@ uint64_t connection_receive(struct connection *connection, uint64_t limit) {
   const size_t room = limit < CHUNK ? (size_t)limit : CHUNK;
   ssize_t got = 0;
   do {
-    got = recv(connection->fd, inbox, room, MSG_DONTWAIT);
+    got = receive_some(connection, inbox, room);
   } while (got < 0 && errno == EINTR);
   if (got < 0 && errno == EAGAIN) return 0;
   if (got < 0) fail("connection %u: recv: %s", connection->index, strerror(errno));
@@ -178,7 +189,7 @@ void connection_settle(struct connection *connection, const struct options *opti
     if (rest > 0) {
       const size_t length = rest < CHUNK ? (size_t)rest : CHUNK;
       const unsigned char *bytes = stream_at(connection, connection->sent);
-      const ssize_t taken = send(connection->fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t taken = send_some(connection, bytes, length);
       if (taken > 0) connection->sent += (uint64_t)taken;
       else if (errno != EAGAIN && errno != EINTR) fail("send: %s", strerror(errno));
     }
@@ -191,6 +202,7 @@ void connection_settle(struct connection *connection, const struct options *opti
 }
 
 void connection_close(struct connection *connection) {
+  if (connection->tls != NULL) tls_close(connection);
   if (connection->fd >= 0) close(connection->fd);
   connection->fd = -1;
   connection->watching = 0;

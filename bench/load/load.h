@@ -46,6 +46,7 @@ struct options {
   uint64_t warmup_ns;    /* before the timed window */
   uint64_t stall_ns;     /* give up when nothing has moved for so long */
   bool one_way;          /* firehose: the server sends nothing back */
+  bool tls;              /* pingpong, rate, firehose: the connections are encrypted */
 };
 
 const char *mode_name(enum mode mode);
@@ -84,6 +85,7 @@ struct connection {
   uint64_t completed; /* messages whose last byte has come back */
   uint64_t *started;  /* ring of the messages' start times, `ring` entries */
   uint64_t ring;
+  void *tls;          /* NULL: it is plain */
 };
 
 void pattern_init(void);
@@ -104,6 +106,12 @@ uint64_t connection_receive(struct connection *connection, uint64_t limit);
 /* Sends one message and waits for its echo: the server has then accepted it and all before it. */
 void connection_settle(struct connection *connection, const struct options *options);
 void connection_close(struct connection *connection);
+
+/* ---- TLS: what is sent and received on a connection, as send and recv say it ---- */
+void tls_open(struct connection *connection);
+ssize_t tls_send(struct connection *connection, const void *bytes, size_t length);
+ssize_t tls_receive(struct connection *connection, void *bytes, size_t length);
+void tls_close(struct connection *connection);
 struct connection *connections_open(const struct options *options, int epoll_fd, uint64_t ring);
 void connections_close(struct connection *connections, uint64_t count);
 

@@ -47,6 +47,7 @@ static const char HELP[] =
     "  --bytes N          firehose, slow: bytes in all\n"
     "  --read-rate N      slow: bytes per second and connection (default 65536)\n"
     "  --one-way          firehose: expect nothing back but end-of-file\n"
+    "  --tls              pingpong, rate, firehose: over TLS, with the machine's OpenSSL\n"
     "  --duration S       seconds of the timed window (default 2)\n"
     "  --warmup S         seconds before it (default 0.5)\n"
     "  --stall S          give up after so many seconds without progress (default 5)\n";
@@ -55,7 +56,7 @@ enum {
   OPTION_MODE = 256, OPTION_HOST, OPTION_PORT, OPTION_SERVER_PID, OPTION_CONNECTIONS, OPTION_ACTIVE, OPTION_SIZE,
   OPTION_DEPTH, OPTION_RATE, OPTION_COUNT, OPTION_BYTES, OPTION_READ_RATE, OPTION_ONE_WAY,
   OPTION_DURATION, OPTION_WARMUP, OPTION_STALL, OPTION_HELP, OPTION_PROTOCOL, OPTION_TOPICS,
-  OPTION_QOS
+  OPTION_QOS, OPTION_TLS
 };
 
 static const struct option LONG_OPTIONS[] = {
@@ -78,6 +79,7 @@ static const struct option LONG_OPTIONS[] = {
     {"protocol", required_argument, NULL, OPTION_PROTOCOL},
     {"topics", required_argument, NULL, OPTION_TOPICS},
     {"qos", required_argument, NULL, OPTION_QOS},
+    {"tls", no_argument, NULL, OPTION_TLS},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0}};
 
@@ -197,6 +199,10 @@ static void check_together(const struct options *options, bool mode_given, uint1
     usage_error("mode mqtt needs 16 to 1024 bytes, and 256 publications in flight at most; got --size %llu, "
                 "--depth %llu", (unsigned long long)options->size, (unsigned long long)options->depth);
   }
+  if (options->tls && options->mode != MODE_PINGPONG && options->mode != MODE_RATE &&
+      options->mode != MODE_FIREHOSE) {
+    usage_error("--tls goes with modes pingpong, rate and firehose only");
+  }
   if (options->one_way && options->mode != MODE_FIREHOSE) {
     usage_error("--one-way goes with mode firehose only");
   }
@@ -222,6 +228,7 @@ static void take(int option, const char *text, struct options *options, struct e
     case OPTION_BYTES: options->bytes = parse_count("bytes", text, 1, 1ull << 45); break;
     case OPTION_READ_RATE: options->read_rate = parse_count("read-rate", text, 1, 1u << 30); break;
     case OPTION_ONE_WAY: options->one_way = true; break;
+    case OPTION_TLS: options->tls = true; break;
     case OPTION_PROTOCOL: options->protocol = parse_protocol(text); break;
     case OPTION_TOPICS: options->topics = parse_count("topics", text, 1, 10000); break;
     case OPTION_QOS: options->qos = parse_count("qos", text, 0, 1); break;

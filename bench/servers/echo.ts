@@ -4,7 +4,7 @@
  *
  * usage: node dist/bench/servers/echo.js [--port PORT] [--transport native|node]
  *   [--backend epoll|io_uring] [--driver tcp|tcp-bare] [--depth VMS] [--busy-poll MICROSECONDS|adaptive]
- *   [--buffers owned|borrowed|isolated]
+ *   [--buffers owned|borrowed|isolated] [--cert FILE --key FILE]
  */
 import {
   _, atMetaLevel, endpoint, eof, nestedVm, quit, sendFeedback, sendMessage, spawn, tcpChannel,

@@ -3,6 +3,7 @@
  * print: `version: ...`, `listening on HOST:PORT`; or `skip: REASON` where the machine lacks what was
  * asked for.
  */
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import {
   _, endpoint, groundVm, spawn, tcp, tcpBare, tcpError, tcpListener, tcpListening,
@@ -27,6 +28,9 @@ interface Arguments extends ServerOptions {
   readonly backend: Backend | undefined
   readonly busyPoll: number | 'adaptive' | undefined
   readonly buffers: BufferLifetime | undefined
+  /** Files: with them, connections are encrypted. */
+  readonly cert: string | undefined
+  readonly key: string | undefined
 }
 
 /** What a server has its driver do beside what it was told by its arguments. */
@@ -44,9 +48,11 @@ function parseArguments(): Arguments {
       'busy-poll': { type: 'string' },
       buffers: { type: 'string' },
       unframed: { type: 'boolean', default: false },
+      cert: { type: 'string' },
+      key: { type: 'string' },
     },
   })
-  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll, buffers, unframed } = values
+  const { host, port, transport, backend, driver, depth, 'busy-poll': busyPoll, buffers, unframed, cert, key } = values
   return {
     host,
     port: Number(port),
@@ -57,12 +63,14 @@ function parseArguments(): Arguments {
     busyPoll: busyPoll === undefined || busyPoll === 'adaptive' ? busyPoll : Number(busyPoll),
     buffers: buffers as BufferLifetime | undefined,
     unframed,
+    cert,
+    key,
   }
 }
 
 function driverOf(options: Arguments, more: More): Action {
   const { driver = options.driver, ...others } = more(options)
-  const { host, transport, backend, busyPoll, buffers } = options
+  const { host, transport, backend, busyPoll, buffers, cert, key } = options
   if (backend !== undefined) process.env.MARKETPLACE_BACKEND = backend
   const settings: FlowControlledTcpOptions = {
     ...others,
@@ -71,6 +79,7 @@ function driverOf(options: Arguments, more: More): Action {
     backlog: 4096,
     ...(busyPoll === undefined ? {} : { busyPoll }),
     ...(buffers === undefined ? {} : { buffers }),
+    ...(cert === undefined || key === undefined ? {} : { tls: { cert: readFileSync(cert), key: readFileSync(key) } }),
     onTransport: ({ name, info }) => {
       console.log(`version: ${name}${info === undefined ? '' : `, ${info.backend}`}`)
     },

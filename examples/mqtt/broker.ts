@@ -1,56 +1,25 @@
-/** The broker: who listens, who remembers retained messages, and who ends those that have fallen silent. */
+/**
+ * The broker: who listens, and who ends those that have fallen silent. It may have several nodes, workers or machines:
+ * then what clients publish crosses, and so do who is connected, retained messages and last wills.
+ */
 import {
   _, cancelTimer, endpoint, eof, quit, sendMessage, setTimer, spawn, tcpChannel,
   tcpListener, timerExpired, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
+import { Network } from '../support/network.js'
 import { stopping } from '../support/run.js'
-import { RETAINED_BYTES_MAX, RETAINED_MAX } from './limits.js'
+import { Clock } from './clock.js'
+import { memory } from './retained.js'
 import { Session } from './session.js'
-import { Message, mqttMessage, mqttRetained, Pattern, placeOf } from './topics.js'
+import { mqttClient, SHARED_TOPICS } from './topics.js'
+import { heir, type Broker } from './wills.js'
 
 /** What each process of the broker has beside its own. */
 const untilStopped = (): ActionTree => endpoint.subscriber(stopping(_), { onPresence: () => quit() })
 
-/** Hears every message, and keeps the last one of each topic if it asks for that; sent to who subscribes. */
-const memory = (): ActionTree => {
-  const retained = new Map<string, Message>()
-  let bytes = 0
-  const sizeOf = ({ topic, payload }: Message): number => topic.length + payload.length
-  const forget = (topic: string): void => {
-    const known = retained.get(topic)
-    if (known === undefined) return
-    bytes -= sizeOf(known)
-    retained.delete(topic)
-  }
-  return [
-    untilStopped(),
-    endpoint.subscriber(mqttMessage(_, _, _), {
-      interest: 'observer',
-      onMessage: ({ message }) => {
-        if (!message.retain) return
-        forget(message.topic)
-        const { topic, payload, qos } = message
-        if (payload.length === 0 || retained.size >= RETAINED_MAX) return
-        if (bytes + sizeOf(message) > RETAINED_BYTES_MAX) return
-        bytes += sizeOf(message)
-        // Without the packets that were made of it.
-        retained.set(topic, new Message(topic, payload, qos, true))
-      },
-    }),
-    endpoint.publisher(mqttRetained(_, _, _, _), {
-      interest: 'observer',
-      onPresence: ({ client, root, levels }) => {
-        const pattern = new Pattern({ root, levels })
-        return [...retained.values()].filter((known) => pattern.finds(known.levels)).map((message) =>
-          sendMessage(mqttRetained(client, root, placeOf(message.topic)?.levels, message)))
-      },
-    }),
-  ]
-}
-
-const session = (them: TcpEnd, us: TcpEnd, client: number): ActionTree => {
+const session = (them: TcpEnd, us: TcpEnd, client: number, broker: Broker): ActionTree => {
   const name = ['silent', client]
-  const talk = new Session(client, (bytes) => sendMessage(tcpChannel(us, them, bytes)))
+  const talk = new Session(client, broker, (bytes) => sendMessage(tcpChannel(us, them, bytes)))
   const allowed = (): number => talk.lastHeard + talk.silenceMax - Date.now()
   const look = (): ActionTree =>
     talk.silenceMax < Infinity && sendMessage(setTimer(name, Math.max(allowed(), 1), 'relative'))
@@ -72,16 +41,29 @@ const session = (them: TcpEnd, us: TcpEnd, client: number): ActionTree => {
   ]
 }
 
+/** Who was connected on another node before is so in the numbers here, too. */
+const listening = ({ clock }: Broker): ActionTree =>
+  endpoint.subscriber(mqttClient(_, _, _), {
+    interest: 'observer',
+    onPresence: ({ since }) => { clock.heard(since) },
+  })
+
 /** Needs the drivers `tcpBare` and `timerDriver` beside it. */
-export const mqttBroker = (port: number): ActionTree => {
+export const mqttBroker = (port: number, network = new Network(undefined, undefined)): ActionTree => {
+  const { node, isShared } = network
+  const broker: Broker = { node, isShared, clock: new Clock() }
   let clients = 0
   return [
-    spawn(memory, { name: 'memory' }),
+    spawn(() => [untilStopped(), memory(node, broker.clock, isShared)], { name: 'memory' }),
+    isShared && [
+      network.relays('mqtt', SHARED_TOPICS),
+      spawn(() => [untilStopped(), heir(broker), listening(broker)], { name: 'other nodes' }),
+    ],
     spawn(() => [
       untilStopped(),
       endpoint.subscriber(tcpChannel(_, tcpListener(port), _), {
         interest: 'observer',
-        onPresence: ({ source: them, destination: us }) => spawn(() => session(them, us, ++clients)),
+        onPresence: ({ source: them, destination: us }) => spawn(() => session(them, us, ++clients, broker)),
       }),
     ], { name: 'mqtt' }),
   ]

@@ -1,14 +1,16 @@
 /** One client: what its packets mean. Connected it is a presence, and each of its filters is an endpoint. */
 import { generate, parser, type IConnectPacket, type Packet } from 'mqtt-packet'
 import {
-  addEndpoint, deleteEndpoint, endpoint, quit, role, sendMessage, spawn, yieldTurn, _,
-  type ActionTree,
+  addEndpoint, deleteEndpoint, endpoint, quit, role, spawn, _, type ActionTree,
 } from 'marketplace-native'
+import { isLater } from './clock.js'
 import { CLIENT_ID_BYTES_MAX, Counts, FILTERS_MAX, FORMS_MAX } from './limits.js'
 import { Frames } from './frames.js'
 import {
-  filterOf, Message, mqttClient, mqttMessage, mqttRetained, Pattern, placeOf, type QoS,
+  filterOf, messageOf, mqttClient, mqttContent, mqttMessage, mqttRetained, Pattern, type Content, type Message,
+  type QoS,
 } from './topics.js'
+import { executor, published, type Broker } from './wills.js'
 
 /** Messages that a client may leave unacknowledged. */
 const IN_FLIGHT_MAX = 10_000
@@ -30,6 +32,7 @@ export class Session {
   lastHeard = Date.now()
   silenceMax = CONNECT_WITHIN
   readonly #client: number
+  readonly #broker: Broker
   readonly #send: (bytes: Buffer) => ActionTree
   readonly #frames = new Frames()
   readonly #parser = parser({ protocolVersion: 4 })
@@ -45,9 +48,10 @@ export class Session {
   #actions: ActionTree[] = []
   #latest: Message | undefined
 
-  /** @param client a number of its own, higher than those before */
-  constructor(client: number, send: (bytes: Buffer) => ActionTree) {
+  /** @param client a number that no other one of this node has */
+  constructor(client: number, broker: Broker, send: (bytes: Buffer) => ActionTree) {
     this.#client = client
+    this.#broker = broker
     this.#send = send
     this.#parser.on('packet', (packet) => { this.#actions.push(this.#perform(packet)) })
     this.#parser.on('error', (error) => { this.#actions.push(quit(error)) })
@@ -94,7 +98,7 @@ export class Session {
     connect: (packet) => this.#connect(packet),
     publish: ({ topic, payload, qos, retain, messageId = 0 }) => {
       // A copy, as retained messages stay: the bytes lie in memory together with what others sent.
-      const action = published(new Message(topic, Buffer.from(payload), qos, retain))
+      const action = published(mqttContent(topic, Buffer.from(payload), qos, retain), this.#broker)
       if (action === undefined) return quit(new Error('a topic has no wildcards, and is not too long'))
       if (qos < 2) return [action, qos === 1 && this.#reply({ cmd: 'puback', messageId })]
       const again = this.#received.has(messageId)
@@ -135,14 +139,17 @@ export class Session {
     if (wrong) return refuse(REFUSED.identifier)
     this.#connected = true
     this.silenceMax = keepalive === 0 ? Infinity : keepalive * 1500
-    const id = clientId === '' ? `unnamed ${this.#client}` : clientId
+    const { node, clock } = this.#broker
+    const since = clock.next()
+    const id = clientId === '' ? `unnamed ${since} ${node}` : clientId
     return [
       // Whoever comes later under this name takes its place.
-      endpoint.subscriber(mqttClient(id, _), {
-        onPresence: ({ client }) => client > this.#client && quit(`${id} connected again`),
+      endpoint.subscriber(mqttClient(id, _, _), {
+        onPresence: (other) => isLater(other, { since, node }) && quit(`${id} connected again`),
       }),
-      will !== undefined && spawn(() => executor(id, this.#client, willOf(will), () => this.#disconnected)),
-      endpoint.publisher(mqttClient(id, this.#client)),
+      will !== undefined && spawn(() =>
+        executor(id, since, willOf(will), this.#broker, () => this.#disconnected)),
+      endpoint.publisher(mqttClient(id, since, node)),
       this.#reply({ cmd: 'connack', returnCode: 0, sessionPresent: false }),
     ]
   }
@@ -168,7 +175,7 @@ export class Session {
       // Anew each time: to appear is to be sent what was retained.
       deleteEndpoint(['old', filter]),
       endpoint.subscriber(mqttMessage(root, levels, _), {
-        name: filter, onMessage: ({ message }) => this.#deliver(message, false),
+        name: filter, onMessage: ({ content }) => this.#deliver(messageOf(content), false),
       }),
       addEndpoint(['old', filter], role('subscriber', retained), {
         onMessage: ({ message }: typeof retained) => this.#deliver(message, true),
@@ -177,8 +184,8 @@ export class Session {
   }
 
   /** Once, though several filters may find it; with the best quality that one of them was granted. */
-  #deliver(message: Message, retain: boolean): ActionTree {
-    if (message === this.#latest && !retain) return undefined
+  #deliver(message: Message | undefined, retain: boolean): ActionTree {
+    if (message === undefined || (message === this.#latest && !retain)) return undefined
     this.#latest = message
     const { levels } = message
     let granted: QoS = 0
@@ -199,27 +206,6 @@ export class Session {
   }
 }
 
-function willOf({ topic, payload, qos = 0, retain = false }: NonNullable<IConnectPacket['will']>): Message {
-  return new Message(topic, Buffer.from(payload), qos, retain)
-}
-
-/** What sends a message to all who subscribe; undefined if its topic is none. */
-export function published(message: Message): ActionTree {
-  const place = placeOf(message.topic)
-  return place && sendMessage(mqttMessage(place.root, place.levels, message))
-}
-
-/** Publishes a client's last will when it goes without a word. */
-const executor = (id: string, client: number, will: Message, disconnected: () => boolean): ActionTree => {
-  let present = false
-  const execute = (): ActionTree => [!disconnected() && published(will), quit()]
-  return [
-    endpoint.subscriber(mqttClient(id, client), {
-      interest: 'observer',
-      onPresence: () => { present = true },
-      onAbsence: execute,
-    }),
-    // It may have come and gone in one turn.
-    yieldTurn(() => (present ? undefined : execute())),
-  ]
+function willOf({ topic, payload, qos = 0, retain = false }: NonNullable<IConnectPacket['will']>): Content {
+  return mqttContent(topic, Buffer.from(payload), qos, retain)
 }

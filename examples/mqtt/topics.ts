@@ -4,7 +4,7 @@
  * `a/#` is `['a', _]`, which is `a` itself and all below it, as MQTT wants.
  */
 import { generate } from 'mqtt-packet'
-import { _, defineRecord, Wildcard } from 'marketplace-native'
+import { _, defineRecord, Wildcard, type RecordFrom } from 'marketplace-native'
 import { LEVELS_MAX, TOPIC_BYTES_MAX } from './limits.js'
 
 export type QoS = 0 | 1 | 2
@@ -13,12 +13,12 @@ export type QoS = 0 | 1 | 2
 export class Message {
   /** The topic, between the slashes. */
   readonly levels: readonly string[]
+  readonly payload: Buffer
   /** By quality. */
   readonly #packets: (Buffer | undefined)[] = [undefined, undefined, undefined]
 
-  constructor(
-    readonly topic: string, readonly payload: Buffer, readonly qos: QoS, readonly retain: boolean,
-  ) {
+  constructor(readonly topic: string, payload: Uint8Array, readonly qos: QoS, readonly retain: boolean) {
+    this.payload = Buffer.isBuffer(payload) ? payload : Buffer.from(payload)
     this.levels = topic.split('/')
   }
 
@@ -44,18 +44,79 @@ export class Message {
   }
 }
 
+/** What a message says. */
+export interface Content {
+  readonly topic: string
+  /** What was part of a topic, as a will is, is no Buffer. */
+  readonly payload: Uint8Array
+  readonly qos: QoS
+  readonly retain: boolean
+}
+
+type ContentFields = [topic: string, payload: Uint8Array, qos: QoS, retain: boolean]
+
+/** Content for the clients of all nodes, and for those of one node: that is not told to others. */
+export const mqttContent = defineRecord('mqtt-content', ['topic', 'payload', 'qos', 'retain']).of<ContentFields>()
+const mqttContentHere = defineRecord('mqtt-content-here', ['topic', 'payload', 'qos', 'retain']).of<ContentFields>()
+
+export const contentHere = ({ topic, payload, qos, retain }: Content): Content =>
+  mqttContentHere(topic, payload, qos, retain)
+
+/** What comes from another node may be anything: whether a packet can be made of it. */
+export function isContent(value: unknown): value is Content {
+  const { topic, payload, qos, retain } = value as Record<keyof Content, unknown>
+  return typeof topic === 'string' && topic.length <= TOPIC_BYTES_MAX && payload instanceof Uint8Array
+    && (qos === 0 || qos === 1 || qos === 2) && typeof retain === 'boolean'
+}
+
+let latest: unknown
+let latestMessage: Message | undefined
+
+/** The message with this content: one for all who are sent it, one after the other. Undefined if that is none. */
+export function messageOf(content: unknown): Message | undefined {
+  if (content === latest) return latestMessage
+  latest = content
+  latestMessage = undefined
+  if (isContent(content)) {
+    const { topic, payload, qos, retain } = content
+    latestMessage = new Message(topic, payload, qos, retain)
+  }
+  return latestMessage
+}
+
 export type Levels = unknown
 
 /** A message on its way. `root` is '$' for topics such as `$SYS/x`, which no filter finds by a wildcard. */
-export const mqttMessage = defineRecord('mqtt-message', ['root', 'levels', 'message'])
-  .of<[root: string, levels: Levels, message: Message]>()
+export const mqttMessage = defineRecord('mqtt-message', ['root', 'levels', 'content'])
+  .of<[root: string, levels: Levels, content: Content]>()
 
 /** The messages that were there before a client subscribed, for this client alone. */
 export const mqttRetained = defineRecord('mqtt-retained', ['client', 'root', 'levels', 'message'])
   .of<[client: number, root: string, levels: Levels, message: Message]>()
 
 /** Somebody is connected under this name. Of two, the one with the higher number came later. */
-export const mqttClient = defineRecord('mqtt-client', ['id', 'client']).of<[id: string, client: number]>()
+export const mqttClient = defineRecord('mqtt-client', ['id', 'since', 'node'])
+  .of<[id: string, since: number, node: string]>()
+
+/** The last message of a topic, for who keeps these; an empty one removes it. */
+export const mqttRetain = defineRecord('mqtt-retain', ['topic', 'payload', 'qos', 'since', 'node'])
+  .of<[topic: string, payload: Uint8Array, qos: QoS, since: number, node: string]>()
+export type Retain = RecordFrom<typeof mqttRetain>
+
+/** One node asks another one for what it keeps, from a place on; and the answer, with the next place, or 0. */
+export const mqttAsk = defineRecord('mqtt-ask', ['of', 'by', 'after']).of<[of: string, by: string, after: number]>()
+export const mqttCopy = defineRecord('mqtt-copy', ['by', 'from', 'page', 'upTo'])
+  .of<[by: string, from: string, page: readonly Retain[], upTo: number]>()
+
+/** The last will of a client of this node that is there since then. */
+export const mqttWill = defineRecord('mqtt-will', ['node', 'since', 'will'])
+  .of<[node: string, since: number, will: Content]>()
+
+/** What crosses between the nodes of a broker. */
+export const SHARED_TOPICS: readonly unknown[] = [
+  mqttMessage(_, _, mqttContent(_, _, _, _)), mqttClient(_, _, _), mqttRetain(_, _, _, _, _), mqttAsk(_, _, _),
+  mqttCopy(_, _, _, _), mqttWill(_, _, mqttContent(_, _, _, _)),
+]
 
 export interface Place {
   readonly root: string

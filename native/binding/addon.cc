@@ -7,16 +7,23 @@
 #include <node_api.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "../engine/acceptor.h"
 #include "../engine/socket.h"
 #include "heap.h"
 #include "loop.h"
 #include "options.h"
+#include "tls.h"
 
 namespace marketplace::binding {
 
@@ -25,6 +32,12 @@ namespace {
 struct Environment {
   // Random: two copies of the addon may be loaded at once and must not take each other's handles.
   napi_type_tag tag{};
+  // Of contexts of TLS.
+  napi_type_tag context_tag{};
+  // Of acceptors.
+  napi_type_tag acceptor_tag{};
+  // Looked for when TLS is wanted first.
+  std::shared_ptr<const OpenSsl> openssl{};
 };
 
 // The arguments of one call. What is missing or of the wrong type reads as zero or false.
@@ -41,10 +54,17 @@ class Arguments {
   napi_env env() const { return env_; }
   napi_value operator[](size_t index) const { return values_[index]; }
   const Environment* environment() const { return environment_; }
+  Environment* environment() { return environment_; }
 
   uint32_t number(size_t index) const {
     uint32_t result = 0;
     return napi_get_value_uint32(env_, values_[index], &result) == napi_ok ? result : 0;
+  }
+
+  // -1 for what is no descriptor's number.
+  int descriptor(size_t index) const {
+    int32_t result = -1;
+    return napi_get_value_int32(env_, values_[index], &result) == napi_ok ? result : -1;
   }
 
   bool flag(size_t index) const {
@@ -221,6 +241,40 @@ napi_value listen(napi_env env, napi_callback_info info) {
   return arguments.result(loop->engine().listen(address, options, account));
 }
 
+// handle, id, limits, and perhaps peers that those of prefixes are not for: from now on
+napi_value limit_listener(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  engine::ListenLimits limits;
+  if (loop == nullptr) return arguments.result(-EBADF);
+  std::vector<engine::PrefixRange> exempt;
+  if (!read_options(env, arguments[2], listen_limits_words, limits) ||
+      !read_ranges(env, arguments[3], exempt)) {
+    return arguments.result(-EINVAL);
+  }
+  loop->engine().limit_listener(arguments.number(1), limits);
+  loop->engine().exempt(arguments.number(1), std::move(exempt));
+  loop->watch_delay();
+  return arguments.result(0);
+}
+
+// handle, id, counts: what a listener has counted, into a Float64Array
+napi_value read_listener_counts(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  double* counts = doubles_of(env, arguments[2], listener_counts);
+  if (counts == nullptr) return arguments.result(-EINVAL);
+  bool overloaded = false;
+  const engine::Admission* from = loop->engine().admission(arguments.number(1), overloaded);
+  if (from == nullptr) return arguments.result(-EBADF);
+  std::ranges::copy(from->counts, counts);
+  counts[listener_connections] = from->connections();
+  counts[listener_prefixes] = from->prefixes();
+  counts[listener_overloaded] = overloaded ? 1 : 0;
+  return arguments.result(0);
+}
+
 napi_value pause_listener(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
@@ -356,6 +410,19 @@ napi_value type_of_service(napi_env env, napi_callback_info info) {
   return arguments.result(loop->engine().type_of_service(id));
 }
 
+// handle, id, and a Float64Array for what is known of the connection.
+napi_value connection_info(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  double* words = doubles_of(env, arguments[2], engine::connectioninfo_count);
+  if (words == nullptr) return arguments.result(-EINVAL);
+  engine::ConnectionInfo known;
+  const int status = loop->engine().info(arguments.number(1), known);
+  if (status == 0) std::memcpy(words, &known, sizeof(known));
+  return arguments.result(status);
+}
+
 int shared_descriptor(const Arguments& arguments) {
   Loop* loop = arguments.loop();
   return loop == nullptr ? -EBADF : loop->engine().share(arguments.number(1));
@@ -373,6 +440,395 @@ napi_value duplicate(napi_env env, napi_callback_info info) {
   const int descriptor = shared_descriptor(arguments);
   if (descriptor < 0) return arguments.result(descriptor);
   return arguments.result(engine::duplicate(descriptor));
+}
+
+// What a descriptor is to be adopted as.
+engine::Adoptable adoptable(const Arguments& arguments, size_t index) {
+  const uint32_t number = arguments.number(index);
+  return number <= static_cast<uint32_t>(engine::Adoptable::connection)
+             ? static_cast<engine::Adoptable>(number)
+             : engine::Adoptable::connection;
+}
+
+// descriptor, as what: whether it can be adopted: 1 for a Unix socket, 0 for TCP, or negative
+// errno.
+napi_value check_adoptable(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  bool unix_domain = false;
+  const int result =
+      engine::check_adoptable(arguments.descriptor(0), adoptable(arguments, 1), unix_domain);
+  return arguments.result(result < 0 ? result : unix_domain ? 1 : 0);
+}
+
+// A further one of a descriptor of anybody's, which is the caller's.
+napi_value duplicate_descriptor(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  return arguments.result(engine::duplicate(arguments.descriptor(0)));
+}
+
+napi_value close_on_exec(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  return arguments.result(engine::close_on_exec(arguments.descriptor(0)));
+}
+
+// handle, account, descriptor, options, as what, whether a Unix socket's file goes with it
+napi_value adopt_listener(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  engine::ListenOptions options;
+  if (!read_options(env, arguments[3], listen_options_words, options)) {
+    return arguments.result(-EINVAL);
+  }
+  const auto account = loop->shared().account(arguments.number(1));
+  return arguments.result(loop->engine().adopt_listener(
+      arguments.descriptor(2), options, adoptable(arguments, 4), arguments.flag(5), account));
+}
+
+// handle, account, descriptor, options
+napi_value adopt_connection(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  engine::SocketOptions options;
+  if (!read_options(env, arguments[3], socket_options_words, options)) {
+    return arguments.result(-EINVAL);
+  }
+  const auto account = loop->shared().account(arguments.number(1));
+  return arguments.result(
+      loop->engine().adopt_connection(arguments.descriptor(2), options, account));
+}
+
+// handle, descriptor: whether the engine has adopted it, or has told its number.
+napi_value knows_descriptor(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  const bool known = loop != nullptr && loop->engine().knows(arguments.descriptor(1));
+  return arguments.result(known ? 1 : 0);
+}
+
+napi_value disown_file(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop != nullptr) loop->engine().disown_file(arguments.number(1));
+  return nullptr;
+}
+
+// handle, descriptor: whether it is a listener of the engine's, with which its file goes now.
+napi_value own_file(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  const bool found = loop != nullptr && loop->engine().own_file(arguments.descriptor(1));
+  napi_value result = nullptr;
+  return napi_get_boolean(env, found, &result) == napi_ok ? result : nullptr;
+}
+
+napi_value same_user(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  return arguments.result(loop->engine().same_user(arguments.number(1)));
+}
+
+// handle, id: the path of a Unix socket, or undefined if it has none.
+napi_value socket_path(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  engine::Address address;
+  if (loop == nullptr || loop->engine().local(arguments.number(1), address) < 0) return nullptr;
+  constexpr size_t before = offsetof(sockaddr_un, sun_path);
+  if (!address.is_unix() || address.length <= before) return nullptr;
+  const char* path = address.storage.un.sun_path;
+  // A name of the abstract kind begins with a zero byte, and has none at its end.
+  const size_t most = address.length - before;
+  const size_t length = path[0] == '\0' ? most : strnlen(path, most);
+  napi_value result = nullptr;
+  return napi_create_string_utf8(env, path, length, &result) == napi_ok ? result : nullptr;
+}
+
+napi_value carry_descriptors(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  return arguments.result(loop->engine().carry_descriptors(arguments.number(1)));
+}
+
+// handle, id, bytes, an Int32Array of descriptors: how many bytes were sent.
+napi_value send_descriptors(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  void* data = nullptr;
+  size_t count = 0;
+  void* descriptors = nullptr;
+  if (napi_get_typedarray_info(env, arguments[2], &type, &length, &data, nullptr, nullptr) !=
+          napi_ok ||
+      type != napi_uint8_array) {
+    return arguments.result(-EINVAL);
+  }
+  if (napi_get_typedarray_info(env, arguments[3], &type, &count, &descriptors, nullptr, nullptr) !=
+          napi_ok ||
+      type != napi_int32_array) {
+    return arguments.result(-EINVAL);
+  }
+  return arguments.result(static_cast<int32_t>(
+      loop->engine().send_descriptors(arguments.number(1), static_cast<const uint8_t*>(data),
+                                      length, static_cast<const int*>(descriptors), count)));
+}
+
+// handle, id, an Int32Array: how many descriptors are in it now; they are the caller's.
+napi_value take_descriptors(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  napi_typedarray_type type = napi_int8_array;
+  size_t count = 0;
+  void* out = nullptr;
+  if (loop == nullptr) return arguments.result(-EBADF);
+  if (napi_get_typedarray_info(env, arguments[2], &type, &count, &out, nullptr, nullptr) !=
+          napi_ok ||
+      type != napi_int32_array) {
+    return arguments.result(-EINVAL);
+  }
+  return arguments.result(static_cast<int32_t>(
+      loop->engine().take_descriptors(arguments.number(1), static_cast<int*>(out), count)));
+}
+
+// '' if there is TLS, or what is missing.
+napi_value find_tls(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Environment* environment = arguments.environment();
+  napi_value result = nullptr;
+  const char* missing = "";
+  if (environment != nullptr && environment->openssl == nullptr) {
+    environment->openssl = OpenSsl::find(missing);
+  }
+  const char* text = missing == nullptr ? "" : missing;
+  return napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &result) == napi_ok ? result
+                                                                                  : nullptr;
+}
+
+// address, server, requestCert, rejectUnauthorized, asks, protocols: an object that stands for a
+// context of OpenSSL's.
+napi_value tls_context(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Environment* environment = arguments.environment();
+  if (environment == nullptr || environment->openssl == nullptr) return nullptr;
+  engine::SSL_CTX* shared = context_at(env, arguments[0]);
+  if (shared == nullptr) return nullptr;
+  auto context = std::make_shared<TlsContext>(environment->openssl, shared, arguments.flag(1));
+  context->request_certificate = arguments.flag(2);
+  context->reject_unauthorized = arguments.flag(3);
+  context->asks = arguments.flag(4);
+  static_cast<void>(bytes_of(env, arguments[5], context->protocols));
+  return wrap_context(env, environment->context_tag, std::move(context));
+}
+
+// handle, id, context, and of a client the server's name and a session
+napi_value start_tls(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  if (loop == nullptr) return arguments.result(-EBADF);
+  auto context = unwrap_context(env, arguments.environment()->context_tag, arguments[2]);
+  if (context == nullptr) return arguments.result(-EINVAL);
+  engine::TlsTarget target;
+  std::vector<uint8_t> name;
+  // As bytes, since it may be longer than a `Text`.
+  static_cast<void>(bytes_of(env, arguments[3], name));
+  target.server_name.assign(name.begin(), name.end());
+  static_cast<void>(bytes_of(env, arguments[4], target.session));
+  return arguments.result(
+      loop->engine().start_tls(arguments.number(1), std::move(context), target));
+}
+
+// handle, id, bytes that were received before TLS began, and are of it
+napi_value prepend_tls(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  std::vector<uint8_t> bytes;
+  if (loop == nullptr || !bytes_of(env, arguments[2], bytes)) return nullptr;
+  loop->engine().prepend_tls(arguments.number(1), bytes.data(), bytes.size());
+  return nullptr;
+}
+
+// handle, id, address: whether it has a certificate. undefined for the one that there is.
+napi_value answer_tls(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  napi_value result = nullptr;
+  if (loop == nullptr) return nullptr;
+  const bool right = loop->engine().answer_tls(arguments.number(1), context_at(env, arguments[2]));
+  return napi_get_boolean(env, right, &result) == napi_ok ? result : nullptr;
+}
+
+const Tls* tls_of(const Arguments& arguments) {
+  Loop* loop = arguments.loop();
+  return loop == nullptr ? nullptr : loop->engine().tls(arguments.number(1));
+}
+
+napi_value tls_info(napi_env env, napi_callback_info info) {
+  const Tls* tls = tls_of(Arguments(env, info));
+  return tls == nullptr ? nullptr : describe_tls(env, *tls);
+}
+
+// handle, id, own
+napi_value tls_certificates(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  const Tls* tls = tls_of(arguments);
+  return tls == nullptr ? nullptr : certificates_of(env, *tls, arguments.flag(2));
+}
+
+napi_value tls_session(napi_env env, napi_callback_info info) {
+  const Tls* tls = tls_of(Arguments(env, info));
+  return tls == nullptr ? nullptr : session_of(env, *tls);
+}
+
+// OpenSSL's numbers of an error and of what is wrong with a certificate, in words.
+napi_value tls_error(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  const Environment* environment = arguments.environment();
+  if (environment == nullptr || environment->openssl == nullptr) return nullptr;
+  return error_in_words(env, *environment->openssl, arguments.number(0),
+                        static_cast<int32_t>(arguments.number(1)));
+}
+
+// handle, account, descriptors (memory, eventfd, the acceptor's), whether it is a Unix socket,
+// options: a listener for which an acceptor accepts
+napi_value borrow_listener(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  Loop* loop = arguments.loop();
+  engine::ListenOptions options;
+  const int32_t* descriptors = words_of(env, arguments[2], 3);
+  if (loop == nullptr) return arguments.result(-EBADF);
+  if (descriptors == nullptr || !read_options(env, arguments[4], listen_options_words, options)) {
+    return arguments.result(-EINVAL);
+  }
+  const auto account = loop->shared().account(arguments.number(1));
+  return arguments.result(loop->engine().borrow_listener(
+      descriptors[0], descriptors[1], descriptors[2], arguments.flag(3), options, account));
+}
+
+using AcceptorHolder = std::unique_ptr<engine::Acceptor>;
+
+// At the end of the environment, whatever of it is left.
+void close_acceptor_of(void* data) {
+  static_cast<AcceptorHolder*>(data)->reset();
+}
+
+// An object that stands for an acceptor, whose thread runs; or a negative errno.
+napi_value create_acceptor(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  napi_value handle = nullptr;
+  if (arguments.environment() == nullptr || napi_create_object(env, &handle) != napi_ok) {
+    return nullptr;
+  }
+  auto acceptor = std::make_unique<engine::Acceptor>();
+  const int result = acceptor->open();
+  if (result < 0) return arguments.result(result);
+  auto holder = std::make_unique<AcceptorHolder>(std::move(acceptor));
+  const auto finalize = [](napi_env of, void* data, void*) {
+    static_cast<void>(napi_remove_env_cleanup_hook(of, close_acceptor_of, data));
+    delete static_cast<AcceptorHolder*>(data);
+  };
+  if (napi_add_env_cleanup_hook(env, close_acceptor_of, holder.get()) != napi_ok) return nullptr;
+  if (napi_wrap(env, handle, holder.get(), finalize, nullptr, nullptr) != napi_ok) {
+    static_cast<void>(napi_remove_env_cleanup_hook(env, close_acceptor_of, holder.get()));
+    return nullptr;
+  }
+  static_cast<void>(holder.release());
+  if (napi_type_tag_object(env, handle, &arguments.environment()->acceptor_tag) != napi_ok) {
+    return nullptr;
+  }
+  return handle;
+}
+
+// The first argument's; nullptr if that is none, or closed.
+AcceptorHolder* acceptor_of(const Arguments& arguments) {
+  bool tagged = false;
+  void* data = nullptr;
+  if (arguments.environment() == nullptr || !arguments.is_object(0)) return nullptr;
+  const napi_status status = napi_check_object_type_tag(
+      arguments.env(), arguments[0], &arguments.environment()->acceptor_tag, &tagged);
+  if (status != napi_ok || !tagged) return nullptr;
+  if (napi_unwrap(arguments.env(), arguments[0], &data) != napi_ok) return nullptr;
+  AcceptorHolder* holder = static_cast<AcceptorHolder*>(data);
+  return *holder == nullptr ? nullptr : holder;
+}
+
+// handle, address, port, options: the id of a listener
+napi_value acceptor_listen(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  engine::Address address;
+  engine::ListenOptions options;
+  if (acceptor == nullptr) return arguments.result(-EBADF);
+  const int parsed = arguments.address(1, address);
+  if (parsed < 0) return arguments.result(parsed);
+  if (!read_options(env, arguments[3], listen_options_words, options)) {
+    return arguments.result(-EINVAL);
+  }
+  return arguments.result((*acceptor)->listen(address, options));
+}
+
+// handle, listener, an Int32Array of five for its address
+napi_value acceptor_address(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  if (acceptor == nullptr) return arguments.result(-EBADF);
+  engine::Address address;
+  const int status = (*acceptor)->local(static_cast<int32_t>(arguments.number(1)), address);
+  return arguments.result(status, address, 2);
+}
+
+// handle, listener, worker, an Int32Array of four: id, memory, eventfd, the acceptor's
+napi_value acceptor_sit(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  int32_t* out = words_of(env, arguments[3], 4);
+  if (acceptor == nullptr) return arguments.result(-EBADF);
+  if (out == nullptr) return arguments.result(-EINVAL);
+  engine::Acceptor::Seat seat{};
+  const int result = (*acceptor)->sit(static_cast<int32_t>(arguments.number(1)),
+                                      static_cast<int32_t>(arguments.number(2)), seat);
+  if (result < 0) return arguments.result(result);
+  out[0] = seat.id;
+  out[1] = seat.memory;
+  out[2] = seat.eventfd;
+  out[3] = seat.acceptor;
+  return arguments.result(0);
+}
+
+// What a call about one listener, worker or seat does.
+template <void (engine::Acceptor::*Deed)(int32_t)>
+napi_value acceptor_do(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  if (acceptor != nullptr) (acceptor->get()->*Deed)(static_cast<int32_t>(arguments.number(1)));
+  return nullptr;
+}
+
+// handle, worker, a Float64Array of five: live, waiting, given; unplaced, the last failure
+napi_value acceptor_counts(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  double* out = doubles_of(env, arguments[2], 5);
+  if (acceptor == nullptr) return arguments.result(-EBADF);
+  if (out == nullptr) return arguments.result(-EINVAL);
+  const auto counts = (*acceptor)->counts(static_cast<int32_t>(arguments.number(1)));
+  out[0] = counts.live;
+  out[1] = counts.waiting;
+  out[2] = static_cast<double>(counts.given);
+  out[3] = (*acceptor)->unplaced();
+  out[4] = (*acceptor)->take_failure();
+  return arguments.result(0);
+}
+
+// Its thread ends, its listeners are closed.
+napi_value acceptor_close(napi_env env, napi_callback_info info) {
+  AcceptorHolder* acceptor = acceptor_of(Arguments(env, info));
+  if (acceptor != nullptr) acceptor->reset();
+  return nullptr;
 }
 
 bool set_text(napi_env env, napi_value object, const char* name, const char* text) {
@@ -432,6 +888,8 @@ napi_value initialize(napi_env env, napi_value exports) {
     // An address is as different between two copies.
     environment->tag = napi_type_tag{reinterpret_cast<uintptr_t>(environment), 1};
   }
+  environment->context_tag = napi_type_tag{environment->tag.lower, ~environment->tag.upper};
+  environment->acceptor_tag = napi_type_tag{~environment->tag.lower, environment->tag.upper};
   const auto finalize = [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); };
   if (napi_set_instance_data(env, environment, finalize, nullptr) != napi_ok) {
     delete environment;
@@ -452,6 +910,8 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("closeAccount", close_account),
       function("listen", listen),
       function("closeListener", close_listener),
+      function("limitListener", limit_listener),
+      function("listenerCounts", read_listener_counts),
       function("pauseListener", pause_listener),
       function("connect", connect),
       function("socketOptions", socket_options),
@@ -461,8 +921,42 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("localAddress", local_address),
       function("remoteAddress", remote_address),
       function("typeOfService", type_of_service),
+      function("connectionInfo", connection_info),
       function("descriptor", descriptor),
       function("duplicate", duplicate),
+      function("checkAdoptable", check_adoptable),
+      function("duplicateDescriptor", duplicate_descriptor),
+      function("closeOnExec", close_on_exec),
+      function("adoptListener", adopt_listener),
+      function("adoptConnection", adopt_connection),
+      function("knowsDescriptor", knows_descriptor),
+      function("disownFile", disown_file),
+      function("ownFile", own_file),
+      function("sameUser", same_user),
+      function("socketPath", socket_path),
+      function("carryDescriptors", carry_descriptors),
+      function("sendDescriptors", send_descriptors),
+      function("takeDescriptors", take_descriptors),
+      function("findTls", find_tls),
+      function("tlsContext", tls_context),
+      function("startTls", start_tls),
+      function("prependTls", prepend_tls),
+      function("answerTls", answer_tls),
+      function("tlsInfo", tls_info),
+      function("tlsCertificates", tls_certificates),
+      function("tlsSession", tls_session),
+      function("tlsError", tls_error),
+      function("borrowListener", borrow_listener),
+      function("createAcceptor", create_acceptor),
+      function("acceptorListen", acceptor_listen),
+      function("acceptorAddress", acceptor_address),
+      function("acceptorSit", acceptor_sit),
+      function("acceptorCloseListener", acceptor_do<&engine::Acceptor::close_listener>),
+      function("acceptorRetire", acceptor_do<&engine::Acceptor::retire>),
+      function("acceptorLeave", acceptor_do<&engine::Acceptor::leave>),
+      function("acceptorLeaveSeat", acceptor_do<&engine::Acceptor::leave_seat>),
+      function("acceptorCounts", acceptor_counts),
+      function("acceptorClose", acceptor_close),
       function("info", info),
       function("setRef", set_ref),
       function("shrinkHeap", shrink_heap_soon),

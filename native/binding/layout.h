@@ -66,6 +66,7 @@ enum class Command : int32_t {
   // Frames are to be found in what comes: the words of `options.frame`, and then a delimiter, of
   // which `length` is the length.
   frame = 19,
+  secure = 20,
 };
 
 inline Command operation_of(const int32_t* words) {
@@ -153,7 +154,7 @@ inline void write_words(int32_t* words, const engine::SocketOptions& from) {
   words[7] = from.receive_buffer_size;
 }
 
-constexpr size_t listen_options_words = 14;
+constexpr size_t listen_options_words = 13;
 inline void read_words(const int32_t* words, engine::ListenOptions& out) {
   read_words(words, out.socket);
   out.backlog = words[8];
@@ -161,7 +162,24 @@ inline void read_words(const int32_t* words, engine::ListenOptions& out) {
   out.reuse_port = words[10] != 0;
   out.exclusive = words[11] != 0;
   out.pause_accepted = words[12] != 0;
-  out.connections_max = words[13];
+}
+
+constexpr size_t listen_limits_words = 14;
+inline void read_words(const int32_t* words, engine::ListenLimits& out) {
+  out.most = words[0];
+  out.prefix_connections_max = static_cast<uint32_t>(words[1]);
+  out.rate.per_second = static_cast<uint32_t>(words[2]);
+  out.rate.burst = static_cast<uint32_t>(words[3]);
+  out.prefix_rate.per_second = static_cast<uint32_t>(words[4]);
+  out.prefix_rate.burst = static_cast<uint32_t>(words[5]);
+  out.receive_rate.per_second = static_cast<uint32_t>(words[6]);
+  out.receive_rate.burst = static_cast<uint32_t>(words[7]);
+  out.prefix_v4 = static_cast<uint8_t>(words[8]);
+  out.prefix_v6 = static_cast<uint8_t>(words[9]);
+  out.idle_prefixes_max = static_cast<uint32_t>(words[10]);
+  out.first_byte_ms = static_cast<uint32_t>(words[11]);
+  out.frame_ms = static_cast<uint32_t>(words[12]);
+  out.pause_above_ms = static_cast<uint32_t>(words[13]);
 }
 
 constexpr size_t udp_socket_options_words = 10;
@@ -214,7 +232,34 @@ struct Stats {
   double iteration;
   // How often the next event was waited for awake.
   double spins;
+  // Because of `pauseAbove`, now.
+  double listeners_paused;
+  // How often maxConnections acted.
+  double of_max_connections;
+  // How often acceptRate acted.
+  double of_accept_rate;
+  // How often connectionsPerPrefix acted.
+  double of_connections_per_prefix;
+  // How often acceptRatePerPrefix acted.
+  double of_accept_rate_per_prefix;
+  // How often firstByteTimeout acted.
+  double of_first_byte_timeout;
+  // How often frameTimeout acted.
+  double of_frame_timeout;
+  // How often receiveRate acted.
+  double of_receive_rate;
+  // How often pauseAbove acted.
+  double of_pause_above;
 };
 constexpr size_t stats_count = sizeof(Stats) / sizeof(double);
+
+// What a listener has counted beside how often its limits acted, after that.
+// Open now.
+constexpr size_t listener_connections = 8;
+// That are remembered now, for their connections or how fast they came.
+constexpr size_t listener_prefixes = 9;
+// Whether it is paused because of `pauseAbove`.
+constexpr size_t listener_overloaded = 10;
+constexpr size_t listener_counts = 11;
 
 }  // namespace marketplace::binding

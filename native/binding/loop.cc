@@ -248,6 +248,7 @@ void Loop::on_teardown(napi_async_cleanup_hook_handle, void* data) {
   Loop* self = static_cast<Loop*>(data);
   self->teardown_ = true;
   napi_handle_scope scope = nullptr;
+  if (self->running()) self->engine_->release_borrowed();
   if (self->running() && napi_open_handle_scope(self->env_, &scope) == napi_ok) {
     self->shared_.flush(*self->engine_);
     static_cast<void>(napi_close_handle_scope(self->env_, scope));

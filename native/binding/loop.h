@@ -46,6 +46,8 @@ class Loop final {
   // Whether this keeps the environment's event loop alive; at first it does. In any case it does
   // while the engine has something left to do for the program: see `hold`.
   void keep_alive(bool on);
+  // A listener may mind how late the event loop is: if one does, that is measured.
+  void watch_delay();
   // Executes JavaScript's commands now.
   void flush();
   // Begins to close the libuv handles, and then everything else; `onClosed` follows.
@@ -76,9 +78,11 @@ class Loop final {
   // turn.cc
   void turn(bool ready);
   void take_turn(uint64_t start);
+  void release_if_over();
   void deliver(int result, uint64_t start);
   void run_batch(uint32_t count);
   void execute();
+  void note_delay();
   bool spinning_pays();
   void spin();
   void rest();
@@ -133,6 +137,10 @@ class Loop final {
   uint64_t batch_time_ = 0;
   uint64_t flush_time_ = 0;
 
+  // When the loop was about to sleep last, and how long it had slept in all by then, in
+  // nanoseconds; 0: nobody wants to know.
+  uint64_t prepared_at_ = 0;
+  uint64_t slept_ = 0;
   engine::BackendInfo info_;
   SlabMemory memory_;
   // The engine uses memory of what is shared, to its end.

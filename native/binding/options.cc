@@ -38,14 +38,49 @@ bool read_limits(napi_env env, napi_value object, engine::Limits& out) {
   return true;
 }
 
-int32_t* words_of(napi_env env, napi_value value, size_t count) {
+namespace {
+
+// The memory of a typed array of this type, and how many elements it has; otherwise nullptr.
+void* elements_of(napi_env env, napi_value value, napi_typedarray_type wanted, size_t& count) {
   napi_typedarray_type type = napi_uint8_array;
-  size_t length = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
-    return nullptr;
+  count = 0;
+  const bool is =
+      napi_get_typedarray_info(env, value, &type, &count, &data, nullptr, nullptr) == napi_ok &&
+      type == wanted;
+  return is ? data : nullptr;
+}
+
+}  // namespace
+
+int32_t* words_of(napi_env env, napi_value value, size_t count) {
+  size_t length = 0;
+  void* data = elements_of(env, value, napi_int32_array, length);
+  return length >= count ? static_cast<int32_t*>(data) : nullptr;
+}
+
+double* doubles_of(napi_env env, napi_value value, size_t count) {
+  size_t length = 0;
+  void* data = elements_of(env, value, napi_float64_array, length);
+  return length >= count ? static_cast<double*>(data) : nullptr;
+}
+
+bool read_ranges(napi_env env, napi_value value, std::vector<engine::PrefixRange>& out) {
+  constexpr size_t range_words = 6;
+  napi_valuetype type = napi_undefined;
+  if (napi_typeof(env, value, &type) != napi_ok) return false;
+  if (type == napi_undefined) return true;
+  size_t length = 0;
+  const void* data = elements_of(env, value, napi_int32_array, length);
+  if (data == nullptr || length % range_words != 0) return false;
+  const int32_t* words = static_cast<const int32_t*>(data);
+  for (size_t i = 0; i < length; i += range_words) {
+    const bool is_v4 = words[i] != 0;
+    const uint32_t bits = static_cast<uint32_t>(words[i + 1]);
+    if (bits > (is_v4 ? 32u : 128u)) return false;
+    out.push_back(engine::range_of(is_v4, bits, words + i + 2));
   }
-  return type == napi_int32_array && length >= count ? static_cast<int32_t*>(data) : nullptr;
+  return true;
 }
 
 }  // namespace marketplace::binding

@@ -5,7 +5,9 @@
 #include <node_api.h>
 
 #include <cstddef>
+#include <vector>
 
+#include "../engine/prefix.h"
 #include "layout.h"
 
 namespace marketplace::binding {
@@ -26,6 +28,13 @@ class Properties {
 
 // The array's memory; nullptr if it is not an Int32Array, or too short.
 int32_t* words_of(napi_env env, napi_value value, size_t count);
+
+// The same of a Float64Array.
+double* doubles_of(napi_env env, napi_value value, size_t count);
+
+// Ranges of addresses, six words each: whether it is of IPv4, how many bits of an address count,
+// the address. False: the value is neither that nor undefined.
+bool read_ranges(napi_env env, napi_value value, std::vector<engine::PrefixRange>& out);
 
 // False if it is no object with such properties.
 bool read_limits(napi_env env, napi_value object, engine::Limits& out);

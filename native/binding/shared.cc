@@ -225,6 +225,9 @@ void Shared::flush(engine::Engine& engine) {
     stats.chunks_out = static_cast<double>(account.counters.writes);
     stats.queued_bytes = static_cast<double>(account.counters.queued_bytes);
     stats.datagrams_out = static_cast<double>(account.counters.datagrams_out);
+    stats.listeners_paused = static_cast<double>(account.counters.listeners_paused);
+    double* limits = account.stats + offsetof(Stats, of_max_connections) / sizeof(double);
+    std::ranges::copy(account.counters.limits, limits);
   });
   if (large_now_ != nullptr) forget_large();
   if (!released_.empty()) release_slabs();
@@ -286,6 +289,8 @@ void Shared::execute(engine::Engine& engine, const int32_t* words) {
       return send(engine, WriteCommand(words));
     case Command::frame:
       return frame(engine, WriteCommand(words));
+    case Command::secure:
+      return engine.secure(id);
     case Command::release_slab:
       released_.push_back(ReleaseSlabCommand(words).slab);
       return;

@@ -43,8 +43,21 @@ void Loop::turn(bool ready) {
 }
 
 void Loop::take_turn(uint64_t start) {
+  release_if_over();
   shared_.begin_turn(*engine_);
   deliver(engine_->turn(), start);
+}
+
+// A worker that is terminated may have a turn yet, which nobody would hear of: what an acceptor has
+// for this engine is for others then.
+void Loop::release_if_over() {
+  if (!engine_->borrows()) return;
+  napi_value receiver = nullptr;
+  bool has = false;
+  // The cheapest call that says whether JavaScript can run.
+  const bool runs = napi_get_reference_value(env_, receiver_, &receiver) == napi_ok &&
+                    napi_has_element(env_, receiver, 0, &has) == napi_ok;
+  if (!runs) engine_->release_borrowed();
 }
 
 // What a turn brought goes to the program, and the program's answer to the kernel.
@@ -128,12 +141,41 @@ void Loop::execute() {
 
 void Loop::on_prepare(uv_prepare_t* handle) {
   Loop* self = static_cast<Loop*>(handle->data);
+  if (self->prepared_at_ != 0) self->note_delay();
   // Active from the last `rest` until here.
   if (self->sleeps_) static_cast<void>(uv_idle_stop(&self->idle_));
   // Only after something has happened: an idle server sleeps.
   const bool lively = std::exchange(self->lively_, false);
   if (lively && self->busy_poll_ > 0 && self->spinning_pays()) self->spin();
   if (self->sleeps_ && self->running()) self->rest();
+}
+
+void Loop::watch_delay() {
+  const bool wanted = engine_->minds_delay();
+  if (wanted == (prepared_at_ != 0)) return;
+  prepared_at_ = 0;
+  if (!wanted) return;
+  // Node has asked for it already, for eventLoopUtilization; it cannot fail.
+  static_cast<void>(uv_loop_configure(poll_.loop, UV_METRICS_IDLE_TIME));
+  slept_ = uv_metrics_idle_time(poll_.loop);
+  prepared_at_ = uv_hrtime();
+  static_cast<void>(uv_prepare_start(&prepare_, on_prepare));
+}
+
+// How long the loop was at work since it was about to sleep the last time: whoever came right after
+// that has waited for so long.
+void Loop::note_delay() {
+  if (!engine_->minds_delay()) {
+    prepared_at_ = 0;
+    return;
+  }
+  const uint64_t now = uv_hrtime();
+  const uint64_t slept = uv_metrics_idle_time(poll_.loop);
+  const uint64_t passed = now - std::exchange(prepared_at_, now);
+  const uint64_t sleep = slept - std::exchange(slept_, slept);
+  constexpr uint64_t millisecond = 1'000'000;
+  const uint64_t delay = passed > sleep ? passed - sleep : 0;
+  engine_->note_delay(static_cast<int64_t>(delay / millisecond));
 }
 
 bool Loop::spinning_pays() {
@@ -154,6 +196,7 @@ void Loop::spin() {
   shared_.count_spin();
   shared_.begin_turn(*engine_);
   while (now < end) {
+    release_if_over();
     const int result = engine_->turn();
     if (result < 0 || !engine_->records().empty()) {
       deliver(result, now);

@@ -44,7 +44,9 @@ struct Socket {
   uint32_t id = 0;
   const Kind kind;
   bool unix_domain = false;
-  bool shared = false;  // others have, or may have, descriptors of the same kernel socket
+  bool shared = false;   // others have, or may have, descriptors of the same kernel socket
+  bool adopted = false;  // others have opened it, and may have further descriptors of it
+  bool carries_descriptors = false;  // what arrives may: it is received in the way for that
   uint8_t wanted = want_nothing;
   // The backend's own: whether the kernel knows the socket, for what, and whether that is stale.
   bool attached = false;
@@ -74,6 +76,8 @@ class BackendSink {
   // (negative errno). Returns whether to try for another.
   virtual bool accepted(Socket& listener, Descriptor descriptor, const Address& peer) = 0;
   virtual bool accept_failed(Socket& listener, int error) = 0;
+  // The next connection of a listener: 0, or negative errno; -EAGAIN if there is none.
+  virtual int accept(Socket& listener, Descriptor& out, Address& peer) = 0;
   // A connection attempt ended: 0 or negative errno.
   virtual void connected(Socket& socket, int result) = 0;
   // Memory for one receive; size 0 when there is none in this turn.
@@ -92,6 +96,8 @@ class BackendSink {
   virtual void unwatchable(Socket& socket, int error) = 0;
   // The time given to `wake_at` has come.
   virtual void woken() = 0;
+  // Receives what may carry descriptors into the memory: bytes, 0 for FIN, or negative errno.
+  virtual ssize_t receive_carried(Socket& socket, const Memory& memory) = 0;
 
  protected:
   ~BackendSink() = default;

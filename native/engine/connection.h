@@ -8,14 +8,17 @@
 #include <memory>
 #include <vector>
 
+#include "admission.h"
 #include "backend.h"
 #include "chain.h"
 #include "framer.h"
 #include "halves.h"
 #include "idle.h"
+#include "inlet.h"
 #include "options.h"
 #include "output.h"
 #include "socket_file.h"
+#include "tls.h"
 #include "udp_socket.h"
 
 namespace marketplace::engine {
@@ -51,16 +54,34 @@ struct Framing {
   bool spills = false;
 };
 
+// Of a connection that is read from at a limited rate.
+struct Pace {
+  Pace(const Rate& of, int64_t now_ms) : rate(of), bucket(of, now_ms) {}
+
+  Rate rate;
+  TokenBucket bucket;
+  // Until when it is not read from.
+  int64_t until_ms = 0;
+};
+
 struct Connection : Traffic {
   static constexpr uint32_t no_piece = UINT32_MAX;
 
   bool report_writes = false;
   Key listener = 0;  // of the one that accepted it; 0: none
+  // Where that one counts it: see admission.h.
+  uint32_t prefix = Admission::no_prefix;
   // What the next receive will probably bring.
   uint32_t expected = 2048;
   // Bytes that were reported, in 32 bits.
   uint32_t reported = 0;
   std::unique_ptr<Framing> framing;
+  // Between the socket's bytes and those of the host; see engine_tls.cc. nullptr: they are the
+  // same.
+  std::unique_ptr<Tls> tls;
+  // What it has made TLS send since it last sent something for the host.
+  size_t answers = 0;
+  std::unique_ptr<Pace> pace;
   // This turn's output: a list of pieces in memory of the caller's, sent by `flush`.
   uint32_t piece_first = no_piece;
   uint32_t piece_last = no_piece;
@@ -76,6 +97,9 @@ struct Counters {
   uint64_t datagrams_out = 0;
   // Waiting to be sent at present; a datagram counts for a little more than its bytes.
   uint64_t queued_bytes = 0;
+  // Listeners that are paused because the host is late, at present.
+  uint64_t listeners_paused = 0;
+  LimitCounts limits{};
 };
 
 // Whose sockets they are. An engine serves several users of its host: each has its own limits, and
@@ -104,20 +128,25 @@ struct Listener : Socket {
   // Of a Unix socket: its file, and what its connections do not inherit.
   SocketFile file;
   SocketOptions options;
-  bool failing = false;   // the last accept failed for lack of resources, which has been reported
-  uint8_t shortages = 0;  // how often in a row clients that waited were sent away for that
-  bool paused = false;    // the host wants nothing to be accepted
+  bool failing = false;     // the last accept failed for lack of resources, which has been reported
+  uint8_t shortages = 0;    // how often in a row clients that waited were sent away for that
+  bool paused = false;      // the host wants nothing to be accepted
+  bool overloaded = false;  // nothing is accepted as the host is late
   bool pause_accepted = false;
-  uint32_t connections_max = UINT32_MAX;
-  uint32_t connections = 0;  // those it accepted that are open
+  std::unique_ptr<Admission> admission;
+  // Of one whose connections somebody else accepts: then the descriptor says when there are some.
+  std::unique_ptr<Inlet> inlet;
   // Among those that rest, and until when.
   Link<Listener> rest;
   int64_t rest_until_ms = 0;
-  // Among those that have drops to report.
+  // Among those that are paused when the host is late.
+  Link<Listener> guarded;
+  // Among those that have refused connections since the last report: how many, where the last of
+  // them came from, and when the next report may be.
   Link<Listener> dropping;
-  // Dropped since the last report, and where the last of them came from.
   uint32_t dropped = 0;
-  Address dropped_peer{};
+  int64_t report_at_ms = 0;
+  std::unique_ptr<Address> dropped_peer;
 };
 
 // A datagram that is to be sent: in memory of the caller's, or in a copy that is its own.

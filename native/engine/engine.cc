@@ -3,14 +3,24 @@
 #include "engine.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "connection_info.h"
 #include "socket.h"
 
 namespace marketplace::engine {
+
+namespace {
+
+Pace& pace_of(Traffic& held) {
+  return *static_cast<Connection&>(held).pace;
+}
+
+}  // namespace
 
 Engine::Engine(std::unique_ptr<Backend> backend, const Options& options)
     : backend_(std::move(backend)),
@@ -28,6 +38,7 @@ Engine::~Engine() {
 int Engine::open() {
   spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!spare_.valid()) return -errno;
+  if (getrandom(&seed_, sizeof(seed_), 0) != sizeof(seed_)) return -errno;
   return backend_->open();
 }
 
@@ -39,16 +50,21 @@ int32_t Engine::listen(const Address& address, const ListenOptions& options,
   Listener* listener = sockets_.insert<Listener>();
   if (listener == nullptr) return -ENOMEM;
   listener->descriptor = std::move(descriptor);
-  listener->account = account_or_own(account);
   listener->unix_domain = address.is_unix();
-  listener->options = options.socket;
   if (address.file() != nullptr) listener->file.own(address.file());
-  listener->pause_accepted = options.pause_accepted;
-  if (options.connections_max >= 0) {
-    listener->connections_max = static_cast<uint32_t>(options.connections_max);
-  }
-  const uint32_t id = listener->id;
-  update_listener(*listener);
+  return start_listener(*listener, options, account);
+}
+
+int32_t Engine::start_listener(Listener& listener, const ListenOptions& options,
+                               const std::shared_ptr<Account>& account) {
+  listener.account = account_or_own(account);
+  listener.options = options.socket;
+  listener.pause_accepted = options.pause_accepted;
+  const PrefixTable::Seed seed{seed_[0], seed_[1] ^ listener.key};
+  listener.admission = std::make_unique<Admission>(options.limits, seed);
+  guard(listener);
+  const uint32_t id = listener.id;
+  update_listener(listener);
   backend_->settle(*this);
   return static_cast<int32_t>(id);
 }
@@ -57,8 +73,16 @@ void Engine::close_listener(uint32_t id) {
   Listener* listener = sockets_.find<Listener>(id);
   if (listener == nullptr) return;
   backend_->forget(*listener);
+  forget_descriptor(*listener);
   if (listener->rest.linked) resting_.remove(*listener);
   if (listener->dropping.linked) dropping_.remove(*listener);
+  if (listener->guarded.linked) guarded_.remove(*listener);
+  if (listener->overloaded) counters_of(listener->account).listeners_paused--;
+  // What it has not taken is for others, now.
+  if (listener->inlet != nullptr) {
+    listener->inlet->release();
+    std::erase(borrowed_, id);
+  }
   // Connections that it has accepted may be on their way to the host, under its id.
   sockets_.retire(*listener, reported_);
 }
@@ -147,15 +171,15 @@ int Engine::turn() {
   sockets_.recycle(read());
   sender_.length = 0;
   if (!spilling_.empty()) spill_again();
+  handshakes_left_ = options_.handshakes_max;
+  if (!handshakes_.empty() || !stuck_.empty()) go_on_with_tls();
   // What the last turn had no room for.
   if (!starving_ && !place_arrived() && slabs_.empty()) lack_slabs();
   const int result = backend_->turn(*this);
   report_drops();
-  if (alarm_rang_) {
-    alarm_rang_ = false;
-    expire_idle();
-    set_alarm();
-  }
+  if (alarm_rang_) expire_idle();
+  if (alarm_rang_ || alarm_stale_) set_alarm();
+  alarm_rang_ = false;
   return result;
 }
 
@@ -178,8 +202,9 @@ void Engine::change(Traffic& socket, Change what) {
   const uint8_t before = socket.halves.held();
   socket.halves.apply(what);
   const uint8_t other = before ^ socket.halves.held();
-  for (const auto& [reason, list] :
-       {std::pair{by_slabs, &starved_}, {by_total_output, &socket.account->throttled}}) {
+  for (const auto& [reason, list] : {std::pair{by_slabs, &starved_},
+                                     {by_total_output, &socket.account->throttled},
+                                     {by_rate, &slowed_}}) {
     if ((other & reason) == 0) continue;
     (before & reason) == 0 ? list->push_back(socket) : list->remove(socket);
   }
@@ -239,10 +264,13 @@ void Engine::end(Traffic& socket, int error, Call call) {
   set_gauge(socket.id, too_much ? -static_cast<double>(socket.queued_bytes) - 1 : 0);
   if (socket.kind == Kind::connection) {
     Connection& connection = static_cast<Connection&>(socket);
-    if (Listener* listener = sockets_.find_key<Listener>(connection.listener))
-      listener->connections--;
+    if (Listener* listener = sockets_.find_key<Listener>(connection.listener)) {
+      listener->admission->leave(connection.prefix);
+      if (listener->inlet != nullptr) listener->inlet->left();
+    }
     idle_.forget(connection);
     connection.framing.reset();
+    connection.tls.reset();
   }
   Account& account = *socket.account;
   if (socket.touched.linked) touched_.remove(socket);
@@ -251,9 +279,14 @@ void Engine::end(Traffic& socket, int error, Call call) {
     if (account.closing.empty()) closing_.remove(account);
   }
   if (socket.waiting.linked) {
-    (socket.halves.held(by_slabs) ? starved_ : account.throttled).remove(socket);
+    const Halves& halves = socket.halves;
+    (halves.held(by_slabs)  ? starved_
+     : halves.held(by_rate) ? slowed_
+                            : account.throttled)
+        .remove(socket);
   }
   backend_->forget(socket);
+  forget_descriptor(socket);
   set_queued(socket, 0);
   sockets_.retire(socket, reported_);
 }
@@ -285,6 +318,12 @@ void Engine::set_alarm() {
     earlier(one->closing.first()->deadline_ms);
   }
   if (!resting_.empty()) earlier(resting_.first()->rest_until_ms);
+  if (!slowed_.empty()) earlier(pace_of(*slowed_.first()).until_ms);
+  if (review_at_ms_ != 0) earlier(review_at_ms_);
+  for (const Listener* one = dropping_.first(); one != nullptr; one = one->dropping.next) {
+    earlier(one->report_at_ms);
+  }
+  alarm_stale_ = false;
   backend_->wake_at(time_ms);
 }
 
@@ -293,6 +332,8 @@ void Engine::woken() {
   while (!resting_.empty() && resting_.first()->rest_until_ms <= now_ms) {
     update_listener(*resting_.pop_front());
   }
+  release_slowed(now_ms);
+  if (review_at_ms_ != 0 && review_at_ms_ <= now_ms) review_delay(now_ms);
   for (Account* account = closing_.first(); account != nullptr;) {
     // With its last socket an account leaves the list, and may go.
     Account* next = account->closes.next;
@@ -358,10 +399,19 @@ int Engine::type_of_service(uint32_t id) {
   return connection == nullptr ? -ENOTCONN : engine::type_of_service(connection->descriptor.get());
 }
 
+int Engine::info(uint32_t id, ConnectionInfo& out) {
+  Connection* connection = sockets_.find<Connection>(id);
+  if (connection == nullptr) return -ENOTCONN;
+  out = {};
+  out.held = connection->halves.held();
+  return connection->unix_domain ? 0 : read_connection_info(connection->descriptor.get(), out);
+}
+
 int Engine::share(uint32_t id) {
   Socket* socket = sockets_.find(id);
   if (socket == nullptr) return -ENOTCONN;
   socket->shared = true;
+  known_.insert(socket->descriptor.get());
   return socket->descriptor.get();
 }
 
@@ -370,13 +420,18 @@ void Engine::expire_idle() {
   while (ready_for_more()) {
     Connection* connection = idle_.expired();
     if (connection == nullptr) return;
+    if (idle_.late(*connection)) {
+      expire_due(*connection);
+      continue;
+    }
     const int socket = connection->descriptor.get();
     const bool silent = idle_.without_input(*connection);
     const Call call = silent ? Call::silence : Call::idle;
     // What a paused connection has in the kernel is traffic of some time; but of this peer.
     const Halves& halves = connection->halves;
     const bool counts = silent ? halves.established() : halves.awaits_input();
-    if (counts && input_waits(socket)) {
+    // Of one that is held by its rate, io_uring may have some.
+    if (counts && (halves.held(by_rate) || input_waits(socket))) {
       idle_.resume(*connection);
     } else if (halves.closing()) {
       // Its close has a time limit of its own.
@@ -389,6 +444,34 @@ void Engine::expire_idle() {
       end(*connection, -ETIMEDOUT, call);
     }
   }
+}
+
+// What a connection had to do by now is not done.
+void Engine::expire_due(Connection& connection) {
+  IdleLink& idle = connection.idle;
+  const Halves& halves = connection.halves;
+  if (halves.closing() || halves.input() == Input::ended) {
+    IdleWheel::set_done(connection);
+    idle_.look_again(connection);
+  } else if (halves.input() == Input::held) {
+    // Nobody has looked whether it comes.
+    idle_.give_time(connection, idle.due_ticks);
+  } else if (!idle.graced && input_waits(connection.descriptor.get())) {
+    // It may have come in time; but who always has some more on the way is not let off again.
+    idle.graced = true;
+    idle_.give_time(connection, 1);
+  } else {
+    const bool frame = idle.due == Due::frame;
+    count_limit(connection.account, connection.listener,
+                frame ? Limit::frame_timeout : Limit::first_byte_timeout);
+    finish(connection, -ETIMEDOUT, frame ? Call::frame : Call::first_byte);
+  }
+}
+
+void Engine::set_due(Connection& connection, Due what, uint32_t ticks) {
+  if (idle_.empty()) idle_.update(monotonic_ms());
+  idle_.set_due(connection, what, ticks);
+  alarm_stale_ = true;
 }
 
 void Engine::set_gauges(double* gauges, uint32_t count) {

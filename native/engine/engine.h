@@ -20,8 +20,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "adopt.h"
+#include "arena.h"
 #include "backend.h"
 #include "chain.h"
 #include "connection.h"
@@ -49,6 +53,9 @@ struct Options : Limits {
   // The begin of a frame is kept until the rest comes, up to so many bytes; a longer one is
   // reported piece by piece. At most an eighth of the smallest slab for pieces of any length.
   uint32_t frame_keep_max = 16 * 1024;
+  // Steps of TLS handshakes that a turn takes, some of which cost as much as a thousand messages:
+  // so those who come at once do not make all others wait.
+  uint32_t handshakes_max = 16;
   // Slabs are filled again after `reuse_slabs`, instead of being retired when they are full.
   bool reuses_slabs = false;
   // Tests put theirs here, as a loopback never says that it is full.
@@ -69,6 +76,8 @@ class Engine final : private BackendSink {
   // The same of datagrams, which have slabs that are smaller still: many programs keep one of each
   // of many senders. Longer ones would fill such slabs faster than they are worth.
   static constexpr uint32_t tiny_receive_max = 64;
+  // Encrypted bytes that are received at once.
+  static constexpr uint32_t sealed_input_size = 64 * 1024;
 
   Engine(std::unique_ptr<Backend> backend, const Options& options);
   Engine(const Engine&) = delete;
@@ -83,7 +92,7 @@ class Engine final : private BackendSink {
   bool pending() const {
     const bool owed = arrived_next_ < arrived_ || !spilling_.empty();
     return !records_.empty() || (owed && !slabs_.empty()) || !touched_.empty() ||
-           backend_->pending();
+           !handshakes_.empty() || (!stuck_.empty() && !slabs_.empty()) || backend_->pending();
   }
 
   // The new id (positive) or negative errno.
@@ -92,6 +101,16 @@ class Engine final : private BackendSink {
   void close_listener(uint32_t id);
   // Connections wait in the kernel's queue while it is paused.
   void pause_listener(uint32_t id, bool paused);
+  // Other limits from now on, for what is accepted from now on; see Admission::change.
+  void limit_listener(uint32_t id, const ListenLimits& limits);
+  // Peers that its limits of prefixes are not for.
+  void exempt(uint32_t id, std::vector<PrefixRange> ranges);
+  // What it has counted; nullptr if it is gone. `overloaded`: it is paused by `note_delay`.
+  const Admission* admission(uint32_t id, bool& overloaded);
+  // Whether a listener is to be paused when the host is late, and how late the host was: for so
+  // long it had not looked whether there is something to do.
+  bool minds_delay() const { return !guarded_.empty(); }
+  void note_delay(int64_t delay_ms);
   // `bind_failed` says that an error is one of the local address.
   int32_t connect(const Address& address, const ConnectOptions& options, bool& bind_failed,
                   const std::shared_ptr<Account>& account = {});
@@ -131,16 +150,67 @@ class Engine final : private BackendSink {
   // Frames are to be found in what comes from `order.position` on; if other bytes than those before
   // it have been reported already, or for `FrameKind::bytes`, all that comes is reported as bytes.
   void frame(uint32_t id, const FrameOrder& order);
+  // From now on what is received and sent is encrypted: of an established connection, which is held
+  // until `secure`. What was received before and belongs to the handshake follows by `prepend_tls`.
+  // 0 or negative errno.
+  int start_tls(uint32_t id, std::shared_ptr<const TlsContext> context, const TlsTarget& target);
+  void prepend_tls(uint32_t id, const uint8_t* data, size_t length);
+  // The answer to a record `tls_asks`; nullptr: what there is will do. False: it has no
+  // certificate.
+  bool answer_tls(uint32_t id, SSL_CTX* context);
+  // The handshake begins, or goes on after an answer; the next turn does so.
+  void secure(uint32_t id);
+  // Of a connection that has TLS, to be asked for what it is; otherwise nullptr.
+  const Tls* tls(uint32_t id);
   // Options of the kernel's socket. A Unix socket has neither; that is not an error.
   void no_delay(uint32_t id, bool on);
   void keep_alive(uint32_t id, bool on, int idle_s, int interval_s, int count);
   // IP_TOS, or an IPv6 connection's traffic class: from 0 to 255, or negative errno.
   int set_type_of_service(uint32_t id, int value);
   int type_of_service(uint32_t id);
+  // What is known of an established connection, for somebody who looks. Of a Unix socket that is
+  // why it is held. Or negative errno.
+  int info(uint32_t id, ConnectionInfo& out);
   // Of the kernel, for a child process to inherit, or to be duplicated. It stays the connection's,
   // which from then on ends by closing it and no more: what others have is left as it is. Or
   // negative errno.
   int share(uint32_t id);
+
+  // Descriptors that others have opened. Once this returns an id, the engine owns the descriptor,
+  // and closes it; after a negative errno it is the caller's still: see check_adoptable, and
+  // -EEXIST for one that is the engine's already.
+  // As Adoptable::bound, it is made to listen. `owns_file`: the file of a Unix socket goes with it.
+  int32_t adopt_listener(int descriptor, const ListenOptions& options, Adoptable as, bool owns_file,
+                         const std::shared_ptr<Account>& account = {});
+  // A listener for which an acceptor accepts; see inlet.h. The descriptors stay the caller's.
+  int32_t borrow_listener(int memory, int eventfd, int acceptor, bool unix_domain,
+                          const ListenOptions& options,
+                          const std::shared_ptr<Account>& account = {});
+  // Whether there is such a listener; and to give up all of them, as the host can serve nobody any
+  // more: what was not taken yet is for other engines.
+  bool borrows() const { return !borrowed_.empty(); }
+  void release_borrowed();
+  // It is paused, until the host says otherwise.
+  int32_t adopt_connection(int descriptor, const SocketOptions& options,
+                           const std::shared_ptr<Account>& account = {});
+  // Whether it is one that this engine was given, or that it has told the number of.
+  bool knows(int descriptor) const { return known_.contains(descriptor); }
+  // Another process has the listener, too: its file stays.
+  void disown_file(uint32_t id);
+  // The other way round, by the descriptor of one that was adopted. Whether there is such a one.
+  bool own_file(int descriptor);
+  // Whether the process at the other end of a Unix socket is of the same user: 1, 0, or negative
+  // errno.
+  int same_user(uint32_t id);
+  // From now on what arrives on this connection over a Unix socket may carry descriptors; to be
+  // called before anything is received.
+  int carry_descriptors(uint32_t id);
+  // Those that have arrived, from the first on: how many. They are the caller's.
+  size_t take_descriptors(uint32_t id, int* out, size_t most);
+  // Sends bytes now, of which the first carries descriptors: how many bytes, or negative errno.
+  // -EAGAIN: what was written before is not sent yet, or the kernel has no room.
+  ssize_t send_descriptors(uint32_t id, const uint8_t* data, size_t length, const int* descriptors,
+                           size_t count);
   // Hands all output to the kernel, one gathered write per connection; queues the rest.
   void flush();
 
@@ -196,6 +266,7 @@ class Engine final : private BackendSink {
     size_t length;
     uint32_t next;
     Source source;
+    bool sealed = false;
   };
   // A send that was handed to the backend: of the pieces up to `next`.
   struct Sending {
@@ -204,6 +275,8 @@ class Engine final : private BackendSink {
     size_t total;
   };
   enum class Taken { all, some, lost };
+  // Pieces per system call. More gain nothing: the call's own cost is spread enough by then.
+  static constexpr int iov_max = 64;
   // Slabs for pieces of up to some length.
   struct Packed {
     Purpose purpose;
@@ -218,6 +291,7 @@ class Engine final : private BackendSink {
   bool ready_for_more() const override;
   bool accepted(Socket& listener, Descriptor descriptor, const Address& peer) override;
   bool accept_failed(Socket& listener, int error) override;
+  int accept(Socket& listener, Descriptor& out, Address& peer) override;
   void connected(Socket& socket, int result) override;
   Memory memory_for(Socket& socket) override;
   bool received(Socket& socket, const Memory& memory, ssize_t result) override;
@@ -227,6 +301,7 @@ class Engine final : private BackendSink {
   void hung_up(Socket& socket) override;
   void unwatchable(Socket& socket, int error) override;
   void woken() override;
+  ssize_t receive_carried(Socket& socket, const Memory& memory) override;
 
   void hung_up_unread(Connection& connection);
   void report(const Record& record);
@@ -237,12 +312,32 @@ class Engine final : private BackendSink {
   Memory place_packed(Packed& packed, uint32_t length);
   Memory place_any(uint32_t length);
   Memory place_for(uint32_t length);
+  Memory place_input(const Connection& connection);
   void report_data(Connection& connection, const Memory& place, uint32_t length);
+  void deliver(Connection& connection, const Memory& memory, uint32_t length);
+  bool input_over(Connection& connection);
   void report_frames(Connection& connection, const Memory& place, uint32_t length, size_t first);
-  void received_frames(Connection& connection, const Memory& memory, uint32_t length);
+  bool received_frames(Connection& connection, const Memory& memory, uint32_t length);
   bool report_kept(Connection& connection);
   void stop_framing(Connection& connection);
   void spill_again();
+  // engine_tls.cc
+  class PieceSink;
+  bool receive_sealed(Connection& connection, const Memory& memory, uint32_t length);
+  bool decrypt(Connection& connection);
+  bool shake_hands(Connection& connection);
+  void hold_stuck(Connection& connection);
+  void get_stuck(Connection& connection, std::vector<Key>& list);
+  void free_stuck(Connection& connection);
+  void go_on_with_tls();
+  void go_on(std::vector<Key>& list, uint32_t most);
+  bool tls_ended(Connection& connection);
+  void tls_failed(Connection& connection);
+  void append_sealed(Connection& connection, const uint8_t* data, size_t length);
+  void flush_sealed(Connection& connection, bool batch);
+  bool seal(Connection& connection);
+  bool seal_pieces(Connection& connection, TlsSink& sink);
+
   void lacks_slabs(Traffic& socket);
   void lack_slabs();
   void starve(Traffic& socket);
@@ -256,12 +351,28 @@ class Engine final : private BackendSink {
   void set_alarm();
   void watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t));
   void expire_idle();
+  void expire_due(Connection& connection);
+  void set_due(Connection& connection, Due what, uint32_t ticks);
+  void time_frame(Connection& connection, bool anew);
+  void slow(Connection& connection);
+  void release_slowed(int64_t now_ms);
+  void count_limit(const std::shared_ptr<Account>& account, Key listener, Limit limit);
+
+  int32_t start_listener(Listener& listener, const ListenOptions& options,
+                         const std::shared_ptr<Account>& account);
+  void own_adopted(Socket& socket, int descriptor);
+  void forget_descriptor(Socket& socket);
+  static void own_file_of(Listener& listener);
 
   void shed_connections(Listener& listener);
   bool shed_connection(Listener& listener);
   void rest_listener(Listener& listener);
   void update_listener(Listener& listener);
-  void drop(Listener& listener, Descriptor descriptor, const Address& peer);
+  void guard(Listener& listener);
+  void overload(Listener& listener, bool on);
+  void review_delay(int64_t now_ms);
+  void begin_limited(Connection& connection, const ListenLimits& limits);
+  void refuse(Listener& listener, Descriptor descriptor, const Address& peer, Limit limit);
   void report_drops();
 
   bool place_arrived();
@@ -274,6 +385,7 @@ class Engine final : private BackendSink {
   void enqueue(UdpSocket& socket, Datagram& datagram);
   void fail_queued(UdpSocket& socket, int error);
 
+  void append_piece(Connection& connection, const Piece& piece);
   void touch(Traffic& socket);
   void flush_connection(Connection& connection);
   int gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total) const;
@@ -287,6 +399,7 @@ class Engine final : private BackendSink {
   bool queue_bytes(Connection& connection, const uint8_t* data, size_t length, Source source);
   const std::shared_ptr<Account>& account_or_own(const std::shared_ptr<Account>& account) const;
   Counters& counters_of(const Traffic& socket);
+  Counters& counters_of(const std::shared_ptr<Account>& account);
   void check_total(Account& account);
   void end_longest_queues(Account& account);
   void sent(Connection& connection, size_t length);
@@ -300,6 +413,10 @@ class Engine final : private BackendSink {
   std::unique_ptr<Backend> backend_;
   Options options_;
   Table<Socket, key_generation_max, Connection, Listener, UdpSocket> sockets_;
+  // Descriptors that others may know: those that were adopted, and those whose number was told.
+  std::unordered_set<int> known_;
+  // What has arrived over connections that carry descriptors, until the host takes it.
+  std::unordered_map<Key, std::vector<Descriptor>> carried_;
   SlabPool slabs_;
   Packed small_{Purpose::small_input, small_receive_max};
   Packed tiny_{Purpose::tiny_input, tiny_receive_max};
@@ -331,6 +448,16 @@ class Engine final : private BackendSink {
   Address sender_{};
 
   std::vector<Piece> pieces_;
+  // Of this turn's output, what TLS has made of it; free again after `flush`.
+  Arena sealed_;
+  // What is decrypted is received into this, and short pieces are put together here. There is any
+  // from the first connection with TLS on.
+  std::unique_ptr<uint8_t[]> sealed_input_;
+  std::unique_ptr<uint8_t[]> gathered_;
+  // Connections whose handshake goes on in the next turn, and those that have input and no slab.
+  std::vector<Key> handshakes_;
+  std::vector<Key> stuck_;
+  uint32_t handshakes_left_ = 0;
   // What `flush` has to look at.
   Chain<Traffic, &Traffic::touched> touched_;
   std::vector<Sending> sendings_;
@@ -344,8 +471,21 @@ class Engine final : private BackendSink {
   Chain<Listener, &Listener::rest> resting_;
   // Listeners that have drops to report.
   Chain<Listener, &Listener::dropping> dropping_;
+  // Those that are paused when the host is late; how late it was at most since the last review, and
+  // when the next one is, if one of them is paused.
+  Chain<Listener, &Listener::guarded> guarded_;
+  int64_t delay_ms_ = 0;
+  int64_t review_at_ms_ = 0;
+  // Connections that are held by their rate, in order of time, as all are for equally long.
+  Chain<Traffic, &Traffic::waiting> slowed_;
+  // The hash of each listener's prefixes is another one by this.
+  PrefixTable::Seed seed_{};
   IdleWheel idle_;
   bool alarm_rang_ = false;
+  // There is something that the alarm may be too late for.
+  bool alarm_stale_ = false;
+  // Listeners for which an acceptor accepts.
+  std::vector<uint32_t> borrowed_;
   // Kept open so that one descriptor can be had when there are no others.
   Descriptor spare_;
 };

@@ -42,8 +42,8 @@ void Engine::report_frames(Connection& connection, const Memory& place, uint32_t
                         static_cast<uint32_t>(first), connection.framing->generation));
 }
 
-// Before the memory there is a gap for what was kept.
-void Engine::received_frames(Connection& connection, const Memory& memory, uint32_t length) {
+// Before the memory there is a gap for what was kept. Whether a frame has ended.
+bool Engine::received_frames(Connection& connection, const Memory& memory, uint32_t length) {
   Framing& framing = *connection.framing;
   std::vector<uint8_t>& kept = framing.kept;
   const uint32_t gap = static_cast<uint32_t>(kept.size());
@@ -68,7 +68,7 @@ void Engine::received_frames(Connection& connection, const Memory& memory, uint3
   const uint8_t* end = memory.base + length;
   if (usual && whole == 0 && gap + length <= frame_keep_max_) {
     kept.insert(kept.end(), begin, end);
-    return;
+    return false;
   }
   const Memory all{memory.base - gap, memory.size + gap, memory.slab, memory.offset - gap};
   if (gap > 0) std::memcpy(all.base, kept.data(), gap);
@@ -87,6 +87,19 @@ void Engine::received_frames(Connection& connection, const Memory& memory, uint3
     report_data(connection, part(place, run), reported - run);
   }
   if (!usual) stop_framing(connection);
+  return whole > 0;
+}
+
+// A frame that has begun has to end in time; a new one has all of it. `anew`: it is another one
+// than before.
+void Engine::time_frame(Connection& connection, bool anew) {
+  const IdleLink& idle = connection.idle;
+  const Framing* framing = connection.framing.get();
+  if (framing == nullptr || framing->spills || !framing->framer.begun()) {
+    if (idle.due == Due::frame) IdleWheel::set_done(connection);
+  } else if (anew || idle.due != Due::frame) {
+    set_due(connection, Due::frame, idle.frame_limit);
+  }
 }
 
 // Nothing is kept any more. From now on all is bytes.
@@ -128,11 +141,13 @@ void Engine::frame(uint32_t id, const FrameOrder& order) {
     } else {
       spilling_.push_back(connection->key);
     }
-    return;
+  } else {
+    connection->framing.reset();
+    if (Framer::takes(order) && order.position == connection->reported) {
+      connection->framing = std::make_unique<Framing>(order);
+    }
   }
-  connection->framing.reset();
-  if (!Framer::takes(order) || order.position != connection->reported) return;
-  connection->framing = std::make_unique<Framing>(order);
+  if (connection->idle.frame_limit > 0) time_frame(*connection, true);
 }
 
 // There may be memory by now.

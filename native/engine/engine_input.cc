@@ -29,6 +29,28 @@ Memory Engine::memory_for(Socket& socket) {
     update_interest(connection);
     return Memory{};
   }
+  uint32_t most = UINT32_MAX;
+  if (connection.pace != nullptr) {
+    most = connection.pace->bucket.available(connection.pace->rate, monotonic_ms());
+    if (most == 0) {
+      slow(connection);
+      return Memory{};
+    }
+  }
+  if (connection.tls != nullptr) {
+    const uint32_t size = std::min<uint32_t>(sealed_input_size, most);
+    if (!slabs_.empty()) return Memory{sealed_input_.get(), size, 0, 0};
+    lacks_slabs(connection);
+    return Memory{};
+  }
+  Memory memory = place_input(connection);
+  if (memory.size == 0) lacks_slabs(connection);
+  memory.size = std::min(memory.size, most);
+  return memory;
+}
+
+// Memory for what a connection receives; size 0: there is no slab.
+Memory Engine::place_input(const Connection& connection) {
   // The begin of a frame that was kept is put before what comes: then all of it is in one place.
   const Framing* framing = connection.framing.get();
   const uint32_t gap = framing == nullptr ? 0 : static_cast<uint32_t>(framing->kept.size());
@@ -39,7 +61,6 @@ Memory Engine::memory_for(Socket& socket) {
     }
     give_up_slab(slabs_);
   }
-  lacks_slabs(connection);
   return Memory{};
 }
 
@@ -125,6 +146,8 @@ void Engine::replace_slabs() {
 }
 
 void Engine::starve(Traffic& socket) {
+  // Held for another reason, it is not read from anyway.
+  if (socket.waiting.linked) return;
   change(socket, Change::starved);
   update_interest(socket);
 }
@@ -138,18 +161,37 @@ void Engine::feed_starved() {
   }
 }
 
+// It has had its rate: a while later it may have some more. For all equally long, so that they are
+// in order; and so long that each receives a worthwhile piece then.
+void Engine::slow(Connection& connection) {
+  constexpr int64_t pause_ms = 50;
+  connection.pace->until_ms = monotonic_ms() + pause_ms;
+  change(connection, Change::slowed);
+  update_interest(connection);
+  count_limit(connection.account, connection.listener, Limit::receive_rate);
+  alarm_stale_ = true;
+}
+
+void Engine::release_slowed(int64_t now_ms) {
+  while (!slowed_.empty()) {
+    Traffic& socket = *slowed_.first();
+    if (static_cast<Connection&>(socket).pace->until_ms > now_ms) return;
+    change(socket, Change::unslowed);
+    update_interest(socket);
+  }
+}
+
 bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   Connection& connection = static_cast<Connection&>(socket);
   if (result > 0) {
+    // TLS has announced the end: what comes behind it is for nobody.
+    if (connection.halves.input() == Input::ended) return false;
     const uint32_t length = static_cast<uint32_t>(result);
-    connection.account->counters.bytes_in += length;
-    if (connection.framing == nullptr) {
-      report_data(connection, keep(memory, length), length);
-    } else {
-      received_frames(connection, memory, length);
-    }
     connection.idle.received = idle_.now();
-    connection.expected = next_expected(connection.expected, length, length == memory.size);
+    if (connection.idle.due == Due::first_byte) IdleWheel::set_done(connection);
+    if (connection.pace != nullptr) connection.pace->bucket.take(length);
+    if (connection.tls != nullptr) return receive_sealed(connection, memory, length);
+    deliver(connection, memory, length);
     return true;
   }
   if (result < 0) {
@@ -166,10 +208,39 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     discarded(connection, 0);
     return false;
   }
-  // Without memory for it, the end is seen again when there is some.
+  // TLS has announced it already.
+  if (connection.halves.input() == Input::ended) return false;
+  if (connection.tls != nullptr) return tls_ended(connection);
+  input_over(connection);
+  return false;
+}
+
+// Bytes of the peer's came, and are in memory from `place_input`.
+void Engine::deliver(Connection& connection, const Memory& memory, uint32_t length) {
+  connection.account->counters.bytes_in += length;
+  if (connection.framing == nullptr) {
+    report_data(connection, keep(memory, length), length);
+  } else {
+    const bool ended = received_frames(connection, memory, length);
+    if (connection.idle.frame_limit > 0) time_frame(connection, ended);
+  }
+  // What is filled because no more was allowed says nothing.
+  const bool filled = length == memory.size && connection.pace == nullptr;
+  connection.expected = next_expected(connection.expected, length, filled);
+}
+
+// The peer sends nothing more. False without memory for what is to be reported first: the end is to
+// be seen again when there is some.
+bool Engine::input_over(Connection& connection) {
   if (!report_kept(connection)) return false;
+  // Sending had failed, and what was left to read has been read.
+  if (connection.halves.output() == Output::failed) {
+    finish(connection, connection.halves.error(), Call::write);
+    return true;
+  }
   change(connection, Change::input_ended);
   connection.idle.expects = false;
+  IdleWheel::set_done(connection);
   report(Record::end(connection.id));
   // Both directions are done: the host hears of it in one go.
   if (connection.halves.output() == Output::ended) {
@@ -177,7 +248,7 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
   } else {
     update_interest(connection);
   }
-  return false;
+  return true;
 }
 
 void Engine::discarded(Socket& socket, ssize_t result) {

@@ -11,8 +11,6 @@ namespace marketplace::engine {
 
 namespace {
 
-// Pieces per system call. More gain nothing: the call's own cost is spread enough by then.
-constexpr int pieces_max = 64;
 // System calls per connection and turn when a queue drains into a kernel that takes everything.
 constexpr int sends_max = 8;
 // Up to here a copy costs little more than a loan (0.5 us per KiB against 0.8 us), and lets go of
@@ -36,16 +34,21 @@ void Engine::write(uint32_t id, const uint8_t* data, size_t length, Source sourc
   // After a failure the bytes cannot arrive, and `closed` will say so. After FIN or close the
   // caller is wrong; what it was promised for the bytes before that still holds.
   if (!connection->halves.takes_output()) return;
-  const uint32_t piece = static_cast<uint32_t>(pieces_.size());
-  pieces_.push_back(Piece{data, length, Connection::no_piece, source});
-  if (connection->piece_first == Connection::no_piece) {
-    connection->piece_first = piece;
-  } else {
-    pieces_[connection->piece_last].next = piece;
-  }
-  connection->piece_last = piece;
+  append_piece(*connection, Piece{data, length, Connection::no_piece, source});
   counters_of(*connection).writes++;
   touch(*connection);
+}
+
+// To the list of this turn.
+void Engine::append_piece(Connection& connection, const Piece& added) {
+  const uint32_t piece = static_cast<uint32_t>(pieces_.size());
+  pieces_.push_back(added);
+  if (connection.piece_first == Connection::no_piece) {
+    connection.piece_first = piece;
+  } else {
+    pieces_[connection.piece_last].next = piece;
+  }
+  connection.piece_last = piece;
 }
 
 void Engine::shutdown(uint32_t id) {
@@ -69,13 +72,19 @@ void Engine::flush() {
       continue;
     }
     Connection& connection = static_cast<Connection&>(*socket);
+    if (connection.tls != nullptr) {
+      flush_sealed(connection, batch);
+      continue;
+    }
     if (batch && queue_sending(connection)) continue;
     flush_connection(connection);
   }
   if (!sendings_.empty()) finish_sendings();
   pieces_.clear();
+  sealed_.clear();
   // Here, when nothing is half done for any connection.
   for (size_t i = 0; i < changed_.size(); i++) check_total(*changed_[i]);
+  if (alarm_stale_) set_alarm();
   backend_->settle(*this);
 }
 
@@ -99,7 +108,7 @@ void Engine::pieces_done(Connection& connection) {
 int Engine::gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total) const {
   int count = 0;
   total = 0;
-  for (next = piece; next != Connection::no_piece && count < pieces_max;) {
+  for (next = piece; next != Connection::no_piece && count < iov_max;) {
     const Piece& p = pieces_[next];
     vector[count++] = iovec{const_cast<uint8_t*>(p.data), p.length};
     total += p.length;
@@ -112,7 +121,7 @@ int Engine::gather(uint32_t piece, iovec* vector, uint32_t& next, size_t& total)
 bool Engine::queue_sending(Connection& connection) {
   if (connection.piece_first == Connection::no_piece) return false;
   if (connection.halves.connecting() || !connection.output.empty()) return false;
-  iovec vector[pieces_max];
+  iovec vector[iov_max];
   Sending sending{connection.key, 0, 0};
   const int count = gather(connection.piece_first, vector, sending.next, sending.total);
   backend_->queue_send(connection, vector, count);
@@ -138,7 +147,7 @@ void Engine::finish_sendings() {
 // Returns whether the connection is still there, as do the functions below.
 bool Engine::send_pieces(Connection& connection, uint32_t piece) {
   while (piece != Connection::no_piece) {
-    iovec vector[pieces_max];
+    iovec vector[iov_max];
     size_t total = 0;
     uint32_t next = piece;
     const int count = gather(piece, vector, next, total);
@@ -208,7 +217,10 @@ const std::shared_ptr<Account>& Engine::account_or_own(
 
 // Of the socket's account, to be changed: the host will be told.
 Counters& Engine::counters_of(const Traffic& socket) {
-  const std::shared_ptr<Account>& account = socket.account;
+  return counters_of(socket.account);
+}
+
+Counters& Engine::counters_of(const std::shared_ptr<Account>& account) {
   if (!account->changed) {
     account->changed = true;
     changed_.push_back(account);
@@ -267,8 +279,8 @@ bool Engine::send_queue(Connection& connection) {
   if (connection.output.empty()) return true;
   size_t total = 0;
   for (int i = 0; i < sends_max && !connection.output.empty(); i++) {
-    iovec vector[pieces_max];
-    const int count = connection.output.gather(vector, pieces_max);
+    iovec vector[iov_max];
+    const int count = connection.output.gather(vector, iov_max);
     const ssize_t result = count < 0 ? count : backend_->send(connection, vector, count);
     if (passes(result)) break;
     if (result < 0) {
@@ -285,6 +297,8 @@ bool Engine::send_queue(Connection& connection) {
 
 void Engine::sent(Connection& connection, size_t length) {
   if (length == 0) return;
+  // The host counts its own bytes, of which an encrypted record has none before all of it has gone.
+  if (connection.tls != nullptr) length = connection.tls->taken(length);
   counters_of(connection).bytes_out += length;
   connection.idle.sent = idle_.now();
   if (!connection.report_writes) return;

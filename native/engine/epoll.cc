@@ -51,9 +51,9 @@ void EpollBackend::want(Socket& socket, uint8_t wanted) {
   unsettled_.push_back(socket.key);
 }
 
-// Closing the last descriptor is enough for the kernel, but of a shared one ours isn't the last.
+// Closing the last descriptor is enough for the kernel, but others may have one of the same socket.
 void EpollBackend::forget(Socket& socket) {
-  if (!socket.shared || !socket.attached) return;
+  if (!(socket.shared || socket.adopted) || !socket.attached) return;
   epoll_event event{};
   const int result = epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket.descriptor.get(), &event);
   assert(result == 0);
@@ -195,7 +195,7 @@ void EpollBackend::accept(BackendSink& sink, Socket& listener) {
   for (int i = 0; i < accepts_max; i++) {
     Address peer;
     Descriptor descriptor;
-    const int result = accept_socket(listener.descriptor.get(), descriptor, peer);
+    const int result = sink.accept(listener, descriptor, peer);
     if (result == -EAGAIN) return;
     const bool more = result < 0 ? sink.accept_failed(listener, result)
                                  : sink.accepted(listener, std::move(descriptor), peer);
@@ -209,7 +209,9 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
     const Memory memory = sink.memory_for(socket);
     // Without the last condition, `turn` would come back here for ever.
     if (memory.size == 0) return i > 0 || sink.ready_for_more();
-    const ssize_t result = receive_into(socket.descriptor.get(), memory.base, memory.size);
+    const ssize_t result = socket.carries_descriptors
+                               ? sink.receive_carried(socket, memory)
+                               : receive_into(socket.descriptor.get(), memory.base, memory.size);
     if (result == -EAGAIN) break;
     // How much comes at a time decides how the next bytes are received.
     if (socket.bulk && result > 0) note_receive(socket, static_cast<size_t>(result));
@@ -225,7 +227,9 @@ bool EpollBackend::receive(BackendSink& sink, Socket& socket) {
 // one it is: a system call less. Anything unusual is left to the usual way, which follows.
 bool EpollBackend::receive_lone(BackendSink& sink) {
   Socket* socket = sink.find(lone_);
-  if (socket == nullptr || socket->kind == Kind::listener) return false;
+  if (socket == nullptr || socket->kind == Kind::listener || socket->carries_descriptors) {
+    return false;
+  }
   if (wanted_here(*socket) != want_receive) return false;
   if (socket->kind == Kind::datagrams) {
     lone_left_--;

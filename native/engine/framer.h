@@ -50,6 +50,9 @@ class Framer {
   static bool takes(const FrameOrder& order);
   explicit Framer(const FrameOrder& order);
 
+  // Whether the last bytes are the begin of a frame. What belongs to the end of the one before it
+  // is no begin.
+  bool begun() const { return seen_ > leading_; }
   // Looks at the bytes that follow those it was given before.
   Found scan(const uint8_t* data, size_t length);
 

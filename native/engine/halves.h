@@ -36,8 +36,10 @@ constexpr uint8_t by_host = 1;          // the host paused it
 constexpr uint8_t by_slabs = 2;         // it had input, but there was no slab for it
 constexpr uint8_t by_own_output = 4;    // too much waits to be sent by the same socket
 constexpr uint8_t by_total_output = 8;  // it had input, and too much waits of all of its account
+constexpr uint8_t by_tls = 16;          // it had input that can't be decrypted at present
+constexpr uint8_t by_rate = 32;         // it has had as much as it may for the time being
 constexpr uint8_t by_output = by_own_output | by_total_output;
-constexpr uint8_t by_anything = by_host | by_slabs | by_output;
+constexpr uint8_t by_anything = by_host | by_slabs | by_output | by_tls | by_rate;
 
 enum class Change : uint8_t {
   connected,      // the attempt to connect succeeded
@@ -49,6 +51,10 @@ enum class Change : uint8_t {
   drained,        // and short enough again
   throttled,      // it has input, and the output of its account is too long
   unthrottled,    // that is short enough again
+  tls_stuck,      // it has input, and decrypting that has to wait
+  tls_freed,      // all of that was decrypted
+  slowed,         // it has input, and has had its rate
+  unslowed,       // there may be some more of it
   hung_up,        // the peer is gone, and something is left to read, or may be
   input_ended,    // FIN was read
   discard_ended,  // FIN or an error came in place of something to throw away
@@ -89,6 +95,10 @@ constexpr Transition transitions[] = {
   {Change::drained,       "-o-",  "os--", "--o--", 0, by_own_output},
   {Change::throttled,     "hh-",  "ose-", "--o--", by_total_output, 0},
   {Change::unthrottled,   "-o-",  "ose-", "--o--", 0, by_total_output},
+  {Change::tls_stuck,     "hh-",  "osef", "--oh-", by_tls, 0},
+  {Change::tls_freed,     "-o-",  "osef", "--oh-", 0, by_tls},
+  {Change::slowed,        "hh-",  "osef", "--oh-", by_rate, 0},
+  {Change::unslowed,      "-o-",  "osef", "--oh-", 0, by_rate},
   {Change::hung_up,       "oo-",  "osef", "--h--", 0, by_output},
   {Change::input_ended,   "ee-",  "ose-", "--oh-", 0, by_anything},
   {Change::discard_ended, "e--",  "ose-", "----x", 0, by_anything},

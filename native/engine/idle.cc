@@ -32,9 +32,41 @@ void IdleWheel::watch_input(Connection& connection, int64_t timeout_ms) {
 void IdleWheel::limit(Connection& connection, uint32_t& ticks, int64_t timeout_ms) {
   IdleLink& idle = connection.idle;
   if (idle.linked) unlink(connection);
-  // One more, as the tick of the last traffic has begun before it.
-  ticks = timeout_ms <= 0 ? 0 : static_cast<uint32_t>((timeout_ms + tick_ms - 1) / tick_ms) + 1;
-  if (idle.limit != 0 || idle.input_limit != 0) resume(connection);
+  ticks = timeout_ms <= 0 ? 0 : ticks_of(timeout_ms);
+  if (idle.limit != 0 || idle.input_limit != 0 || idle.due != Due::nothing) resume(connection);
+}
+
+// One more, as the tick that it begins in has begun before it.
+uint32_t IdleWheel::ticks_of(int64_t time_ms) {
+  return static_cast<uint32_t>((time_ms + tick_ms - 1) / tick_ms) + 1;
+}
+
+void IdleWheel::set_due(Connection& connection, Due what, uint32_t ticks) {
+  IdleLink& idle = connection.idle;
+  idle.due = what;
+  idle.due_ticks = ticks;
+  idle.graced = false;
+  give_time(connection, ticks);
+}
+
+void IdleWheel::give_time(Connection& connection, uint32_t ticks) {
+  IdleLink& idle = connection.idle;
+  idle.due_at = now_ + ticks;
+  // Where it is in the wheel is right unless it is looked at too late there.
+  if (idle.linked && static_cast<int32_t>(idle.looked - idle.due_at) <= 0) return;
+  if (idle.linked) unlink(connection);
+  link(connection);
+}
+
+// When its slot comes up, it stays in the wheel if there is another reason.
+void IdleWheel::set_done(Connection& connection) {
+  connection.idle.due = Due::nothing;
+}
+
+void IdleWheel::look_again(Connection& connection) {
+  const IdleLink& idle = connection.idle;
+  if (idle.linked) return;
+  if (idle.limit != 0 || idle.input_limit != 0 || idle.due != Due::nothing) link(connection);
 }
 
 void IdleWheel::expect(Connection& connection, bool on) {
@@ -47,6 +79,7 @@ void IdleWheel::forget(Connection& connection) {
   if (connection.idle.linked) unlink(connection);
   connection.idle.limit = 0;
   connection.idle.input_limit = 0;
+  set_done(connection);
 }
 
 void IdleWheel::resume(Connection& connection) {
@@ -64,6 +97,10 @@ void IdleWheel::link(Connection& connection) {
   }
   if (idle.input_limit != 0) {
     ahead = std::min(ahead, (idle.expects ? idle.received : now_) + idle.input_limit - cursor_);
+  }
+  if (idle.due != Due::nothing) {
+    const int32_t left = static_cast<int32_t>(idle.due_at - cursor_);
+    ahead = std::min(ahead, left > 0 ? static_cast<uint32_t>(left) : 0);
   }
   idle.looked = cursor_ + ahead;
   Connection*& first = first_[idle.looked % slots];
@@ -108,10 +145,15 @@ Connection* IdleWheel::expired() {
     const uint32_t active = later(idle.received, idle.sent);
     if (idle.limit != 0 && static_cast<int32_t>(now_ - active - idle.limit) >= 0)
       return &connection;
-    if (without_input(connection)) return &connection;
-    link(connection);
+    if (without_input(connection) || late(connection)) return &connection;
+    look_again(connection);
   }
   return nullptr;
+}
+
+bool IdleWheel::late(const Connection& connection) const {
+  const IdleLink& idle = connection.idle;
+  return idle.due != Due::nothing && static_cast<int32_t>(now_ - idle.due_at) >= 0;
 }
 
 bool IdleWheel::without_input(const Connection& connection) const {

@@ -2,6 +2,7 @@
 // scripts/layout.mjs from native/layout.mjs: change that.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "address.h"
@@ -40,6 +41,27 @@ enum class Purpose : uint32_t {
   tiny_input = 3,
 };
 
+// What a descriptor of others is adopted as: listening, or bound at least, or connected.
+enum class Adoptable : uint32_t {
+  listener = 0,
+  bound = 1,
+  connection = 2,
+};
+
+// What a listener limits.
+enum class Limit : uint32_t {
+  max_connections = 0,
+  accept_rate = 1,
+  connections_per_prefix = 2,
+  accept_rate_per_prefix = 3,
+  first_byte_timeout = 4,
+  frame_timeout = 5,
+  receive_rate = 6,
+  pause_above = 7,
+};
+
+constexpr uint32_t limit_count = 8;
+
 // How a stream is cut into frames.
 enum class FrameKind : uint32_t {
   bytes = 0,
@@ -60,10 +82,16 @@ enum class Call : int32_t {
   write = 5,
   shutdown = 6,
   poll = 7,
+  // No call: the rules of TLS were broken, or what they demand is missing.
+  tls = 8,
   // No call: nothing came or went for too long.
-  idle = 8,
+  idle = 9,
   // No call: nothing came for too long.
-  silence = 9,
+  silence = 10,
+  // No call: the first byte did not come in time.
+  first_byte = 11,
+  // No call: a frame that had begun did not come in time.
+  frame = 12,
 };
 
 enum class Event : int32_t {
@@ -82,7 +110,52 @@ enum class Event : int32_t {
   send_failed = 13,
   receive_failed = 14,
   frames = 15,
+  secured = 16,
+  tls_asks = 17,
+  tls_session = 18,
+  tls_cut = 19,
+  tls_failed = 20,
 };
+
+// What is known of one connection when somebody asks: mostly the TCP_INFO of the kernel. What an
+// older kernel doesn't know is 0.
+struct ConnectionInfo {
+  // Why nothing is read at present: 1 the host has paused it, 2 there is no slab, 4 too much of its
+  // own output waits, 8 too much of all of its account, 16 TLS has to wait, 32 it has had its rate.
+  // A sum; 0 if it is not held.
+  double held;
+  // Microseconds, smoothed.
+  double round_trip;
+  // Microseconds.
+  double round_trip_variance;
+  // Microseconds.
+  double lowest_round_trip;
+  // Segments that were sent again, in all.
+  double retransmits;
+  // Segments that seem to be lost at present.
+  double lost;
+  // Segments that are on their way.
+  double unacknowledged;
+  // Segments that may be.
+  double congestion_window;
+  // Bytes of a segment that is sent, at most.
+  double segment_size;
+  // Of data, those that were sent again included.
+  double bytes_sent;
+  // That the peer has.
+  double bytes_acknowledged;
+  // Of data.
+  double bytes_received;
+  // That the kernel has not sent yet.
+  double bytes_unsent;
+  // Milliseconds since data was sent last.
+  double since_sent;
+  // Milliseconds since data came last.
+  double since_received;
+  // Bytes a second that have reached the peer, lately.
+  double delivery_rate;
+};
+constexpr size_t connectioninfo_count = sizeof(ConnectionInfo) / sizeof(double);
 
 // What the engine reports: words, so that a batch of them can be handed to another language without
 // a call per event. All are signed: errno values are negative.
@@ -155,8 +228,8 @@ struct Record {
     record.id = static_cast<int32_t>(purpose);
     return record;
   }
-  // Connections were reset because the listener has as many as it may; once per turn at most, with
-  // the peer of the last.
+  // Connections were reset because of a limit of the listener's: how many since the last such
+  // record, which was at least a second ago, and the peer of the last.
   static Record dropped(uint32_t listener, uint32_t count, const Address& peer) {
     Record record{Event::dropped};
     record.id = static_cast<int32_t>(listener);
@@ -206,6 +279,39 @@ struct Record {
     record.d = static_cast<int32_t>(count);
     record.e = static_cast<int32_t>(mark);
     record.f = static_cast<int32_t>(generation);
+    return record;
+  }
+  // The TLS handshake is over. What follows as `data` was encrypted.
+  static Record secured(uint32_t id) {
+    Record record{Event::secured};
+    record.id = static_cast<int32_t>(id);
+    return record;
+  }
+  // The client has said whom it wants to talk to: the host says with which certificate it goes on.
+  static Record tls_asks(uint32_t id) {
+    Record record{Event::tls_asks};
+    record.id = static_cast<int32_t>(id);
+    return record;
+  }
+  // There is a session that can be resumed later.
+  static Record tls_session(uint32_t id) {
+    Record record{Event::tls_session};
+    record.id = static_cast<int32_t>(id);
+    return record;
+  }
+  // The end that follows was not announced by TLS: something may be missing.
+  static Record tls_cut(uint32_t id) {
+    Record record{Event::tls_cut};
+    record.id = static_cast<int32_t>(id);
+    return record;
+  }
+  // Why `closed` follows: OpenSSL's number of the error, and of what is wrong with the certificate,
+  // or 0.
+  static Record tls_failed(uint32_t id, uint32_t reason, uint32_t verify) {
+    Record record{Event::tls_failed};
+    record.id = static_cast<int32_t>(id);
+    record.a = static_cast<int32_t>(reason);
+    record.b = static_cast<int32_t>(verify);
     return record;
   }
 };

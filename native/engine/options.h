@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "address.h"
+#include "token_bucket.h"
 
 namespace marketplace::engine {
 
@@ -24,6 +25,31 @@ struct SocketOptions {
   int32_t receive_buffer_size = 0;
 };
 
+// What a listener takes at most, of whom; see admission.h. 0 is no limit.
+struct ListenLimits {
+  // Open connections from which on new ones are reset; -1: no limit.
+  int32_t most = -1;
+  // The same of one prefix.
+  uint32_t prefix_connections_max = 0;
+  // New connections, in all and of one prefix.
+  Rate rate;
+  Rate prefix_rate;
+  // Bytes received on each connection.
+  Rate receive_rate;
+  // Bits of an address that are a prefix.
+  uint8_t prefix_v4 = 32;
+  uint8_t prefix_v6 = 64;
+  // Prefixes without connections that are remembered.
+  uint32_t idle_prefixes_max = 65'536;
+  // Within which the first byte has to come, and all of a frame that has begun.
+  uint32_t first_byte_ms = 0;
+  uint32_t frame_ms = 0;
+  // Nothing is accepted while the host's event loop is delayed by so much.
+  uint32_t pause_above_ms = 0;
+
+  uint32_t connections_max() const { return most < 0 ? UINT32_MAX : static_cast<uint32_t>(most); }
+};
+
 struct ListenOptions {
   SocketOptions socket;
   int32_t backlog = 511;
@@ -35,8 +61,7 @@ struct ListenOptions {
   bool exclusive = false;
   // What is accepted is not read before `Engine::pause(id, false)`.
   bool pause_accepted = false;
-  // Open connections from which on new ones are reset; -1: no limit.
-  int32_t connections_max = -1;
+  ListenLimits limits;
 };
 
 // What one account may queue, and how long its connections may take to close: see connection.h.

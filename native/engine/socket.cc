@@ -27,7 +27,9 @@ struct Setting {
   int value;
 };
 
-int apply(int socket, bool unix_domain, const SocketOptions& options) {
+}  // namespace
+
+int apply_options(int socket, bool unix_domain, const SocketOptions& options) {
   // The others are TCP's.
   if (unix_domain) return set_buffer_sizes(socket, options);
   // The idle time and its kin are set only where they mean something: keep_alive.
@@ -50,11 +52,17 @@ int apply(int socket, bool unix_domain, const SocketOptions& options) {
   return 0;
 }
 
+int begin_to_listen(int socket, int backlog) {
+  return ::listen(socket, backlog) == 0 ? 0 : -errno;
+}
+
+namespace {
+
 int open_socket(const Address& address, const SocketOptions& options, Descriptor& out) {
   const int family = address.data()->sa_family;
   const int protocol = address.is_unix() ? 0 : IPPROTO_TCP;
   out.reset(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
-  return out.valid() ? apply(out.get(), address.is_unix(), options) : -errno;
+  return out.valid() ? apply_options(out.get(), address.is_unix(), options) : -errno;
 }
 
 int bind_socket(int socket, const Address& address) {
@@ -98,8 +106,7 @@ int open_listener(const Address& address, const ListenOptions& options, Descript
     result = set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
   }
   if (result == 0) result = bind_socket(socket, address);
-  if (result < 0) return result;
-  return ::listen(socket, options.backlog) == 0 ? 0 : -errno;
+  return result < 0 ? result : begin_to_listen(socket, options.backlog);
 }
 
 int open_connection(const Address& address, const ConnectOptions& options, Descriptor& out,

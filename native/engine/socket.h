@@ -22,6 +22,10 @@ int open_connection(const Address& address, const ConnectOptions& options, Descr
 // What the kernel has made of the options: buffers are twice what was asked for, or less.
 int read_options(int socket, SocketOptions& out);
 
+// Those of a socket that is there already.
+int apply_options(int socket, bool unix_domain, const SocketOptions& options);
+int begin_to_listen(int socket, int backlog);
+
 // What the connections of a Unix socket do not inherit from their listener.
 int set_buffer_sizes(int socket, const SocketOptions& options);
 

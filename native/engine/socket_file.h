@@ -17,6 +17,8 @@ class SocketFile {
 
   // Takes charge of the file that a socket was just bound to.
   void own(const char* path);
+  // Somebody else has taken charge of it.
+  void disown() { path_.clear(); }
 
  private:
   void remove();

@@ -157,7 +157,8 @@ void UringBackend::busy_poll(BackendSink& sink, bool on) {
 
 // A socket is read in a new way only when nothing of the old one can come any more.
 void UringBackend::choose_way(Socket& socket) {
-  const bool available = socket.kind == Kind::connection && features_.multishot_receive;
+  const bool available =
+      socket.kind == Kind::connection && features_.multishot_receive && !socket.carries_descriptors;
   const bool watched = !available || (socket.bulk && socket.multishot == Multishot::idle);
   socket.elsewhere = watched && !socket.stashed ? want_nothing : input_wants;
   // Bytes on their way through the ring come before a hang-up.

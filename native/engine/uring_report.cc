@@ -92,6 +92,7 @@ bool UringBackend::report_receive(BackendSink& sink, Completion& completion) {
 // False if memory is short; `bytes` is then what is left. The socket stays.
 bool UringBackend::report_bytes(BackendSink& sink, Socket& socket, uring::Received& bytes) {
   if (broken_ != 0) return true;
+  const Key key = socket.key;
   while (bytes.length > 0) {
     Memory memory;
     if ((socket.wanted & want_discard) != 0) {
@@ -111,7 +112,8 @@ bool UringBackend::report_bytes(BackendSink& sink, Socket& socket, uring::Receiv
     std::memcpy(memory.base, bytes.data, part);
     bytes.data += part;
     bytes.length -= part;
-    sink.received(socket, memory, part);
+    // What came may have ended it.
+    if (!sink.received(socket, memory, part) && sink.find(key) == nullptr) return true;
   }
   return true;
 }
@@ -180,19 +182,24 @@ bool UringBackend::report_stash_of(BackendSink& sink, Socket& socket) {
   const bool discard = (socket.wanted & want_discard) != 0;
   // Paused again.
   if (!discard && (socket.wanted & want_receive) == 0) return true;
-  Stash& kept = stashes_[socket.key];
+  const Key key = socket.key;
+  Stash& kept = stashes_[key];
   while (!discard && kept.reported < kept.bytes.size()) {
+    // What came may have paused it, or have been the last that is for anybody.
+    if ((socket.wanted & want_receive) == 0) return true;
     const Memory memory = sink.memory_for(socket);
     if (memory.size == 0) return sink.ready_for_more();
     const size_t left = kept.bytes.size() - kept.reported;
     const uint32_t part = static_cast<uint32_t>(std::min<size_t>(left, memory.size));
     std::memcpy(memory.base, kept.bytes.data() + kept.reported, part);
     kept.reported += part;
-    sink.received(socket, memory, part);
+    if (!sink.received(socket, memory, part) && sink.find(key) == nullptr) return true;
   }
   const bool ended = kept.ended;
   const int result = kept.result;
-  stashes_.erase(socket.key);
+  // A loss is news for any.
+  if (!discard && ended && result == 0 && (socket.wanted & want_receive) == 0) return true;
+  stashes_.erase(key);
   socket.stashed = false;
   unsettle(socket);
   if (!ended) return true;

@@ -7,11 +7,14 @@ import { TARGETS } from '../prebuild.mjs'
 import { run, serve } from './tarball.mjs'
 
 /** Bytes, with every platform's binary. */
-const UNPACKED_MAX = 2_200_000
+const UNPACKED_MAX = 3_300_000
 /** What a binary takes that isn't packed here: `-- quick` has only the one that was built. */
 const BINARY = 215_000
-/** In times of node:net's: 50 ms on a machine where that takes 2.5 ms. Slower ones have the same ratio. */
-const IMPORT_MAX = 20
+/**
+ * In times of node:net's, a fifth of which is Node's loader. It is to notice a part that is loaded without need: those
+ * come by leaps. Measured are 16 on a quiet machine, and up to 20 on one that does other things.
+ */
+const IMPORT_MAX = 24
 const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 /** Nodes that load the ESM build, whether it is imported or required. */
 const requiresEsm = ([major, minor]) =>
@@ -122,10 +125,14 @@ console.log(performance.now() - start)
 
 /** Milliseconds to import the main module and node:net; the least of several runs, as others run, too. */
 export function checkImport({ directory, env, node }) {
-  const least = (name) => Math.min(...Array.from({ length: 9 }, () =>
-    Number(run(node, ['--input-type=module', '-e', TIMED, name], { cwd: directory, env }))))
-  const main = least('marketplace-native')
-  const net = least('node:net')
+  const took = (name) =>
+    Number(run(node, ['--input-type=module', '-e', TIMED, name], { cwd: directory, env }))
+  const least = { 'marketplace-native': Infinity, 'node:net': Infinity }
+  // By turns: what slows the machine down for a while slows down both.
+  for (let i = 0; i < 15; i++) {
+    for (const name of Object.keys(least)) least[name] = Math.min(least[name], took(name))
+  }
+  const { 'marketplace-native': main, 'node:net': net } = least
   say(`import: ${main.toFixed(1)} ms, ${(main / net).toFixed(1)} times node:net (${net.toFixed(1)} ms)`)
   expect(`import within ${IMPORT_MAX} times node:net's`, main <= IMPORT_MAX * net)
 }

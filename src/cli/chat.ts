@@ -1,9 +1,14 @@
 /** `marketplace chat`: the chat server. */
-import type { Command } from 'commander'
-import type { Address } from './messages.js'
-import { addServerOptions, type ServerOptions } from './options.js'
+import { Option, type Command } from 'commander'
+import { natsOf } from '../../examples/support/network.js'
+import { CommandError, type Address } from './messages.js'
+import { addServerOptions, parseNats, parseNode, parsePort, type ChatOptions } from './options.js'
 import { startChat } from './programs.js'
 import { runServer } from './run-server.js'
+import { runWorkers } from './run-workers.js'
+
+/** Of a name that workers add their numbers to: a node's has 64. */
+const NODE_MAX = 56
 
 /** What to type to reach a server from its own machine. */
 export function clientArguments({ address, port }: Address): string {
@@ -15,15 +20,27 @@ export function addChat(program: Command, done: (code: Promise<number>) => Promi
   const command = program
     .command('chat')
     .summary('run the chat server')
-    .description('Run the chat server: everybody who connects talks to everybody else, line by line.')
+    .description('Run the chat server: everybody who connects talks to everybody else, line by line; '
+      + 'by telnet, or in a browser.')
   addServerOptions(command)
-    .action((options: ServerOptions) => done(runServer({
-      name: 'chat',
-      start: startChat,
-      hints: (address) => [
+    .addOption(new Option('--web-port <port>', 'port of the page for browsers (default: the one before --port)')
+      .argParser(parsePort))
+    .option('--no-web', 'without a page for browsers')
+    .addOption(new Option('--nats <url>', 'one room with all chat servers at this NATS server').argParser(parseNats))
+    .addOption(new Option('--node <name>', 'the name among these (default: one of this process)').argParser(parseNode))
+    .action((options: ChatOptions) => {
+      const hints = (address: Address): string[] => [
         `try it: run "telnet ${clientArguments(address)}" in two windows`,
         `(or, without telnet: "nc ${clientArguments(address)}")`,
         'Ctrl-C ends it',
-      ],
-    }, options)))
+      ]
+      const { workers, webPort, nats, node } = options
+      if (workers === undefined) return done(runServer({ name: 'chat', start: startChat, hints }, options))
+      const wrong = webPort !== undefined ? '--web-port does not go with --workers'
+        : (node?.length ?? 0) > NODE_MAX ? `with --workers, which add numbers, --node may have ${NODE_MAX} characters`
+        : undefined
+      return done(wrong === undefined
+        ? runWorkers('chat', hints, options, workers, natsOf(nats, node))
+        : Promise.reject(new CommandError(wrong)))
+    })
 }

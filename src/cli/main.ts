@@ -10,9 +10,11 @@ import { PACKAGE_ROOT } from '../support/package-root.js'
 import { addChat } from './chat.js'
 import { addConnect } from './connect.js'
 import { addEcho } from './echo.js'
+import { addInspect } from './inspect.js'
 import { CommandError, firstLine } from './messages.js'
 import { addNew } from './new.js'
 import { mindStdout } from './output.js'
+import { addReplay } from './replay.js'
 
 const USAGE_ERROR = 2
 
@@ -44,6 +46,8 @@ function createProgram(): Command {
     .version(version())
     .showSuggestionAfterError()
     .exitOverride()
+    // Of `replay`, whose program has options of its own.
+    .enablePositionalOptions()
     .configureOutput({
       // One line, whatever hint comes with it.
       outputError: (text, write) => {
@@ -53,6 +57,8 @@ function createProgram(): Command {
   addChat(program, done)
   addEcho(program, done)
   addConnect(program, done)
+  addInspect(program, done)
+  addReplay(program, done)
   addNew(program, done, version())
   for (const command of program.commands) command.copyInheritedSettings(program)
   return program

@@ -28,10 +28,10 @@ export function formatAddress(host: string, port: number): string {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`
 }
 
-type Explanation = (host: string, port: number) => string
+type Explanation = (host: string, port: number, option: string) => string
 
 const EXPLANATIONS: Readonly<Partial<Record<string, Explanation>>> = {
-  EADDRINUSE: (host, port) => `port ${port} of ${host} is in use; choose another one with --port`,
+  EADDRINUSE: (host, port, option) => `port ${port} of ${host} is in use; choose another one with ${option}`,
   EACCES: (_host, port) => `port ${port} is not permitted to this user`,
   EADDRNOTAVAIL: (host) => `${host} is not an address of this machine`,
   ENOTFOUND: (host) => `unknown host ${host}`,
@@ -43,11 +43,15 @@ const EXPLANATIONS: Readonly<Partial<Record<string, Explanation>>> = {
   ECONNRESET: (host, port) => `${formatAddress(host, port)} reset the connection`,
 }
 
-/** Says in one line what an error means to the user who named this host and port. */
-export function explain(error: unknown, host: string, port: number): string {
+/**
+ * Says in one line what an error means to the user who named this host and port.
+ *
+ * @param option by which the port is chosen
+ */
+export function explain(error: unknown, host: string, port: number, option = '--port'): string {
   if (!(error instanceof Error)) return String(error)
   const code = (error as NodeJS.ErrnoException).code ?? ''
-  const text = EXPLANATIONS[code]?.(host, port) ?? firstLine(error)
+  const text = EXPLANATIONS[code]?.(host, port, option) ?? firstLine(error)
   return code === '' || text.includes(code) ? text : `${text} (${code})`
 }
 

@@ -74,6 +74,14 @@ export class Output {
 
 /** The command itself tells the user of these errors: the log needn't. */
 function isReported(reason: unknown): boolean {
-  const { syscall } = (reason instanceof Error ? reason : {}) as NodeJS.ErrnoException
+  const root = rootCause(reason)
+  const { syscall } = (root instanceof Error ? root : {}) as NodeJS.ErrnoException
   return ['listen', 'bind', 'connect', 'getaddrinfo'].includes(syscall ?? '')
+}
+
+/** What was behind an error, and behind that. */
+export function rootCause(error: unknown): unknown {
+  let root = error
+  while (root instanceof Error && root.cause !== undefined) root = root.cause
+  return root
 }

@@ -13,6 +13,7 @@ import type {
   SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../transport/seam/transport.js'
 import type { ActionTree } from '../vm/index.js'
+import { SocketIntro, type IntroHost } from './socket-intro.js'
 import { readProxyHeader, type ProxyHeader } from './proxy-header.js'
 
 /** Which connections of a driver's listeners begin with a header of the PROXY protocol. */
@@ -123,8 +124,8 @@ export class ProxyRules {
   }
 }
 
-/** What becomes of a connection that has been waited for. */
-export interface Introduced {
+/** What becomes of a connection that has been waited for. It fails without an error if the peer has said nothing. */
+export interface Introduced extends IntroHost {
   /**
    * It can begin.
    *
@@ -134,36 +135,33 @@ export interface Introduced {
   begin(
     socket: TransportConnection, header: ProxyHeader | undefined, events: readonly TransportEvent[],
   ): ActionTree
-  /** It is aborted, or was: why. Undefined if the peer left in good order, having said nothing. */
-  failed(socket: TransportConnection, error: SocketError | undefined): ActionTree
-  /** Its socket is closed. */
-  gone(): ActionTree
 }
 
 /** A connection whose header is still to come. Its context until then. */
-export class ProxyIntro {
+export class ProxyIntro extends SocketIntro<Introduced> {
   #bytes: Buffer | undefined = undefined
-  readonly #timer: NodeJS.Timeout
-  #over = false
 
   /** @param later has something done in a turn of the driver */
   constructor(
-    private readonly socket: TransportConnection,
+    socket: TransportConnection,
     private readonly rules: ProxyRules,
-    private readonly host: Introduced,
+    host: Introduced,
     later: (deed: () => ActionTree) => void,
   ) {
-    this.#timer = setTimeout(() => {
-      later(() => this.#fail('ETIMEDOUT', `no header of the PROXY protocol within ${rules.timeout} ms`))
-    }, rules.timeout)
+    const late = (): SocketError =>
+      headerError(socket, 'ETIMEDOUT', `no header of the PROXY protocol within ${rules.timeout} ms`)
+    super(socket, host, rules.timeout, late, later)
   }
 
-  handle(event: TransportEvent): ActionTree {
-    if (event.kind === 'closed') return this.#closed(event.error)
-    if (this.#over) return undefined
+  protected heard(event: TransportEvent): ActionTree {
     if (event.kind === 'data') return this.#received(event.data as Buffer)
     if (event.kind === 'end') return this.#ended(event)
     return undefined
+  }
+
+  protected override finish(): void {
+    super.finish()
+    this.#bytes = undefined
   }
 
   #received(data: Buffer): ActionTree {
@@ -177,7 +175,7 @@ export class ProxyIntro {
       case 'header':
         return this.#begin(read.header, this.#rest(bytes.subarray(read.length)))
       case 'wrong':
-        return this.#fail('EPROTO', `a header of the PROXY protocol is wrong: ${read.why}`)
+        return this.#refuse(`a header of the PROXY protocol is wrong: ${read.why}`)
       case 'other':
         return this.#without(bytes)
     }
@@ -188,14 +186,12 @@ export class ProxyIntro {
     if (this.#bytes !== undefined) return this.#without(this.#bytes, event)
     if (!this.rules.required) return this.#begin(undefined, [event])
     // As health checks do that only connect.
-    this.#finish()
-    this.socket.abort()
-    return this.host.failed(this.socket, undefined)
+    return this.fail(undefined)
   }
 
   #without(bytes: Buffer, ...events: readonly TransportEvent[]): ActionTree {
     return this.rules.required
-      ? this.#fail('EPROTO', 'the connection does not begin with a header of the PROXY protocol')
+      ? this.#refuse('the connection does not begin with a header of the PROXY protocol')
       : this.#begin(undefined, [...this.#rest(bytes), ...events])
   }
 
@@ -205,31 +201,18 @@ export class ProxyIntro {
   }
 
   #begin(header: ProxyHeader | undefined, events: readonly TransportEvent[]): ActionTree {
-    this.#finish()
+    this.finish()
     return this.host.begin(this.socket, header, events)
   }
 
-  #fail(code: 'EPROTO' | 'ETIMEDOUT', what: string): ActionTree {
-    if (this.#over) return undefined
-    this.#finish()
-    const { remote } = this.socket
-    const address = remote?.family === 'unix' ? undefined : remote?.address
-    const error = socketError(-constants.errno[code], 'read', address, remote?.port)
-    error.message += `: ${what}`
-    this.socket.abort()
-    return this.host.failed(this.socket, error)
-  }
-
-  #closed(error: SocketError | undefined): ActionTree {
-    if (this.#over) return this.host.gone()
-    this.#finish()
-    return [this.host.failed(this.socket, error), this.host.gone()]
-  }
-
-  #finish(): void {
-    this.#over = true
-    this.#bytes = undefined
-    clearTimeout(this.#timer)
+  #refuse(what: string): ActionTree {
+    return this.fail(headerError(this.socket, 'EPROTO', what))
   }
 }
 
+function headerError({ remote }: TransportConnection, code: 'EPROTO' | 'ETIMEDOUT', what: string): SocketError {
+  const address = remote?.family === 'unix' ? undefined : remote?.address
+  const error = socketError(-constants.errno[code], 'read', address, remote?.port)
+  error.message += `: ${what}`
+  return error
+}

@@ -18,6 +18,18 @@ export function wrongPort(call: string, port: unknown): Error | undefined {
   return what(call, 'port', 'an integer from 0 to 65535', port)
 }
 
+/** Whether it can be the number of a descriptor. */
+export function isDescriptor(fd: unknown): fd is number {
+  return Number.isInteger(fd) && (fd as number) >= 0 && (fd as number) <= 0x7fffffff
+}
+
+/** Why this is no descriptor. */
+export function wrongDescriptor(call: string, fd: unknown): Error | undefined {
+  if (fd instanceof Wildcard || isDescriptor(fd)) return undefined
+  const what = typeof fd === 'number' ? rangeError : argumentError
+  return what(call, 'fd', 'an integer from 0 to 2147483647', fd)
+}
+
 /** Why there is no such mode. */
 export function wrongMode(mode: unknown): Error | undefined {
   if (mode instanceof Wildcard) return undefined

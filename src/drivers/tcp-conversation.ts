@@ -273,6 +273,13 @@ export abstract class Conversation extends Label {
     )
   }
 
+  /** The peer did not do in time what it had to: the connection is reset, and that is why. */
+  protected endLate(reason: SocketError): void {
+    this.addAddress(reason)
+    this.timedOut = reason
+    this.socket.abort()
+  }
+
   protected fail(reason: Error): ActionTree {
     log('warning', 'TCP connection closed', { local: this.local, remote: this.remote, reason })
     return this.close(reason)

@@ -7,8 +7,10 @@ import type { SocketError } from '../transport/seam/transport.js'
 import { sendMessage, type ActionTree } from '../vm/index.js'
 import { PeerRole, type Role } from '../vm/role.js'
 import { answeredByDriver } from '../vm/wiring.js'
-import { isPort } from './record-checks.js'
+import { isPort, wrongDescriptor } from './record-checks.js'
 import {
+  fdAddress,
+  fdListener,
   tcpChannel,
   tcpError,
   tcpCredit,
@@ -17,6 +19,8 @@ import {
   tcpMode,
   unixAddress,
   unixListener,
+  type FdAddress,
+  type FdListener,
   type TcpAddress,
   type TcpChannel,
   type TcpEnd,
@@ -27,12 +31,13 @@ import {
 } from './tcp-records.js'
 
 /** Where it can be listened. */
-export type ListenerEnd = TcpListener | UnixListener
+export type ListenerEnd = TcpListener | UnixListener | FdListener
 /** Where one can connect to. */
-export type RemoteEnd = TcpAddress | UnixAddress
+export type RemoteEnd = TcpAddress | UnixAddress | FdAddress
 
-function isListener(end: unknown): end is ListenerEnd {
-  return tcpListener.is(end) || unixListener.is(end)
+/** Whether it is one. */
+export function isListener(end: unknown): end is ListenerEnd {
+  return tcpListener.is(end) || unixListener.is(end) || fdListener.is(end)
 }
 
 /**
@@ -81,6 +86,7 @@ export function tellFailed(
 /** The error for a remote end that nothing can be connected to. */
 export function wrongRemote(remote: RemoteEnd): SocketError | undefined {
   if (unixAddress.is(remote)) return pathError('connect', remote.path)
+  if (fdAddress.is(remote)) return badDescriptor('open', remote.fd)
   const right = typeof remote.host === 'string' && remote.host !== '' && isPort(remote.port, 1)
   return right ? undefined : badAddress('connect', remote, 1)
 }
@@ -88,12 +94,20 @@ export function wrongRemote(remote: RemoteEnd): SocketError | undefined {
 /** The same for a listener. */
 export function wrongListener(local: ListenerEnd): SocketError | undefined {
   if (unixListener.is(local)) return pathError('listen', local.path)
+  if (fdListener.is(local)) return badDescriptor('listen', local.fd)
   return isPort(local.port, 0) ? undefined : badAddress('listen', local.port, 0)
 }
 
 /** An end as the transport takes it. */
-export function whereTo(end: RemoteEnd): { path: string } | { host: string, port: number } {
+export function whereTo(end: RemoteEnd): { path: string } | { fd: number } | { host: string, port: number } {
+  if (fdAddress.is(end)) return { fd: end.fd }
   return unixAddress.is(end) ? { path: end.path } : { host: end.host, port: end.port }
+}
+
+/** The error for what is no descriptor's number. */
+function badDescriptor(syscall: string, fd: unknown): SocketError | undefined {
+  const error = wrongDescriptor(syscall, fd)
+  return error && Object.assign(error, { errno: -22, syscall }) as unknown as SocketError
 }
 
 /** The error for an address that no socket can have. */

@@ -21,8 +21,10 @@ import {
 import { endpoint } from '../dsl/index.js'
 import { spawnDriver } from '../vm/action.js'
 import { Label } from '../vm/label.js'
-import { openTransport } from '../transport/choose.js'
+import { openTransport, transportForTls } from '../transport/choose.js'
+import type { Decision } from '../transport/seam/admission.js'
 import { missingInNode } from '../transport/seam/socket-options.js'
+import { asTlsError, credentialsOf, type Credentials, type TlsStart, type TlsState } from '../transport/seam/tls.js'
 import type {
   SocketAddress,
   SocketError,
@@ -32,6 +34,7 @@ import type {
 } from '../transport/seam/transport.js'
 import { CommonTransport, type Fired, type Opened } from './common-transport.js'
 import { onePerVm } from './one-per-vm.js'
+import { showSockets, type DriverSockets, type OpenListener, type OpenSocket } from './open-sockets.js'
 import type { ProxyHeader } from './proxy-header.js'
 import { ProxyIntro, ProxyRules, type Introduced } from './proxy-intro.js'
 import {
@@ -48,15 +51,19 @@ import {
 import { TcpListeners, type Listener } from './tcp-listeners.js'
 import { TcpNames } from './tcp-names.js'
 import { tellOfClient, tellOfServer, tellViews } from './tcp-socket-view.js'
-import { checkTcpOptions, connectOptions, type TcpOptions } from './tcp-options.js'
+import { checkTcpOptions, connectOptions, type LocalEnd, type TcpOptions } from './tcp-options.js'
 import {
+  fdAddress,
+  fdListener,
   tcpAccepting,
   tcpAddress,
   tcpChannel,
   tcpError,
   tcpHandle,
+  tcpLimits,
   tcpListener,
   tcpProxied,
+  tcpSecured,
   unixAddress,
   unixListener,
   unixPeer,
@@ -65,6 +72,8 @@ import {
   type TcpHandle,
   type UnixPeer,
 } from './tcp-records.js'
+import { SocketIntro } from './socket-intro.js'
+import { TlsIntro, type Secured } from './tls-intro.js'
 import { definite } from './wish.js'
 
 /** Makes the conversation of one connection. */
@@ -79,7 +88,7 @@ export function tcpDriver(
 ): Action {
   checkTcpOptions(call, options, own)
   return spawnDriver(call, (setGuard) => {
-    const driver = new TcpDriver(options, conversations)
+    const driver = new TcpDriver(call, options, conversations)
     setGuard((error, name, subject) => driver.broken(asError(error, 'the TCP driver failed'), name, subject))
     return [onePerVm('TCP driver', call), driver.boot()]
   })
@@ -103,8 +112,11 @@ class Handle implements ConversationOwner {
   }
 }
 
-/** The owner of the name of a conversation that a balancer has introduced: what was said of it goes with it. */
-class Proxied extends Label implements ConversationOwner {
+/**
+ * The owner of the name of a conversation of which something is said, by a balancer or by its TLS: what is said goes
+ * with it.
+ */
+class Told extends Label implements ConversationOwner {
   constructor(private readonly names: ConversationOwner | undefined) {
     super()
   }
@@ -114,13 +126,19 @@ class Proxied extends Label implements ConversationOwner {
   }
 }
 
-class TcpDriver implements ConversationHost, Introduced {
+class TcpDriver implements ConversationHost, Introduced, DriverSockets {
   private readonly options: TcpOptions
   private readonly makeConversation: MakeConversation
   private readonly listeners: TcpListeners
   private readonly handles = new Map<unknown, Handle>()
   private readonly names = new TcpNames()
   private readonly proxy: ProxyRules | undefined
+  /** Of all connections, if it is the same for all. */
+  private readonly always: Credentials | undefined
+  /** Whose connections are encrypted, and how. */
+  private readonly tls: (local: LocalEnd) => Credentials | undefined
+  /** Of connections that a balancer has introduced: what counts them by prefix. */
+  private readonly tickets = new Map<TransportConnection, [Listener, Decision['ticket']]>()
   /** Conversations that wait for the VM to be idle: new ones, and those whose peer has finished. */
   private fresh: Conversation[] = []
   private finished: Conversation[] = []
@@ -130,13 +148,19 @@ class TcpDriver implements ConversationHost, Introduced {
     'tcp', (sink) => this.openTransport(sink), (events) => this.handle(events),
   )
 
-  constructor(options: TcpOptions, conversations: (settings: ConversationSettings) => MakeConversation) {
+  constructor(
+    call: string, options: TcpOptions, conversations: (settings: ConversationSettings) => MakeConversation,
+  ) {
     this.options = options
-    this.listeners = new TcpListeners(this.common, options)
+    this.listeners = new TcpListeners(this.common, options, call)
+    showSockets(this.common.source, this)
     const { allowHalfOpen = false, halfCloseTimeout, pauseOnAccept = false, readTimeout = 0 } = options
     const { buffers = defaultBuffers() } = options
     const timesInput = readTimeout > 0
     this.proxy = options.proxy && new ProxyRules(options.proxy)
+    this.always = options.tls === undefined || typeof options.tls === 'function'
+      ? undefined : credentialsOf('tcp', 'options.tls', options.tls)
+    this.tls = tlsRule(this.always ?? options.tls)
     this.makeConversation = conversations({
       allowHalfOpen, halfCloseTimeout, pauseOnAccept, timesInput, buffers,
     })
@@ -159,14 +183,21 @@ class TcpDriver implements ConversationHost, Introduced {
       endpoint.subscriber(tcpAccepting(_, _), {
         onMessage: definite((wish) => this.listeners.accepting(wish)),
       }),
+      endpoint.subscriber(tcpLimits(_, _), {
+        onMessage: definite((wish) => this.listeners.limit(wish)),
+      }),
       endpoint.publisher(tcpChannel(_, tcpListener(_), _), listening),
       endpoint.subscriber(tcpChannel(tcpListener(_), _, _), listening),
       endpoint.publisher(tcpChannel(_, unixListener(_), _), listening),
       endpoint.subscriber(tcpChannel(unixListener(_), _, _), listening),
+      endpoint.publisher(tcpChannel(_, fdListener(_), _), listening),
+      endpoint.subscriber(tcpChannel(fdListener(_), _, _), listening),
       endpoint.publisher(tcpChannel(tcpAddress(_, _), tcpHandle(_), _), connecting),
       endpoint.subscriber(tcpChannel(tcpHandle(_), tcpAddress(_, _), _), connecting),
       endpoint.publisher(tcpChannel(unixAddress(_), tcpHandle(_), _), connecting),
       endpoint.subscriber(tcpChannel(tcpHandle(_), unixAddress(_), _), connecting),
+      endpoint.publisher(tcpChannel(fdAddress(_), tcpHandle(_), _), connecting),
+      endpoint.subscriber(tcpChannel(tcpHandle(_), fdAddress(_), _), connecting),
       // What was there before is known by now.
       yieldTurn(() => { this.names.begin() }),
     ]
@@ -232,6 +263,7 @@ class TcpDriver implements ConversationHost, Introduced {
     }
     // A conversation closes by itself, as its peers go; an attempt to connect is given up here.
     if (socket.context === handle) socket.abort()
+    else if (socket.context instanceof TlsIntro) socket.context.giveUp()
     return undefined
   }
 
@@ -241,7 +273,7 @@ class TcpDriver implements ConversationHost, Introduced {
     const { transport: name = 'auto', closeTimeout, ref = true, engine, ...options } = this.options
     const { busyPoll, sleepIn, maxQueuedBytes, maxQueuedBytesTotal, overflow, buffers, poison, maxSlabBytes } = options
     const memory = { buffers, poison, maxSlabBytes }
-    const transport = openTransport(name, {
+    const transport = openTransport(transportForTls(name, this.always), {
       closeTimeout, busyPoll, sleepIn, maxQueuedBytes, maxQueuedBytesTotal, overflow, ...memory,
     })
     if (!ref) setRef(false, transport, sink)
@@ -257,7 +289,7 @@ class TcpDriver implements ConversationHost, Introduced {
     }
     const drain = new Drain(transport, sink, () => this.stopAccepting(sink))
     sink.onShutdown((shutdown) => { drain.begin(shutdown) })
-    ;(engine as Engine | undefined)?.opened(transport, sink, drain)
+    ;(engine as Engine | undefined)?.opened(transport, sink, drain, this.listeners)
     return {
       transport,
       close: async () => {
@@ -275,6 +307,32 @@ class TcpDriver implements ConversationHost, Introduced {
     return this.listeners.closeAll()
   }
 
+  // For who looks
+
+  get transport(): string | undefined {
+    return this.common.current?.name
+  }
+
+  openSockets(): readonly OpenSocket[] {
+    return (this.common.current?.connections() ?? []).map((connection) => {
+      const { context } = connection
+      return {
+        connection, names: context instanceof Conversation ? [context.remote, context.local] as const : undefined,
+        accepted: connection.listener !== undefined, info: () => connection.info?.(),
+      }
+    })
+  }
+
+  openListeners(): readonly OpenListener[] {
+    return this.listeners.openSockets().map(({ local, address }) => ({ name: local, address }))
+  }
+
+  closeSocket(connection: OpenSocket['connection'], reason: unknown): void {
+    const { context } = connection as TransportConnection
+    if (context instanceof Conversation) this.common.sink?.fire(() => context.close(reason))
+    else (connection as TransportConnection).abort()
+  }
+
   /** Something failed that should not have: whoever it was for hears of it, and nobody else. */
   broken(error: Error, name: unknown, subject: unknown): ActionTree {
     if (name === this.common.source) return this.common.failed(error)
@@ -285,7 +343,7 @@ class TcpDriver implements ConversationHost, Introduced {
       if (ends !== undefined) return tellFailed(...ends, error as SocketError)
       const listener = wantedListener(subject)
       if (listener !== undefined) return tellFailed(listener, undefined, error as SocketError)
-    } else if (tcpAccepting.is(subject) && isGround(subject)) {
+    } else if ((tcpAccepting.is(subject) || tcpLimits.is(subject)) && isGround(subject)) {
       return tellFailed(subject.listener, undefined, error as SocketError)
     }
     log('warning', 'the TCP driver could not do what it was asked for', { reason: error, what: subject })
@@ -305,10 +363,12 @@ class TcpDriver implements ConversationHost, Introduced {
 
   /** Each for itself: what is wrong with one of them is no reason to lose the others. */
   private handleOne(event: TransportEvent): ActionTree {
-    const context = event.connection?.context
+    const { connection } = event
+    const context = connection?.context
+    if (event.kind === 'closed' && connection !== undefined && this.tickets.size > 0) this.giveBack(connection)
     try {
       if (context instanceof Conversation) return context.handle(event)
-      return context instanceof ProxyIntro ? context.handle(event) : this.handleOther(event)
+      return context instanceof SocketIntro ? context.handle(event) : this.handleOther(event)
     } catch (error) {
       return this.broken(asError(error, 'an event of a socket'), context, undefined)
     }
@@ -339,7 +399,7 @@ class TcpDriver implements ConversationHost, Introduced {
     }
     if (this.common.current?.name === 'native') tellOfServer(socket)
     const introduction = this.proxy?.expects(address) ?? 'none'
-    if (introduction === 'none') return this.admit(socket, listener.local, address).open()
+    if (introduction === 'none') return this.admitOrSecure(socket, listener, undefined, [])
     if (introduction === 'header') return this.introduce(socket, this.proxy as ProxyRules)
     socket.context = undefined
     socket.abort()
@@ -347,13 +407,98 @@ class TcpDriver implements ConversationHost, Introduced {
     return undefined
   }
 
+  /** An accepted connection of which a balancer has said what it wanted, if it had to. */
+  private admitOrSecure(
+    socket: TransportConnection, listener: Listener, header: ProxyHeader | undefined, events: readonly TransportEvent[],
+  ): ActionTree {
+    const credentials = this.credentialsFor(listener.local)
+    if (credentials === undefined) return this.admit(socket, listener, { header }, events)
+    if (!(credentials instanceof Error)) return this.secureAccepted(socket, credentials, header, events)
+    socket.context = undefined
+    socket.abort()
+    return tellFailed(listener.local, undefined, asTlsError(credentials))
+  }
+
+  /** An Error: what the program's function has thrown, or given, in their place. */
+  private credentialsFor(local: LocalEnd): Credentials | Error | undefined {
+    try {
+      return this.tls(local)
+    } catch (error) {
+      return asError(error, 'options.tls')
+    }
+  }
+
   /** A connection begins, from this address. */
-  private admit(
+  private named(
     socket: TransportConnection, local: ListenerEnd, address: SocketAddress | undefined,
   ): Conversation {
     if (address?.family === 'unix') return this.converse(socket, unixPeer(this.names.takeNumber()), local)
     const remote = this.names.take(plainHost(address?.address ?? ''), address?.port ?? 0, local)
     return this.converse(socket, remote, local, this.names)
+  }
+
+  /** It begins, and so does what is said of it. */
+  private admit(
+    socket: TransportConnection, { local }: Listener, { header, tls }: Introduction, events: readonly TransportEvent[],
+  ): ActionTree {
+    const source = header?.family === 'IPv4' || header?.family === 'IPv6' ? header.source : undefined
+    const real = socket.remote
+    const address: SocketAddress | undefined =
+      source && { address: source.host, port: source.port, family: header?.family as 'IPv4' | 'IPv6' }
+    const conversation = this.named(socket, local, address ?? real)
+    const via = header && (real?.family === 'unix' || real === undefined
+      ? unixPeer(this.names.takeNumber()) : tcpAddress(plainHost(real.address), real.port))
+    const told = [
+      header && via && this.tell(conversation, tcpProxied(conversation.remote, local, { ...header, via })),
+      tls && this.tell(conversation, tcpSecured(conversation.remote, local, tls)),
+    ]
+    // Both go with it, so they are known before it is.
+    const opened = conversation.open()
+    const received = events.map((event) => conversation.handle(event))
+    return header === undefined && tls === undefined ? [opened, received] : [told, opened, received]
+  }
+
+  /** Says something of a conversation for as long as it lasts. */
+  private tell(conversation: Conversation, fact: unknown): ActionTree {
+    const told = new Told(conversation.owner)
+    conversation.owner = told
+    return addEndpoint(told, new Role('publisher', fact), {})
+  }
+
+  // Connections that are encrypted
+
+  private secureAccepted(
+    socket: TransportConnection, credentials: Credentials, header: ProxyHeader | undefined,
+    events: readonly TransportEvent[],
+  ): ActionTree {
+    if (this.options.pauseOnAccept === true) socket.resume()
+    return this.beginTls(socket, { credentials, server: true }, {
+      secured: (_socket, tls) => {
+        const listener = this.listenerOf(socket)
+        if (listener === undefined) return undefined
+        if (this.options.pauseOnAccept === true) socket.pause()
+        return this.admit(socket, listener, { header, tls }, [])
+      },
+      failed: (_socket, error) => this.failed(socket, error),
+      gone: () => this.gone(),
+    }, events)
+  }
+
+  private beginTls(
+    socket: TransportConnection, start: TlsStart, host: Secured, events: readonly TransportEvent[] = [],
+  ): ActionTree {
+    const intro = new TlsIntro(socket, start, host, (deed) => { this.common.sink?.fire(deed) })
+    socket.context = intro
+    return intro.begin(events)
+  }
+
+  /** The listener that has accepted it; without one that anybody wants, it is closed. */
+  private listenerOf(socket: TransportConnection): Listener | undefined {
+    const listener = socket.listener?.context as Listener | undefined
+    if (listener !== undefined && listener.demand > 0) return listener
+    socket.context = undefined
+    socket.close()
+    return undefined
   }
 
   // Connections that a balancer introduces
@@ -367,28 +512,21 @@ class TcpDriver implements ConversationHost, Introduced {
   begin(
     socket: TransportConnection, header: ProxyHeader | undefined, events: readonly TransportEvent[],
   ): ActionTree {
-    const listener = socket.listener?.context as Listener | undefined
-    if (listener === undefined || listener.demand === 0) {
-      socket.context = undefined
-      socket.close()
-      return undefined
+    const listener = this.listenerOf(socket)
+    if (listener === undefined) return undefined
+    const source = header?.family === 'IPv4' || header?.family === 'IPv6' ? header.source : undefined
+    if (source !== undefined) {
+      const address = { address: source.host, port: source.port, family: header?.family as 'IPv4' | 'IPv6' }
+      const { refusedFor, ticket } = this.listeners.admit(listener, address)
+      if (refusedFor !== undefined) {
+        socket.context = undefined
+        socket.abort()
+        return undefined
+      }
+      this.tickets.set(socket, [listener, ticket])
     }
     if (this.options.pauseOnAccept === true) socket.pause()
-    const { local } = listener
-    const source = header?.family === 'IPv4' || header?.family === 'IPv6' ? header.source : undefined
-    const real = socket.remote
-    const address: SocketAddress | undefined =
-      source && { address: source.host, port: source.port, family: header?.family as 'IPv4' | 'IPv6' }
-    const conversation = this.admit(socket, local, address ?? real)
-    const opened = conversation.open()
-    const received = events.map((event) => conversation.handle(event))
-    if (header === undefined) return [opened, received]
-    const proxied = new Proxied(conversation.owner)
-    conversation.owner = proxied
-    const via = real?.family === 'unix' || real === undefined
-      ? unixPeer(this.names.takeNumber()) : tcpAddress(plainHost(real.address), real.port)
-    const told = tcpProxied(conversation.remote, local, { ...header, via })
-    return [addEndpoint(proxied, new Role('publisher', told), {}), opened, received]
+    return this.admitOrSecure(socket, listener, header, events)
   }
 
   failed(socket: TransportConnection, error: SocketError | undefined): ActionTree {
@@ -404,11 +542,35 @@ class TcpDriver implements ConversationHost, Introduced {
 
   private connected(socket: TransportConnection): ActionTree {
     const handle = socket.context as Handle
-    if (handle.demand > 0) return this.converse(socket, handle.remote, handle.local, handle).open()
+    if (handle.demand > 0) return this.connectedFor(handle, socket)
     // Given up when this was on its way. The handle may be another one's by now.
     socket.context = undefined
     socket.abort()
     return undefined
+  }
+
+  private connectedFor(handle: Handle, socket: TransportConnection): ActionTree {
+    const { local, remote } = handle
+    const credentials = this.credentialsFor(local)
+    if (credentials === undefined) return this.converse(socket, remote, local, handle).open()
+    if (credentials instanceof Error) {
+      socket.abort()
+      return tellFailed(local, remote, asTlsError(credentials))
+    }
+    const host = tcpAddress.is(remote) ? remote.host : undefined
+    return this.beginTls(socket, { credentials, server: false, host }, {
+      secured: (_socket, tls) => {
+        const conversation = this.converse(socket, remote, local, handle)
+        const told = this.tell(conversation, tcpSecured(remote, local, tls))
+        return [told, conversation.open()]
+      },
+      failed: (_socket, error) => error && tellFailed(local, remote, error),
+      gone: () => {
+        handle.active = false
+        handle.socket = undefined
+        return this.common.letGo()
+      },
+    })
   }
 
   private converse(
@@ -446,6 +608,14 @@ class TcpDriver implements ConversationHost, Introduced {
     return this.common.letGo()
   }
 
+  private giveBack(socket: TransportConnection): void {
+    const entry = this.tickets.get(socket)
+    if (entry === undefined) return
+    const [listener, ticket] = entry
+    listener.introduced.leave(ticket)
+    this.tickets.delete(socket)
+  }
+
   private wantIdle(): void {
     if (this.idleWanted) return
     this.idleWanted = true
@@ -464,6 +634,29 @@ class TcpDriver implements ConversationHost, Introduced {
       fresh.map((conversation) => whole(conversation, () => conversation.release())),
       finished.map((conversation) => whole(conversation, () => conversation.settle())),
     ]
+  }
+}
+
+/** What was learnt of an accepted connection before its conversation began. */
+interface Introduction {
+  readonly header: ProxyHeader | undefined
+  readonly tls?: TlsState
+}
+
+/** The option `tls` as a function. @throws what its check does, for what a program's function gives */
+function tlsRule(option: TcpOptions['tls']): (local: LocalEnd) => Credentials | undefined {
+  if (typeof option !== 'function') {
+    const credentials = option && credentialsOf('tcp', 'options.tls', option)
+    return () => credentials
+  }
+  // Contexts are expensive: options that it gives more than once have one.
+  const known = new WeakMap<object, Credentials>()
+  return (local) => {
+    const given = option(local)
+    if (given === undefined) return undefined
+    const credentials = known.get(given) ?? credentialsOf('tcp', 'options.tls()', given)
+    known.set(given, credentials)
+    return credentials
   }
 }
 

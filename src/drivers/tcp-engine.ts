@@ -5,11 +5,24 @@
  * first socket again. Invariant: what a closed transport had counted stays in the sum.
  */
 import { metricsSum, type TransportMetrics } from '../transport/seam/metrics.js'
-import type { Transport, TransportInfo } from '../transport/seam/transport.js'
+import type { SocketAddress, Transport, TransportInfo } from '../transport/seam/transport.js'
 import {
   checkShutdownOptions, ShuttingDown, type ShutdownOptions, type ShutdownReport,
 } from '../vm/shutdown.js'
 import type { Drain } from './tcp-drain.js'
+import type { FdListener, TcpListener, UnixListener } from './tcp-records.js'
+
+/** A listener of a driver's. */
+export interface ListeningSocket {
+  /** As it is called in topics. */
+  readonly local: TcpListener | UnixListener | FdListener
+  /** Where it listens. */
+  readonly address: SocketAddress
+  /** The kernel's number, which stays the driver's; undefined on the node transport. */
+  readonly descriptor: number | undefined
+  /** Another process has it, too: the file of a Unix socket stays when the driver closes it. */
+  handedOver(): void
+}
 
 /** A handle on what is below one or more TCP drivers; made by `tcpEngine`, given as option `engine`. */
 export interface TcpEngine {
@@ -29,6 +42,8 @@ export interface TcpEngine {
    * @throws TypeError or RangeError when an option is wrong
    */
   shutdown(options?: Pick<ShutdownOptions, 'drainMs'>): Promise<ShutdownReport>
+  /** The drivers' listeners that are open now, for `handOff`. */
+  listening(): readonly ListeningSocket[]
   /** `shutdown()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>
   /** The drivers' sockets, those to come too, keep the process alive: as they do unless told otherwise. */
@@ -43,6 +58,11 @@ export interface TcpEngine {
  */
 export function tcpEngine(): TcpEngine {
   return new Engine()
+}
+
+/** A driver's. */
+interface Listeners {
+  openSockets(): ListeningSocket[]
 }
 
 /** Something that keeps the process alive, or doesn't. */
@@ -63,6 +83,7 @@ export function setRef(on: boolean, ...what: readonly Refable[]): void {
 export class Engine implements TcpEngine {
   readonly #open = new Map<Transport, Refable>()
   readonly #drains = new Map<Transport, Drain>()
+  readonly #listeners = new Map<Transport, Listeners>()
   #shutdown: ShuttingDown | undefined
   #down: Promise<ShutdownReport> | undefined
   #empty: () => void = () => undefined
@@ -105,7 +126,8 @@ export class Engine implements TcpEngine {
   }
 
   /** A driver opened a transport, as part of an event source. */
-  opened(transport: Transport, sink: Refable, drain: Drain): void {
+  opened(transport: Transport, sink: Refable, drain: Drain, listeners: Listeners): void {
+    this.#listeners.set(transport, listeners)
     this.#open.set(transport, sink)
     this.#drains.set(transport, drain)
     if (this.#shutdown !== undefined) drain.begin(this.#shutdown)
@@ -116,9 +138,14 @@ export class Engine implements TcpEngine {
   closed(transport: Transport): void {
     this.#open.delete(transport)
     this.#drains.delete(transport)
+    this.#listeners.delete(transport)
     if (this.#open.size === 0) this.#empty()
     const before = this.#closed === undefined ? [] : [this.#closed]
     this.#closed = metricsSum([...before, transport.metrics])
+  }
+
+  listening(): ListeningSocket[] {
+    return [...this.#listeners.values()].flatMap((listeners) => listeners.openSockets())
   }
 
   #setRef(on: boolean): void {

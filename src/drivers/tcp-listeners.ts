@@ -10,17 +10,24 @@ import { endpoint } from '../dsl/index.js'
 import { argumentError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { mapKey } from '../topic/index.js'
+import { Admission, type Decision } from '../transport/seam/admission.js'
+import { DropReport } from '../transport/seam/drop-report.js'
+import {
+  changedLimits, checkLimitChanges, fullLimits, type FullLimits, type LimitChanges, type LimitName,
+} from '../transport/seam/limits.js'
 import type {
-  Dropped, SocketError, Transport, TransportEvent, TransportListener,
+  Dropped, SocketAddress, SocketError, Transport, TransportEvent, TransportListener,
 } from '../transport/seam/transport.js'
 import { deleteEndpoint, sendMessage, type ActionTree } from '../vm/index.js'
 import type { CommonTransport } from './common-transport.js'
 import {
-  plainHost, tellFailed, wrongListener, type ListenerEnd,
+  isListener, plainHost, tellFailed, wrongListener, type ListenerEnd,
 } from './tcp-demand.js'
-import { listenOptions, type TcpOptions } from './tcp-options.js'
+import type { ListeningSocket } from './tcp-engine.js'
+import { checkFrameTimeout, listenOptions, type TcpOptions } from './tcp-options.js'
 import {
-  tcpAddress, tcpError, tcpListener, tcpListening, unixListener, unixListening, type TcpAccepting,
+  fdListener, fdListening, tcpAddress, tcpError, tcpListener, tcpListening, unixAddress, unixListener, unixListening,
+  type TcpAccepting, type TcpLimits,
 } from './tcp-records.js'
 
 /** A port or a path that somebody wants to listen on. */
@@ -35,10 +42,37 @@ export interface Listener {
   /** Connections dropped since the log last told of it, and when that was, in ms. */
   dropped: number
   droppedToldAt: number
+  /** As the options have it, and what was changed. */
+  limits: FullLimits
+  changes: LimitChanges
+  /** Counts by their own prefixes those whom a balancer has introduced, as the transport doesn't; and those refused. */
+  readonly introduced: Admission
+  readonly refusals: DropReport
 }
+
+/** Of the limits, those of prefixes. */
+function ofPrefixes({ connectionsPerPrefix, acceptRatePerPrefix, ...rest }: FullLimits): FullLimits {
+  return { ...fullLimits(undefined), ...rest, ...NOT_OF_PREFIXES, connectionsPerPrefix, acceptRatePerPrefix }
+}
+
+/** The transport sees to them. */
+const NOT_OF_PREFIXES = { maxConnections: Infinity, acceptRate: { perSecond: 0, burst: 0 } }
 
 /** Milliseconds between lines of the log about dropped connections of one listener. */
 const DROPS_TOLD = 1000
+
+/** A listener's end as the transport takes it. */
+function whereToListen(local: ListenerEnd): { path: string } | { fd: number } | { port: number } {
+  if (unixListener.is(local)) return { path: local.path }
+  return fdListener.is(local) ? { fd: local.fd } : { port: local.port }
+}
+
+/** What is published of a listener that listens here. */
+function listeningOn(local: ListenerEnd, { address, family, port }: SocketAddress): object {
+  if (unixListener.is(local)) return unixListening(local)
+  if (tcpListener.is(local)) return tcpListening(local, tcpAddress(address, port))
+  return fdListening(local, family === 'unix' ? unixAddress(address) : tcpAddress(address, port))
+}
 
 export class TcpListeners {
   private readonly listeners = new Map<unknown, Listener>()
@@ -47,6 +81,7 @@ export class TcpListeners {
   constructor(
     private readonly common: CommonTransport<Transport, TransportEvent>,
     private readonly options: TcpOptions,
+    private readonly call: string,
   ) {}
 
   /** Closes them all, for good: a listener that is asked for from now on is not opened. */
@@ -59,14 +94,34 @@ export class TcpListeners {
     const key = mapKey(local)
     let listener = this.listeners.get(key)
     if (listener === undefined) {
-      listener = {
-        local, demand: 0, active: false, paused: false, socket: undefined,
-        dropped: 0, droppedToldAt: -Infinity,
-      }
+      listener = this.made(local)
       this.listeners.set(key, listener)
     }
     listener.demand++
     return listener.active || this.closed ? undefined : this.listen(listener)
+  }
+
+  private made(local: ListenerEnd): Listener {
+    const { maxConnections, limits: option } = this.options
+    const limits = fullLimits(maxConnections, option)
+    const listener: Listener = {
+      local, demand: 0, active: false, paused: false, socket: undefined, dropped: 0, droppedToldAt: -Infinity,
+      limits, changes: {}, introduced: new Admission(ofPrefixes(limits)),
+      refusals: new DropReport((dropped) => {
+        this.common.sink?.fire(() => this.droppedSome(listener, dropped))
+      }),
+    }
+    return listener
+  }
+
+  /** Whether one that a balancer has introduced may come in; if so, its ticket is to be given back. */
+  admit(listener: Listener, address: SocketAddress): Decision {
+    const decision = listener.introduced.admit(address)
+    if (decision.refusedFor !== undefined) {
+      listener.socket?.count(decision.refusedFor)
+      listener.refusals.add(decision.refusedFor, address)
+    }
+    return decision
   }
 
   unwanted(local: ListenerEnd): ActionTree {
@@ -79,14 +134,25 @@ export class TcpListeners {
   private close(listener: Listener): ActionTree {
     if (!listener.active) return undefined
     listener.active = false
+    listener.refusals.close()
     listener.socket?.close()
     return [deleteEndpoint(listener), this.common.letGo()]
+  }
+
+  /** Those that listen now. */
+  openSockets(): ListeningSocket[] {
+    return [...this.listeners.values()].flatMap(({ local, active, socket }) => {
+      if (!active || socket?.address === undefined) return []
+      const { address } = socket
+      const handedOver = (): void => { socket.handedOver?.() }
+      return [{ local, address, get descriptor() { return socket.descriptor }, handedOver }]
+    })
   }
 
   /** The program stops or goes on accepting. */
   accepting(wish: TcpAccepting): ActionTree {
     const { listener: local, accepting } = wish
-    if (!(tcpListener.is(local) || unixListener.is(local)) || typeof accepting !== 'boolean') {
+    if (!isListener(local) || typeof accepting !== 'boolean') {
       const error = argumentError('tcpAccepting', 'it', 'a tcp-listener and a boolean', wish)
       return tellFailed(local, undefined, error as unknown as SocketError)
     }
@@ -95,6 +161,26 @@ export class TcpListeners {
     listener.paused = !accepting
     if (accepting) listener.socket?.resume()
     else listener.socket?.pause()
+    return undefined
+  }
+
+  /** The program changes the limits of a listener. */
+  limit({ listener: local, changes }: TcpLimits): ActionTree {
+    const listener = this.listeners.get(mapKey(local))
+    try {
+      if (!(tcpListener.is(local) || unixListener.is(local))) {
+        throw argumentError('tcpLimits', 'listener', 'a tcp-listener or a unix-listener', local)
+      }
+      checkLimitChanges('tcpLimits', changes)
+      checkFrameTimeout(this.call, 'frameTimeout', changes)
+    } catch (error) {
+      return tellFailed(local, undefined, error as SocketError)
+    }
+    if (listener === undefined) return undefined
+    listener.limits = changedLimits(listener.limits, changes)
+    listener.changes = { ...listener.changes, ...changes }
+    listener.introduced.change(ofPrefixes(listener.limits))
+    listener.socket?.limit(changes)
     return undefined
   }
 
@@ -112,13 +198,14 @@ export class TcpListeners {
     const { local } = listener
     const wrong = wrongListener(local)
     if (wrong !== undefined) return tellFailed(local, undefined, wrong)
-    const where = unixListener.is(local) ? { path: local.path } : { port: local.port }
+    const where = whereToListen(local)
     listener.active = true
     return this.common.take((transport) => {
       if (!listener.active) return
       listener.socket = transport.listen(listenOptions(this.options, where))
       listener.socket.context = listener
       if (listener.paused) listener.socket.pause()
+      listener.socket.limit(listener.changes)
     }, (error) => {
       listener.active = false
       listener.socket = undefined
@@ -133,10 +220,7 @@ export class TcpListeners {
     log('info', 'listening', { ...address })
     this.tellShortBuffers(listener, socket)
     const { local } = listener
-    const where = unixListener.is(local)
-      ? unixListening(local)
-      : tcpListening(local, tcpAddress(address.address, address.port))
-    return endpoint.publisher(where, { name: listener })
+    return endpoint.publisher(listeningOn(local, address), { name: listener })
   }
 
   /** The kernel takes less than it is asked for, without an error. */
@@ -157,11 +241,11 @@ export class TcpListeners {
   }
 
   /** Told to the program each time, to the log not more often than an operator can read. */
-  private droppedSome(listener: Listener, { count, remote }: Dropped): ActionTree {
+  private droppedSome(listener: Listener, { count, remote, limits }: Dropped): ActionTree {
     const { local } = listener
     const unix = remote.family === 'unix'
     const from = unix ? undefined : tcpAddress(plainHost(remote.address), remote.port)
-    const limit = `maxConnections is ${this.options.maxConnections ?? 'unlimited'}`
+    const limit = reasons(listener.limits, limits)
     const now = performance.now()
     listener.dropped += count
     if (now - listener.droppedToldAt >= DROPS_TOLD) {
@@ -173,4 +257,13 @@ export class TcpListeners {
     error.message += `: ${count} dropped, as ${limit}`
     return sendMessage(tcpError(local, from, error))
   }
+}
+
+/** The limits that have refused connections, and what they are. */
+function reasons(full: FullLimits, limits: Dropped['limits']): string {
+  const told = (name: LimitName): string => {
+    const limit = full[name]
+    return `${name} is ${typeof limit === 'object' ? limit.perSecond : limit}`
+  }
+  return (Object.keys(limits) as LimitName[]).map(told).join(', ')
 }

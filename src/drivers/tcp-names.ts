@@ -12,10 +12,10 @@
  * from it, no other one has; nor has one of those that follow it closely. Kept are the names of live
  * conversations and of endpoints, and as many past ones as PAST_MAX says.
  */
-import { randomInt } from 'node:crypto'
+import { cryptoModule } from '../support/builtins.js'
 import { instanceOf, KeyTable, withInstance } from '../topic/index.js'
 import type { ListenerEnd } from './tcp-demand.js'
-import { tcpAddress, tcpListener, unixPeer, type TcpAddress, type TcpEnd } from './tcp-records.js'
+import { fdListener, tcpAddress, tcpListener, unixPeer, type TcpAddress, type TcpEnd } from './tcp-records.js'
 
 /** A plain name's state is a number: these bits, and SESSION times how many endpoints of sessions it has. */
 const LIVE = 1
@@ -37,7 +37,7 @@ let instances = 0
  */
 type Name = number
 /** Nobody outside can choose an address that has the name of another. */
-const SEED = randomInt(2 ** 32)
+let seed: number | undefined
 /** No connection is from a longer one: 45 characters of an IPv6 address, and a zone. */
 const HOST_MAX = 128
 
@@ -51,7 +51,7 @@ function remember(name: Name): void {
 
 /** FNV-1a (Fowler, Noll, Vo) over 16 bits at a time, begun with the seed; mixed at the end as MurmurHash3 does. */
 function nameOf(host: string, port: number, listener: number): Name {
-  let h = Math.imul(Math.imul(SEED ^ listener, 0x01000193) ^ port, 0x01000193)
+  let h = Math.imul(Math.imul((seed ??= cryptoModule().randomInt(2 ** 32)) ^ listener, 0x01000193) ^ port, 0x01000193)
   for (let i = 0; i < host.length; i++) h = Math.imul(h ^ host.charCodeAt(i), 0x01000193)
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
@@ -79,8 +79,9 @@ export class TcpNames {
   take(host: string, port: number, local: ListenerEnd): TcpAddress {
     const address = tcpAddress(host, port)
     // On a Unix socket peers are numbered, but for those that a balancer has told the address of.
-    if (!tcpListener.is(local)) return withInstance(address, ++instances)
-    const name = nameOf(host, port, local.port)
+    const listener = listenerNumber(local)
+    if (listener === undefined) return withInstance(address, ++instances)
+    const name = nameOf(host, port, listener)
     const state = this.states.get1(name) ?? 0
     if ((state & (LIVE | PAST)) !== 0 || past.has(name) || longPast.has(name)) {
       return withInstance(address, ++instances)
@@ -123,11 +124,17 @@ export class TcpNames {
   }
 }
 
+/** What stands for a listener in names: its port, or its descriptor; undefined for what is no listener of TCP's. */
+function listenerNumber(local: TcpEnd): number | undefined {
+  if (tcpListener.is(local)) return local.port
+  return fdListener.is(local) ? -1 - local.fd : undefined
+}
+
 /** @returns undefined for an address with an instance, which no other will have; and for no address at all */
 function plainName(remote: TcpEnd, local: TcpEnd): Name | undefined {
-  if (!tcpAddress.is(remote) || instanceOf(remote) !== undefined || !tcpListener.is(local)) return undefined
+  if (!tcpAddress.is(remote) || instanceOf(remote) !== undefined) return undefined
   const { host, port } = remote as { host: unknown, port: unknown }
-  const listener: unknown = local.port
+  const listener = listenerNumber(local)
   if (typeof host !== 'string' || typeof port !== 'number' || typeof listener !== 'number') return undefined
   if (host.length > HOST_MAX) return undefined
   return nameOf(host, port, listener)

@@ -3,18 +3,25 @@ import { checkOptions, integer, ofType, oneOf, type Check, type Checks, type Els
 import { argumentError } from '../support/errors.js'
 import { checkProxy, type ProxyOptions } from './proxy-intro.js'
 import { Engine, type TcpEngine } from './tcp-engine.js'
+import type { FdListener, TcpHandle, TcpListener, UnixListener } from './tcp-records.js'
 import { busyPollCheck, slabChecks, sleepInCheck } from '../transport/seam/transport-options.js'
+import type { ChangeableLimits, ListenerLimits } from '../transport/seam/limits.js'
 import type { TransportName } from '../transport/choose.js'
 import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/seam/socket-options.js'
 import { defaultBuffers } from '../transport/seam/buffers-option.js'
+import { credentialsOf, type TlsCredentials, type TlsOptions } from '../transport/seam/tls.js'
 import type { BufferLifetime, ConnectOptions, ListenOptions, SleepIn, Transport } from '../transport/seam/transport.js'
+
+/** The local end by which a conversation is known to be of a listener or of a handle. */
+export type LocalEnd = TcpListener | UnixListener | FdListener | TcpHandle
 
 /**
  * Options of both TCP drivers: their own, and those of sockets, which apply to each listener and each
  * connection.
  */
 export interface TcpOptions
-  extends Omit<ListenOptions, 'port' | 'path'>, Omit<ConnectOptions, 'host' | 'port' | 'path'> {
+  extends Omit<ListenOptions, 'port' | 'path' | 'fd' | 'bound'>,
+  Omit<ConnectOptions, 'host' | 'port' | 'path' | 'fd'> {
   /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
   /** Name or address that listeners bind to. Default: all interfaces. */
@@ -79,6 +86,13 @@ export interface TcpOptions
    * Such a connection's remote address is the header's. Default: none.
    */
   readonly proxy?: ProxyOptions | undefined
+  /**
+   * Encrypts the connections of the driver's listeners and handles: options as those of `node:tls`, or what
+   * `tlsCredentials` makes of them; or a function that says it for each listener and handle, or undefined for those
+   * that are not encrypted. Default: none is. See docs/tls.md.
+   */
+  readonly tls?:
+    | TlsOptions | TlsCredentials | ((local: LocalEnd) => TlsOptions | TlsCredentials | undefined) | undefined
   /** Made by `tcpEngine`: through it the driver's metrics can be read. */
   readonly engine?: TcpEngine | undefined
   /** Called with each transport that is opened, before anything else is done with it. */
@@ -112,6 +126,9 @@ const tcpChecks = {
   sleepIn: sleepInCheck,
   ...slabChecks,
   proxy: checkProxy,
+  tls: (call: string, name: string, value: unknown) => {
+    if (typeof value !== 'function') credentialsOf(call, name, value)
+  },
   engine: checkEngine,
   onTransport: ofType('function'),
 } satisfies Record<keyof TcpOptions, Check>
@@ -126,6 +143,8 @@ const elsewhere: Elsewhere = {
   listen: ports,
   path: 'paths are no options: they are in the topics of endpoints, unixListener(path) to listen, and ' +
     'unixAddress(path) to connect',
+  fd: 'descriptors are no options: they are in the topics of endpoints, fdListener(fd) to listen, and fdAddress(fd) ' +
+    'to converse on a connection that is there already',
   mode: 'it is an option of tcp() only: tcpBare() gives bytes as they come',
   credit: flow,
   highWaterMark: 'it is an option of tcpBare() only; with tcp() each session says by its credit what it takes',
@@ -139,24 +158,38 @@ export function checkTcpOptions(call: string, options: TcpOptions, own: Checks):
   checkOptions(call, options, { ...tcpChecks, ...own }, 'options.', elsewhere)
   if (options.buffers === undefined) defaultBuffers()
   checkTogether(call, options, 'options.')
+  checkFrameTimeout(call, 'options.limits.frameTimeout', options.limits ?? {})
+}
+
+/** @throws TypeError for a limit of frames where there are none */
+export function checkFrameTimeout(call: string, name: string, { frameTimeout = 0 }: ChangeableLimits): void {
+  if (call === 'tcp' || frameTimeout === 0) return
+  throw argumentError(call, name, '0, as only tcp() knows frames', frameTimeout)
 }
 
 function pick(options: TcpOptions, names: object): object {
   return Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(names, name)))
 }
 
+/** Who is in the place of others is not counted: the driver counts those. */
+function limitsBehind({ from }: ProxyOptions, limits: ListenerLimits = {}): ListenerLimits {
+  return { ...limits, exempt: [...limits.exempt ?? [], ...from] }
+}
+
 /** Those for a listener. */
 export function listenOptions(
-  options: TcpOptions, where: Pick<ListenOptions, 'port' | 'path'>,
+  options: TcpOptions, where: Pick<ListenOptions, 'port' | 'path' | 'fd'>,
 ): ListenOptions {
   const picked = pick(options, ofListeners)
+  const limits = options.proxy === undefined ? undefined : { limits: limitsBehind(options.proxy, options.limits) }
+  Object.assign(picked, limits)
   // The host is that of the other listeners.
-  return where.path === undefined ? { ...picked, ...where } : { ...picked, host: undefined, ...where }
+  return where.port === undefined ? { ...picked, host: undefined, ...where } : { ...picked, ...where }
 }
 
 /** Those for an outbound connection. */
 export function connectOptions(
-  options: TcpOptions, where: Pick<ConnectOptions, 'host' | 'port' | 'path'>,
+  options: TcpOptions, where: Pick<ConnectOptions, 'host' | 'port' | 'path' | 'fd'>,
 ): ConnectOptions {
   return { ...pick(options, ofDials), ...where }
 }

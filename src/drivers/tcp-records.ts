@@ -1,9 +1,13 @@
 /** The records that programs and the TCP drivers exchange. */
-import { defineCheckedRecord, defineInstancedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
+import {
+  defineCheckedRecord, defineInstancedRecord, defineRecord, shareSymbol, type RecordFrom,
+} from '../topic/index.js'
+import type { LimitChanges } from '../transport/seam/limits.js'
 import type { FlowMode } from '../transport/seam/framing.js'
+import type { TlsState } from '../transport/seam/tls.js'
 import type { SocketError } from '../transport/seam/transport.js'
 import type { ProxyHeader } from './proxy-header.js'
-import { wrongMode, wrongPort } from './record-checks.js'
+import { wrongDescriptor, wrongMode, wrongPort } from './record-checks.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */
 export const eof: unique symbol = Symbol('eof')
@@ -25,6 +29,10 @@ export type HalfOpen = typeof halfOpen
 export const abort: unique symbol = Symbol('abort')
 /** The type of `abort`. */
 export type Abort = typeof abort
+
+shareSymbol('eof', eof)
+shareSymbol('halfOpen', halfOpen)
+shareSymbol('abort', abort)
 
 /** A remote address: `host` as text, `port` as a number. */
 export const tcpAddress = defineInstancedRecord('tcp-address', ['host', 'port'])
@@ -63,6 +71,28 @@ export const unixPeer = defineRecord('unix-peer', ['id']).of<[id: number]>()
 export type UnixPeer = RecordFrom<typeof unixPeer>
 
 /**
+ * A local address that is a listening socket, TCP or Unix, which others have opened, by its descriptor: one that this
+ * process was started with, or has received. Once it is listened on, the driver owns the descriptor, and closes it.
+ *
+ * @throws TypeError or RangeError for what is no descriptor
+ */
+export const fdListener = defineCheckedRecord('fd-listener', ['fd'], (fd) => wrongDescriptor('fdListener', fd))
+  .of<[fd: number]>()
+/** A record that `fdListener` makes. */
+export type FdListener = RecordFrom<typeof fdListener>
+
+/**
+ * A remote address that is whoever a socket, TCP or Unix, is connected to, which others have opened, by its descriptor.
+ * Once there is a conversation, the driver owns the descriptor, and closes it.
+ *
+ * @throws TypeError or RangeError for what is no descriptor
+ */
+export const fdAddress = defineCheckedRecord('fd-address', ['fd'], (fd) => wrongDescriptor('fdAddress', fd))
+  .of<[fd: number]>()
+/** A record that `fdAddress` makes. */
+export type FdAddress = RecordFrom<typeof fdAddress>
+
+/**
  * An end that is no socket's, which the TCP drivers leave alone: `channelFor` speaks with them for streams.
  * `id` is any value.
  */
@@ -71,7 +101,8 @@ export const streamEnd = defineRecord('stream-end', ['id']).of<[id: unknown]>()
 export type StreamEnd = RecordFrom<typeof streamEnd>
 
 /** Either end of a connection. */
-export type TcpEnd = TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer | StreamEnd
+export type TcpEnd =
+  TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer | FdListener | FdAddress | StreamEnd
 
 /** Feedback of flow control: so many more bytes, or frames, such as lines, are welcome. */
 export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
@@ -127,28 +158,56 @@ export const tcpProxied = defineRecord('tcp-proxied', ['source', 'destination', 
 export type TcpProxied = RecordFrom<typeof tcpProxied>
 
 /**
+ * Published, before the connection's own flows and as long as they, for a connection with TLS: what its handshake has
+ * come to.
+ */
+export const tcpSecured = defineRecord('tcp-secured', ['source', 'destination', 'tls']).of<
+  [source: TcpEnd, destination: TcpEnd, tls: TlsState]
+>()
+/** A record that `tcpSecured` makes. */
+export type TcpSecured = RecordFrom<typeof tcpSecured>
+
+/**
  * Sent to the driver: stop (`false`) or go on (`true`) accepting on this listener. Meanwhile
  * connections wait in the kernel's queue. Means nothing while nobody wants the listener.
  */
 export const tcpAccepting = defineRecord('tcp-accepting', ['listener', 'accepting']).of<
-  [listener: TcpListener | UnixListener, accepting: boolean]
+  [listener: TcpListener | UnixListener | FdListener, accepting: boolean]
 >()
 /** A record that `tcpAccepting` makes. */
 export type TcpAccepting = RecordFrom<typeof tcpAccepting>
+
+/**
+ * Sent to the driver: changes the limits of this listener, of what it accepts from now on; what is not said stays.
+ * Means nothing while nobody wants the listener; the next one begins with the driver's options again. What can't be
+ * changed so is a `tcpError`.
+ */
+export const tcpLimits = defineRecord('tcp-limits', ['listener', 'changes']).of<
+  [listener: TcpListener | UnixListener, changes: LimitChanges]
+>()
+/** A record that `tcpLimits` makes. */
+export type TcpLimits = RecordFrom<typeof tcpLimits>
 
 /** Published while a Unix socket is listened on. */
 export const unixListening = defineRecord('unix-listening', ['listener']).of<[listener: UnixListener]>()
 /** A record that `unixListening` makes. */
 export type UnixListening = RecordFrom<typeof unixListening>
 
+/** Published while an adopted socket is listened on: where that is. */
+export const fdListening = defineRecord('fd-listening', ['listener', 'address']).of<
+  [listener: FdListener, address: TcpAddress | UnixAddress]
+>()
+/** A record that `fdListening` makes. */
+export type FdListening = RecordFrom<typeof fdListening>
+
 /**
  * Published when a listen, an accept or a connect failed. `remote` is undefined for listeners, but
- * for connections that were dropped because of `maxConnections` (`ECONNABORTED`). Nothing is retried.
+ * for connections that were refused because of the listener's limits (`ECONNABORTED`). Nothing is retried.
  */
 export const tcpError = defineRecord('tcp-error', ['local', 'remote', 'error']).of<
   [
-    local: TcpListener | UnixListener | TcpHandle,
-    remote: TcpAddress | UnixAddress | undefined,
+    local: TcpListener | UnixListener | FdListener | TcpHandle,
+    remote: TcpAddress | UnixAddress | FdAddress | undefined,
     error: SocketError,
   ]
 >()

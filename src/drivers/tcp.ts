@@ -6,7 +6,7 @@
  * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
 import { integer } from '../support/checks.js'
-import { asError } from '../support/errors.js'
+import { asError, lateError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { sendFeedback, sendMessage, type Action, type ActionTree, type Handlers } from '../vm/index.js'
 import {
@@ -16,14 +16,9 @@ import type { FrameRun, SocketError } from '../transport/seam/transport.js'
 import { Conversation, type ConversationSettings } from './tcp-conversation.js'
 import { tcpDriver, type MakeConversation } from './tcp-driver.js'
 import { TcpInput } from './tcp-input.js'
-import type { TcpOptions } from './tcp-options.js'
+import type { LocalEnd, TcpOptions } from './tcp-options.js'
 import { SentFrames } from './tcp-sent.js'
-import {
-  tcpChannel, tcpCredit, tcpMode, type TcpChannel, type TcpHandle, type TcpListener, type UnixListener,
-} from './tcp-records.js'
-
-/** The local end by which a conversation is known to be of a listener or of a handle. */
-export type LocalEnd = TcpListener | UnixListener | TcpHandle
+import { tcpChannel, tcpCredit, tcpMode, type TcpChannel } from './tcp-records.js'
 
 /** Options of `tcp`. */
 export interface FlowControlledTcpOptions extends TcpOptions {
@@ -136,6 +131,9 @@ class CreditConversation extends Conversation {
   private generation = 0
   /** Whether it may be doing that, for all that is known here. */
   private asked = false
+  /** Milliseconds for a frame that has begun; 0 for any number. The transport counts them where it finds frames. */
+  private readonly frameTimeout: number
+  private frameTimer: NodeJS.Timeout | undefined = undefined
   /** Why it can't begin. */
   private readonly wrong: Error | undefined = undefined
 
@@ -143,6 +141,7 @@ class CreditConversation extends Conversation {
     super(...ends)
     this.settings = settings
     this.input = new TcpInput(settings.buffers === 'isolated')
+    this.frameTimeout = this.socket.listener?.limits.frameTimeout ?? 0
     this.untouched = settings.pauseOnAccept && this.socket.listener !== undefined
     this.paused = this.untouched
     if (settings.timesInput) this.socket.expectInput(false)
@@ -353,13 +352,39 @@ class CreditConversation extends Conversation {
       if ('syscall' in reason) this.addAddress(reason as SocketError)
       return [out, this.close(reason)]
     }
+    const isNext = out.length > 0
     if (this.ended && input.waiting === 0 && !this.endTold) {
       this.endTold = true
       out.push(this.endInbound())
     }
     this.askForFrames()
+    if (this.frameTimeout > 0) this.timeFrame(isNext)
     this.balance()
     return out
+  }
+
+  /**
+   * A frame that has begun has to be there in time, while somebody waits for it.
+   *
+   * @param isNext others have ended since the last call
+   */
+  private timeFrame(isNext: boolean): void {
+    const hasBegun = this.rule !== undefined && this.credit > 0 && !this.asked && !this.ended && this.input.waiting > 0
+    if (hasBegun && !isNext && this.frameTimer !== undefined) return
+    clearTimeout(this.frameTimer)
+    this.frameTimer = hasBegun ? this.frameDeadline() : undefined
+  }
+
+  private frameDeadline(): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      // What came while the program kept the event loop busy is heard of before this.
+      setImmediate(() => {
+        if (this.frameTimer !== timer || this.closed) return
+        this.socket.listener?.count('frameTimeout')
+        this.endLate(lateError('frameTimeout'))
+      })
+    }, this.frameTimeout)
+    return timer.unref()
   }
 
   private take(): Buffer | undefined {

@@ -14,7 +14,7 @@
  * Invariants: events reach their sockets in the order in which they happened, also when a handler throws;
  * each is delivered in the async context of its socket.
  */
-import type { AsyncResource } from 'node:async_hooks'
+import { AsyncResource } from 'node:async_hooks'
 import { performance, setImmediate } from '../support/real-time.js'
 import { openTransport } from '../transport/choose.js'
 import { defaultBuffers } from '../transport/seam/buffers-option.js'
@@ -66,8 +66,14 @@ function happen(receiver: Receiver, event: TransportEvent): void {
   receiver._nativeHappened(event)
 }
 
-function accept(acceptor: Acceptor, connection: TransportConnection): void {
+function introduce(acceptor: Acceptor, connection: TransportConnection): void {
   acceptor._nativeAccepted(connection)
+}
+
+/** A connection is its server's. */
+export function accept(acceptor: Acceptor, connection: TransportConnection): void {
+  acceptor._nativePrepare(connection)
+  acceptor._nativeResource.runInAsyncScope(introduce, undefined, acceptor, connection)
 }
 
 /** Anything but data. */
@@ -84,8 +90,7 @@ function deliver(event: TransportEvent): void {
       connection.abort()
       return
     }
-    acceptor._nativePrepare(connection)
-    acceptor._nativeResource.runInAsyncScope(accept, undefined, acceptor, connection)
+    accept(acceptor, connection)
     return
   }
   const receiver = connection.context as Receiver | undefined
@@ -181,6 +186,23 @@ export class NetEngine {
     const connection = this.#transport.connect(options)
     connection.context = receiver
     return connection
+  }
+
+  /** A connection that others have opened: it is there at once, and what comes is told to its `context`. */
+  adopt(fd: number, noDelay: boolean): TransportConnection {
+    return this.#transport.connect({ fd, noDelay })
+  }
+
+  /** Calls `what` when all that has happened until now has been delivered. */
+  delivered(what: () => void): void {
+    // Another user of the engine may be told first of what this turn has brought.
+    this.later(() => {
+      const resource = new AsyncResource('MARKETPLACE')
+      const context: Partial<Acceptor> = { _nativeListenResource: resource, _nativeHappened: what }
+      const listener = { context } as unknown as TransportListener
+      const nothing = { connection: undefined, data: undefined, bytes: 0, error: undefined }
+      if (this.#batches.push([{ kind: 'listening', listener, ...nothing }]) === 1) this.#deliverLater()
+    })
   }
 
   /** Counts one more reason to keep the process alive. */

@@ -119,6 +119,12 @@ export class Reader {
     if (!stream.isPaused()) stream.read(0)
   }
 
+  /** The same after a handshake: as Node's TLS, it reads on until the stream has enough. */
+  preparedTold(): void {
+    this.#wanted = false
+    if (this.#connection !== undefined && !this.#stream.isPaused()) this.#stream.read(0)
+  }
+
   /** Its server has had the connection paused when it accepted it. */
   acceptedPaused(): void {
     this.#paused = true
@@ -218,6 +224,18 @@ export class Reader {
   lend(): void {
     this.#pause()
     this.#stopFlowing()
+  }
+
+  /** The connection is about to be another socket's. @returns where what comes until then waits */
+  take(): Uint8Array[] {
+    const unread: Uint8Array[] = []
+    this.layer = {
+      received: (data) => { unread.push(data) },
+      ended: () => { /* `ended` says so. */ },
+      failed: () => { /* There is no connection then. */ },
+    }
+    this.stop()
+    return unread
   }
 
   /** From now on the input is the layer's. */

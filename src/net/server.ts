@@ -2,20 +2,24 @@
  * The server: node:net's own, with the native engine's listener in the place of its handle. So the forms of
  * `listen`, their checks and errors, `close`, `address` and the rest are Node's.
  *
- * Owns the listener. What the engine can't do (to listen on a descriptor or a handle that is there already,
- * to share one with other processes of a cluster) is left to Node, whose sockets are then its own.
+ * Owns the listener. A descriptor or a handle that is there already is adopted: a cluster's, too, whose primary
+ * shares its listener with its workers, or gives them connections that it has accepted. What is no socket is left to
+ * Node.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
-import { chmodSync, statSync } from 'node:fs'
+import { chmodSync, closeSync, statSync } from 'node:fs'
 import * as nodeNet from 'node:net'
 import { constants } from 'node:os'
+import { adoptability, duplicateDescriptor } from '../transport/descriptors.js'
+import { checkLimitChanges, checkLimits, type LimitChanges, type ListenerLimits } from '../transport/seam/limits.js'
 import { pathError } from '../transport/seam/socket-options.js'
+import { onThreadEnd } from '../transport/shared-listeners.js'
 import type {
   ListenOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/seam/transport.js'
 import { fromCaller, socketError } from '../support/errors.js'
-import { netEngine, type Acceptor, type Listed } from './engine.js'
+import { accept, netEngine, type Acceptor, type Listed } from './engine.js'
 import { checkBlockList } from './errors.js'
 import type { SocketHandle } from './handle.js'
 import { inPlace } from './in-place.js'
@@ -41,14 +45,38 @@ interface Binding {
   readonly flags: number
 }
 
+/** A handle of libuv's that somebody else has made, or what a cluster has in its place. */
+interface GivenHandle {
+  /** Not there, or negative: the primary of a cluster accepts. */
+  readonly fd?: number
+  listen(backlog: number): number
+  close(...args: unknown[]): void
+  onconnection(this: GivenHandle, status: number, client: unknown): void
+}
+
+type Call = (this: GivenHandle, ...args: unknown[]) => void
+
 /** Of libuv's flags for binding. */
 const IPV6_ONLY = 1
 const REUSE_PORT = 2
+
+/** libuv's, of a connection that another process has accepted. */
+interface ClientHandle {
+  readonly fd: number
+  close(): void
+}
 
 /** What Node's Server has for a handle: it asks no more of it than this. */
 export class ListenHandle {
   #referenced = true
   #open = true
+  /** Then what waits in the kernel is theirs, but what was accepted nobody else can serve. */
+  #othersHaveIt: boolean
+  #closed: () => void = () => { /* Nobody waits. */ }
+  /** Called when it closes. */
+  closed: () => void = () => { /* Nobody wants to know. */ }
+  /** Resolves when it accepts no more, and what it had accepted has been told. */
+  readonly stopped = new Promise<void>((resolve) => { this.#closed = resolve })
   /** Only TCP's have it, as Node's `address` then gives the path. Programs may put another one there. */
   readonly getsockname?: (out: object) => number
   /** Called for each connection. Programs, such as tracers, put one of their own there, which calls this one. */
@@ -57,7 +85,12 @@ export class ListenHandle {
   constructor(
     readonly listener: TransportListener, readonly acceptor: ServerAcceptor,
     readonly path: string | undefined,
+    /** It was adopted: others may have the kernel's socket, too. */
+    adopted = false,
+    /** libuv's, of the same socket, which does nothing but to close with this one. */
+    readonly behind?: GivenHandle,
   ) {
+    this.#othersHaveIt = adopted
     netEngine().ref()
     acceptor.handle = this
     this.onconnection = acceptor.onConnection
@@ -73,11 +106,33 @@ export class ListenHandle {
     if (!this.#open) return
     this.unref()
     this.#open = false
-    this.listener.context = undefined
-    this.listener.close()
-    this.acceptor.over()
-    // As a handle of libuv's that closes, it keeps the process alive until the next phase.
-    netEngine().later(() => { callback.call(this) })
+    this.closed()
+    const close = (): void => {
+      this.listener.context = undefined
+      this.listener.close()
+      this.acceptor.over()
+      this.behind?.close()
+      // As a handle of libuv's that closes, it keeps the process alive until the next phase.
+      netEngine().later(() => { callback.call(this) })
+      this.#closed()
+    }
+    if (this.#othersHaveIt) {
+      this.listener.pause()
+      this.acceptor.holdOpen()
+      netEngine().delivered(() => {
+        close()
+        this.acceptor.letGo()
+      })
+    } else {
+      close()
+    }
+  }
+
+  /** Another process has the listener, and accepts. Resolves when this one has stopped. */
+  handOver(): Promise<void> {
+    this.#othersHaveIt = true
+    this.listener.handedOver?.()
+    return this.stopped
   }
 
   ref(): void {
@@ -124,9 +179,13 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
   readonly blockList?: nodeNet.BlockList
   /** Those of `listen`, if it has any: subscribers of its tracing channel may change them. */
   #listenOptions: { reusePort?: unknown } | undefined = undefined
+  #limits: ListenerLimits | undefined = undefined
 
   constructor(options?: object | OnConnection, onConnection?: OnConnection) {
+    const { limits } = (typeof options === 'object' ? options : {}) as { limits?: ListenerLimits }
+    if (limits !== undefined) checkLimits('createServer', 'options.limits', limits)
     super(options as nodeNet.ServerOpts, onConnection)
+    this.#limits = limits
     const { blockList } = typeof options === 'object' ? options as { blockList?: nodeNet.BlockList } : {}
     if (blockList === undefined || blockList === null) return
     checkBlockList(blockList)
@@ -144,13 +203,44 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
     address: string | null, port: number, kind: number, backlog: number, fd: number | undefined, flags = 0,
   ): void {
     const internals = this as unknown as ServerInternals
-    const descriptor = fd !== undefined && fd !== null
-    if (internals._handle !== null || descriptor) {
-      nodeServer._listen2.call(this, address, port, kind, backlog, fd, flags)
+    const node = (): void => { nodeServer._listen2.call(this, address, port, kind, backlog, fd, flags) }
+    if (internals._handle !== null) {
+      this.#listenWith(internals._handle as GivenHandle, node)
+      return
+    }
+    if (fd !== undefined && fd !== null) {
+      this.#listenOn(fd, backlog, node)
       return
     }
     const allFlags = flags | (this.#listenOptions?.reusePort === true ? REUSE_PORT : 0)
     this.#bind({ address, port, kind, backlog, flags: allFlags }, internals)
+  }
+
+  /** What its listener takes at most, and of whom, before JavaScript hears of it. */
+  get _nativeLimits(): ListenerLimits | undefined {
+    return this.#limits
+  }
+
+  /** They are others from now on, also when it listens anew. @throws TypeError or RangeError for a wrong one */
+  _nativeLimit(changes: LimitChanges): void {
+    checkLimitChanges('changeLimits', changes)
+    const { maxConnections, ...others } = changes
+    const { _handle: handle } = this as unknown as ServerInternals
+    if (handle instanceof ListenHandle) handle.listener.limit(others)
+    // Node's own, which is looked at for each connection.
+    if (maxConnections !== undefined) (this as { maxConnections?: number }).maxConnections = maxConnections
+    const said = Object.entries(others).filter(([, value]) => value !== undefined)
+    this.#limits = { ...this.#limits, ...Object.fromEntries(said) }
+  }
+
+  /** The socket of a connection that it has accepted. */
+  _nativeSocket(options: SocketOptions): Socket {
+    return new Socket(options)
+  }
+
+  /** Whether its connections are paused when they are accepted. */
+  get _nativePausesAccepted(): boolean {
+    return (this as unknown as ServerSettings).pauseOnConnect
   }
 
   /** A socket of this server is gone. */
@@ -160,9 +250,115 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
     internals._emitCloseIfDrained()
   }
 
+  /**
+   * Another process has the listener, too, and accepts: this one stops, and serves what it has accepted. Resolves when
+   * it has stopped.
+   */
+  _nativeHandOver(): Promise<void> {
+    const { _handle: handle } = this as unknown as ServerInternals
+    if (!(handle instanceof ListenHandle)) {
+      this.close()
+      return Promise.resolve()
+    }
+    const stopped = handle.handOver()
+    this.close()
+    return stopped
+  }
+
+  /** On a descriptor that others have opened. @param node has Node do it */
+  #listenOn(fd: number, backlog: number, node: () => void): void {
+    // As Node's, who is given another server listens on the same socket.
+    const isServers = handleIn(this.#listenOptions) instanceof ListenHandle
+    const own = isServers ? duplicateDescriptor(fd) : fd
+    const kind = adoptability(own, 'bound')
+    if (typeof kind === 'number' && kind !== -constants.errno.EEXIST) {
+      // It says what is wrong, or knows what to do.
+      if (isServers && own >= 0) closeSync(own)
+      node()
+      return
+    }
+    const handle = this.#adopt(own, backlog)
+    if (!(handle instanceof ListenHandle)) {
+      if (isServers) closeSync(own)
+      this.#failed(handle)
+      return
+    }
+    const internals = this as unknown as ServerInternals
+    internals._handle = handle
+    internals._connectionKey = 'null:null:null'
+    if (listenEnds.hasSubscribers) listenEnds.publish({ server: this })
+    if (internals._unref) handle.unref()
+  }
+
+  /** With a handle of libuv's, or, in a cluster, with what stands for the primary's. */
+  #listenWith(given: GivenHandle, node: () => void): void {
+    const internals = this as unknown as ServerInternals
+    const { fd } = given
+    if (fd === undefined || fd < 0) {
+      node()
+      if (internals._handle === given) this.#acceptFrom(given)
+      return
+    }
+    let ours: ListenHandle | undefined
+    // Node does all that is to be done for its handle, but for having it listen.
+    given.listen = (backlog) => {
+      Reflect.deleteProperty(given, 'listen')
+      const own = duplicateDescriptor(fd)
+      if (own < 0 || typeof adoptability(own, 'bound') === 'number') {
+        if (own >= 0) closeSync(own)
+        return given.listen(backlog)
+      }
+      const handle = this.#adopt(own, backlog, given)
+      if (handle instanceof ListenHandle) ours = handle
+      else closeSync(own)
+      return handle instanceof ListenHandle ? 0 : handle.errno
+    }
+    node()
+    Reflect.deleteProperty(given, 'listen')
+    if (ours === undefined) return
+    internals._handle = ours
+    if (internals._unref) ours.unref()
+  }
+
+  /** The primary of a cluster accepts, and gives its connections to this process. */
+  #acceptFrom(given: GivenHandle): void {
+    const acceptor = new ServerAcceptor(this, 4)
+    const { onconnection: onNode, close: closeNode } = given as unknown as Record<'onconnection' | 'close', Call>
+    const settings = this as unknown as ServerSettings
+    given.onconnection = (status, client) => {
+      const connection = status === 0
+        ? adoptHandle(client as ClientHandle, settings.noDelay, this._nativePausesAccepted)
+        : undefined
+      if (connection !== undefined) accept(acceptor, connection)
+      else onNode.call(given, status, client)
+    }
+    given.close = (...args) => {
+      acceptor.over()
+      closeNode.call(given, ...args)
+    }
+  }
+
+  /** @returns the error, if it can't be; the descriptor then stays the caller's */
+  #adopt(fd: number, backlog: number, behind?: GivenHandle): ListenHandle | SocketError {
+    const { noDelay } = this as unknown as ServerSettings
+    const pauseOnAccept = this._nativePausesAccepted
+    const acceptor = new ServerAcceptor(this, adoptability(fd, 'bound') === 'unix' ? -1 : 4, behind !== undefined)
+    const limits = this.#limits
+    const options = { fd, bound: true, backlog: backlog || undefined, noDelay, pauseOnAccept, limits }
+    const listener = netEngine().listen(options, acceptor)
+    const { address, failure } = listener
+    if (address === undefined) {
+      listener.context = undefined
+      acceptor.over()
+      return failure as SocketError
+    }
+    const path = address.family === 'unix' ? address.address : undefined
+    return new ListenHandle(listener, acceptor, path, true, behind)
+  }
+
   #bind(to: Binding, internals: ServerInternals): void {
     const acceptor = new ServerAcceptor(this, to.kind)
-    const { path, options } = listenOptions(to, this as unknown as ServerSettings)
+    const { path, options } = listenOptions(to, this)
     let handle: ListenHandle
     if (path !== undefined && pathError('listen', path) !== undefined) {
       acceptor.over()
@@ -185,6 +381,7 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
       return
     }
     internals._handle = handle
+    handle.closed = onThreadEnd(() => new Promise((resolve) => { this.close(() => { resolve() }) }))
     if (listenEnds.hasSubscribers) listenEnds.publish({ server: this })
     internals._connectionKey = connectionKey(to, handle.listener.address)
     if (internals._unref) handle.unref()
@@ -217,9 +414,12 @@ function connectionKey({ kind, address, port }: Binding, bound: SocketAddress): 
   return bound.family === 'IPv6' ? `6::::${port}` : `4:0.0.0.0:${port}`
 }
 
-function listenOptions(to: Binding, server: ServerSettings): { path?: string, options: ListenOptions } {
-  const { noDelay, pauseOnConnect } = server
-  const common = { noDelay, pauseOnAccept: pauseOnConnect, backlog: to.backlog || undefined }
+function listenOptions(to: Binding, server: Server): { path?: string, options: ListenOptions } {
+  const { noDelay } = server as unknown as ServerSettings
+  const common = {
+    noDelay, pauseOnAccept: server._nativePausesAccepted, limits: server._nativeLimits,
+    backlog: to.backlog || undefined,
+  }
   if (to.kind === -1) {
     const path = to.address as string
     return { path, options: { ...common, path } }
@@ -228,6 +428,27 @@ function listenOptions(to: Binding, server: ServerSettings): { path?: string, op
   const reusePort = (to.flags & REUSE_PORT) !== 0
   const host = to.address ?? undefined
   return { options: { ...common, host, port: to.port, ipv6Only, reusePort } }
+}
+
+/** What has a handle, and is given to `listen`. */
+function handleIn(options: unknown): unknown {
+  const { _handle, handle } = (options ?? {}) as { _handle?: unknown, handle?: unknown }
+  return _handle ?? handle ?? options
+}
+
+/** A connection that another process has accepted becomes the engine's; undefined: it can't. */
+function adoptHandle(client: ClientHandle, noDelay: boolean, paused: boolean): TransportConnection | undefined {
+  const fd = duplicateDescriptor(client.fd)
+  if (fd < 0) return undefined
+  if (typeof adoptability(fd, 'connection') === 'number') {
+    closeSync(fd)
+    return undefined
+  }
+  const connection = netEngine().adopt(fd, noDelay)
+  if (paused) connection.pause()
+  // No more than its descriptor: the connection lives on by the other one.
+  client.close()
+  return connection
 }
 
 const accepts = channel('net.server.socket')
@@ -267,13 +488,23 @@ class ServerAcceptor implements Acceptor {
   #prepared: AsyncResource | undefined = undefined
   #over = false
 
-  constructor(server: Server, kind: number) {
+  /** @param listeningTold Node says that the server listens */
+  constructor(server: Server, kind: number, readonly listeningTold = false) {
     this.#server = server
     this.#kind = kind
     const type = kind === -1 ? 'PIPESERVERWRAP' : 'TCPSERVERWRAP'
     this._nativeResource = new AsyncResource(type, { requireManualDestroy: true })
     const triggerAsyncId = this._nativeResource.asyncId()
     this._nativeListenResource = new AsyncResource('TickObject', { triggerAsyncId, requireManualDestroy: true })
+  }
+
+  /** The server's 'close' has to wait, as it waits for connections. */
+  holdOpen(): void {
+    (this.#server as unknown as ServerInternals)._connections++
+  }
+
+  letGo(): void {
+    this.#server._nativeSocketGone()
   }
 
   /** Nothing is told any more. */
@@ -290,10 +521,10 @@ class ServerAcceptor implements Acceptor {
     return { owner: this.#server, types: [this.#kind === -1 ? 'PipeWrap' : 'TCPServerWrap'] }
   }
 
-  _nativeHappened({ kind, error }: TransportEvent): void {
+  _nativeHappened({ kind, error, dropped }: TransportEvent): void {
     const server = this.#server
     if (kind === 'listening') {
-      if (server.listening) server.emit('listening')
+      if (server.listening && !this.listeningTold) server.emit('listening')
     } else if (kind === 'listen-failed') {
       const failure = error as SocketError
       leadTo(failure, this.failedAt)
@@ -302,6 +533,8 @@ class ServerAcceptor implements Acceptor {
     } else if (kind === 'accept-failed') {
       // As Node's accept: the server goes on, the program is told.
       server.emit('error', error)
+    } else if (dropped !== undefined) {
+      server.emit('drop', { ...addressOf(dropped.remote), count: dropped.count, limits: dropped.limits })
     }
   }
 
@@ -325,7 +558,7 @@ class ServerAcceptor implements Acceptor {
       refuse(server, connection)
       return
     }
-    const socket = new Socket({
+    const socket = server._nativeSocket({
       allowHalfOpen: settings.allowHalfOpen,
       readableHighWaterMark: settings.highWaterMark,
       writableHighWaterMark: settings.highWaterMark,
@@ -336,9 +569,9 @@ class ServerAcceptor implements Acceptor {
     internals._connections++
     socket._server = server
     socket._nativeAccepted(connection, resource)
-    const { onconnection } = this.handle as ListenHandle
-    if (onconnection === this.onConnection) this.#introduce(socket)
-    else onconnection.call(this.handle, 0, socket._handle as SocketHandle)
+    const { handle } = this
+    if (handle === undefined || handle.onconnection === this.onConnection) this.#introduce(socket)
+    else handle.onconnection(0, socket._handle as SocketHandle)
   }
 
   /** To the program. */
@@ -353,6 +586,12 @@ class ServerAcceptor implements Acceptor {
 function isBlocked(list: nodeNet.BlockList, { remote }: TransportConnection): boolean {
   return remote !== undefined && remote.family !== 'unix'
     && list.check(remote.address, remote.family === 'IPv6' ? 'ipv6' : 'ipv4')
+}
+
+/** Of the last one of several that were dropped, under the names that 'drop' has. */
+function addressOf(remote: SocketAddress): object {
+  if (remote.family === 'unix') return {}
+  return { remoteAddress: remote.address, remotePort: remote.port, remoteFamily: remote.family }
 }
 
 function refuse(server: Server, connection: TransportConnection): void {

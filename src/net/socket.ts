@@ -14,6 +14,7 @@ import { addAbortSignal, Duplex } from 'node:stream'
 import * as nodeNet from 'node:net'
 import { socketError } from '../support/errors.js'
 import { performance } from '../support/real-time.js'
+import { adoptability, adoptionError } from '../transport/descriptors.js'
 import type { SocketAddress, SocketError, TransportConnection, TransportEvent } from '../transport/seam/transport.js'
 import { connectArgs, destination } from './connect-args.js'
 import { Dialer } from './dialer.js'
@@ -37,6 +38,12 @@ export interface SocketOptions extends nodeNet.SocketConstructorOpts {
   keepAlive?: boolean | undefined
   keepAliveInitialDelay?: number | undefined
   highWaterMark?: number | undefined
+}
+
+/** Of Node's, for sockets that have a connection from the start: when to begin to read. */
+interface Creation {
+  readonly pauseOnCreate?: boolean
+  readonly manualStart?: boolean
 }
 
 /** What a server needs to know of its sockets. */
@@ -103,6 +110,8 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   /** For the engine's use. */
   _nativeRound = 0
   _nativeLink: TransportConnection | undefined = undefined
+  /** The socket that has its connection: TLS was put on it. */
+  _nativeAbove: Socket | undefined = undefined
 
   readonly #reader!: Reader
   readonly #writer = new Writer(this)
@@ -118,9 +127,12 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
 
   constructor(options?: SocketOptions | number) {
     if (typeof options === 'number') options = { fd: options }
-    if (options?.fd !== undefined || (options as { handle?: unknown } | undefined)?.handle) {
+    const fd = options?.fd
+    const kind = fd === undefined ? undefined : adoptability(fd, 'connection')
+    if (kind === -constants.errno.EEXIST) throw adoptionError(kind, 'open', fd as number)
+    if (typeof kind === 'number' || (options as { handle?: unknown } | undefined)?.handle) {
       if (isInPlace(new.target)) throw notInPlace()
-      // The engine cannot adopt what others have opened: such a socket is Node's own.
+      // A pipe, a terminal, a handle of libuv's: such a socket is Node's own. Or Node says what is wrong.
       return new nodeNet.Socket(options) as unknown as Socket
     }
     const given = options ?? {}
@@ -136,7 +148,20 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     this.#options = new KernelOptions(given)
     this.#reader = new Reader(this, (given as { onread?: unknown }).onread)
     this.on('end', onEnd)
+    if (fd !== undefined) this.#adopt(fd, kind === 'unix', given)
     if (given.signal) addAbortSignal(given.signal, this)
+  }
+
+  /** It has a connection that others have opened. */
+  #adopt(fd: number, isPipe: boolean, given: SocketOptions & Creation): void {
+    this.#begin(socketResource(isPipe))
+    const connection = netEngine().adopt(fd, this.#options.noDelay)
+    const paused = given.readable === false || given.pauseOnCreate === true
+    const waits = paused || given.manualStart === true
+    if (waits) connection.pause()
+    this.#attach(connection, waits)
+    if (paused) this.#reader.acceptedPaused()
+    this.#applyOptions(this.#options.noDelay)
   }
 
   // Connecting.
@@ -169,6 +194,30 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     this.#tellConnected()
   }
 
+  /**
+   * Whether something comes before its streams have the connection, which is paused, and begins now: the handshake of
+   * TLS. Then `_nativePrepared` ends it.
+   */
+  _nativePrepares(): boolean {
+    return false
+  }
+
+  /** The streams get the connection. @param told is called when what was written before has been passed on */
+  protected _nativePrepared(told: () => void): void {
+    const connection = this._nativeLink
+    if (connection === undefined) return
+    this.#writer.attach(connection, this._nativeResource)
+    told()
+    if (this._nativeLink === undefined) return
+    if (this.writableFinished) this._nativeLink.shutdown()
+    this.#reader.preparedTold()
+  }
+
+  /** The event that comes before anything can be written; undefined if nothing has to come. */
+  get _nativeAwaits(): string | undefined {
+    return this.connecting ? 'connect' : undefined
+  }
+
   _nativeRejoined(): void {
     this.connecting = false
     this.#tellConnected()
@@ -184,11 +233,12 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
 
   #tellConnected(): void {
     this._unrefTimer()
+    const waits = this._nativeAwaits !== undefined
     // Ended before it was to connect, it has finished long ago, and sends the end now.
-    if (this.writableFinished) this._nativeLink?.shutdown()
+    if (this.writableFinished && !waits) this._nativeLink?.shutdown()
     this.emit('connect')
     this.emit('ready')
-    this.#reader.connectTold()
+    if (!waits) this.#reader.connectTold()
   }
 
   /** Of a server's socket. */
@@ -221,8 +271,58 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     connection.context = this
     this._nativeLink = this.#options.connection = connection
     this.#connected = true
-    this.#writer.attach(connection, resource)
-    this.#reader.attach(connection, resource, isPaused)
+    if (this._nativePrepares()) {
+      this.#reader.attach(connection, resource, false)
+      connection.resume()
+    } else {
+      this.#writer.attach(connection, resource)
+      this.#reader.attach(connection, resource, isPaused)
+    }
+  }
+
+  /**
+   * Of a layer that takes the connection's place in another socket: when all that has come until now is here, gives it
+   * up, as one that is left without. @param taken gets the connection, paused, and what nobody has read; nothing if
+   * there is no connection, or its input has ended
+   */
+  _nativeTake(taken: (
+    connection: TransportConnection | undefined, resource: AsyncResource | undefined, unread: readonly Uint8Array[],
+  ) => void): void {
+    // One that somebody will have connect, too.
+    const waits = this.connecting || (this._nativeLink === undefined && !this.#connected && !this.destroyed)
+    if (waits) {
+      const begin = (): void => {
+        this.off('connect', begin).off('close', begin)
+        this._nativeTake(taken)
+      }
+      this.on('connect', begin).on('close', begin)
+      return
+    }
+    const unread = this.#reader.take()
+    for (let chunk = super.read() as unknown; chunk !== null; chunk = super.read() as unknown) {
+      unread.push(Buffer.from(chunk as string, this.readableEncoding ?? 'utf8'))
+    }
+    netEngine().flush()
+    netEngine().delivered(() => {
+      const connection = this._nativeLink
+      if (connection === undefined || this.destroyed || this.#reader.ended) {
+        taken(undefined, undefined, [])
+        return
+      }
+      // Its address is asked for later, too.
+      this._getpeername()
+      const resource = this.#takeResource()
+      this.#stopTimeout()
+      const waiting = this.#detach()
+      taken(connection, resource, unread)
+      waiting?.()
+    })
+  }
+
+  /** It gets the connection of another one, which is paused. */
+  protected _nativeGiven(connection: TransportConnection, resource: AsyncResource): void {
+    this.#begin(resource)
+    this.#attach(connection, true)
   }
 
   /** The connection is gone, or somebody else's. Returns whom to tell that nothing is written any more. */
@@ -354,8 +454,9 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   override _final(callback: Callback): void {
-    if (this.connecting) this.once('connect', () => { this._final(callback) })
-    else this.#writer.end(callback)
+    const awaited = this._nativeAwaits
+    if (awaited === undefined) this.#writer.end(callback)
+    else this.once(awaited, () => { this._final(callback) })
   }
 
   override cork(): void {
@@ -371,6 +472,8 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   override end(...args: unknown[]): this {
     this.#writer.direct = false
     ;(super.end as (...args: unknown[]) => unknown)(...args)
+    // What was corked was let go by that.
+    this.#writer.direct = false
     return this
   }
 
@@ -564,11 +667,13 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   ref(): this {
+    this._nativeAbove?.ref()
     this.#reader.referenced = true
     return this
   }
 
   unref(): this {
+    this._nativeAbove?.unref()
     this.#reader.referenced = false
     return this
   }

@@ -40,6 +40,12 @@ function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
   throw nodeError(TypeError, 'ERR_INVALID_ARG_TYPE', 'Second argument must be a buffer')
 }
 
+/** The socket, as far as this concerns it. */
+type Written = Duplex & {
+  /** The event that comes before anything can be written; undefined if nothing has to come. */
+  readonly _nativeAwaits: string | undefined
+}
+
 export class Writer {
   /** Whether what is written now may go around the stream's queue. */
   direct = false
@@ -53,7 +59,7 @@ export class Writer {
   handle: 'there' | 'null' | 'closed' = 'there'
   /** The socket's time-out: what is written is no silence. */
   idle: IdleTimeout | undefined = undefined
-  readonly #stream: Duplex & { readonly connecting: boolean }
+  readonly #stream: Written
   #connection: TransportConnection | undefined = undefined
   /** The async context of the connection. */
   #resource: AsyncResource | undefined = undefined
@@ -66,7 +72,7 @@ export class Writer {
   /** Of the write, or of the end, that the kernel is taking. */
   #onTaken: Callback | undefined = undefined
 
-  constructor(stream: Duplex & { readonly connecting: boolean }) {
+  constructor(stream: Written) {
     this.#stream = stream
   }
 
@@ -135,8 +141,9 @@ export class Writer {
 
   /** From the stream's queue. */
   write(chunks: readonly Chunk[], callback: Callback): void {
-    if (this.#stream.connecting) {
-      this.#whenConnected(chunks, callback)
+    const awaited = this.#stream._nativeAwaits
+    if (awaited !== undefined) {
+      this.#when(awaited, chunks, callback)
       return
     }
     const connection = this.#connection
@@ -210,10 +217,10 @@ export class Writer {
     return stream.writableLength === 0 && stream.writableCorked === 0 && !stream.writableEnded
   }
 
-  #whenConnected(chunks: readonly Chunk[], callback: Callback): void {
+  #when(awaited: string, chunks: readonly Chunk[], callback: Callback): void {
     this.#pendingBytes = chunks.reduce((sum, piece) => sum + Buffer.byteLength(bytesOf(piece)), 0)
     const onClose = (): void => { callback(closedBeforeConnection()) }
-    this.#stream.once('connect', () => {
+    this.#stream.once(awaited, () => {
       this.#stream.off('close', onClose)
       this.#pendingBytes = 0
       this.write(chunks, callback)

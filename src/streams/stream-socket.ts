@@ -7,6 +7,7 @@
 import { constants } from 'node:os'
 import { finished, type Duplex } from 'node:stream'
 import { socketError } from '../support/errors.js'
+import { fullLimits } from '../transport/seam/limits.js'
 import { overflowError, type QueueLimits } from '../transport/seam/queue-limits.js'
 import type {
   SocketError, TransportConnection, TransportEvent, TransportListener,
@@ -15,6 +16,7 @@ import type {
 /** Stands for what accepted the stream: so that nothing is read before it is wanted. */
 const NOWHERE: TransportListener = {
   context: undefined, address: undefined, settings: undefined,
+  limits: fullLimits(undefined), counts: undefined, count: () => undefined, limit: () => undefined,
   pause: () => undefined, resume: () => undefined, close: () => undefined,
 }
 

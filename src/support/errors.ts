@@ -48,6 +48,15 @@ export function readTimeoutError(): SocketError {
   return error
 }
 
+/** The error of a connection whose first byte, or whose frame, did not come in time. */
+export function lateError(limit: 'firstByteTimeout' | 'frameTimeout'): SocketError {
+  const error = socketError(-constants.errno.ETIMEDOUT, 'read')
+  error.message += limit === 'frameTimeout'
+    ? ': a frame that had begun was not there within frameTimeout'
+    : ': nothing came within firstByteTimeout'
+  return error
+}
+
 /**
  * The error of a connection whose attempts have all failed: that of the one attempt, or an
  * AggregateError with the fields of the last one and all of them, in their order, in `errors`.

@@ -3,7 +3,7 @@
  * Asks V8's debugger in this very process, which takes milliseconds: at most once a second, so that nobody
  * can make a program spend its time on that.
  */
-import { Session } from 'node:inspector'
+import { inspectorModule } from './builtins.js'
 
 const PAUSE = 1000
 let asked = -Infinity
@@ -28,7 +28,7 @@ export function functionPlace(what: unknown): string | undefined {
   const now = performance.now()
   if (typeof what !== 'function' || now - asked < PAUSE) return undefined
   asked = now
-  const session = new Session()
+  const session = new (inspectorModule().Session)()
   const holder = globalThis as Record<string, unknown>
   const scripts = new Map<string, string>()
   let place: string | undefined

@@ -57,8 +57,18 @@ function threshold(): number {
 }
 
 const debug = debuglog('marketplace')
-/** Decided once: what is off costs a comparison with a constant. */
-const lowest = debug.enabled ? ranks.debug : threshold()
+/** What is off costs a comparison. */
+let lowest = debug.enabled ? ranks.debug : threshold()
+
+/** Whether a value is a level, or 'off'. */
+export function isLogLevel(value: unknown): value is LogLevel | 'off' {
+  return typeof value === 'string' && Object.hasOwn(ranks, value)
+}
+
+/** From now on, records of this level and above go somewhere. */
+export function setLogLevel(level: LogLevel | 'off'): void {
+  lowest = ranks[level]
+}
 
 /** Whether a record of this level would go anywhere. */
 export function logs(level: LogLevel): boolean {

@@ -1,10 +1,12 @@
 /** Topics and messages: what the rest of the project uses of this folder. */
 export {
-  defineCheckedRecord, defineInstancedRecord, defineRecord, instanceOf, RecordBase, withInstance,
-  type RecordFrom, type RecordOf, type RecordType,
+  defineCheckedRecord, defineInstancedRecord, defineRecord, instanceOf, kindNamed, knownRecords, makeRecord,
+  RecordBase, recordNamed, withInstance,
+  type RecordFrom, type RecordKind, type RecordOf, type RecordType,
 } from './record.js'
-export { _, wild, Wildcard } from './wildcard.js'
-export { equal, isCompound, isGround, part, size } from './value.js'
+export { _, ANY_INSTANCE, CANONICAL_MAX, instanceNumber, instanceWild, wild, Wildcard } from './wildcard.js'
+export { sharedName, sharedSymbol, shareSymbol } from './shared-symbol.js'
+export { equal, isCompound, isGround, part, rebuild, size } from './value.js'
 export { mapKey } from './structural-key.js'
 export { examine, isLinear, snapshot } from './examine.js'
 export { topicLimits, type TopicLimits } from './limits.js'

@@ -376,6 +376,29 @@ export function defineInstancedRecord<const L extends string, const N extends re
   return typeOf(kind) as never
 }
 
+/** The kind of the records with this label and so many fields, if they are defined. */
+export function kindNamed(label: string, arity: number): RecordKind | undefined {
+  return kinds.get(`${arity}:${label}`)?.deref()
+}
+
+/** Makes a record of a kind that is defined already; undefined if none with this label and number of fields is. */
+export function recordNamed(label: string, values: readonly unknown[], instance?: number): RecordBase | undefined {
+  const kind = kindNamed(label, values.length)
+  if (kind === undefined) return undefined
+  if (kind.slots === kind.arity) return makeRecord(kind, values)
+  return makeRecord(kind, [...values, instance ?? (values.some(isOpen) ? ANY_INSTANCE : undefined)])
+}
+
+/** The labels of records that are defined, with their fields. For those who look for one. */
+export function knownRecords(): { readonly label: string, readonly fields: readonly string[] }[] {
+  const found: { readonly label: string, readonly fields: readonly string[] }[] = []
+  for (const reference of kinds.values()) {
+    const kind = reference.deref()
+    if (kind !== undefined) found.push({ label: kind.label, fields: kind.fields })
+  }
+  return found
+}
+
 /**
  * The record with the same fields that is another value: namesake number `instance`.
  *

@@ -55,15 +55,23 @@ export class Numbering {
 
 const canonicalInstances: Wildcard[] = []
 
-function instanceWild(i: number): Wildcard {
+/** The wildcard of an instance that a canonical topic has at place `i`, counted from 0. */
+export function instanceWild(i: number): Wildcard {
   if (i >= CANONICAL_MAX) return new InstanceWildcard(instanceName(i))
   return (canonicalInstances[i] ??= new InstanceWildcard(instanceName(i)))
 }
 
-const instanceName = (i: number): symbol => Symbol.for(`marketplace-native instance ${i}`)
+const INSTANCE = 'marketplace-native instance '
+const instanceName = (i: number): symbol => Symbol.for(`${INSTANCE}${i}`)
+
+/** The `i` of `instanceWild(i)`; undefined for every other wildcard. */
+export function instanceNumber(wildcard: Wildcard): number | undefined {
+  if (!(wildcard instanceof InstanceWildcard) || wildcard === ANY_INSTANCE) return undefined
+  return Number(Symbol.keyFor(wildcard.name as symbol)?.slice(INSTANCE.length))
+}
 
 /** So many wildcards of canonical topics are made only once. */
-const CANONICAL_MAX = 1024
+export const CANONICAL_MAX = 1024
 
 const canonical: Wildcard[] = []
 

@@ -30,6 +30,13 @@ export interface EndpointKind {
   readonly immediate?: boolean
   /** What it returns for a message is done in the VM where it is, also if that is around the process's. */
   readonly replies?: boolean
+  /** It stands for an endpoint of another node, and has no handlers. */
+  readonly remote?: boolean
+  /**
+   * It watches, with interest `everything`, what is of this node: it hears nothing of what is remote, neither endpoints
+   * nor messages. It is told of the endpoints themselves (`watchedEndpoint`), and nobody is told of it.
+   */
+  readonly watches?: boolean
 }
 
 const USUAL: EndpointKind = {}
@@ -76,8 +83,8 @@ export interface SpawnOptions<S> {
   readonly essential?: boolean | undefined
   /**
    * Whether it ends when the process that starts it ends, in whatever way, with the same reason. It may end
-   * before, which does nothing to that process; as long as it lives, that process isn't garbage-collected.
-   * Default: false.
+   * before, which does nothing to that process; as long as it lives, that process isn't garbage-collected. Of several
+   * children the one that was started last ends first. Default: false.
    */
   readonly link?: boolean | undefined
   /**
@@ -101,6 +108,10 @@ export interface SpawnSettings {
   readonly sequential?: boolean | undefined
   /** Whether the child is a VM, whose first process boots with `boot`. */
   readonly nested?: boolean | undefined
+  /** Whether that first process is essential in there. */
+  readonly firstIsEssential?: boolean | undefined
+  /** @internal Is given the process before it boots. It must not throw. */
+  readonly born?: ((process: Process) => void) | undefined
   /** Whether `boot` is given a function that sets the guard of its process. */
   readonly driver?: boolean | undefined
 }

@@ -41,16 +41,22 @@ export class Activations {
   readonly #wake: () => void
   readonly #whenIdle: (callback: () => void) => void
   readonly #isIdle: () => boolean
+  readonly #activates: (source: EventSource<unknown>) => boolean
 
   /**
    * @param wake called when there is something to deliver, and after a release that took its time
    * @param whenIdle calls back once nothing is left to do in the VM
    * @param isIdle whether nothing is left to do in the VM
+   * @param activates whether a source that somebody wants is to be activated
    */
-  constructor(wake: () => void, whenIdle: (callback: () => void) => void, isIdle: () => boolean) {
+  constructor(
+    wake: () => void, whenIdle: (callback: () => void) => void, isIdle: () => boolean,
+    activates: (source: EventSource<unknown>) => boolean,
+  ) {
     this.#wake = wake
     this.#whenIdle = whenIdle
     this.#isIdle = isIdle
+    this.#activates = activates
   }
 
   /** Whether any source is active, or has fired what is not delivered yet. */
@@ -64,6 +70,11 @@ export class Activations {
 
   get awaitsReleases(): boolean {
     return this.#releases.size > 0
+  }
+
+  /** All that are. */
+  active(): Iterable<EventSource<unknown>> {
+    return this.#bySource.keys()
   }
 
   /** Whether an active source has something that may come to its end. */
@@ -97,17 +108,26 @@ export class Activations {
     const firings = this.#firings
     this.#firings = []
     vm.ground.work += firings.length
-    for (const { activation, value } of firings) {
-      const [owner] = activation.subscribers
-      if (owner === undefined) continue
-      try {
-        vm.deliver(owner.owner, [activation.source, value], 'publisher')
-      } catch (error) {
-        // The subscriber did not send it itself: that it can't be delivered is no failure of that process.
-        const { name } = activation.source
-        const what = `event source ${name} fired what can't be compared with topics`
-        log('error', what, { value, reason: error })
-      }
+    for (const { activation, value } of firings) this.#deliver(vm, activation, value)
+    vm.ground.tap?.fires(undefined)
+  }
+
+  /** Delivers what a source that may be inactive would have fired. */
+  deliverOne(vm: Vm, source: EventSource<unknown>, value: unknown): void {
+    const activation = this.#bySource.get(source)
+    if (activation !== undefined) this.#deliver(vm, activation, value)
+    vm.ground.tap?.fires(undefined)
+  }
+
+  #deliver(vm: Vm, { source, subscribers }: Activation, value: unknown): void {
+    const [owner] = subscribers
+    if (owner === undefined) return
+    vm.ground.tap?.fires(source, value, subscribers)
+    try {
+      vm.deliver(owner.owner, [source, value], 'publisher')
+    } catch (error) {
+      // The subscriber did not send it itself: that it can't be delivered is no failure of that process.
+      log('error', `event source ${source.name} fired what can't be compared with topics`, { value, reason: error })
     }
   }
 
@@ -126,6 +146,7 @@ export class Activations {
     const activation: Activation = { source, subscribers, release: undefined, onShutdown: undefined }
     this.#bySource.set(source, activation)
     this.#keepingAlive.add(activation)
+    if (!this.#activates(source)) return
     const isActive = (): boolean => this.#bySource.get(source) === activation
     try {
       const release: unknown = source.activate({

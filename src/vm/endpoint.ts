@@ -26,6 +26,8 @@ const EVERYTHING = 32
 const EXACT = 64
 const IMMEDIATE = 128
 const REPLIES = 256
+const REMOTE = 512
+const WATCHES = 1024
 
 const INTEREST_BITS: Record<Interest, number> = { participant: 0, observer: OBSERVER, everything: EVERYTHING }
 
@@ -75,6 +77,8 @@ export class Endpoint implements IndexEntry {
       (kind.exact === true || target.guard !== undefined ? EXACT : 0) |
       (kind.immediate === true ? IMMEDIATE : 0) |
       (kind.replies === true ? REPLIES : 0) |
+      (kind.remote === true ? REMOTE : 0) |
+      (kind.watches === true ? WATCHES : 0) |
       (linear ? LINEAR : 0)
     this.owner = owner
     this.target = target
@@ -130,7 +134,9 @@ export class Endpoint implements IndexEntry {
       this.onMessage = handlers.onMessage as MessageHandler | undefined
     }
     if ((this.bits & REPLIES) !== 0) this.replyWhereItIs()
+    if ((this.bits & WATCHES) !== 0) this.hearWhatIsLocal()
     if (this.target.line !== undefined && (this.bits & IMMEDIATE) === 0) this.target.line.queueAt(this)
+    this.owner.vm.ground.tap?.watch(this)
   }
 
   private replyWhereItIs(): void {
@@ -138,6 +144,13 @@ export class Endpoint implements IndexEntry {
     const levels = target.vm.depth - owner.vm.depth
     if (onMessage === undefined || levels === 0) return
     this.onMessage = (body, state, name) => outwards(onMessage(body, state, name), levels)
+  }
+
+  private hearWhatIsLocal(): void {
+    const { onMessage, owner: { vm } } = this
+    if (onMessage !== undefined) {
+      this.onMessage = (body, state, name) => vm.deliversRemote ? undefined : onMessage(body, state, name)
+    }
   }
 
   /** Its process has deleted it, and the VM outside has yet to: nothing that still comes is handled. */
@@ -156,12 +169,28 @@ export class Endpoint implements IndexEntry {
   }
 
   /** The role of this endpoint as a peer meets it. */
-  roleMeeting(topic: unknown): Role {
+  roleMeeting(topic: unknown, peer: Endpoint): Role {
+    if ((peer.bits & WATCHES) !== 0) return new WatchedRole(this, topic)
     return new PeerRole(this.orientation, topic, this.interest, this.topic)
   }
 
   /** Whether it is to be told of a peer's coming and going. */
   hearsOf(peer: Endpoint): boolean {
+    if ((peer.bits & WATCHES) !== 0) return false
+    if ((peer.bits & REMOTE) !== 0 && (this.bits & WATCHES) !== 0) return false
     return peer.interest === 'participant' || this.interest === 'everything'
   }
+}
+
+/** What an endpoint that watches is told of: a peer's role, and the peer. */
+class WatchedRole extends PeerRole {
+  constructor(readonly endpoint: Endpoint, topic: unknown) {
+    super(endpoint.orientation, topic, endpoint.interest, endpoint.topic)
+  }
+}
+
+/** The endpoint that one that watches was told of. */
+export function watchedEndpoint(peer: Role): Endpoint {
+  if (!(peer instanceof WatchedRole)) throw new Error('the endpoint that was told does not watch')
+  return peer.endpoint
 }

@@ -11,10 +11,12 @@ import { AtomTable } from '../topic/index.js'
 import { Activations } from './activations.js'
 import { checkBoot, Spawn, type Boot, type SpawnSettings } from './action.js'
 import type { Endpoint } from './endpoint.js'
+import type { EventSource } from './event-source.js'
 import {
   checkShutdownOptions, ShuttingDown, type ShutdownOptions, type ShutdownReport,
 } from './shutdown.js'
 import { OwnEcho } from './own-echo.js'
+import { allEndpoints, unwatchHandlers, type Tap } from './tap.js'
 import { Vm, type Ground } from './vm.js'
 import { Wiring } from './wiring.js'
 
@@ -67,8 +69,9 @@ export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): Groun
     const { name = 'main', essential = true } = options
     ground.start(boot, { name, essential }, resolve, reject)
   }) as GroundVm
+  grounds.set(end, ground)
   end.stop = (reason) => {
-    ground.stop(reason)
+    ground.stopIfAllowed(reason)
     return end
   }
   end.shutdown = (options = {}) => {
@@ -79,18 +82,37 @@ export function groundVm<S>(boot: Boot<S>, options: GroundVmOptions = {}): Groun
   return end
 }
 
+/** Who wants to know of each ground VM, and gives back what is to be called at its end. */
+const starters: ((ground: Ground) => () => void)[] = []
+
+/** @internal From now on, calls back when a ground VM is started. */
+export function whenGroundStarts(started: (ground: Ground) => () => void): void {
+  starters.push(started)
+}
+
+const grounds = new WeakMap<PromiseLike<void>, Ground>()
+
+/** @internal The ground VM behind a promise that `groundVm` has made. */
+export function groundBehind(vm: unknown): Ground | undefined {
+  return typeof vm === 'object' && vm !== null ? grounds.get(vm as GroundVm) : undefined
+}
+
 class GroundLoop implements Ground {
   readonly atoms = new AtomTable()
   readonly wiring = new Wiring()
   pending = 0
   work = 0
+  tap: Tap | undefined = undefined
+  /** Who looks when that one has ended. */
+  private nextTap: Tap | undefined = undefined
   peers: Ground['peers'] = undefined
-  private readonly vm = new Vm(this)
+  readonly root: Vm = new Vm(this)
   private readonly sources = new Activations(
     () => { this.wake() },
     (callback) => { this.idleCallbacks.push(callback) },
     // What waits for the VM to be idle may be what an event has brought.
-    () => !this.running && this.vm.isIdle() && this.idleCallbacks.length === 0,
+    () => !this.running && this.root.isIdle() && this.idleCallbacks.length === 0,
+    (source) => this.tap?.activates(source) !== false,
   )
   private idleCallbacks: (() => void)[] = []
   private shuttingDown: ShuttingDown | undefined
@@ -116,10 +138,15 @@ class GroundLoop implements Ground {
     // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the state is the process's business
     boot: Boot<any>, settings: SpawnSettings, resolve: () => void, reject: (error: unknown) => void,
   ): void {
-    this.resolve = resolve
-    this.reject = reject
+    const enders = starters.map((started) => started(this))
+    const over = (): void => {
+      this.tap?.over?.()
+      for (const end of enders) end()
+    }
+    this.resolve = () => { over(); resolve() }
+    this.reject = (error) => { over(); reject(error) }
     this.running = true // the first round comes after the caller has the promise
-    this.vm.spawn(new Spawn(boot, settings))
+    this.root.spawn(new Spawn(boot, settings))
     queueMicrotask(() => {
       this.running = false
       this.run()
@@ -131,12 +158,28 @@ class GroundLoop implements Ground {
     this.wake()
   }
 
+  /** The same by request of somebody. Who looks wants to know of one who is no handler. */
+  stopIfAllowed(reason: unknown): void {
+    if (this.running || this.tap?.stops(reason) !== false) this.stop(reason)
+  }
+
+  activeSources(): Iterable<EventSource<unknown>> {
+    return this.sources.active()
+  }
+
+  fired(source: EventSource<unknown>, value: unknown): void {
+    this.sources.deliverOne(this.root, source, value)
+  }
+
   /** @returns what gives the report when the end has come */
   shutdown({ drainMs, reason }: ShutdownOptions): () => ShutdownReport {
-    const shutdown = (this.shuttingDown ??= new ShuttingDown(() => { this.stop(reason) }))
-    if (!this.ended) {
+    const stop = (): void => {
+      if (this.tap?.stops(reason) !== false) this.stop(reason)
+    }
+    const shutdown = (this.shuttingDown ??= new ShuttingDown(stop))
+    if (!this.ended && this.tap?.shutsDown() !== false) {
       if (this.drained === undefined) {
-        this.drained = () => { this.stop(reason) }
+        this.drained = stop
         this.sources.shutDown(shutdown)
       }
       shutdown.within(drainMs)
@@ -159,6 +202,26 @@ class GroundLoop implements Ground {
     if (!this.running && !this.ended) this.run()
   }
 
+  look(tap: Tap): void {
+    if (this.tap?.isEnding === true && this.nextTap === undefined) {
+      this.nextTap = tap
+      return
+    }
+    if (this.tap !== undefined) throw new Error('somebody looks into this ground VM already')
+    this.tap = tap
+    for (const endpoint of allEndpoints(this.root)) tap.watch(endpoint)
+  }
+
+  lookAway(tap: Tap): void {
+    if (this.nextTap === tap) this.nextTap = undefined
+    if (this.tap !== tap) return
+    this.tap = undefined
+    for (const endpoint of allEndpoints(this.root)) unwatchHandlers(endpoint)
+    const { nextTap } = this
+    this.nextTap = undefined
+    if (nextTap !== undefined) this.look(nextTap)
+  }
+
   installed(endpoint: Endpoint): void {
     this.sources.installed(endpoint)
   }
@@ -178,19 +241,21 @@ class GroundLoop implements Ground {
     try {
       for (;;) {
         if (this.stopping !== undefined) this.quitAll(this.stopping.reason)
-        if (this.sources.haveFired) this.sources.deliver(this.vm)
-        if (!this.vm.isIdle()) {
-          this.vm.runRound()
+        if (this.sources.haveFired) this.sources.deliver(this.root)
+        if (this.tap?.feeds?.() === true) break
+        if (!this.root.isIdle()) {
+          this.root.runRound()
         } else if (this.stopping === undefined && !this.sources.haveFired) {
           if (this.idleCallbacks.length === 0) {
             this.ownEcho.rested()
+            this.tap?.rests?.()
             break
           }
           this.callIdle()
         }
         if (this.work > limit) {
           if (++this.busySlices >= BUSY_SLICES_MAX) this.callIdle()
-          this.ownEcho.goesOn(this.vm)
+          this.ownEcho.goesOn(this.root)
           this.resume()
           break
         }
@@ -222,9 +287,9 @@ class GroundLoop implements Ground {
   private quitAll(reason: unknown): void {
     this.stopping = undefined
     this.ending = true
-    for (const process of this.vm.processes.all()) {
+    for (const process of this.root.processes.all()) {
       try {
-        this.vm.quit(process, reason)
+        this.root.quit(process, reason)
       } catch (error) {
         log('fatal', 'a process failed when it was ended', { reason: error })
         this.failure ??= { error }
@@ -267,7 +332,7 @@ class GroundLoop implements Ground {
   }
 
   private isOver(): boolean {
-    if (!this.vm.isIdle() || this.sources.areActive || this.pending > 0) return false
+    if (!this.root.isIdle() || this.sources.areActive || this.pending > 0) return false
     // All processes are to be ended first: that comes with the next slice, if this one was over before.
     return this.stopping === undefined && this.idleCallbacks.length === 0
   }

@@ -190,3 +190,24 @@ async function settled(promise: Promise<unknown>, rejected: (reason: unknown) =>
     rejected(error)
   }
 }
+
+/** @internal A handler of whatever event; state is the second argument of each. */
+export type AnyHandler = (...args: unknown[]) => unknown
+
+/** What stands where a handler was, and the handler. */
+const handlersBehind = new WeakMap<AnyHandler, AnyHandler>()
+
+/** @internal From now on, a function stands in the place of a handler. */
+export function standsFor(standIn: AnyHandler, handler: AnyHandler): void {
+  handlersBehind.set(standIn, handler)
+}
+
+/** @internal The handler as the program has written it. */
+export function handlerBehind(handler: unknown): unknown {
+  let behind = handler
+  for (;;) {
+    const next = typeof behind === 'function' ? handlersBehind.get(behind as AnyHandler) : undefined
+    if (next === undefined) return behind
+    behind = next
+  }
+}

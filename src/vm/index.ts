@@ -38,6 +38,11 @@ export {
   answer, answerError, asking, question, type Answer, type AnswerError, type Asking, type AskingOptions,
   type AskOptions, type Question,
 } from './asking.js'
+export {
+  childReady, childWanted, stopSupervisor, supervise, supervising, supervisor, type ChildReady, type ChildWanted,
+  type StopSupervisor, type SupervisedChild, type SuperviseOptions, type Supervising, type SupervisionBackoff,
+  type SupervisionStrategy, type SupervisorOptions,
+} from './supervise.js'
 export { eventSource, EventSource, type EventSink, type Release } from './event-source.js'
 export { withAsyncContext } from './async-context.js'
 export type { Shutdown, ShutdownOptions, ShutdownReport } from './shutdown.js'

@@ -34,11 +34,11 @@ export function installEndpoint(vm: Vm, endpoint: Endpoint): void {
     let topic: unknown
     if (peer.onPresence !== undefined && peer.hearsOf(endpoint)) {
       topic = meetingOf(endpoint, peer)
-      if (topic !== NO_MEETING) vm.hearPresence(peer, topic, endpoint.roleMeeting(topic))
+      if (topic !== NO_MEETING) vm.hearPresence(peer, topic, endpoint.roleMeeting(topic, peer))
     }
     if (endpoint.onPresence !== undefined && endpoint.hearsOf(peer)) {
       topic ??= meetingOf(endpoint, peer)
-      if (topic !== NO_MEETING) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic))
+      if (topic !== NO_MEETING) vm.hearPresence(endpoint, topic, peer.roleMeeting(topic, endpoint))
     }
   }
   giveBack(vm, peers, count)
@@ -66,11 +66,11 @@ export function uninstallEndpoint(vm: Vm, endpoint: Endpoint, reason: unknown): 
     let topic: unknown
     if (peer.onAbsence !== undefined && peer.hearsOf(endpoint)) {
       topic = meetingOf(endpoint, peer)
-      if (topic !== NO_MEETING) vm.hearAbsence(peer, topic, reason, endpoint.roleMeeting(topic))
+      if (topic !== NO_MEETING) vm.hearAbsence(peer, topic, reason, endpoint.roleMeeting(topic, peer))
     }
     if (endpoint.onAbsence !== undefined && endpoint.hearsOf(peer)) {
       topic ??= meetingOf(endpoint, peer)
-      if (topic !== NO_MEETING) vm.hearAbsence(endpoint, topic, reason, peer.roleMeeting(topic))
+      if (topic !== NO_MEETING) vm.hearAbsence(endpoint, topic, reason, peer.roleMeeting(topic, endpoint))
     }
   }
   giveBack(vm, peers, count)

@@ -13,9 +13,9 @@ import {
 import type { Endpoint } from './endpoint.js'
 import type { EndpointTable } from './endpoint-table.js'
 import { isOfEndedAsker } from './asking.js'
-import { adoptPromises, flatten, strayResult, Transition } from './handler.js'
+import { adoptPromises, flatten, handlerBehind, strayResult, Transition } from './handler.js'
 import { untie, type Ties } from './ties.js'
-import { handlerBehind, WaitingLine } from './waiting-line.js'
+import { WaitingLine } from './waiting-line.js'
 import type { Vm } from './vm.js'
 
 /** The kind of handler that ran. */
@@ -225,12 +225,18 @@ export class Process {
   ): Promise<void> {
     this.beginPending()
     this.line?.began()
+    const { tap } = this.vm.ground
+    const number = tap?.awaits(this)
     let take: () => void
     try {
       const value = await promise
       take = () => { this.takeSettled(value, endpoint, event, subject) }
     } catch (error) {
       take = () => { this.crash(error, endpoint, event, subject) }
+    }
+    if (tap !== undefined && tap === this.vm.ground.tap) {
+      const ready = tap.settles(this, number as number)
+      if (ready !== undefined) await ready
     }
     const lives = this.endPending()
     this.failures = booted && []
@@ -299,9 +305,10 @@ export class Process {
   /**
    * Ends the process and everything inside of it: what they still wait for is not waited for any more.
    *
+   * @param failed whether that is a failure
    * @returns those outside of it that are to end with it
    */
-  end(): Process[] | undefined {
+  end(reason: unknown, failed: boolean): Process[] | undefined {
     const ending: Process[] = [this]
     let linked: Process[] | undefined
     for (let process = ending.pop(); process !== undefined; process = ending.pop()) {
@@ -310,7 +317,7 @@ export class Process {
       if (process.ownPending > 0) process.changePending(-process.ownPending)
       process.ownPending = 0
       if (process.inner !== undefined) for (const inside of process.inner.abandon()) ending.push(inside)
-      if (process.ties !== undefined) for (const child of untie(process)) (linked ??= []).push(child)
+      if (process.ties !== undefined) for (const child of untie(process, reason, failed)) (linked ??= []).push(child)
     }
     return linked
   }

@@ -7,6 +7,9 @@
  */
 import type { Process } from './process.js'
 
+/** @param failed whether it was a failure that ended the process, or the VM that it was in */
+export type AtEnd = (reason: unknown, failed: boolean) => void
+
 /** The ties of a process that has any. */
 export interface Ties {
   /** With whose end it ends. */
@@ -14,7 +17,7 @@ export interface Ties {
   /** Those that end with it. */
   readonly children: Set<Process>
   /** What is to be done at its end. */
-  readonly atEnd: (() => void)[]
+  readonly atEnd: AtEnd[]
 }
 
 function tiesOf(process: Process): Ties {
@@ -22,7 +25,7 @@ function tiesOf(process: Process): Ties {
 }
 
 /** Has a function called at the end of a process, whatever that is. It must not throw. */
-export function endWith(process: Process, ended: () => void): void {
+export function endWith(process: Process, ended: AtEnd): void {
   tiesOf(process).atEnd.push(ended)
 }
 
@@ -33,8 +36,8 @@ export function tie(parent: Process, child: Process): void {
   keep(parent, child, 1)
 }
 
-/** A process has ended. @returns its children, which are to end now */
-export function untie(ended: Process): Process[] {
+/** A process has ended. @returns its children, which are to end now: the one that was started last comes first */
+export function untie(ended: Process, reason: unknown, failed: boolean): Process[] {
   const { ties } = ended
   if (ties === undefined) return []
   const { parent, children, atEnd } = ties
@@ -48,8 +51,8 @@ export function untie(ended: Process): Process[] {
     keep(ended, child, -1)
     if (child.ties !== undefined) child.ties.parent = undefined
   }
-  for (const end of atEnd) end()
-  return [...children]
+  for (const end of atEnd) end(reason, failed)
+  return [...children].reverse()
 }
 
 /** A child in a VM further out keeps the VMs between as well: with them the parent would end. */

@@ -30,12 +30,15 @@ import { Endpoint } from './endpoint.js'
 import { endpointsIn, findEndpoint, withEndpoint, withoutEndpoint } from './endpoint-table.js'
 import { DeleteMetaEndpoints, relay, Relayed, RelayedMessage } from './meta.js'
 import { installEndpoint, uninstallEndpoint } from './presence.js'
-import { failureOf, Process, type Booted } from './process.js'
+import { failureOf, Process, type Booted, type EventHandler } from './process.js'
 import { ProcessTable } from './process-table.js'
 import { endWith, tie } from './ties.js'
 import { show } from '../support/errors.js'
 import type { HandlerResult } from './handler.js'
+import type { EventSource } from './event-source.js'
 import type { Orientation, Role } from './role.js'
+import type { Tap } from './tap.js'
+import type { ShutdownOptions, ShutdownReport } from './shutdown.js'
 import type { Wiring } from './wiring.js'
 
 /** What a VM needs of the ground VM around everything. */
@@ -55,6 +58,22 @@ export interface Ground {
   readonly wiring: Wiring
   /** Room for the peers of an endpoint that comes or goes; absent while it is in use. */
   peers: (Endpoint | undefined)[] | undefined
+  /** Somebody who looks into it, and the VMs inside. */
+  readonly tap: Tap | undefined
+  /** Has somebody look, from now on or from when the one before has ended. @throws when somebody does already */
+  look(tap: Tap): void
+  /** He looks no more. */
+  lookAway(tap: Tap): void
+  /** The outermost VM. */
+  readonly root: Vm
+  /** Ends it in good order; see GroundVm. @returns what gives the report when the end has come */
+  shutdown(options: ShutdownOptions): () => ShutdownReport
+  /** The event sources that are active. */
+  activeSources(): Iterable<EventSource<unknown>>
+  /** Delivers what a source has fired, to those who subscribe to it: for who looks, and feeds it. */
+  fired(source: EventSource<unknown>, value: unknown): void
+  /** Ends all processes. */
+  stop(reason: unknown): void
   /** A process of the ground VM without which it can't be has failed. */
   essentialFailed(reason: unknown): void
 }
@@ -77,6 +96,8 @@ export class Vm {
   private collectable: Process[] = []
   /** That of an essential process, which ends this VM. */
   private failure: { readonly reason: unknown } | undefined = undefined
+  /** Whether the message being delivered comes from another node. */
+  deliversRemote = false
   /** Receivers of the message being delivered. Deliveries in one VM never nest. */
   private readonly found: (Endpoint | undefined)[] = []
 
@@ -135,10 +156,19 @@ export class Vm {
   }
 
   private takeTurn(process: Process): void {
+    const { tap } = this.ground
+    if (tap !== undefined && !tap.turnBegins(process)) return
     const { queue } = process
     process.queue = undefined
     if (process.inner?.needsRound() === true) process.inner.runRound()
-    if (Array.isArray(queue)) {
+    if (tap !== undefined) {
+      if (Array.isArray(queue)) {
+        for (let i = 0; i < queue.length && process.alive; i++) this.performTapped(process, queue[i], i, tap)
+      } else if (queue !== undefined) {
+        this.performTapped(process, queue, 0, tap)
+      }
+      tap.turnEnds(process)
+    } else if (Array.isArray(queue)) {
       this.ground.work += queue.length
       for (let i = 0; i < queue.length && process.alive;) i = this.performFrom(process, queue, i)
     } else if (queue !== undefined) {
@@ -164,6 +194,35 @@ export class Vm {
       this.fail(process, queue[i], error)
       return i + 1
     }
+  }
+
+  /** The same one by one, for somebody who looks. */
+  private performTapped(process: Process, action: Action, index: number, tap: Tap): void {
+    this.ground.work++
+    tap.performs(process, action, index)
+    try {
+      this.perform(process, action)
+    } catch (error) {
+      this.fail(process, action, error)
+    }
+  }
+
+  /**
+   * Runs a handler for an event that was held up.
+   *
+   * @param args as the handler is given them; the state is that of now
+   */
+  hearLate(endpoint: Endpoint, event: EventHandler, args: readonly unknown[]): void {
+    const { target, owner } = endpoint
+    const handler = endpoint[event] as ((...args: unknown[]) => HandlerResult<unknown>) | undefined
+    if (handler === undefined || !target.alive) return
+    const [subject, , ...rest] = args
+    try {
+      target.accept(handler(subject, target.state, ...rest), endpoint, event, subject)
+    } catch (error) {
+      target.crash(error, endpoint, event, subject)
+    }
+    if (target !== owner) owner.vm.climb(target, owner)
   }
 
   /** An action can't be performed: the acting process quits at once, unless its guard says what else. */
@@ -368,6 +427,8 @@ export class Vm {
     const pid = this.nextPid++
     const child = new Process(this, pid, settings)
     if (settings.nested === true) child.inner = new Vm(this.ground, child)
+    settings.born?.(child)
+    this.ground.tap?.born(child, parent)
     const continuation = settings.parent as Continuation | undefined
     const tellParent = (failure: unknown): void => {
       if (continuation === undefined || parent?.alive !== true) return
@@ -395,18 +456,23 @@ export class Vm {
     if (child.inner !== undefined) {
       this.processes.add(child)
       if (logs('debug')) log('debug', `${child.describe()} starting`)
-      const first = new Spawn(action.boot, { name: action.settings.name })
+      const { name, firstIsEssential } = action.settings
+      const first = new Spawn(action.boot, { name, essential: firstIsEssential })
       const failure = child.inner.spawn(first, undefined, undefined, awaited)
       this.schedule(child)
       return failure
     }
     try {
       const boot = action.boot as (setGuard?: (guard: Guard) => void) => unknown
-      child.boot(action.settings.driver === true ? boot((guard) => { child.guard = guard }) : boot(), awaited)
+      const driver = action.settings.driver === true
+      const { tap } = this.ground
+      const begin = (): unknown => driver ? boot((guard) => { child.guard = guard }) : boot()
+      child.boot(tap === undefined ? begin() : tap.boots(child, driver, begin), awaited)
     } catch (error) {
       const reason = failureOf(error, child)
       child.logFailure({ reason }, 'did not boot')
       child.alive = false
+      this.ground.tap?.ended(child, reason, true, false)
       if (child.essential) this.essentialFailed(reason)
       return reason
     }
@@ -443,7 +509,8 @@ export class Vm {
   private quitAlone(process: Process, reason: unknown, failed: boolean): Process[] | undefined {
     if (logs('info')) log('info', `${process.describe()} quits`, { reason })
     if (failed && process.essential) this.failure ??= { reason }
-    const linked = process.end()
+    this.ground.tap?.ended(process, reason, failed, true)
+    const linked = process.end(reason, failed)
     this.processes.remove(process)
     const { endpoints, installed, metaEndpoints } = process
     for (const endpoint of endpointsIn(endpoints)) uninstallEndpoint(this, endpoint, reason)
@@ -499,7 +566,8 @@ export class Vm {
       for (const process of candidates) {
         if (!process.alive || process.scheduled || !process.isIdle()) continue
         if (process.inner !== undefined) this.ground.wiring.conclude(process.inner)
-        process.end()
+        this.ground.tap?.ended(process, undefined, false, true)
+        process.end(undefined, false)
         this.processes.remove(process)
         if (logs('debug')) log('debug', `${process.describe()} garbage-collected`)
       }

@@ -11,13 +11,12 @@
  */
 import { Inner } from './action.js'
 import type { Endpoint } from './endpoint.js'
+import { standsFor, type AnyHandler } from './handler.js'
 import type { EventHandler, Process } from './process.js'
+import { unwatched } from './tap.js'
 
 /** Events that may wait. With one more the process fails, as the line would grow without limit. */
 const WAITING_MAX = 10_000
-
-/** A handler, whichever it is: state is the second argument of each. */
-type AnyHandler = (...args: unknown[]) => unknown
 
 interface Waiting {
   readonly endpoint: Endpoint
@@ -53,7 +52,7 @@ export class WaitingLine {
         this.#wait({ endpoint, event, args })
         return undefined
       }
-      handlersBehind.set(waitOrRun, handler)
+      standsFor(waitOrRun, handler)
       return waitOrRun
     }
     endpoint.onPresence = inTurn('onPresence') as Endpoint['onPresence']
@@ -77,7 +76,8 @@ export class WaitingLine {
     this.#opening = false
     if (this.#promises > 0 || this.#first === this.#waiting.length) return
     const { endpoint, event, args } = this.#take()
-    const handler = endpoint[event] as AnyHandler | undefined
+    // Whoever looks has seen it when it came, and held it up then if he wanted to.
+    const handler = unwatched(endpoint[event] as AnyHandler | undefined)
     if (handler !== undefined) {
       const process = this.#process
       const [subject] = args
@@ -136,12 +136,4 @@ class Next extends Inner {
   perform(): void {
     this.line.next()
   }
-}
-
-/** What a program has written, by what stands in its place. */
-const handlersBehind = new WeakMap<AnyHandler, AnyHandler>()
-
-/** The handler as the program has written it. */
-export function handlerBehind(handler: unknown): unknown {
-  return typeof handler === 'function' ? handlersBehind.get(handler as AnyHandler) ?? handler : handler
 }

@@ -7,6 +7,7 @@ import { filesBelow, ROOT, textOf } from './sources.js'
 const ENTRIES: Readonly<Record<string, string>> = {
   'marketplace-native': 'src/index.ts',
   'marketplace-native/net': 'src/net/index.ts',
+  'marketplace-native/tls': 'src/tls/index.ts',
 }
 
 const program = ts.createProgram(Object.values(ENTRIES).map((path) => join(ROOT, path)), {

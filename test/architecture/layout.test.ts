@@ -7,7 +7,11 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** From the bottom up: a folder imports only from those before it. */
-const ORDER = ['support', 'topic', 'vm', 'dsl', 'transport', 'net', 'drivers', 'streams', 'cli']
+const ORDER = [
+  'support', 'topic', 'vm', 'dsl', 'relay', 'transport', 'descriptors', 'net', 'tls', 'drivers', 'streams', 'workers',
+  'inspector',
+  'cli',
+]
 
 t.test('dependencies between folders point one way', async (t) => {
   const edges = folderImports()
@@ -46,15 +50,17 @@ t.test('a file imports what is there, and no file of the tests', async (t) => {
   }
 })
 
-t.test('the transports are two rooms behind a seam, and one door leads to them', async (t) => {
+t.test('the transports are two rooms behind a seam, and doors lead to them', async (t) => {
   const rooms = new Map<string, readonly RegExp[]>([
     ['seam', [/^seam\//]],
     ['native', [/^seam\//, /^native\//]],
     ['node', [/^seam\//, /^node\//]],
-    // The door.
+    // The doors.
+    ['descriptors.ts', [/^seam\/adoption\.js$/, /^native\/(addon|engine|layout)\.js$/]],
+    ['shared-listeners.ts', [/^native\/(acceptor|addon|engine|loan)\.js$/]],
     ['choose.ts', [/^seam\/.*transport\.js$/, /^native\/(addon|transport|udp)\.js$/, /^node\/(transport|udp)\.js$/]],
   ])
-  const outside = [/^seam\//, /^choose\.js$/]
+  const outside = [/^seam\//, /^choose\.js$/, /^descriptors\.js$/, /^shared-listeners\.js$/]
   const inside = 'src/transport/'
   const seen = new Set<string>()
   for (const path of filesBelow('src', '.ts')) {
@@ -99,6 +105,7 @@ t.test('every C and C++ file says at its top what it owns', async (t) => {
 })
 
 t.test('every file says at its top what it owns', async (t) => {
-  const files = [...filesBelow('src', '.ts'), ...filesBelow('bench', '.ts'), ...filesBelow('scripts', '.mjs')]
+  const files = [...filesBelow('src', '.ts'), ...filesBelow('bench', '.ts'), ...filesBelow('scripts', '.mjs'),
+    ...filesBelow('inspector-page', '.ts', '.tsx')]
   for (const path of files) t.match(textOf(path), /^(#!.*\n)?\/\*\*/, path)
 })

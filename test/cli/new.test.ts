@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import t from 'tap'
 import { Cli } from '../support/cli.js'
+import { unlessQuick } from '../support/quick.js'
 import { patient } from '../support/patience.js'
 import { runProgram } from '../support/util.js'
 
@@ -39,7 +40,8 @@ function node(project: string, ...args: string[]): SpawnSyncReturns<string> {
 }
 
 for (const language of ['javascript', 'typescript']) {
-  t.test(`a project in ${language}`, { timeout: patient(120_000) }, async (t) => {
+  const skip = language === 'typescript' && unlessQuick
+  t.test(`a project in ${language}`, { skip, timeout: patient(120_000) }, async (t) => {
     const project = join(room, `my-${language}`)
     const typescript = language === 'typescript'
     const cli = await make(project, ...(typescript ? ['--typescript'] : []))

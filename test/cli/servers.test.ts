@@ -4,11 +4,12 @@ import { createServer, type AddressInfo, type Server } from 'node:net'
 import t, { type Test } from 'tap'
 import { loadNative } from '../../src/transport/native/transport.js'
 import { Cli } from '../support/cli.js'
+import { quick } from '../support/quick.js'
 import { client, freePort, readAll, sleep, until } from '../support/util.js'
 
 const TIMEOUT = 30_000
 const native = loadNative()
-const TRANSPORTS = native.ok ? ['native', 'node'] : ['node']
+const TRANSPORTS = native.ok ? quick ? ['native'] : ['native', 'node'] : ['node']
 if (!native.ok) t.comment(`native transport skipped: ${native.reason}`)
 
 /** Starts a command and ends it with the test, whatever comes. */
@@ -68,6 +69,31 @@ for (const transport of TRANSPORTS) {
     t.equal(await alice.ended(), 0, 'the client ends when the server closes')
     t.equal(alice.stderr, '')
     bob.destroy()
+  })
+
+  void t.test(`${transport}: chat, with a page for browsers, or without`, { timeout: TIMEOUT }, async (t) => {
+    const cli = start(t, 'chat', ...options)
+    const line = /^in a browser: (http:\/\/localhost:\d+\/)$/m
+    await until(() => line.test(cli.stdout))
+    const url = String(line.exec(cli.stdout)?.[1])
+    const page = await fetch(url)
+    t.equal(page.status, 200)
+    t.match(page.headers.get('content-type'), 'text/html')
+    t.match(page.headers.get('content-security-policy'), /default-src 'none'.*script-src 'sha256-/)
+    t.match(await page.text(), '<title>Chat</title>')
+    t.equal((await fetch(new URL('elsewhere', url))).status, 404)
+    cli.signal('SIGINT')
+    t.equal(await cli.ended(), 0)
+    const [, port] = await listen(t)
+    const taken = start(t, 'chat', ...options, '--web-port', String(port))
+    t.equal(await taken.ended(), 1)
+    t.match(taken.stderr, `port ${port} of 127.0.0.1 is in use; choose another one with --web-port`)
+    const without = start(t, 'chat', ...options, '--no-web')
+    await without.listening()
+    await until(() => without.stdout.includes('Ctrl-C ends it'))
+    without.signal('SIGINT')
+    t.equal(await without.ended(), 0)
+    t.notMatch(without.stdout, 'in a browser')
   })
 
   void t.test(`${transport}: SIGTERM lets connections end, for a time`, { timeout: TIMEOUT }, async (t) => {

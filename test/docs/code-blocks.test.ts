@@ -1,11 +1,17 @@
-/** Every program in README.md and docs/ compiles, runs, and prints what the page says. */
+/**
+ * Every program in README.md and docs/ compiles, runs, and prints what the page says. `npm test` compiles them all, and
+ * runs those of the pages that are read first; `npm run test:long` runs them all.
+ */
 import t, { type Test } from 'tap'
 import { blocksOf, fencesOf, pages, place, type Block } from './blocks.js'
 import { commandProblem, commandsOf } from './commands.js'
 import { compile, programOf } from './compile.js'
 import { runToEnd, serve, type Ran } from './run.js'
+import { quick } from '../support/quick.js'
 import { missing } from '../support/util.js'
 import { patient } from '../support/patience.js'
+
+const READ_FIRST = ['README.md', 'docs/concepts.md', 'docs/net.md', 'docs/tcp.md', 'docs/workers.md']
 
 /** Programs at a time. */
 const JOBS = 2
@@ -35,6 +41,7 @@ async function check(t: Test, block: Block): Promise<void> {
   }
   t.same(errors, [], 'compiles')
   if (errors.length > 0 || block.flags.has('fragment')) return
+  if (quick && !READ_FIRST.includes(block.page)) return
   const lack = lacking(block)
   if (lack !== false) {
     t.pass('runs', { skip: lack })

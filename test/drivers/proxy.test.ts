@@ -232,6 +232,7 @@ onBoth('who says nothing, or something else, is refused, and nobody else', async
   const { port: its } = silent.address() as AddressInfo
   const half = await client(port)
   half.write('PROXY TCP4 192')
+  const others = Promise.all([ended(silent), ended(half)])
   for (const [bytes, why] of wrong) {
     const before = program.errors.length
     const socket = connect(port, '127.0.0.1')
@@ -245,7 +246,7 @@ onBoth('who says nothing, or something else, is refused, and nobody else', async
     t.match(error.message, why === 'other' ? /does not begin with a header/ : why)
     t.ok(tcpAddress.is(remote))
   }
-  await Promise.all([ended(silent), ended(half)])
+  await others
   await until(() => program.errors.filter(({ error }) => error.code === 'ETIMEDOUT').length === 2)
   t.ok(program.errors.some(({ error }) => error.code === 'ETIMEDOUT' && error.port === its))
   t.equal(await say(port, v1tcp4, 'hello'), '192.0.2.1 56324 by 127.0.0.1 v1 proxy -\nhello')

@@ -6,9 +6,12 @@ import { generate } from 'mqtt-packet'
 import t from 'tap'
 import { isSpecialization } from 'marketplace-native'
 import { filterOf, placeOf } from '../../examples/mqtt/topics.js'
+import { patient } from '../support/patience.js'
 import { until } from '../support/util.js'
 import { HELLO, MqttClient, onMqtt } from './mqtt-client.js'
 
+// Who says nothing of MQTT is let go after ten seconds, twice.
+t.setTimeout(patient(60_000))
 const { connect, open } = MqttClient
 
 t.test('filters find the topics that MQTT says', async (t) => {

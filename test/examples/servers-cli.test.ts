@@ -1,40 +1,13 @@
 /** The servers of the examples as their users run them. */
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { cleanEnvironment } from '../support/cli.js'
+import { patient } from '../support/patience.js'
+import { unlessQuick } from '../support/quick.js'
 import { client, freePort, readAll, until } from '../support/util.js'
+import { skip as noWorkers } from '../workers/start.js'
 import { get, last, say } from './http-program.js'
-
-/** A program of the examples that runs. */
-class Running {
-  out = ''
-  errors = ''
-  code: number | string | undefined
-  readonly child: ChildProcessWithoutNullStreams
-
-  constructor(t: Test, name: string, ...args: string[]) {
-    const path = fileURLToPath(new URL(`../../examples/${name}.js`, import.meta.url))
-    this.child = spawn(process.execPath, [path, ...args], { env: cleanEnvironment() })
-    this.child.stdout.setEncoding('utf8').on('data', (text: string) => { this.out += text })
-    this.child.stderr.setEncoding('utf8').on('data', (text: string) => { this.errors += text })
-    this.child.on('close', (code, signal) => { this.code = code ?? signal ?? 'unknown' })
-    t.teardown(() => this.child.kill('SIGKILL'))
-  }
-
-  async port(): Promise<number> {
-    const line = /^listening on .*:(\d+)$/m
-    await until(() => line.test(this.out) || this.code !== undefined)
-    return Number(line.exec(this.out)?.[1])
-  }
-
-  async end(): Promise<number | string> {
-    await until(() => this.code !== undefined)
-    return this.code ?? ''
-  }
-}
+import { Running } from './running.js'
 
 async function occupied(t: Test): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -43,7 +16,8 @@ async function occupied(t: Test): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-const timeout = 30_000
+const timeout = patient(30_000)
+t.setTimeout(patient(120_000))
 
 t.test('http and balancer together, ended by signals', { timeout }, async (t) => {
   const http = new Running(t, 'http', '--port', '0')
@@ -70,6 +44,27 @@ t.test('http and balancer together, ended by signals', { timeout }, async (t) =>
   t.equal(http.errors, '')
 })
 
+t.test('http on workers', { timeout, skip: noWorkers }, async (t) => {
+  const http = new Running(t, 'http', '--port', '0', '--workers', '2')
+  const port = await http.port()
+  t.match(http.out, '2 workers')
+  // One stays, so the next one is another worker's.
+  const kept = await client(port)
+  kept.write(get('/'))
+  await once(kept, 'readable')
+  const answers = await Promise.all(Array.from({ length: 20 }, (_none, i) => say(port, get(`/hello/${i}`, last))))
+  t.strictSame(answers.map((answer) => /hello, (\d+)\n$/.exec(answer)?.[1]), answers.map((_answer, i) => String(i)))
+  t.match(await say(port, get('/crash', last)), ' 503 ')
+  t.match(await say(port, get('/countdown/3', last)), /3\n.*2\n.*1\n/s)
+  await until(() => http.out.includes('GET /hello/19\n') && http.out.includes('GET /hello/0\n'))
+  // Whoever is being served is, to the end; who only waits is let go.
+  http.child.kill('SIGTERM')
+  t.match((await readAll(kept)).toString(), 'hello, world')
+  kept.end()
+  t.equal(await http.end(), 0)
+  t.match(http.errors, /^error: process \d+ \(GET \/crash\) failed/)
+})
+
 t.test('a backend that is down is told of once, whoever finds it so', { timeout }, async (t) => {
   const lost = await freePort()
   const front = new Running(t, 'balancer', '--port', '0', '--backend', `127.0.0.1:${lost}`)
@@ -94,8 +89,9 @@ t.test('a backend that is down is told of once, whoever finds it so', { timeout 
   t.equal(front.errors, '')
 })
 
-for (const name of ['http', 'balancer', 'redis', 'mqtt', 'net-echo']) {
-  t.test(`${name}: what can't be`, { timeout }, async (t) => {
+for (const name of ['http', 'balancer', 'redis', 'mqtt', 'game', 'net-echo']) {
+  const skip = ['http', 'net-echo'].includes(name) ? false : unlessQuick
+  t.test(`${name}: what can't be`, { skip, timeout }, async (t) => {
     const port = await occupied(t)
     const busy = new Running(t, name, '--port', String(port))
     t.equal(await busy.end(), 1)
@@ -105,6 +101,19 @@ for (const name of ['http', 'balancer', 'redis', 'mqtt', 'net-echo']) {
       [['--port', '70000'], name === 'net-echo' ? /^error: options.port should be >= 0 and < 65536/
         : /^error: --port takes a whole number from 0 to 65535, not "70000"\n$/],
       [['--prot', '1'], /^error: Unknown option '--prot'/],
+      ...name !== 'game' ? [] : [
+        [['--areas', '1'], /^error: --areas takes a whole number from 2 to 16, not "1"\n$/],
+        [['--carrier', 'pigeon'], /^error: --carrier takes uws, ws or auto, not "pigeon"\n$/],
+      ] as [string[], RegExp][],
+      ...name !== 'redis' ? [] : [
+        [['--workers', '2'], /^error: redis does not run on several workers: its keys are in the memory of one thread/],
+      ] as [string[], RegExp][],
+      ...name !== 'mqtt' ? [] : [
+        [['--nats', 'http://x'], /^error: natsRelay: servers must be/], [['--node', 'a'], /^error: --node goes with/],
+        [['--nats', 'x', '--node', 'a.b'], /^error: natsRelay: node must be/],
+        [['--workers', '0'], /^error: --workers takes a whole number from 1 to 1024, or "auto", not "0"\n$/],
+        [['--workers', 'two'], /^error: --workers takes .*, not "two"\n$/],
+      ] as [string[], RegExp][],
       ...name !== 'balancer' ? [] : [
         [['--backend', 'x'], /^error: a backend is HOST:PORT, not "x"\n$/],
         [['--trust', '1.2.3'], /^error: --trust takes an address or a network such as 10.0.0.0\/8/],
@@ -120,5 +129,9 @@ for (const name of ['http', 'balancer', 'redis', 'mqtt', 'net-echo']) {
     const help = new Running(t, name, '--help')
     t.equal(await help.end(), 0)
     t.match(help.out, /^usage: /)
+    if (name !== 'mqtt') return
+    const workers = new Running(t, name, '--port', String(port), '--workers', '2')
+    t.equal(await workers.end(), 1)
+    t.match(workers.errors, new RegExp(`^error: port ${port} is in use \\(EADDRINUSE\\)\\n$`))
   })
 }

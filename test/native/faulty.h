@@ -80,6 +80,9 @@ class Faulty : public engine::Backend {
     bool accepted(engine::Socket& listener, Descriptor descriptor, const Address& peer) override {
       return real_.accepted(listener, std::move(descriptor), peer);
     }
+    int accept(engine::Socket& listener, Descriptor& out, Address& peer) override {
+      return real_.accept(listener, out, peer);
+    }
     bool accept_failed(engine::Socket& listener, int error) override {
       return real_.accept_failed(listener, error);
     }
@@ -87,6 +90,9 @@ class Faulty : public engine::Backend {
     bool ready_for_more() const override { return real_.ready_for_more(); }
     void connected(engine::Socket& socket, int result) override { real_.connected(socket, result); }
     engine::Memory memory_for(engine::Socket& socket) override { return real_.memory_for(socket); }
+    ssize_t receive_carried(engine::Socket& socket, const engine::Memory& memory) override {
+      return real_.receive_carried(socket, memory);
+    }
     void discarded(engine::Socket& socket, ssize_t result) override {
       real_.discarded(socket, result);
     }

@@ -182,7 +182,7 @@ TEST("a listener has nothing to do with the connections of one that had its id")
   const uint32_t old = host.accept(first, client);
   host.engine.close_listener(first);
   engine::ListenOptions options;
-  options.connections_max = 2;
+  options.limits.most = 2;
   uint32_t second = 0;
   for (uint32_t i = 0; i < generation_max; i++) {
     if (second != 0) host.engine.close_listener(second);

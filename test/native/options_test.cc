@@ -153,7 +153,7 @@ TEST("an exclusive listener does not take a port on which connections linger") {
 TEST("connections beyond the limit are reset and told of, and make room again") {
   Host host;
   ListenOptions options;
-  options.connections_max = 2;
+  options.limits.most = 2;
   const uint32_t listener = host.listen("127.0.0.1", options);
   std::vector<Descriptor> clients(2);
   const uint32_t first = host.accept(listener, clients[0]);
@@ -189,7 +189,7 @@ TEST("connections beyond the limit are reset and told of, and make room again") 
 TEST("a limit of none is not a limit of nothing") {
   Host host;
   ListenOptions options;
-  options.connections_max = 0;
+  options.limits.most = 0;
   const uint32_t listener = host.listen("127.0.0.1", options);
   Descriptor client = dial(host.port(listener));
   host.until([&] { return host.count(Event::dropped) == 1; });
@@ -199,7 +199,7 @@ TEST("a limit of none is not a limit of nothing") {
 TEST("the connections of a listener that is gone count for nobody") {
   Host host;
   ListenOptions options;
-  options.connections_max = 1;
+  options.limits.most = 1;
   const uint32_t listener = host.listen("127.0.0.1", options);
   const Address address = address_of(host, listener);
   Descriptor old;

@@ -24,6 +24,9 @@ class RefusingSink final : public BackendSink {
     refusals_--;
     return real_.accept_failed(listener, error_);
   }
+  int accept(Socket& listener, Descriptor& out, Address& peer) override {
+    return real_.accept(listener, out, peer);
+  }
   bool accept_failed(Socket& listener, int error) override {
     return real_.accept_failed(listener, error);
   }
@@ -33,6 +36,9 @@ class RefusingSink final : public BackendSink {
   Memory memory_for(Socket& socket) override { return real_.memory_for(socket); }
   bool received(Socket& socket, const Memory& memory, ssize_t result) override {
     return real_.received(socket, memory, result);
+  }
+  ssize_t receive_carried(Socket& socket, const Memory& memory) override {
+    return real_.receive_carried(socket, memory);
   }
   void discarded(Socket& socket, ssize_t result) override { real_.discarded(socket, result); }
   engine::Served readable(Socket& socket) override { return real_.readable(socket); }

@@ -216,3 +216,12 @@ both('socket-constructor', 'sockets and servers that Node has made are instances
   t.notOk(new Socket() instanceof Own)
   t.notOk(new nodeNet.Socket() instanceof Own)
 })
+
+both('server-listeners', 'a server that listens has no listeners but the program\'s', async (t, env) => {
+  const server = env.net.createServer().listen(0)
+  await once(server, 'listening')
+  const counts = server.eventNames().map((name) => [String(name), server.listenerCount(name)])
+  t.strictSame(counts, [])
+  server.close()
+  await closed(server)
+})

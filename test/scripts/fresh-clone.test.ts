@@ -53,7 +53,7 @@ t.test('every command installs what it needs', { timeout: patient(120_000) }, as
 t.test('building loads nothing of the package: npm start loads it afterwards, and once', async (t) => {
   const clone = mkdtempSync(join(tmpdir(), 'fresh-'))
   t.teardown(() => { rmSync(clone, { recursive: true }) })
-  for (const name of ['package.json', 'scripts', 'src', 'dist/src', 'dist/.built']) {
+  for (const name of ['package.json', 'scripts', 'src', 'inspector-page', 'dist/src', 'dist/.built']) {
     cpSync(join(ROOT, name), join(clone, name), { recursive: true })
   }
   symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'))

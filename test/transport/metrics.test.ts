@@ -100,13 +100,20 @@ onEveryTransport('outbound connections are counted apart', async (t, open) => {
 t.test('a sum of metrics is plain data', async (t) => {
   const zero = metricsSum([])
   t.strictSame(JSON.parse(JSON.stringify(zero)), {
-    connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
+    connections: 0, accepts: 0, connects: 0, drops: 0, tlsHandshakes: 0, tlsFailures: 0,
+    bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
     queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabBytesIdle: 0,
     slabStalls: 0, batches: 0, jsTime: 0, totalTime: 0, events: 0, batchSizes: new Array(16).fill(0), errors: {},
+    listenersPaused: 0,
+    limited: {
+      maxConnections: 0, acceptRate: 0, connectionsPerPrefix: 0, acceptRatePerPrefix: 0, firstByteTimeout: 0,
+      frameTimeout: 0, receiveRate: 0, pauseAbove: 0,
+    },
   })
-  const one = { ...zero, bytesIn: 5, kernelTime: 7, batchSizes: [1, 2], errors: { EPIPE: 1 } }
+  const limited = { ...zero.limited, acceptRate: 2 }
+  const one = { ...zero, bytesIn: 5, kernelTime: 7, batchSizes: [1, 2], errors: { EPIPE: 1 }, limited }
   const two = metricsSum([one, one, { ...zero, errors: { EPIPE: 1, ENOBUFS: 1 } }])
-  t.match(two, { bytesIn: 10, kernelTime: 14, errors: { EPIPE: 3, ENOBUFS: 1 } })
+  t.match(two, { bytesIn: 10, kernelTime: 14, errors: { EPIPE: 3, ENOBUFS: 1 }, limited: { acceptRate: 4 } })
   t.strictSame(two.batchSizes.slice(0, 3), [2, 4, 0])
 })
 

@@ -67,6 +67,8 @@ const metrics: TransportMetrics = {
   batches: 6, events: 23, batchSizes: [1, 2, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
   kernelTime: 1_500_000_000, jsTime: 250_000_000, totalTime: 4e9,
   errors: { ECONNRESET: 3, 'odd "\\\n code': 1 },
+  limited: { ...tcpEngine().metrics().limited, acceptRate: 2, pauseAbove: 1 },
+  listenersPaused: 1,
 }
 
 void t.test('Prometheus reads it', async (t) => {
@@ -88,6 +90,10 @@ void t.test('Prometheus reads it', async (t) => {
   t.strictSame(samples('marketplace_tcp_errors_total'), [
     [{ error_type: 'ECONNRESET' }, 3], [{ error_type: 'odd "\\\n code' }, 1],
   ])
+  t.strictSame(samples('marketplace_tcp_limit_count_total')?.filter(([, value]) => value !== 0), [
+    [{ limit: 'acceptRate' }, 2], [{ limit: 'pauseAbove' }, 1],
+  ])
+  t.strictSame(samples('marketplace_tcp_listener_paused'), [[{}, 1]])
   t.strictSame(samples('marketplace_tcp_active_time_seconds_total'), [
     [{ state: 'kernel' }, 1.5], [{ state: 'javascript' }, 0.25],
   ])

@@ -1,6 +1,6 @@
 /** Why the engine has closed a connection, as an error. Owns nothing. */
 import { constants } from 'node:os'
-import { idleError, readTimeoutError, socketError } from '../../support/errors.js'
+import { idleError, lateError, readTimeoutError, socketError } from '../../support/errors.js'
 import { overflowError, takenAwayError, type QueueLimits, type Where } from '../seam/queue-limits.js'
 import type { SocketError } from '../seam/transport.js'
 import { CALLS, ClosedRecord } from './layout.js'
@@ -13,6 +13,8 @@ export function closeError(
   const call = CALLS[records[at + ClosedRecord.call]]
   if (call === 'idle') return idleError()
   if (call === 'silence') return readTimeoutError()
+  if (call === 'firstByte') return lateError('firstByteTimeout')
+  if (call === 'frame') return lateError('frameTimeout')
   if (call === 'write' && errno === -constants.errno.EFAULT) return takenAwayError(remote)
   if (call === 'write' && errno === -constants.errno.ENOBUFS) {
     return overflowError(limits, records[at + ClosedRecord.queued], remote)

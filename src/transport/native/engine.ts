@@ -13,7 +13,7 @@
  * received into again only when none of them looks at it.
  */
 import { setImmediate } from '../../support/real-time.js'
-import type { Counts, EngineCounts } from '../seam/metrics.js'
+import { Counts, metricsSum, type EngineCounts, type TransportMetrics } from '../seam/metrics.js'
 import { Stat, STATS } from '../seam/stats.js'
 import { TransportBase } from '../seam/transport-base.js'
 import { addonOrReason } from './addon.js'
@@ -68,8 +68,27 @@ export function loadedAddon(): Addon {
   return loaded.addon
 }
 
+/** What transports of this thread have counted that are closed. */
+let closedCounts: TransportMetrics | undefined
+
+/** The sum of what all connections of this thread's engines have counted, also those of transports that are closed. */
+export function threadMetrics(): TransportMetrics {
+  const open = [...engines.values()].flatMap((engine) => engine.counts())
+  return metricsSum(closedCounts === undefined ? open : [closedCounts, ...open])
+}
+
 /** By what has to be the same. */
 const engines = new Map<string, NativeEngine>()
+
+/** Whether a descriptor is a socket of this thread's engines already, as far as a program can know its number. */
+export function isEngines(fd: number): boolean {
+  return [...engines.values()].some(({ link }) => link.knows(fd))
+}
+
+/** The file of a Unix socket goes with the listener of this descriptor. @returns whether it is an engine's */
+export function ownFile(fd: number): boolean {
+  return [...engines.values()].some(({ link }) => link.ownFile(fd))
+}
 
 /** Of the thread: what a crowd has left in the heap stays when its engine goes. */
 const trimmer = new HeapTrimmer(() => { loadedAddon().shrinkHeap() })
@@ -105,6 +124,11 @@ class NativeEngine implements EngineCounts {
     this.link.setRef(false)
   }
 
+  /** Of its transports for connections. */
+  counts(): Counts[] {
+    return [...this.#accounts].flatMap(({ metrics }) => metrics instanceof Counts ? [metrics] : [])
+  }
+
   get free(): number {
     return this.link.slabs.free
   }
@@ -135,6 +159,10 @@ class NativeEngine implements EngineCounts {
     this.keeps(account, false)
     this.link.closeAccount(account.number)
     this.#accounts.delete(account)
+    const { metrics } = account
+    if (metrics instanceof Counts) {
+      closedCounts = metricsSum(closedCounts === undefined ? [metrics] : [closedCounts, metrics])
+    }
     if (this.#accounts.size > 0) {
       left()
       return

@@ -45,6 +45,9 @@ export const BACKENDS = [
 /** What an ArrayBuffer is for. */
 export const Purpose = { output: 0, input: 1, smallInput: 2, tinyInput: 3 } as const
 
+/** What a descriptor of others is adopted as. */
+export const Adoptable = { listener: 0, bound: 1, connection: 2 } as const
+
 /** How a stream is cut into frames. */
 export const FrameKind = { bytes: 0, length: 1, varint: 2, delimiter: 3, fixed: 4, lines: 5 } as const
 
@@ -64,9 +67,10 @@ export const Views = {
   kept: 2,
 } as const
 
-/** The system call of an error, by its number; the last two are no calls. */
+/** The system call of an error, by its number; the last five are no calls. */
 export const CALLS = [
-  '', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll', 'idle', 'silence',
+  '', 'listen', 'accept', 'connect', 'read', 'write', 'shutdown', 'poll', 'tls', 'idle', 'silence', 'firstByte',
+  'frame',
 ] as const
 
 /** What a record tells: its first word. */
@@ -86,6 +90,11 @@ export const Record = {
   sendFailed: 13,
   receiveFailed: 14,
   frames: 15,
+  secured: 16,
+  tlsAsks: 17,
+  tlsSession: 18,
+  tlsCut: 19,
+  tlsFailed: 20,
 } as const
 
 export const AcceptedRecord = { id: 1, listener: 2, peer: 3 } as const
@@ -100,8 +109,8 @@ export const WrittenRecord = { id: 1, bytes: 2 } as const
 export const ClosedRecord = { id: 1, error: 2, call: 3, queued: 4 } as const
 
 /**
- * Connections were reset because the listener has as many as it may; once per turn at most, with the peer of the
- * last.
+ * Connections were reset because of a limit of the listener's: how many since the last such record, which was at
+ * least a second ago, and the peer of the last.
  */
 export const DroppedRecord = { listener: 1, count: 2, peer: 3 } as const
 
@@ -122,6 +131,9 @@ export const ReceiveFailedRecord = { id: 1, error: 2 } as const
  */
 export const FramesRecord = { id: 1, slab: 2, offset: 3, length: 4, count: 5, mark: 6, generation: 7 } as const
 
+/** Why `closed` follows: OpenSSL's number of the error, and of what is wrong with the certificate, or 0. */
+export const TlsFailedRecord = { id: 1, reason: 2, verify: 3 } as const
+
 /** Commands that say no more than for whom they are. */
 export const Command = {
   shutdown: 3,
@@ -131,6 +143,7 @@ export const Command = {
   resume: 7,
   reportWritesOn: 8,
   reportWritesOff: 9,
+  secure: 20,
 } as const
 
 export interface CommandQueue {
@@ -203,16 +216,28 @@ export const SocketWord = {
 
 export const SOCKET_WORDS = 8
 
-export const ListenWord = {
-  backlog: 8,
-  ipv6Only: 9,
-  reusePort: 10,
-  exclusive: 11,
-  pauseOnAccept: 12,
-  maxConnections: 13,
+export const ListenWord = { backlog: 8, ipv6Only: 9, reusePort: 10, exclusive: 11, pauseOnAccept: 12 } as const
+
+export const LISTEN_WORDS = 13
+
+export const LimitsWord = {
+  maxConnections: 0,
+  connectionsPerPrefix: 1,
+  acceptRate: 2,
+  acceptBurst: 3,
+  prefixRate: 4,
+  prefixBurst: 5,
+  receiveRate: 6,
+  receiveBurst: 7,
+  prefixLength4: 8,
+  prefixLength6: 9,
+  maxIdlePrefixes: 10,
+  firstByteTimeout: 11,
+  frameTimeout: 12,
+  pauseAbove: 13,
 } as const
 
-export const LISTEN_WORDS = 14
+export const LIMITS_WORDS = 14
 
 export const UdpWord = {
   ipv6Only: 0,

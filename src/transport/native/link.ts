@@ -30,6 +30,8 @@ export interface Addon extends SlabCalls {
   openAccount(handle: object, stats: Float64Array, limits: AccountLimits): number
   closeAccount(handle: object, account: number): void
   listen(handle: object, account: number, address: string, port: number, options: Int32Array): number
+  limitListener(handle: object, id: number, limits: Int32Array, exempt: Int32Array | undefined): number
+  listenerCounts(handle: object, id: number, counts: Float64Array): number
   pauseListener(handle: object, id: number, paused: boolean): void
   closeListener(handle: object, id: number): void
   connect(
@@ -43,14 +45,76 @@ export interface Addon extends SlabCalls {
   localAddress(handle: object, id: number, words: Int32Array): number
   remoteAddress(handle: object, id: number, words: Int32Array): number
   typeOfService(handle: object, id: number, value: number | undefined): number
+  connectionInfo(handle: object, id: number, words: Float64Array): number
   descriptor(handle: object, id: number): number
   duplicate(handle: object, id: number): number
+  checkAdoptable(descriptor: number, as: number): number
+  duplicateDescriptor(descriptor: number): number
+  closeOnExec(descriptor: number): number
+  adoptListener(
+    handle: object, account: number, descriptor: number, options: Int32Array, as: number, ownsFile: boolean,
+  ): number
+  borrowListener(
+    handle: object, account: number, descriptors: Int32Array, unix: boolean, options: Int32Array,
+  ): number
+  createAcceptor(): object | number
+  acceptorListen(acceptor: object, address: string, port: number, options: Int32Array): number
+  acceptorAddress(acceptor: object, listener: number, words: Int32Array): number
+  acceptorSit(acceptor: object, listener: number, worker: number, seat: Int32Array): number
+  acceptorCloseListener(acceptor: object, listener: number): void
+  acceptorRetire(acceptor: object, worker: number): void
+  acceptorLeave(acceptor: object, worker: number): void
+  acceptorLeaveSeat(acceptor: object, seat: number): void
+  acceptorCounts(acceptor: object, worker: number, counts: Float64Array): number
+  acceptorClose(acceptor: object): void
+  adoptConnection(handle: object, account: number, descriptor: number, options: Int32Array): number
+  knowsDescriptor(handle: object, descriptor: number): number
+  disownFile(handle: object, id: number): void
+  ownFile(handle: object, descriptor: number): boolean
+  sameUser(handle: object, id: number): number
+  socketPath(handle: object, id: number): string | undefined
+  carryDescriptors(handle: object, id: number): number
+  sendDescriptors(handle: object, id: number, data: Uint8Array, descriptors: Int32Array): number
+  takeDescriptors(handle: object, id: number, descriptors: Int32Array): number
   info(handle: object): AddonInfo | undefined
   setRef(handle: object, on: boolean): void
+  /** '' if there is TLS, or what is missing. */
+  findTls(): string
+  tlsContext(
+    address: bigint | undefined, server: boolean, requestCert: boolean, rejectUnauthorized: boolean, asks: boolean,
+    protocols: Uint8Array,
+  ): object | undefined
+  startTls(handle: object, id: number, context: object, serverName?: Uint8Array, session?: Uint8Array): number
+  prependTls(handle: object, id: number, data: Uint8Array): void
+  answerTls(handle: object, id: number, address: bigint | undefined): boolean | undefined
+  tlsInfo(handle: object, id: number): TlsInfo | undefined
+  tlsCertificates(handle: object, id: number, own: boolean): Uint8Array[] | undefined
+  tlsSession(handle: object, id: number): Uint8Array | undefined
+  tlsError(reason: number, verify: number): TlsErrorText
   flush(handle: object): void
   /** Has V8 collect garbage, a little at a time. Returns whether this Node can. */
   shrinkHeap(): boolean
   close(handle: object): void
+}
+
+/** What the engine says of a connection that is secured. */
+export interface TlsInfo {
+  readonly protocol: string
+  readonly cipher?: string
+  readonly cipherStandardName?: string
+  readonly cipherVersion?: string
+  readonly alpnProtocol?: string
+  readonly servername?: string
+  /** OpenSSL's number of what is wrong with the peer's certificate; 0: nothing. */
+  readonly verify: number
+  readonly reused: boolean
+}
+
+/** OpenSSL's words for its numbers. */
+export interface TlsErrorText {
+  readonly reason?: string
+  readonly library?: string
+  readonly verify?: string
 }
 
 /** What an account's sockets may queue, and how long they may take to close. */
@@ -190,6 +254,16 @@ export class Link {
     return this.#addon.listen(this.#handle, account, address, port, options)
   }
 
+  /** @param limits and `exempt` as options.ts has them */
+  limitListener(id: number, limits: Int32Array, exempt: Int32Array | undefined): void {
+    this.#addon.limitListener(this.#handle, id, limits, exempt)
+  }
+
+  /** @returns a negative errno if it is gone */
+  listenerCounts(id: number, counts: Float64Array): number {
+    return this.#addon.listenerCounts(this.#handle, id, counts)
+  }
+
   pauseListener(id: number, paused: boolean): void {
     this.#addon.pauseListener(this.#handle, id, paused)
   }
@@ -243,6 +317,11 @@ export class Link {
     return this.#addon.remoteAddress(this.#handle, id, words)
   }
 
+  /** Fills in what is known of a connection, for somebody who looks. Returns 0, or a negative errno. */
+  connectionInfo(id: number, words: Float64Array): number {
+    return this.#addon.connectionInfo(this.#handle, id, words)
+  }
+
   /** Sets it, if there is a value. Returns what it is, or a negative errno. */
   typeOfService(id: number, value?: number): number {
     return this.#addon.typeOfService(this.#handle, id, value)
@@ -258,9 +337,109 @@ export class Link {
     return this.#addon.duplicate(this.#handle, id)
   }
 
+  /**
+   * Adopts a listener.
+   *
+   * @param options as options.ts has them
+   * @param as of `Adoptable`
+   * @param ownsFile the file of a Unix socket goes with it
+   * @returns an id, or a negative errno
+   */
+  adoptListener(
+    account: number, descriptor: number, options: Int32Array, as: number, ownsFile: boolean,
+  ): number {
+    return this.#addon.adoptListener(this.#handle, account, descriptor, options, as, ownsFile)
+  }
+
+  /**
+   * A listener for which an acceptor accepts, on another thread.
+   *
+   * @param descriptors of its seat: memory, eventfd, the acceptor's
+   * @returns an id, or a negative errno
+   */
+  borrowListener(account: number, descriptors: Int32Array, unix: boolean, options: Int32Array): number {
+    return this.#addon.borrowListener(this.#handle, account, descriptors, unix, options)
+  }
+
+  /** Adopts a connection, which is paused at first. @returns an id, or a negative errno */
+  adoptConnection(account: number, descriptor: number, options: Int32Array): number {
+    return this.#addon.adoptConnection(this.#handle, account, descriptor, options)
+  }
+
+  /** Whether the descriptor is one that was adopted, or one whose number was asked for. */
+  knows(descriptor: number): boolean {
+    return this.#open && this.#addon.knowsDescriptor(this.#handle, descriptor) === 1
+  }
+
+  /** The file of a Unix socket stays when the listener closes. */
+  disownFile(id: number): void {
+    this.#addon.disownFile(this.#handle, id)
+  }
+
+  /** The file of a Unix socket goes with its listener. @returns whether the descriptor is one of this engine's */
+  ownFile(descriptor: number): boolean {
+    return this.#open && this.#addon.ownFile(this.#handle, descriptor)
+  }
+
+  /** Whether the process at the other end of a Unix socket is of the same user: 1, 0 or a negative errno. */
+  sameUser(id: number): number {
+    return this.#addon.sameUser(this.#handle, id)
+  }
+
+  /** Where a Unix socket is bound to; undefined: nowhere. */
+  socketPath(id: number): string | undefined {
+    return this.#addon.socketPath(this.#handle, id)
+  }
+
+  /** What arrives may carry descriptors. @returns 0, or a negative errno */
+  carryDescriptors(id: number): number {
+    return this.#addon.carryDescriptors(this.#handle, id)
+  }
+
+  /** Sends bytes now, the first of which carries descriptors. @returns how many bytes, or a negative errno */
+  sendDescriptors(id: number, data: Uint8Array, descriptors: readonly number[]): number {
+    return this.#addon.sendDescriptors(this.#handle, id, data, Int32Array.from(descriptors))
+  }
+
+  /** Those that have arrived, which are the caller's now; at most so many. */
+  takeDescriptors(id: number, most: number): number[] {
+    const descriptors = new Int32Array(most)
+    const count = this.#addon.takeDescriptors(this.#handle, id, descriptors)
+    return [...descriptors.subarray(0, Math.max(count, 0))]
+  }
+
   /** Whether the engine keeps the event loop alive. */
   setRef(on: boolean): void {
     this.#addon.setRef(this.#handle, on)
+  }
+
+  /** Makes a connection one with TLS. @returns 0 or a negative errno */
+  startTls(id: number, context: object, serverName: Uint8Array | undefined, session: Uint8Array | undefined): number {
+    // What was written before goes as it is.
+    this.flush()
+    return this.#addon.startTls(this.#handle, id, context, serverName, session)
+  }
+
+  prependTls(id: number, data: Uint8Array): void {
+    this.#addon.prependTls(this.#handle, id, data)
+  }
+
+  /** @param address of a context whose certificates are used; undefined: what there is will do */
+  answerTls(id: number, address: bigint | undefined): boolean {
+    return this.#addon.answerTls(this.#handle, id, address) !== false
+  }
+
+  tlsInfo(id: number): TlsInfo | undefined {
+    return this.#addon.tlsInfo(this.#handle, id)
+  }
+
+  /** DER: the peer's with what it has sent along, or that of this side. */
+  tlsCertificates(id: number, own = false): Uint8Array[] {
+    return this.#addon.tlsCertificates(this.#handle, id, own) ?? []
+  }
+
+  tlsSession(id: number): Uint8Array | undefined {
+    return this.#addon.tlsSession(this.#handle, id)
   }
 
   /** Executes what is queued now. */

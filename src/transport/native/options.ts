@@ -5,7 +5,11 @@
 import { keepAliveSeconds } from '../seam/socket-options.js'
 import type { ListenOptions, SocketOptions, SocketSettings } from '../seam/transport.js'
 import type { UdpSocketOptions } from '../seam/udp-transport.js'
-import { LISTEN_WORDS, ListenWord, SOCKET_WORDS, SocketWord, UDP_WORDS, UdpWord } from './layout.js'
+import { rangeWords } from '../seam/prefix.js'
+import type { FullLimits } from '../seam/limits.js'
+import {
+  LIMITS_WORDS, LimitsWord, LISTEN_WORDS, ListenWord, SOCKET_WORDS, SocketWord, UDP_WORDS, UdpWord,
+} from './layout.js'
 
 /** As Node's. */
 const BACKLOG = 511
@@ -29,15 +33,39 @@ export function socketWords(options: SocketOptions): Int32Array {
 }
 
 export function listenWords(options: ListenOptions): Int32Array {
-  const { backlog = BACKLOG, ipv6Only, reusePort = false, exclusive, pauseOnAccept, maxConnections } = options
+  const { backlog = BACKLOG, ipv6Only, reusePort = false, exclusive, pauseOnAccept } = options
   const words = fill(new Int32Array(LISTEN_WORDS), options)
   words[ListenWord.backlog] = backlog
   words[ListenWord.ipv6Only] = ipv6Only === true ? 1 : 0
   words[ListenWord.reusePort] = reusePort === false ? 0 : 1
   words[ListenWord.exclusive] = exclusive === true ? 1 : 0
   words[ListenWord.pauseOnAccept] = pauseOnAccept === true ? 1 : 0
-  words[ListenWord.maxConnections] = maxConnections ?? -1
   return words
+}
+
+export function limitsWords(limits: FullLimits): Int32Array {
+  const { maxConnections, acceptRate, acceptRatePerPrefix, receiveRate, prefixLength } = limits
+  const words = new Int32Array(LIMITS_WORDS)
+  words[LimitsWord.maxConnections] = maxConnections === Infinity ? -1 : maxConnections
+  words[LimitsWord.connectionsPerPrefix] = limits.connectionsPerPrefix
+  words[LimitsWord.acceptRate] = acceptRate.perSecond
+  words[LimitsWord.acceptBurst] = acceptRate.burst
+  words[LimitsWord.prefixRate] = acceptRatePerPrefix.perSecond
+  words[LimitsWord.prefixBurst] = acceptRatePerPrefix.burst
+  words[LimitsWord.receiveRate] = receiveRate.perSecond
+  words[LimitsWord.receiveBurst] = receiveRate.burst
+  words[LimitsWord.prefixLength4] = prefixLength.ipv4
+  words[LimitsWord.prefixLength6] = prefixLength.ipv6
+  words[LimitsWord.maxIdlePrefixes] = limits.maxIdlePrefixes
+  words[LimitsWord.firstByteTimeout] = limits.firstByteTimeout
+  words[LimitsWord.frameTimeout] = limits.frameTimeout
+  words[LimitsWord.pauseAbove] = limits.pauseAbove
+  return words
+}
+
+/** Peers that the limits of prefixes are not for. */
+export function exemptWords({ exempt }: FullLimits): Int32Array | undefined {
+  return exempt.length === 0 ? undefined : rangeWords(exempt)
 }
 
 /** The same of a socket for datagrams; -1 leaves a setting as the system has it. */

@@ -6,30 +6,46 @@
  * code that meets many of them stays fast.
  */
 import { constants } from 'node:os'
-import { connectError, socketError } from '../../support/errors.js'
+import { argumentError, connectError, socketError } from '../../support/errors.js'
 import { socketAddress, socketAddressIn, unixAddress } from './address.js'
 import { closeError } from './close-error.js'
+import { connectionInfoOf, type ConnectionInfo } from '../seam/connection-info.js'
 import { Dial } from '../seam/dial.js'
-import type { Counts } from '../seam/metrics.js'
-import { type EngineSocket, NativeAccount } from './engine.js'
 import {
-  AcceptedRecord, AcceptFailedRecord, BIND_FAILED, ClosedRecord, Command, DroppedRecord, FRAME_WORDS, FrameKind,
-  FramesRecord, FrameWord, INDEX_MASK, Record, UNIX_PORT, WrittenRecord,
+  changedLimits, checkLimitChanges, fullLimits, type FullLimits, type LimitChanges, type LimitName,
+} from '../seam/limits.js'
+import { limitCounts, noLimits, REFUSING, type Counts } from '../seam/metrics.js'
+import { type EngineSocket, isEngines, NativeAccount } from './engine.js'
+import {
+  AcceptedRecord, AcceptFailedRecord, BIND_FAILED, CALLS, ClosedRecord, Command, DroppedRecord, FRAME_WORDS, FrameKind,
+  FramesRecord, FrameWord, INDEX_MASK, Record, TlsFailedRecord, UNIX_PORT, WrittenRecord,
 } from './layout.js'
 import type { Link } from './link.js'
-import { askSettings, socketWords } from './options.js'
+import type { Loan } from './loan.js'
+import { askSettings, exemptWords, limitsWords, socketWords } from './options.js'
+import { adoptionError } from '../seam/adoption.js'
+import { CONNECTION_INFO, LISTENER_COUNTS, ListenerCount } from '../seam/stats.js'
 import { overflowError } from '../seam/queue-limits.js'
+import {
+  askForContext, asTlsError, cutHandshakeError, serverName, truncationError, type TlsStart,
+} from '../seam/tls.js'
+import {
+  contextAddress, lacksTls, nativeContext, nativeTlsError, NativeTlsState, type NativeTlsContext,
+} from './tls.js'
 import type {
-  ConnectOptions, Dropped, FrameRun, FramesAsked, ListenOptions, SocketAddress, SocketError, SocketSettings,
-  TransportConnection, TransportEvent, TransportEventKind, TransportListener,
+  ConnectOptions, Dropped, FrameRun, FramesAsked, ListenerCounts, ListenOptions, SocketAddress, SocketError,
+  SocketSettings, TransportConnection, TransportEvent, TransportEventKind, TransportListener,
 } from '../seam/transport.js'
 
 const ENOTCONN = -constants.errno.ENOTCONN
 const EBADF = -constants.errno.EBADF
+const EEXIST = -constants.errno.EEXIST
 const WORD_MAX = 0x7fffffff
 /** Seconds between probes, and how many, where only the time until the first is said: as libuv has them. */
 const KEEP_ALIVE_INTERVAL = 1
 const KEEP_ALIVE_COUNT = 10
+/** Descriptors that have arrived on one connection, at most, as the engine has it. */
+const CARRIED_MAX = 4096
 
 /** The transport of these sockets. In its set are the outbound connections that are not established. */
 export abstract class SocketAccount extends NativeAccount<NativeEvent, NativeConnection, Counts> {
@@ -97,17 +113,52 @@ export class NativeListener implements TransportListener, EngineSocket {
   readonly readTimeout: number
   /** Of a Unix socket. */
   readonly path: string | undefined
+  limits: FullLimits
   #paused = false
+  /** Of one that another thread has opened. */
+  #loan: Loan | undefined
+  /** How often each limit had acted when that was told last. */
+  #told = noLimits()
+  readonly #limitedHere = noLimits()
 
-  constructor(account: SocketAccount, { idleTimeout = 0, readTimeout = 0, path }: ListenOptions) {
+  constructor(account: SocketAccount, options: ListenOptions) {
+    const { idleTimeout = 0, readTimeout = 0, path, maxConnections, limits } = options
     this.account = account
     this.idleTimeout = idleTimeout
     this.readTimeout = readTimeout
     this.path = path
+    this.limits = fullLimits(maxConnections, limits, path !== undefined)
+  }
+
+  get counts(): ListenerCounts | undefined {
+    const counts = new Float64Array(LISTENER_COUNTS)
+    if (this.id === 0 || this.closed || this.account.link.listenerCounts(this.id, counts) < 0) return undefined
+    return {
+      connections: counts[ListenerCount.connections],
+      prefixes: counts[ListenerCount.prefixes],
+      overloaded: counts[ListenerCount.overloaded] !== 0,
+      limited: limitCounts((at, name) => counts[at] + this.#limitedHere[name]),
+    }
+  }
+
+  count(limit: LimitName): void {
+    this.#limitedHere[limit]++
+    this.account.metrics.limitedHere[limit]++
+  }
+
+  limit(changes: LimitChanges): void {
+    checkLimitChanges('limit', changes)
+    this.limits = changedLimits(this.limits, changes)
+    // Otherwise they are those with which it begins.
+    if (this.id !== 0 && !this.closed) this.#setLimits()
+  }
+
+  #setLimits(): void {
+    this.account.link.limitListener(this.id, limitsWords(this.limits), exemptWords(this.limits))
   }
 
   get settings(): SocketSettings | undefined {
-    if (this.id === 0 || this.closed) return undefined
+    if (this.id === 0 || this.closed || this.#loan !== undefined) return undefined
     return askSettings((words) => this.account.link.socketOptions(this.id, words))
   }
 
@@ -118,21 +169,37 @@ export class NativeListener implements TransportListener, EngineSocket {
   }
 
   get descriptor(): number | undefined {
-    return this.id === 0 || this.closed ? undefined : this.account.link.descriptor(this.id)
+    return this.id === 0 || this.closed || this.#loan !== undefined ? undefined : this.account.link.descriptor(this.id)
   }
 
   duplicate(): number {
-    return this.id === 0 || this.closed ? EBADF : this.account.link.duplicate(this.id)
+    return this.id === 0 || this.closed || this.#loan !== undefined ? EBADF : this.account.link.duplicate(this.id)
+  }
+
+  handedOver(): void {
+    if (this.id !== 0 && !this.closed) this.account.link.disownFile(this.id)
   }
 
   /** The engine has it, as `id`; what was asked for meanwhile is done now. */
   opened(id: number): void {
     this.id = id
     this.account.engine.enter(this)
+    this.#setLimits()
     if (this.#paused) this.account.link.pauseListener(id, true)
     this.address = this.path === undefined
-      ? askAddress((words) => this.account.link.localAddress(id, words))
+      ? boundAddress(this.account.link, id)
       : unixAddress(this.path)
+    this.account.report(ofListener('listening', this))
+  }
+
+  /** The same for one for which another thread accepts. */
+  borrowed(id: number, loan: Loan): void {
+    this.#loan = loan
+    this.address = loan.address
+    this.id = id
+    this.account.engine.enter(this)
+    this.#setLimits()
+    if (this.#paused) this.account.link.pauseListener(id, true)
     this.account.report(ofListener('listening', this))
   }
 
@@ -158,10 +225,18 @@ export class NativeListener implements TransportListener, EngineSocket {
       case Record.dropped: {
         const count = records[at + DroppedRecord.count]
         const remote = socketAddressIn(records, at + DroppedRecord.peer)
-        this.account.metrics.drops += count
-        this.account.report(new NativeDropEvent(this, { count, remote }))
+        this.account.report(new NativeDropEvent(this, { count, remote, limits: this.#refused() }))
       }
     }
+  }
+
+  /** How many connections each limit has refused since this was asked last. */
+  #refused(): Dropped['limits'] {
+    const { limited } = this.counts ?? { limited: this.#told }
+    const told = this.#told
+    this.#told = limited
+    return Object.fromEntries(REFUSING.map((name) => [name, limited[name] - told[name]] as const)
+      .filter(([, count]) => count > 0))
   }
 
   pause(): void {
@@ -178,6 +253,7 @@ export class NativeListener implements TransportListener, EngineSocket {
     if (this.id === 0) return
     this.account.engine.remove(this.id)
     this.account.link.closeListener(this.id)
+    this.#loan?.giveBack()
   }
 
   #pause(paused: boolean): void {
@@ -199,6 +275,12 @@ const addressWords = new Int32Array(5)
 export function askAddress(ask: (words: Int32Array) => number): SocketAddress | undefined {
   const w = addressWords
   return ask(w) < 0 ? undefined : socketAddress(w[0], w[1], w[2], w[3], w[4])
+}
+
+/** Where a socket that others have opened is bound to. */
+function boundAddress(link: Link, id: number): SocketAddress | undefined {
+  const address = askAddress((words) => link.localAddress(id, words))
+  return address?.family === 'unix' ? unixAddress(link.socketPath(id) ?? '') : address
 }
 
 /** An attempt of an outbound connection. */
@@ -241,6 +323,16 @@ class Attempt implements EngineSocket {
   }
 }
 
+/** What there is of a connection's TLS. */
+interface Secure {
+  readonly start: TlsStart
+  /** Kept for as long as the connection. */
+  readonly context: NativeTlsContext
+  state: NativeTlsState | undefined
+  /** Why it ends. */
+  error: SocketError | undefined
+}
+
 export class NativeConnection implements TransportConnection, EngineSocket {
   context: unknown = undefined
   readonly listener: NativeListener | undefined
@@ -254,6 +346,8 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   #outputOver = false
   #closing = false
   #reportWrites = false
+  /** It was aborted by the program: its end is no failure. */
+  #given = false
   /** Bytes queued in `#epoch` of the link. */
   #pending = 0
   #epoch = 0
@@ -266,6 +360,8 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   #b = 0
   #c = 0
   #d = 0
+  /** From `startTls` on. */
+  #secure: Secure | undefined = undefined
 
   constructor(account: SocketAccount, listener: NativeListener | undefined) {
     this.account = account
@@ -303,7 +399,7 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   happened(records: Int32Array, at: number): void {
     switch (records[at]) {
       case Record.end:
-        this.account.report(plain('end', this))
+        if (this.#secure?.error === undefined) this.account.report(plain('end', this))
         break
       case Record.frames:
         this.#framed(records, at)
@@ -315,12 +411,123 @@ export class NativeConnection implements TransportConnection, EngineSocket {
         const { account, remote } = this
         account.left(this.id)
         account.metrics.connections -= 1
+        const error = this.#whyClosed(records, at, remote)
         this.#ended()
-        const failed = records[at + ClosedRecord.error] !== 0
-        const error = failed ? closeError(account.limits, records, at, remote) : undefined
         account.report(plain('closed', this, 0, error))
+        break
       }
+      default:
+        if (this.#secure !== undefined) this.#ofTls(this.#secure, records, at)
     }
+  }
+
+  #whyClosed(records: Int32Array, at: number, remote: SocketAddress | undefined): SocketError | undefined {
+    const { account } = this
+    const failed = records[at + ClosedRecord.error] !== 0
+    const secure = this.#secure
+    if (secure === undefined) return failed ? closeError(account.limits, records, at, remote) : undefined
+    if (secure.state === undefined) account.metrics.tlsFailures += 1
+    if (secure.error !== undefined) return this.#given ? undefined : secure.error
+    if (!failed) return undefined
+    const cut = CALLS[records[at + ClosedRecord.call]] === 'tls'
+    return cut ? cutHandshakeError(secure.start.server) : closeError(account.limits, records, at, remote)
+  }
+
+  // TLS
+
+  get tls(): NativeTlsState | undefined {
+    return this.#secure?.state
+  }
+
+  startTls(start: TlsStart): void {
+    const lacking = lacksTls()
+    if (lacking !== undefined) throw new Error(lacking)
+    const { credentials, server } = start
+    const context = nativeContext(credentials, server)
+    const { session } = credentials.options
+    const name = server ? undefined : serverName(start)
+    const named = name === undefined ? undefined : Buffer.from(name)
+    const result = this.#link.startTls(this.id, context.native, named, session)
+    if (result < 0) throw socketError(result, 'tls')
+    this.#secure = { start, context, state: undefined, error: undefined }
+    this.#command(Command.secure)
+  }
+
+  unread(data: Uint8Array): void {
+    if (this.established) this.#link.prependTls(this.id, data)
+  }
+
+  tlsCertificate(): Uint8Array | undefined {
+    return this.#secure !== undefined && this.established ? this.#link.tlsCertificates(this.id, true)[0] : undefined
+  }
+
+  tlsSession(): Buffer | undefined {
+    const session = this.#secure !== undefined && this.established ? this.#link.tlsSession(this.id) : undefined
+    return session && Buffer.from(session.buffer, session.byteOffset, session.byteLength)
+  }
+
+  /** What the engine says of its TLS. */
+  #ofTls(secure: Secure, records: Int32Array, at: number): void {
+    const { account, id } = this
+    switch (records[at]) {
+      case Record.secured: {
+        const info = this.#link.tlsInfo(id)
+        // Gone in the same turn: `closed` follows.
+        if (info === undefined) return
+        const { server, credentials } = secure.start
+        const judged = !server || credentials.options.requestCert === true
+        secure.state = new NativeTlsState(info, judged ? this.#link.tlsCertificates(id) : [], judged)
+        account.metrics.tlsHandshakes += 1
+        account.report(plain('secured', this))
+        break
+      }
+      case Record.tlsSession:
+        account.report(new NativeEvent('session', this, undefined, this.tlsSession(), 0, undefined))
+        break
+      case Record.tlsAsks:
+        this.#chooseContext(secure)
+        break
+      case Record.tlsCut:
+        if (secure.start.credentials.options.allowTruncation === true) break
+        // The end comes as an error.
+        secure.error = truncationError()
+        this.#command(Command.abort)
+        break
+      case Record.tlsFailed:
+        secure.error ??= nativeTlsError(records[at + TlsFailedRecord.reason], records[at + TlsFailedRecord.verify])
+    }
+  }
+
+  /** @param context of whatever type, as it comes from the program; nothing: what there is will do */
+  #answer(id: number, context: unknown): Error | undefined {
+    const address = contextAddress(context)
+    const none = context === undefined || context === null
+    if (address === undefined && !none) {
+      return argumentError('SNICallback', 'context', 'of tls.createSecureContext', context)
+    }
+    return this.#link.answerTls(id, address) ? undefined : new Error('SNICallback: the context has no certificate')
+  }
+
+  #chooseContext(secure: Secure): void {
+    const { id } = this
+    const name = this.#link.tlsInfo(id)?.servername
+    const { SNICallback } = secure.start.credentials.options
+    if (SNICallback === undefined || name === undefined) {
+      this.#link.answerTls(id, undefined)
+      this.#command(Command.secure)
+      return
+    }
+    askForContext(SNICallback, name, (error, context) => {
+      // It has ended meanwhile.
+      if (this.id !== id || this.#closing) return
+      const wrong = error ?? this.#answer(id, context)
+      if (wrong === undefined) {
+        this.#command(Command.secure)
+      } else {
+        secure.error = asTlsError(wrong)
+        this.#command(Command.abort)
+      }
+    })
   }
 
   #framed(records: Int32Array, at: number): void {
@@ -360,6 +567,25 @@ export class NativeConnection implements TransportConnection, EngineSocket {
     )
     this.account.sockets.add(this)
     this.dial.start()
+  }
+
+  /** A connection that others have opened. */
+  adopt(options: ConnectOptions, fd: number): void {
+    const { account } = this
+    const id = isEngines(fd) ? EEXIST : this.#link.adoptConnection(account.number, fd, socketWords(options))
+    if (id <= 0) {
+      this.#dialEnded(adoptionError(id, 'open', fd))
+      return
+    }
+    this.id = id
+    account.entered(this)
+    account.metrics.connections += 1
+    account.metrics.connects += 1
+    this.established = true
+    this.#remote = askAddress((words) => this.#link.remoteAddress(id, words))
+    this.#limitTime(options.idleTimeout ?? 0, options.readTimeout ?? 0)
+    account.report(plain('connected', this))
+    this.resume()
   }
 
   #attempt(to: SocketAddress, options: ConnectOptions): number {
@@ -488,6 +714,7 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   abort(): void {
     this.#closing = true
     this.#outputOver = true
+    this.#given = true
     if (this.dial !== undefined) this.#dialEnded(undefined)
     else this.#command(Command.abort)
   }
@@ -543,12 +770,36 @@ export class NativeConnection implements TransportConnection, EngineSocket {
     return this.established ? this.#link.typeOfService(this.id, value) : ENOTCONN
   }
 
+  info(): ConnectionInfo | undefined {
+    if (!this.established) return undefined
+    const words = new Float64Array(CONNECTION_INFO)
+    return this.#link.connectionInfo(this.id, words) < 0 ? undefined : connectionInfoOf(words, this.remote)
+  }
+
   get descriptor(): number | undefined {
     return this.established ? this.#link.descriptor(this.id) : undefined
   }
 
   duplicate(): number {
     return this.established ? this.#link.duplicate(this.id) : ENOTCONN
+  }
+
+  sameUser(): number {
+    return this.established ? this.#link.sameUser(this.id) : ENOTCONN
+  }
+
+  carryDescriptors(): number {
+    return this.established ? this.#link.carryDescriptors(this.id) : ENOTCONN
+  }
+
+  sendDescriptors(data: Uint8Array, descriptors: readonly number[]): number {
+    if (!this.established || this.#outputOver) return ENOTCONN
+    this.#link.flush()
+    return this.#link.sendDescriptors(this.id, data, descriptors)
+  }
+
+  takeDescriptors(): number[] {
+    return this.established ? this.#link.takeDescriptors(this.id, CARRIED_MAX) : []
   }
 
   #write(data: Uint8Array | string, taken: boolean): void {

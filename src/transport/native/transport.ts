@@ -13,6 +13,7 @@ import type {
 } from '../seam/transport.js'
 
 export { loadNative } from './addon.js'
+export { lacksTls, lacksTlsFor, nativeContext } from './tls.js'
 
 /** A transport over the native engine. Throws if it can't be loaded; `loadNative` says so before. */
 export function nativeTransport(options: TransportOptions = {}): Transport {
@@ -44,7 +45,8 @@ class NativeTransport extends SocketAccount implements Transport {
     this.assertOpen('connect')
     checkConnectOptions(options)
     const connection = new NativeConnection(this, undefined)
-    connection.start(options)
+    if (options.fd === undefined) connection.start(options)
+    else connection.adopt(options, options.fd)
     return connection
   }
 

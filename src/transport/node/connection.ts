@@ -5,19 +5,26 @@
  * is reported once, and last; the transport forgets it when all its descriptors are closed; `counted`
  * is part of the account's `queuedTotal`.
  */
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { constants } from 'node:os'
-import { idleError, readTimeoutError, socketError } from '../../support/errors.js'
+import { idleError, lateError, readTimeoutError, socketError } from '../../support/errors.js'
 import { clearTimeout, setImmediate, setTimeout } from '../../support/real-time.js'
+import type { Decision } from '../seam/admission.js'
 import { exit } from '../seam/at-exit.js'
 import { Dial } from '../seam/dial.js'
 import { Stat } from '../seam/stats.js'
 import type { NodeAccount } from './account.js'
 import { NodeAttempts } from './attempts.js'
-import type { NodeListener } from './listener.js'
+import { adoptable, adopted, closed } from './adoptable.js'
+import { nodeSocketOptions, type NodeListener } from './listener.js'
+import { Pace } from './pace.js'
+import { adoptionError } from '../seam/adoption.js'
 import { overflowError, takenAwayError } from '../seam/queue-limits.js'
 import { isolatedFromNode } from '../seam/buffers-option.js'
 import { nodeLacks } from '../seam/socket-options.js'
+import { cutHandshakeError, type TlsStart, type TlsState } from '../seam/tls.js'
+import { secureNodeSocket, unreadFromNode } from './tls.js'
 import type {
   ConnectOptions, SocketAddress, SocketError, TransportConnection, TransportEvent,
 } from '../seam/transport.js'
@@ -42,6 +49,7 @@ export class NodeConnection implements TransportConnection {
   queuedBytes = 0
   reportWrites = false
   overflow: SocketError | undefined
+  tls: TlsState | undefined
   /** What it has in the transport's sum of queued bytes. */
   counted = 0
   #paused = false
@@ -63,10 +71,23 @@ export class NodeConnection implements TransportConnection {
   /** Of `readTimeout`: begins anew with what comes. */
   #silence: NodeJS.Timeout | undefined
   #expectsInput = true
+  /** The one below TLS, whose descriptor it is; and how TLS was begun. */
+  #raw: Socket | undefined
+  #tlsStart: TlsStart | undefined
+  #session: Buffer | undefined
+  #idleTimeout = 0
+  /** Of the first byte. */
+  #firstByte: NodeJS.Timeout | undefined
+  /** If its input has a rate; and whether it has had that. */
+  #pace: Pace | undefined
+  #slowed = false
+  readonly #ticket: Decision['ticket']
 
-  constructor(account: Account, listener: NodeListener | undefined) {
+  /** @param ticket of the listener that admitted it */
+  constructor(account: Account, listener: NodeListener | undefined, ticket?: Decision['ticket']) {
     this.#account = account
     this.listener = listener
+    this.#ticket = ticket
   }
 
   /** An attempt to connect keeps the process alive in any case: it has an end. */
@@ -82,6 +103,41 @@ export class NodeConnection implements TransportConnection {
     this.#open(socket, 'accepted', unix && { ...unix, address: '' }, unix)
     this.#limitIdle(socket, this.listener?.idleTimeout ?? 0)
     this.#limitInput(socket, this.listener?.readTimeout ?? 0)
+    if (this.listener !== undefined) this.#limit(socket, this.listener)
+  }
+
+  #limit(socket: Socket, listener: NodeListener): void {
+    const { receiveRate, firstByteTimeout } = listener.limits
+    if (receiveRate.perSecond > 0) this.#pace = new Pace(receiveRate, this)
+    if (firstByteTimeout === 0) return
+    this.#firstByte = setTimeout(() => {
+      // What came while the program kept the event loop busy is read before this.
+      setImmediate(() => {
+        if (this.#state !== 'open' || this.#firstByte === undefined || socket.bytesRead > 0) return
+        if (!this.takesInput) {
+          this.#firstByte.refresh()
+          return
+        }
+        listener.count('firstByteTimeout')
+        this.#fail(lateError('firstByteTimeout'))
+      })
+    }, firstByteTimeout).unref()
+  }
+
+  // Of its pace
+
+  get takesInput(): boolean {
+    return !this.#paused && !this.#full && !this.#heldBack && this.#state === 'open'
+  }
+
+  slow(on: boolean): void {
+    this.#slowed = on
+    if (on) this.listener?.count('receiveRate')
+    this.#read()
+  }
+
+  ended(): void {
+    if (this.#state === 'open') this.#account.report(connectionEvent('end', this))
   }
 
   /** It begins its life as an outbound one. */
@@ -100,6 +156,34 @@ export class NodeConnection implements TransportConnection {
       options,
     )
     this.#dial.start(nodeLacks('connect', options))
+  }
+
+  /** It begins its life as one that others have opened. */
+  adopt(options: ConnectOptions, fd: number): void {
+    const { idleTimeout = 0, readTimeout = 0 } = options
+    const errno = adoptable(fd, 'connection')
+    const failure = errno < 0 ? adoptionError(errno, 'open', fd) : nodeLacks('connect', options)
+    if (failure !== undefined) {
+      this.#fail(failure)
+      return
+    }
+    let socket: Socket
+    try {
+      const settings = { ...nodeSocketOptions(options), fd, readable: true, writable: true, pauseOnCreate: true }
+      socket = new Socket(settings)
+    } catch (error) {
+      // Nothing was opened.
+      this.#fail(Object.assign(error as SocketError, { syscall: 'open' }))
+      return
+    }
+    adopted(fd)
+    socket.once('close', () => { closed(fd) })
+    this.#account.metrics.connects += 1
+    const unix = socket.remoteAddress === undefined ? { address: '', family: 'unix', port: 0 } as const : undefined
+    this.#open(socket, 'connected', unix, unix)
+    this.#limitIdle(socket, idleTimeout)
+    this.#limitInput(socket, readTimeout)
+    this.#read()
   }
 
   #connected(attempt: number, socket: Socket): void {
@@ -134,14 +218,61 @@ export class NodeConnection implements TransportConnection {
     if (remoteAddress !== undefined) this.remote = address(remoteAddress, remoteFamily, remotePort)
     const { localAddress, localFamily, localPort } = socket
     if (localAddress !== undefined) this.local = address(localAddress, localFamily, localPort)
-    socket.on('data', (data: Buffer) => { this.#received(data) })
-    socket.on('end', () => { this.#ended() })
+    this.#listen(socket)
     socket.on('error', (error) => (this.#error ??= error as SocketError))
     socket.on('close', () => { this.#closed() })
     // It may have been closed meanwhile: then nobody is told.
     if (this.#state !== 'connecting') return
     this.#state = 'open'
     this.#account.report(connectionEvent(kind, this))
+  }
+
+  #listen(socket: Socket): void {
+    socket.on('data', (data: Buffer) => { this.#received(data) })
+    socket.on('end', () => { this.#ended() })
+  }
+
+  startTls(start: TlsStart): void {
+    const raw = this.#socket
+    if (raw === undefined || raw.destroyed || this.#state !== 'open') throw cutHandshakeError(start.server)
+    raw.removeAllListeners('data')
+    raw.removeAllListeners('end')
+    raw.pause()
+    this.#raw = raw
+    this.#tlsStart = start
+    this.#socket = secureNodeSocket(raw, start, {
+      secured: (state) => {
+        if (this.#state !== 'open') return
+        this.tls = state
+        this.#account.metrics.tlsHandshakes += 1
+        this.#account.report(connectionEvent('secured', this))
+        this.#listen(this.#socket as Socket)
+        this.#read()
+      },
+      failed: (error) => {
+        if (this.#state !== 'open') return
+        this.#error ??= error
+        // What Node has to say to the peer goes first.
+        if (this.tls === undefined) this.#socket?.destroySoon()
+        else this.#fail(error)
+      },
+      session: (session) => {
+        this.#session = session
+        if (this.#state === 'open') this.#account.report(connectionEvent('session', this))
+      },
+    })
+    this.#socket.on('close', () => { if (!raw.destroyed) raw.destroy() })
+    // The one below no longer knows what comes and goes.
+    raw.setTimeout(0)
+    this.#limitIdle(this.#socket, this.#idleTimeout)
+  }
+
+  unread(data: Uint8Array): void {
+    if (this.#tlsStart !== undefined) unreadFromNode(this.#socket as TLSSocket, data)
+  }
+
+  tlsSession(): Buffer | undefined {
+    return this.#session
   }
 
   write(data: Uint8Array | string, taken = false): void {
@@ -211,7 +342,7 @@ export class NodeConnection implements TransportConnection {
 
   #read(): void {
     if (this.#state !== 'open') return
-    if (this.#paused || this.#full || this.#heldBack) this.#socket?.pause()
+    if (this.#paused || this.#full || this.#heldBack || this.#slowed) this.#socket?.pause()
     else this.#socket?.resume()
   }
 
@@ -225,6 +356,7 @@ export class NodeConnection implements TransportConnection {
   close(): void {
     if (this.#state !== 'open' && this.#state !== 'connecting') return
     this.#state = 'closing'
+    this.#pace?.stop()
     this.#outputEnded = true
     if (this.#socket !== undefined) this.#closeSocket(this.#socket)
     else if (this.queuedBytes > 0) this.#dial?.closeLater(this.#account.closeTimeout)
@@ -234,6 +366,7 @@ export class NodeConnection implements TransportConnection {
   abort(): void {
     if (this.#state === 'aborted' || this.#state === 'closed') return
     this.#state = 'aborted'
+    this.#pace?.stop()
     this.#outputEnded = true
     if (this.#socket === undefined) this.#closed()
     else this.#reset(this.#socket)
@@ -275,6 +408,16 @@ export class NodeConnection implements TransportConnection {
   #received(data: Buffer): void {
     if (this.#state !== 'open') return
     this.#silence?.refresh()
+    if (this.#firstByte !== undefined) {
+      clearTimeout(this.#firstByte)
+      this.#firstByte = undefined
+    }
+    if (this.#pace === undefined) this.handOn(data)
+    else this.#pace.add(data)
+  }
+
+  /** Bytes go to the program. */
+  handOn(data: Buffer): void {
     if (this.#account.inputHeld) {
       this.#heldBack = true
       this.#account.holdBack(this)
@@ -289,7 +432,9 @@ export class NodeConnection implements TransportConnection {
 
   #ended(): void {
     this.#endSilence()
-    if (this.#state === 'open') this.#account.report(connectionEvent('end', this))
+    clearTimeout(this.#firstByte)
+    if (this.#pace === undefined) this.ended()
+    else this.#pace.end()
   }
 
   #wrote(data: Uint8Array | string, bytes: number, error: Error | null | undefined): void {
@@ -316,7 +461,9 @@ export class NodeConnection implements TransportConnection {
   }
 
   /** Unix sockets have no reset. */
-  #reset(socket: Socket): void {
+  #reset(secured: Socket): void {
+    // A reset is the kernel's matter.
+    const socket = this.#raw ?? secured
     const shutting = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0
     if (this.#unix || socket.destroyed) socket.destroy()
     // libuv doesn't reset one whose FIN is on its way out (EINVAL), and Node then never closes it.
@@ -326,6 +473,7 @@ export class NodeConnection implements TransportConnection {
 
   #limitIdle(socket: Socket, timeout: number): void {
     if (timeout === 0) return
+    this.#idleTimeout = timeout
     socket.setTimeout(timeout, () => {
       const { bytesRead, bytesWritten } = socket
       // What came while the program kept the event loop busy is read before this.
@@ -341,12 +489,13 @@ export class NodeConnection implements TransportConnection {
     if (timeout === 0) return
     let waited = 0
     this.#silence = setTimeout(() => {
-      const { bytesRead } = socket
+      const reader = this.#socket ?? socket
+      const { bytesRead } = reader
       // As above. A paused socket goes on reading until its buffer is full; after that nobody knows.
       setImmediate(() => {
         if (this.#state !== 'open' || !this.#expectsInput || this.#silence === undefined) return
-        const { readableLength, readableHighWaterMark } = socket
-        const came = socket.bytesRead !== bytesRead || readableLength !== waited
+        const { readableLength, readableHighWaterMark } = reader
+        const came = reader.bytesRead !== bytesRead || readableLength !== waited
         waited = readableLength
         if (came || readableLength >= readableHighWaterMark) this.#silence.refresh()
         else this.#timedOut(socket, readTimeoutError())
@@ -378,7 +527,13 @@ export class NodeConnection implements TransportConnection {
   #closed(): void {
     const state = this.#state
     if (state === 'closed') return
+    if (state === 'open') this.#pace?.finish()
     this.#state = 'closed'
+    if (this.#tlsStart !== undefined && this.tls === undefined) {
+      this.#account.metrics.tlsFailures += 1
+      this.#error ??= cutHandshakeError(this.#tlsStart.server)
+    }
+    clearTimeout(this.#firstByte)
     this.#outputEnded = true
     this.#endSilence()
     clearTimeout(this.#deadline)
@@ -399,7 +554,7 @@ export class NodeConnection implements TransportConnection {
   }
 
   #gone(): void {
-    if (this.listener !== undefined) this.listener.open -= 1
+    this.listener?.left(this.#ticket)
     this.#account.gone(this)
   }
 }

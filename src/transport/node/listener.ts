@@ -4,15 +4,25 @@
  * `net.Server` can't leave connections in the kernel's queue, so a paused listener keeps those that
  * Node accepts, unread and unreported, as many as the queue would have held.
  *
- * Invariants: `open` counts the connections that it handed on and that are not closed; every socket
- * that it was given is handed on, kept, or reset.
+ * Invariants: it admits as many connections as it handed on and are not closed; every socket that it was given is
+ * handed on, kept, or reset.
  */
 import { lookup } from 'node:dns'
 import { createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net'
 import type { NodeAccount } from './account.js'
+import { adoptable, adopted, closed } from './adoptable.js'
+import { adoptionError } from '../seam/adoption.js'
+import { Admission, type Decision } from '../seam/admission.js'
+import { DropReport } from '../seam/drop-report.js'
+import {
+  changedLimits, checkLimitChanges, fullLimits, type FullLimits, type LimitChanges, type LimitName,
+} from '../seam/limits.js'
+import { noLimits } from '../seam/metrics.js'
+import { Stat } from '../seam/stats.js'
+import { LoopWatch } from './loop-watch.js'
 import { keepAliveSeconds, nodeLacks, nodeReusesPorts } from '../seam/socket-options.js'
 import type {
-  ListenOptions, SocketAddress, SocketError, SocketOptions, TransportEvent, TransportListener,
+  ListenerCounts, ListenOptions, SocketAddress, SocketError, SocketOptions, TransportEvent, TransportListener,
 } from '../seam/transport.js'
 
 /** The transport of these listeners. */
@@ -41,10 +51,15 @@ export class NodeListener implements TransportListener {
   context: unknown
   address: SocketAddress | undefined
   readonly settings = undefined
-  /** Connections of its own that are open. */
-  open = 0
+  limits: FullLimits
   readonly #account: Account
-  readonly #handOn: (socket: Socket) => void
+  readonly #handOn: (socket: Socket, ticket: Decision['ticket']) => void
+  readonly #admission: Admission
+  readonly #limited = noLimits()
+  readonly #drops: DropReport
+  #watch: LoopWatch | undefined
+  /** Paused because the event loop is late. */
+  #overloaded = false
   readonly #options: ListenOptions
   readonly #server: Server
   #closed = false
@@ -56,14 +71,21 @@ export class NodeListener implements TransportListener {
   readonly idleTimeout: number
   readonly readTimeout: number
   /** Where it listens, if that is a Unix socket. */
-  readonly unix: SocketAddress | undefined
+  unix: SocketAddress | undefined
+  /** Of one that was adopted. */
+  #adopted: number | undefined = undefined
 
   /** @param handOn takes a connection that was accepted, and is to be reported */
-  constructor(account: Account, options: ListenOptions, handOn: (socket: Socket) => void) {
-    const { idleTimeout = 0, readTimeout = 0, path } = options
+  constructor(account: Account, options: ListenOptions, handOn: (socket: Socket, ticket: Decision['ticket']) => void) {
+    const { idleTimeout = 0, readTimeout = 0, path, maxConnections, limits } = options
     this.idleTimeout = idleTimeout
     this.readTimeout = readTimeout
     this.unix = path === undefined ? undefined : { address: path, family: 'unix', port: 0 }
+    this.limits = fullLimits(maxConnections, limits, path !== undefined)
+    this.#admission = new Admission(this.limits)
+    this.#drops = new DropReport((dropped) => {
+      if (!this.#closed) account.report({ ...listenerEvent('dropped', this), dropped })
+    })
     this.#account = account
     this.#handOn = handOn
     this.#options = options
@@ -75,10 +97,12 @@ export class NodeListener implements TransportListener {
 
   /** Binds and listens; how that went is reported. */
   start(): void {
-    const { host, ipv6Only = false } = this.#options
+    const { host, fd, ipv6Only = false } = this.#options
     const lacking = nodeLacks('listen', this.#options)
     if (lacking !== undefined) {
       this.#failed(lacking)
+    } else if (fd !== undefined) {
+      this.#adopt(fd)
     } else if (!ipv6Only || host === undefined || isIP(host) !== 0) {
       this.#listen(host)
     } else {
@@ -101,18 +125,58 @@ export class NodeListener implements TransportListener {
 
   resume(): void {
     this.#paused = false
-    const kept = this.#kept
-    this.#kept = []
-    for (const socket of kept) this.#accepted(socket.ref())
+    this.#takeKept()
+  }
+
+  get counts(): ListenerCounts | undefined {
+    if (this.#closed || this.address === undefined) return undefined
+    const { connections, prefixes } = this.#admission
+    return { connections, prefixes, overloaded: this.#overloaded, limited: { ...this.#limited } }
+  }
+
+  limit(changes: LimitChanges): void {
+    checkLimitChanges('limit', changes)
+    const before = this.limits.pauseAbove
+    this.limits = changedLimits(this.limits, changes)
+    this.#admission.change(this.limits)
+    if (this.address !== undefined && this.limits.pauseAbove !== before) this.#watchLoop()
+  }
+
+  /** A limit did something. */
+  count(limit: LimitName): void {
+    this.#limited[limit]++
+    this.#account.metrics.limitedHere[limit]++
+  }
+
+  /** One of its connections is gone. */
+  left(ticket: Decision['ticket']): void {
+    this.#admission.leave(ticket)
   }
 
   close(): void {
     if (this.#closed) return
     this.#closed = true
     this.#account.forget(this)
+    closed(this.#adopted)
+    this.#watch?.close()
+    this.#drops.close()
+    this.#overload(false)
     this.#server.close()
     for (const socket of this.#kept) this.#reset(socket)
     this.#kept = []
+  }
+
+  /** Listens on a socket that others have opened. */
+  #adopt(fd: number): void {
+    const { backlog = BACKLOG, bound = false } = this.#options
+    const errno = adoptable(fd, bound ? 'bound' : 'listener')
+    if (errno < 0) {
+      this.#failed(adoptionError(errno, 'listen', fd))
+      return
+    }
+    adopted(fd)
+    this.#adopted = fd
+    this.#server.listen({ fd, backlog })
   }
 
   #listen(host: string | undefined): void {
@@ -139,7 +203,13 @@ export class NodeListener implements TransportListener {
       this.#server.close()
       return
     }
-    this.address = this.unix ?? this.#server.address() as AddressInfo as SocketAddress
+    const address = this.#server.address()
+    // Node has it for a Unix socket that it has bound itself; others are asked for their name in vain.
+    if (this.#adopted !== undefined && (typeof address === 'string' || address?.address === undefined)) {
+      this.unix = { address: typeof address === 'string' ? address : '', family: 'unix', port: 0 }
+    }
+    this.address = this.unix ?? address as AddressInfo as SocketAddress
+    this.#watchLoop()
     this.#account.report(listenerEvent('listening', this))
   }
 
@@ -148,6 +218,7 @@ export class NodeListener implements TransportListener {
     // Node's stand-in for the port that a Unix socket hasn't.
     if (error.port === -1) delete error.port
     if (this.address === undefined) {
+      closed(this.#adopted)
       this.#closed = true
       this.#account.forget(this)
       this.#account.report(listenerEvent('listen-failed', this, error))
@@ -163,17 +234,48 @@ export class NodeListener implements TransportListener {
       socket.destroy()
       return
     }
-    const { maxConnections = Infinity, backlog = BACKLOG } = this.#options
-    if (this.#paused && this.#kept.length < Math.max(backlog, 1)) {
-      // Reset while it waits: as above.
-      if (socket.listenerCount('error') === 0) socket.on('error', () => undefined)
-      this.#kept.push(socket.unref())
-    } else if (this.#paused || this.open >= maxConnections) {
-      this.#drop(socket)
-    } else {
-      this.open += 1
-      this.#handOn(socket)
+    if (this.#paused || this.#overloaded) {
+      this.#keep(socket)
+      return
     }
+    const remote = this.#remoteOf(socket)
+    const { refusedFor, ticket } = this.#admission.admit(remote)
+    if (refusedFor === undefined) this.#handOn(socket, ticket)
+    else this.#drop(socket, refusedFor, remote)
+  }
+
+  #keep(socket: Socket): void {
+    const { backlog = BACKLOG } = this.#options
+    if (this.#kept.length >= Math.max(backlog, 1)) {
+      this.#drop(socket, this.#overloaded ? 'pauseAbove' : 'maxConnections', this.#remoteOf(socket))
+      return
+    }
+    // Reset while it waits: it has no address any more when it is taken.
+    if (socket.listenerCount('error') === 0) socket.on('error', () => undefined)
+    this.#kept.push(socket.unref())
+  }
+
+  /** Those that it kept, if it is not paused any more. */
+  #takeKept(): void {
+    if (this.#paused || this.#overloaded) return
+    const kept = this.#kept
+    this.#kept = []
+    for (const socket of kept) this.#accepted(socket.ref())
+  }
+
+  #watchLoop(): void {
+    const { pauseAbove } = this.limits
+    this.#watch?.close()
+    this.#overload(false)
+    this.#watch = pauseAbove === 0 ? undefined : new LoopWatch(pauseAbove, (late) => { this.#overload(late) })
+  }
+
+  #overload(on: boolean): void {
+    if (on === this.#overloaded) return
+    this.#overloaded = on
+    this.#account.metrics.stats[Stat.listenersPaused] += on ? 1 : -1
+    if (on) this.count('pauseAbove')
+    else if (!this.#closed) this.#takeKept()
   }
 
   /** Unix sockets have no reset. */
@@ -182,15 +284,15 @@ export class NodeListener implements TransportListener {
     else socket.destroy()
   }
 
-  #drop(socket: Socket): void {
-    const { remoteAddress = '', remoteFamily, remotePort = 0 } = socket
-    const family = remoteFamily === 'IPv6' ? 'IPv6' : 'IPv4'
-    const remote: SocketAddress = this.unix === undefined
-      ? { address: remoteAddress, family, port: remotePort }
-      : { ...this.unix, address: '' }
+  #remoteOf({ remoteAddress = '', remoteFamily, remotePort = 0 }: Socket): SocketAddress {
+    if (this.unix !== undefined) return { ...this.unix, address: '' }
+    return { address: remoteAddress, family: remoteFamily === 'IPv6' ? 'IPv6' : 'IPv4', port: remotePort }
+  }
+
+  #drop(socket: Socket, limit: LimitName, remote: SocketAddress): void {
     socket.on('error', () => undefined)
     this.#reset(socket)
-    this.#account.metrics.drops += 1
-    this.#account.report({ ...listenerEvent('dropped', this), dropped: { count: 1, remote } })
+    this.count(limit)
+    this.#drops.add(limit, remote)
   }
 }

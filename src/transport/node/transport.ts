@@ -23,8 +23,8 @@ class NodeTransport extends NodeAccount<NodeConnection | NodeListener> implement
   listen(options: ListenOptions): TransportListener {
     this.assertOpen('listen')
     checkListenOptions(options)
-    const listener = new NodeListener(this, options, (socket) => {
-      const connection = new NodeConnection(this, listener)
+    const listener = new NodeListener(this, options, (socket, ticket) => {
+      const connection = new NodeConnection(this, listener, ticket)
       this.sockets.add(connection)
       connection.accept(socket)
     })
@@ -39,7 +39,8 @@ class NodeTransport extends NodeAccount<NodeConnection | NodeListener> implement
     checkConnectOptions(options)
     const connection = new NodeConnection(this, undefined)
     this.sockets.add(connection)
-    connection.connect(options)
+    if (options.fd === undefined) connection.connect(options)
+    else connection.adopt(options, options.fd)
     return connection
   }
 

@@ -25,6 +25,11 @@ export const TCP_CHANNELS = {
    * is known. Also connections that a listener dropped: `dropped`.
    */
   error: 'marketplace:tcp:error',
+  /**
+   * A listener has refused connections because of its limits: `local`, and `dropped`, with how many it were and where
+   * the last one came from. Once a second for each listener, at most.
+   */
+  refuse: 'marketplace:tcp:refuse',
 } as const
 
 /** What subscribers of the channels in `TCP_CHANNELS` get; which fields are set is said there. */
@@ -39,7 +44,7 @@ export interface TcpDiagnostics {
   readonly connection: Pick<TransportConnection, 'local' | 'remote' | 'queuedBytes'> | undefined
   /** What went wrong. */
   readonly error: SocketError | undefined
-  /** Connections that a listener reset because it had its `maxConnections`. */
+  /** Connections that a listener reset because of its limits. */
   readonly dropped: Dropped | undefined
 }
 
@@ -48,12 +53,13 @@ const accept = channel(TCP_CHANNELS.accept)
 const connect = channel(TCP_CHANNELS.connect)
 const close = channel(TCP_CHANNELS.close)
 const failure = channel(TCP_CHANNELS.error)
+const refuse = channel(TCP_CHANNELS.refuse)
 
 /** Publishes what is in a batch, if anybody listens. */
 export function publishEvents(transport: 'native' | 'node', events: readonly TransportEvent[]): void {
   if (
     !accept.hasSubscribers && !close.hasSubscribers && !connect.hasSubscribers && !failure.hasSubscribers
-    && !listen.hasSubscribers
+    && !listen.hasSubscribers && !refuse.hasSubscribers
   ) return
   for (const event of events) publishEvent(transport, event)
 }
@@ -70,6 +76,7 @@ function publishEvent(transport: 'native' | 'node', event: TransportEvent): void
   // One that was never established has no peer.
   else if (kind === 'closed' && remote !== undefined) close.publish(message)
   if (error !== undefined || dropped !== undefined) failure.publish(message)
+  if (dropped !== undefined) refuse.publish(message)
 }
 
 /** Names of the channels about datagrams, by what is published there. */

@@ -6,7 +6,8 @@
  * Invariants: everything is counted since `open`, except what is said to be of now; nothing here costs
  * more with the number of connections, and nothing is counted per message but two additions.
  */
-import { Stat, STATS } from './stats.js'
+import type { LimitName } from './limits.js'
+import { LIMITS, Stat, STATS } from './stats.js'
 
 /**
  * Counters of a transport; cheap enough to be kept always and read at any time. Those that say nothing
@@ -19,8 +20,20 @@ export interface TransportMetrics {
   readonly accepts: number
   /** Outbound connections established. */
   readonly connects: number
-  /** Connections that were refused because a listener had its `maxConnections`. */
+  /** Connections that were refused because of a limit of their listener's. */
   readonly drops: number
+  /** TLS handshakes that succeeded. */
+  readonly tlsHandshakes: number
+  /** TLS handshakes that did not: `errors` has the codes. */
+  readonly tlsFailures: number
+  /**
+   * How often each limit of the listeners did something, by its name: refused a connection (`maxConnections`,
+   * `acceptRate`, `connectionsPerPrefix`, `acceptRatePerPrefix`), reset one that was late (`firstByteTimeout`,
+   * `frameTimeout`), stopped reading from one for a while (`receiveRate`), or paused a listener (`pauseAbove`).
+   */
+  readonly limited: Readonly<Record<LimitName, number>>
+  /** Listeners that are paused because of `pauseAbove`, now. */
+  readonly listenersPaused: number
   /** Bytes received from the kernel. */
   readonly bytesIn: number
   /** Bytes taken by the kernel. */
@@ -70,6 +83,19 @@ export interface TransportMetrics {
 /** Elements of `batchSizes`. */
 const BATCH_SIZES = 16
 
+/** Those that refuse connections. */
+export const REFUSING = ['maxConnections', 'acceptRate', 'connectionsPerPrefix', 'acceptRatePerPrefix'] as const
+
+/** How often each limit did something. */
+export type LimitCounts = Record<LimitName, number>
+
+/** Nothing counted yet. */
+export const noLimits = (): LimitCounts => Object.fromEntries(LIMITS.map((name) => [name, 0])) as LimitCounts
+
+/** @param count of a limit, by its place in the list of all */
+export const limitCounts = (count: (at: number, name: LimitName) => number): LimitCounts =>
+  Object.fromEntries(LIMITS.map((name, at) => [name, count(at, name)])) as LimitCounts
+
 /** What is known of slabs. */
 export interface SlabCounts {
   readonly free: number
@@ -88,7 +114,10 @@ export class Counts implements TransportMetrics {
   connections = 0
   accepts = 0
   connects = 0
-  drops = 0
+  /** What was counted here, and not by the engine. */
+  readonly limitedHere = noLimits()
+  tlsHandshakes = 0
+  tlsFailures = 0
   bytesIn = 0
   chunksIn = 0
   batches = 0
@@ -109,6 +138,19 @@ export class Counts implements TransportMetrics {
 
   get bytesOut(): number {
     return this.stats[Stat.bytesOut]
+  }
+
+  get limited(): LimitCounts {
+    return limitCounts((at, name) => this.stats[Stat.ofMaxConnections + at] + this.limitedHere[name])
+  }
+
+  get drops(): number {
+    const { limited } = this
+    return REFUSING.reduce((sum, name) => sum + limited[name], 0)
+  }
+
+  get listenersPaused(): number {
+    return this.stats[Stat.listenersPaused]
   }
 
   get chunksOut(): number {
@@ -192,7 +234,9 @@ export class Counts implements TransportMetrics {
  * datagram that waits to be sent counts for 64 `queuedBytes` more than it has.
  */
 export interface UdpMetrics extends Omit<
-  TransportMetrics, 'connections' | 'accepts' | 'connects' | 'drops' | 'chunksIn' | 'chunksOut'
+  TransportMetrics,
+  'connections' | 'accepts' | 'connects' | 'drops' | 'limited' | 'listenersPaused' | 'tlsHandshakes' | 'tlsFailures'
+  | 'chunksIn' | 'chunksOut'
 > {
   /** Sockets open now. */
   readonly sockets: number
@@ -218,12 +262,14 @@ const OF_ENGINES: ReadonlySet<string> =
 /** The sum of several, as plain data; an engine's memory counts once. Of none: all zero. */
 export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
   const sum = {
-    connections: 0, accepts: 0, connects: 0, drops: 0, bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
+    connections: 0, accepts: 0, connects: 0, drops: 0, listenersPaused: 0, tlsHandshakes: 0, tlsFailures: 0,
+    bytesIn: 0, bytesOut: 0, chunksIn: 0, chunksOut: 0,
     queuedBytes: 0, slabBytes: 0, slabBytesFree: 0, slabBytesPinned: 0, slabBytesIdle: 0,
     slabStalls: 0, batches: 0, events: 0, jsTime: 0, totalTime: 0,
   }
   const batchSizes = new Array<number>(BATCH_SIZES).fill(0)
   const errors: Record<string, number> = {}
+  const limited = noLimits()
   let kernelTime: number | undefined
   const engines = new Set<unknown>()
   for (const metrics of all) {
@@ -233,8 +279,9 @@ export function metricsSum(all: readonly TransportMetrics[]): TransportMetrics {
     }
     if (engine !== undefined) engines.add(engine)
     metrics.batchSizes.forEach((count, i) => { batchSizes[i] += count })
+    for (const name of LIMITS) limited[name] += metrics.limited[name]
     for (const [code, count] of Object.entries(metrics.errors)) errors[code] = (errors[code] ?? 0) + count
     if (metrics.kernelTime !== undefined) kernelTime = (kernelTime ?? 0) + metrics.kernelTime
   }
-  return { ...sum, batchSizes, kernelTime, errors }
+  return { ...sum, limited, batchSizes, kernelTime, errors }
 }

@@ -9,6 +9,7 @@ import { isIP } from 'node:net'
 import { constants } from 'node:os'
 import { checkOptions, hostName, integer, ofType, oneOf, type Check, type Checks } from '../../support/checks.js'
 import { argumentError, rangeError, socketError } from '../../support/errors.js'
+import { checkLimits } from './limits.js'
 import type {
   ConnectOptions, KeepAliveTimes, ListenOptions, SocketError, SocketOptions,
 } from './transport.js'
@@ -90,8 +91,9 @@ export const listenerChecks = {
   reusePort: oneOf(false, true, 'if-supported'),
   exclusive: ofType('boolean'),
   maxConnections: integer(0, LONGEST),
+  limits: checkLimits,
   pauseOnAccept: ofType('boolean'),
-} satisfies Record<Exclude<keyof ListenOptions, keyof SocketOptions | 'port' | 'path'>, Check>
+} satisfies Record<Exclude<keyof ListenOptions, keyof SocketOptions | 'port' | 'path' | 'fd' | 'bound'>, Check>
 
 /** Those of an outbound connection, but for where it goes. */
 export const dialChecks = {
@@ -100,17 +102,24 @@ export const dialChecks = {
   connectTimeout: integer(0, LONGEST, 'milliseconds'),
   attemptDelay: integer(ATTEMPT_DELAY_MIN, LONGEST, 'milliseconds'),
   lookup: ofType('function'),
-} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port' | 'path'>, Check>
+} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port' | 'path' | 'fd'>, Check>
 
-const listenChecks: Checks = { port: checkPort, path: checkPath, ...listenerChecks, ...socketChecks }
+/** Of a descriptor's number. */
+export const checkDescriptor = integer(0, 0x7fffffff)
+
+const listenChecks: Checks = {
+  port: checkPort, path: checkPath, fd: checkDescriptor, bound: ofType('boolean'), ...listenerChecks, ...socketChecks,
+}
 const connectChecks: Checks = {
-  host: hostName, port: checkPort, path: checkPath, ...dialChecks, ...socketChecks,
+  host: hostName, port: checkPort, path: checkPath, fd: checkDescriptor, ...dialChecks, ...socketChecks,
 }
 
-/** A Unix socket has neither host nor port. */
-function checkAlone(call: string, { host, port }: ListenOptions | ConnectOptions): void {
-  if (host !== undefined) throw argumentError(call, 'host', 'undefined with a path', host)
-  if (port !== undefined) throw argumentError(call, 'port', 'undefined with a path', port)
+/** A Unix socket has neither host nor port; what is there already has no path, either. */
+function checkAlone(call: string, { host, port, path, fd }: ListenOptions | ConnectOptions): void {
+  const what = fd === undefined ? 'a path' : 'a descriptor'
+  if (host !== undefined) throw argumentError(call, 'host', `undefined with ${what}`, host)
+  if (port !== undefined) throw argumentError(call, 'port', `undefined with ${what}`, port)
+  if (fd !== undefined && path !== undefined) throw argumentError(call, 'path', `undefined with ${what}`, path)
 }
 
 /** @throws TypeError for options of a listener that don't go together */
@@ -127,7 +136,7 @@ export function checkTogether(call: string, options: Omit<ListenOptions, 'port'>
 /** @throws TypeError or RangeError for the first option that is unknown or wrong */
 export function checkListenOptions(options: ListenOptions): void {
   checkOptions('listen', options, listenChecks)
-  if (options.path !== undefined) checkAlone('listen', options)
+  if (options.path !== undefined || options.fd !== undefined) checkAlone('listen', options)
   else if (options.port === undefined) checkPort('listen', 'port', undefined)
   checkTogether('listen', options)
 }
@@ -135,7 +144,7 @@ export function checkListenOptions(options: ListenOptions): void {
 /** @throws TypeError or RangeError for the first option that is unknown or wrong */
 export function checkConnectOptions(options: ConnectOptions): void {
   checkOptions('connect', options, connectChecks)
-  if (options.path !== undefined) {
+  if (options.path !== undefined || options.fd !== undefined) {
     checkAlone('connect', options)
     return
   }

@@ -73,7 +73,14 @@ function ofConnections(m: TransportMetrics): MetricInstrument[] {
       [m.connects, { 'network.connection.direction': 'outbound' }],
     ]),
     instrument('counter', 'connection.dropped', '{connection}',
-      'Connections that were reset because their listener had its maxConnections.', [[m.drops]]),
+      'Connections that were reset because of a limit of their listener.', [[m.drops]]),
+    instrument('counter', 'limit.count', '{event}', 'Times that a limit of a listener did something, by its name.',
+      Object.entries(m.limited).map(([limit, count]) => [count, { limit }])),
+    instrument('updowncounter', 'listener.paused', '{listener}',
+      'Listeners that are paused because the event loop is late.', [[m.listenersPaused]]),
+    instrument('counter', 'tls.handshakes', '{handshake}', 'TLS handshakes that are over.', [
+      [m.tlsHandshakes, { outcome: 'success' }], [m.tlsFailures, { outcome: 'failure' }],
+    ]),
     instrument('counter', 'errors', '{error}', 'Errors of sockets, by code.', errors),
   ]
 }

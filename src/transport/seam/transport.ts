@@ -15,8 +15,11 @@
  */
 
 import type { BufferLifetime } from './buffers-option.js'
+import type { ConnectionInfo } from './connection-info.js'
 import type { FrameScanner } from './framing.js'
+import type { FullLimits, LimitChanges, LimitName, ListenerLimits } from './limits.js'
 import type { TransportMetrics } from './metrics.js'
+import type { TlsStart, TlsState } from './tls.js'
 import type { SocketAddress, SocketError } from '../../support/socket-error.js'
 
 export type { BufferLifetime, KeptBuffers } from './buffers-option.js'
@@ -28,11 +31,13 @@ export type TransportEventKind =
   | 'listen-failed' // listener: `error`; nothing more comes from it
   | 'accepted' // connection: new, on `listener`
   | 'accept-failed' // listener: `error` (EMFILE, ...); it goes on listening
-  | 'dropped' // listener: connections beyond `maxConnections` were reset; `dropped` says how many
+  | 'dropped' // listener: connections were reset for its limits; `dropped` says how many. Once a second at most
   | 'connected' // connection: established
   | 'data' // connection: `data`, at least one byte
   | 'frames' // connection: `run`, at least one byte of frames that `frame` asked for
   | 'end' // connection: the peer sent FIN; all its data has been reported
+  | 'secured' // connection: TLS has begun; `connection.tls` says how
+  | 'session' // connection: a TLS session that can be resumed, as `tlsSession` gives it
   | 'written' // connection: `bytes` more bytes were taken by the kernel
   | 'closed' // connection: gone; `error` unless the end was orderly
 
@@ -125,6 +130,14 @@ export interface ListenOptions extends SocketOptions {
    * file that is there already is an EADDRINUSE error; closing the listener removes its own.
    */
   readonly path?: string | undefined
+  /**
+   * Adopts a listening socket that others have opened, TCP or Unix, by its descriptor. Has no `host`, `port` and
+   * `path`. Once it listens, the transport owns the descriptor, and closes it; one that can't be adopted stays the
+   * caller's.
+   */
+  readonly fd?: number | undefined
+  /** With `fd`: a socket that is bound, and does not listen yet, is made to, with this `backlog`. Default false. */
+  readonly bound?: boolean | undefined
   /** With `::` or without `host`: accept IPv6 only, not IPv4 as well. Default false. */
   readonly ipv6Only?: boolean | undefined
   /** Length of the accept queue. Default 511, as Node's; Linux takes at most `net.core.somaxconn`. */
@@ -145,6 +158,8 @@ export interface ListenOptions extends SocketOptions {
    * reported as `dropped`. Default: no limit.
    */
   readonly maxConnections?: number | undefined
+  /** What else it takes at most, and of whom. Default: no limits. */
+  readonly limits?: ListenerLimits | undefined
   /** Nothing is read from an accepted connection before its `resume`. Default false. */
   readonly pauseOnAccept?: boolean | undefined
 }
@@ -156,6 +171,12 @@ export interface ConnectOptions extends SocketOptions {
   readonly port?: number | undefined
   /** Connects to a Unix socket instead: as the `path` of a listener. */
   readonly path?: string | undefined
+  /**
+   * Adopts a connected socket that others have opened, TCP or Unix, by its descriptor. Has no `host`, `port` and
+   * `path`. Once it is connected, the transport owns the descriptor, and closes it; one that can't be adopted stays the
+   * caller's.
+   */
+  readonly fd?: number | undefined
   /** IP address to connect from. Default: the system's choice. Only its family is then tried. */
   readonly localAddress?: string | undefined
   /** Port to connect from. Default 0: the system's choice. */
@@ -185,12 +206,26 @@ export interface SocketSettings {
   readonly receiveBufferSize: number
 }
 
-/** Connections that a listener refused because it had `maxConnections`. */
+/** Connections that a listener refused because of its limits. */
 export interface Dropped {
   /** How many since the last report. */
   readonly count: number
+  /** How many of them because of which limit; about, as others may have been refused when this is looked at. */
+  readonly limits: Readonly<Partial<Record<LimitName, number>>>
   /** Where the last of them came from. */
   readonly remote: SocketAddress
+}
+
+/** What a listener has counted. */
+export interface ListenerCounts {
+  /** Connections that it accepted and that are open. */
+  readonly connections: number
+  /** Prefixes that are remembered, for their connections or for how fast they opened some. */
+  readonly prefixes: number
+  /** Whether it is paused because of `pauseAbove`. */
+  readonly overloaded: boolean
+  /** How often each limit did something. */
+  readonly limited: Readonly<Record<LimitName, number>>
 }
 
 /** A listening socket. */
@@ -207,6 +242,8 @@ export interface TransportListener {
   readonly descriptor?: number | undefined
   /** As that of a connection. */
   duplicate?(): number
+  /** Another process has the listener, too: if it is a Unix socket, its file stays when this one closes. */
+  handedOver?(): void
   /**
    * Stops accepting; connections wait in the kernel's queue. Those that the kernel has handed over
    * already are still reported.
@@ -214,6 +251,18 @@ export interface TransportListener {
   pause(): void
   /** Goes on accepting. */
   resume(): void
+  /** Its limits now. */
+  readonly limits: FullLimits
+  /** One of them that the driver sees to did something. */
+  count(limit: LimitName): void
+  /** What it has counted; asks for it. `undefined` unless it listens. */
+  readonly counts: ListenerCounts | undefined
+  /**
+   * Changes its limits, of what is accepted from now on.
+   *
+   * @throws TypeError or RangeError for a change that can't be
+   */
+  limit(changes: LimitChanges): void
   /** Stops accepting and releases the port. Accepted connections live on. Idempotent; no event follows. */
   close(): void
 }
@@ -285,6 +334,22 @@ export interface TransportConnection {
    * @param asked undefined: everything comes as 'data' from now on
    */
   frame?(asked: FramesAsked | undefined): void
+  /**
+   * Begins TLS, on a connection that is established and of which nothing was written. `secured` follows, or `closed`
+   * with the error. What comes as 'data' before `secured` was on its way already: it belongs to TLS, see `unread`.
+   * Nothing may be written before `secured`. A conversation that is carried by a stream has no TLS of its own.
+   *
+   * @throws Error that says why it can't be
+   */
+  startTls?(start: TlsStart): void
+  /** After `startTls`: bytes that came as 'data', and are what TLS begins with. In their order. */
+  unread?(data: Uint8Array): void
+  /** What the TLS handshake has come to; from `secured` on. */
+  readonly tls?: TlsState | undefined
+  /** The session, to be resumed later; undefined without TLS or when it is gone. */
+  tlsSession?(): Buffer | undefined
+  /** The certificate, in DER, that the peer was shown. */
+  tlsCertificate?(): Uint8Array | undefined
   /** TCP_NODELAY, from now on; a Unix socket has none. Ignored unless it is established. */
   setNoDelay(on: boolean): void
   /**
@@ -295,6 +360,8 @@ export interface TransportConnection {
    * @param count so many without an answer end the connection; default 10
    */
   setKeepAlive(on: boolean, idle: number, interval?: number, count?: number): void
+  /** What is known of an established connection; asks the kernel. Only the native transport has it. */
+  info?(): ConnectionInfo | undefined
   /**
    * IP_TOS, or the traffic class of IPv6, of an established connection; only the native transport has it.
    *
@@ -310,6 +377,26 @@ export interface TransportConnection {
   readonly descriptor?: number | undefined
   /** As `descriptor`, but a number of its own, which the caller is to close; or a negative errno. */
   duplicate?(): number
+  /**
+   * Whether the process at the other end of a Unix socket runs for the same user: 1, 0, or a negative errno. Only the
+   * native transport has it, and the next three.
+   */
+  sameUser?(): number
+  /**
+   * From now on what arrives on this connection over a Unix socket may carry descriptors: to be called before anything
+   * is received.
+   *
+   * @returns 0, or a negative errno
+   */
+  carryDescriptors?(): number
+  /**
+   * Sends bytes now, the first of which carries descriptors, at most 253.
+   *
+   * @returns how many bytes were sent, or a negative errno: EAGAIN if there is no room
+   */
+  sendDescriptors?(data: Uint8Array, descriptors: readonly number[]): number
+  /** The descriptors that have arrived, in their order, which are the caller's now. */
+  takeDescriptors?(): number[]
   /**
    * The peer's address as the kernel has it. `remote` of an outbound connection is what was asked for: the
    * same, but for other spellings, and for 0.0.0.0 and ::, which lead to this machine. Only the native

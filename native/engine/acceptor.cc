@@ -1,0 +1,390 @@
+// Accepting for several engines; see acceptor.h.
+#include "acceptor.h"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "socket.h"
+
+namespace marketplace::engine {
+
+namespace {
+
+// Connections that are accepted at a time, before workers are woken and others get the lock.
+constexpr int batch_max = 64;
+// How long accepting rests when descriptors or memory are short.
+constexpr int64_t rest_for_ms = 100;
+constexpr uint64_t wake_key = 0;
+// What the kernel's queue holds at most is as much as a listener can be asked for.
+constexpr int drain_max = 65'536;
+
+bool is_shortage(int error) {
+  return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
+// Not a listener any more, whatever happened to it.
+bool is_broken(int error) {
+  return error == -EBADF || error == -EINVAL || error == -ENOTSOCK || error == -EOPNOTSUPP;
+}
+
+}  // namespace
+
+Acceptor::~Acceptor() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake(wake_.get());
+  thread_.join();
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) take_back(*place);
+  }
+}
+
+int Acceptor::open() {
+  epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return -errno;
+  wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake_.valid()) return -errno;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = wake_key;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) return -errno;
+  // Signals are the host's: its threads have them delivered.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  const int masked = pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (masked != 0) return -masked;
+  thread_ = std::thread([this] { run(); });
+  static_cast<void>(pthread_sigmask(SIG_SETMASK, &before, nullptr));
+  return 0;
+}
+
+int32_t Acceptor::listen(const Address& address, const ListenOptions& options) {
+  auto listener = std::make_unique<Listener>();
+  const int result = open_listener(address, options, listener->descriptor);
+  if (result < 0) return result;
+  if (address.file() != nullptr) listener->file.own(address.file());
+  const std::lock_guard lock(mutex_);
+  listener->id = ++last_id_;
+  epoll_event event{};
+  event.data.u64 = static_cast<uint64_t>(listener->id);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener->descriptor.get(), &event) != 0) {
+    return -errno;
+  }
+  const int32_t id = listener->id;
+  listeners_.emplace(id, std::move(listener));
+  return id;
+}
+
+int Acceptor::local(int32_t listener, Address& out) {
+  const std::lock_guard lock(mutex_);
+  const auto found = listeners_.find(listener);
+  return found == listeners_.end() ? -EBADF : local_address(found->second->descriptor.get(), out);
+}
+
+void Acceptor::close_listener(int32_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = listeners_.find(id);
+  if (found == listeners_.end()) return;
+  Listener& listener = *found->second;
+  serve(listener, drain_max);
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) {
+      if (place->listener == &listener) place->listener = nullptr;
+    }
+  }
+  listeners_.erase(found);
+  wake_touched();
+}
+
+int Acceptor::sit(int32_t listener, int32_t worker_id, Seat& out) {
+  auto place = std::make_unique<Place>();
+  int result = make_inlet_memory(place->memory);
+  if (result == 0) result = place->inlet.map(place->memory.get());
+  if (result < 0) return result;
+  place->eventfd.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!place->eventfd.valid()) return -errno;
+  const std::lock_guard lock(mutex_);
+  const auto found = listeners_.find(listener);
+  if (found == listeners_.end()) return -EBADF;
+  place->listener = found->second.get();
+  place->id = ++last_id_;
+  out = Seat{place->id, place->memory.get(), place->eventfd.get(), wake_.get()};
+  Worker* known = find(worker_id);
+  if (known == nullptr) {
+    workers_.push_back(std::make_unique<Worker>());
+    known = workers_.back().get();
+    known->id = worker_id;
+  }
+  Worker& worker = *known;
+  place->retired = worker.retired;
+  // Whoever comes first says that it is open, and wakes the thread.
+  place->inlet->starved.store(1);
+  worker.places.push_back(std::move(place));
+  return 0;
+}
+
+void Acceptor::retire(int32_t worker_id) {
+  const std::lock_guard lock(mutex_);
+  Worker* worker = find(worker_id);
+  if (worker == nullptr) return;
+  worker->retired = true;
+  for (const auto& place : worker->places) place->retired = true;
+}
+
+void Acceptor::leave(int32_t worker_id) {
+  const std::lock_guard lock(mutex_);
+  const auto found =
+      std::ranges::find(workers_, worker_id, [](const auto& one) { return one->id; });
+  if (found == workers_.end()) return;
+  const std::unique_ptr<Worker> gone = std::move(*found);
+  workers_.erase(found);
+  for (const auto& place : gone->places) take_back(*place);
+  wake(wake_.get());
+}
+
+void Acceptor::leave_seat(int32_t seat) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) {
+      if (place->id == seat) place->inlet->released.store(1);
+    }
+  }
+  wake(wake_.get());
+}
+
+Acceptor::Counts Acceptor::counts(int32_t worker_id) {
+  const std::lock_guard lock(mutex_);
+  Counts counts;
+  const Worker* worker = find(worker_id);
+  if (worker == nullptr) return counts;
+  counts.live = live(*worker);
+  counts.given = worker->given;
+  for (const auto& place : worker->places) counts.waiting += waiting(*place);
+  return counts;
+}
+
+Acceptor::Worker* Acceptor::find(int32_t id) {
+  const auto found = std::ranges::find(workers_, id, [](const auto& one) { return one->id; });
+  return found == workers_.end() ? nullptr : found->get();
+}
+
+uint32_t Acceptor::unplaced() {
+  const std::lock_guard lock(mutex_);
+  uint32_t count = 0;
+  for (const auto& [id, listener] : listeners_) {
+    count += static_cast<uint32_t>(listener->unplaced.size());
+  }
+  return count;
+}
+
+int Acceptor::take_failure() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(failure_, 0);
+}
+
+void Acceptor::run() {
+  std::array<epoll_event, 32> events{};
+  for (;;) {
+    int rest = -1;
+    {
+      const std::lock_guard lock(mutex_);
+      rest = rest_ms();
+    }
+    const int count =
+        epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), rest);
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    bool woken = count <= 0;
+    for (int i = 0; i < count; i++) {
+      const epoll_event& event = events[static_cast<size_t>(i)];
+      if (event.data.u64 == wake_key) {
+        eventfd_t value = 0;
+        static_cast<void>(eventfd_read(wake_.get(), &value));
+        woken = true;
+        continue;
+      }
+      const auto found = listeners_.find(static_cast<int32_t>(event.data.u64));
+      if (found != listeners_.end()) serve(*found->second, batch_max);
+    }
+    if (woken) review();
+    wake_touched();
+  }
+}
+
+// Somebody has room again, has come or is gone, or a rest is over.
+void Acceptor::review() {
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) {
+      if (place->inlet->released.load() == 0) continue;
+      take_back(*place);
+      place->id = 0;
+    }
+    std::erase_if(worker->places, [](const auto& place) { return place->id == 0; });
+  }
+  for (const auto& [id, listener] : listeners_) {
+    if (!listener->watched) serve(*listener, batch_max);
+  }
+}
+
+// Gives away who has come. At the end the listener is watched exactly if there is somebody to give
+// the next one to, and it does not rest.
+void Acceptor::serve(Listener& listener, int most) {
+  if (listener.rest_until_ms != 0 && listener.rest_until_ms > monotonic_ms()) {
+    return watch(listener, false);
+  }
+  listener.rest_until_ms = 0;
+  if (!place_unplaced(listener)) return watch(listener, false);
+  for (int i = 0; i < most; i++) {
+    Worker* worker = nullptr;
+    Place* place = choose_or_starve(listener, worker);
+    if (place == nullptr) return watch(listener, false);
+    Descriptor descriptor;
+    Address peer;
+    const int result = accept_socket(listener.descriptor.get(), descriptor, peer);
+    if (result == -EAGAIN) break;
+    if (is_shortage(result) || is_broken(result)) {
+      failure_ = result;
+      listener.rest_until_ms = monotonic_ms() + rest_for_ms;
+      return watch(listener, false);
+    }
+    // Others are about a connection that ended before it was accepted: the next may be well.
+    if (result == 0) give(*place, *worker, std::move(descriptor), peer);
+  }
+  watch(listener, true);
+}
+
+// False if nobody wants any.
+bool Acceptor::place_unplaced(Listener& listener) {
+  while (!listener.unplaced.empty()) {
+    Worker* worker = nullptr;
+    Place* place = choose_or_starve(listener, worker);
+    if (place == nullptr) return false;
+    Waiting next = std::move(listener.unplaced.front());
+    listener.unplaced.pop_front();
+    give(*place, *worker, std::move(next.descriptor), next.peer);
+  }
+  return true;
+}
+
+// The worker with the fewest connections, and its place at this listener. Of equals the next after
+// the last one, so that they take turns.
+Acceptor::Place* Acceptor::choose(const Listener& listener, Worker*& of) {
+  Place* best = nullptr;
+  size_t best_index = 0;
+  uint32_t fewest = UINT32_MAX;
+  for (size_t i = 0; i < workers_.size(); i++) {
+    const size_t index = (last_ + 1 + i) % workers_.size();
+    Worker& worker = *workers_[index];
+    const uint32_t connections = live(worker);
+    if (connections >= fewest) continue;
+    for (const auto& place : worker.places) {
+      if (place->listener != &listener || place->retired) continue;
+      if (place->inlet->open.load() == 0 || waiting(*place) == inlet_capacity) continue;
+      best = place.get();
+      best_index = index;
+      fewest = connections;
+      of = &worker;
+    }
+  }
+  if (best != nullptr) last_ = best_index;
+  return best;
+}
+
+// The same; if there is none, those that could want some later are asked to say so. They may have
+// changed their mind before they saw that they are asked, so they are looked at again.
+Acceptor::Place* Acceptor::choose_or_starve(const Listener& listener, Worker*& of) {
+  Place* place = choose(listener, of);
+  if (place != nullptr) return place;
+  for (const auto& worker : workers_) {
+    for (const auto& one : worker->places) {
+      if (one->listener == &listener) one->inlet->starved.store(1);
+    }
+  }
+  return choose(listener, of);
+}
+
+void Acceptor::give(Place& place, Worker& worker, Descriptor descriptor, const Address& peer) {
+  InletMemory::Entry& entry = place.inlet->entries[place.put % inlet_capacity];
+  entry.length =
+      peer.is_unix() ? sizeof(sa_family_t) : std::min<uint32_t>(peer.length, sizeof(entry.peer));
+  std::memcpy(&entry.peer, peer.data(), entry.length);
+  entry.descriptor = descriptor.release();
+  place.put++;
+  place.inlet->put.store(place.put);
+  place.touched = true;
+  worker.given++;
+}
+
+// Its taker takes no more.
+void Acceptor::take_back(Place& place) {
+  for (uint32_t at = place.inlet->taken.load(); at != place.put; at++) {
+    const InletMemory::Entry& entry = place.inlet->entries[at % inlet_capacity];
+    Waiting back;
+    back.descriptor.reset(entry.descriptor);
+    back.peer = Address{};
+    back.peer.length = entry.length;
+    std::memcpy(back.peer.data(), &entry.peer, entry.length);
+    if (place.listener == nullptr) continue;
+    place.listener->unplaced.push_back(std::move(back));
+    // It is served when the thread looks next.
+    watch(*place.listener, false);
+  }
+  place.inlet->taken.store(place.put);
+}
+
+void Acceptor::watch(Listener& listener, bool on) {
+  if (listener.watched == on) return;
+  epoll_event event{};
+  event.events = on ? static_cast<uint32_t>(EPOLLIN) : 0U;
+  event.data.u64 = static_cast<uint64_t>(listener.id);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listener.descriptor.get(), &event) == 0) {
+    listener.watched = on;
+  } else {
+    failure_ = -errno;
+    listener.rest_until_ms = monotonic_ms() + rest_for_ms;
+  }
+}
+
+// One wake-up for all that a worker was given in this batch.
+void Acceptor::wake_touched() {
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) {
+      if (std::exchange(place->touched, false)) wake(place->eventfd.get());
+    }
+  }
+}
+
+// Until the next rest is over; -1: none rests.
+int Acceptor::rest_ms() {
+  int64_t soonest = -1;
+  for (const auto& [id, listener] : listeners_) {
+    if (listener->rest_until_ms == 0) continue;
+    const int64_t left = std::max<int64_t>(0, listener->rest_until_ms - monotonic_ms());
+    if (soonest < 0 || left < soonest) soonest = left;
+  }
+  return static_cast<int>(soonest);
+}
+
+uint32_t Acceptor::waiting(const Place& place) {
+  return place.put - place.inlet->taken.load(std::memory_order_acquire);
+}
+
+uint32_t Acceptor::live(const Worker& worker) {
+  uint32_t live = 0;
+  for (const auto& place : worker.places) {
+    live += place->put - place->inlet->gone.load(std::memory_order_acquire);
+  }
+  return live;
+}
+
+}  // namespace marketplace::engine

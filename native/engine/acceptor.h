@@ -1,0 +1,135 @@
+// Accepts for several engines, on a thread of its own that sleeps while nobody comes: each new
+// connection goes to the worker that has the fewest.
+//
+// Owns the listening sockets, which so outlive any worker, and each connection until a worker's
+// engine has taken it; see inlet.h. What a worker has not taken when it ends goes to the others. As
+// long as no worker wants any, connections wait in the kernel's queue.
+//
+// All functions may be called on any thread; none of them waits longer than one batch takes.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "address.h"
+#include "descriptor.h"
+#include "inlet.h"
+#include "options.h"
+#include "socket_file.h"
+
+namespace marketplace::engine {
+
+class Acceptor {
+ public:
+  // What a worker needs to have an Inlet: descriptors of the acceptor's, to be duplicated.
+  struct Seat {
+    int32_t id;
+    int memory;
+    int eventfd;
+    int acceptor;
+  };
+  struct Counts {
+    // Connections that workers have, or are about to.
+    uint32_t live = 0;
+    // Those of them that wait to be taken.
+    uint32_t waiting = 0;
+    // All that it was ever given.
+    uint64_t given = 0;
+  };
+
+  Acceptor() = default;
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
+  ~Acceptor();
+
+  // Starts the thread: 0 or negative errno.
+  int open();
+  // The id of a new listener, from 1 on, or negative errno.
+  int32_t listen(const Address& address, const ListenOptions& options);
+  int local(int32_t listener, Address& out);
+  // Who waits in the kernel's queue is accepted and given away first, as far as there are workers.
+  void close_listener(int32_t listener);
+  // A place of a worker's at a listener. 0 or negative errno.
+  int sit(int32_t listener, int32_t worker, Seat& out);
+  // Nothing is put into this worker's queues any more; what is in them may still be taken.
+  void retire(int32_t worker);
+  // The worker has ended, or one of its engines: what it has not taken goes to others.
+  void leave(int32_t worker);
+  void leave_seat(int32_t seat);
+  Counts counts(int32_t worker);
+  // Connections that nobody could be given so far.
+  uint32_t unplaced();
+  // Why connections could not be accepted last, as negative errno, since this was asked last; or 0.
+  int take_failure();
+
+ private:
+  struct Listener;
+
+  struct Place {
+    int32_t id = 0;
+    Listener* listener = nullptr;
+    Descriptor memory;
+    Descriptor eventfd;
+    InletMapping inlet;
+    uint32_t put = 0;
+    bool retired = false;
+    // It was given something that it was not woken for.
+    bool touched = false;
+  };
+  struct Worker {
+    int32_t id = 0;
+    std::vector<std::unique_ptr<Place>> places;
+    uint64_t given = 0;
+    bool retired = false;
+  };
+  struct Waiting {
+    Descriptor descriptor;
+    Address peer;
+  };
+  struct Listener {
+    int32_t id = 0;
+    Descriptor descriptor;
+    SocketFile file;
+    // Accepted, and given to nobody yet.
+    std::deque<Waiting> unplaced;
+    // Whether the thread is told when somebody comes.
+    bool watched = false;
+    int64_t rest_until_ms = 0;
+  };
+
+  Worker* find(int32_t id);
+  void run();
+  void serve(Listener& listener, int most);
+  bool place_unplaced(Listener& listener);
+  Place* choose(const Listener& listener, Worker*& of);
+  Place* choose_or_starve(const Listener& listener, Worker*& of);
+  void give(Place& place, Worker& worker, Descriptor descriptor, const Address& peer);
+  void take_back(Place& place);
+  void watch(Listener& listener, bool on);
+  void wake_touched();
+  int rest_ms();
+  void review();
+  static uint32_t waiting(const Place& place);
+  static uint32_t live(const Worker& worker);
+
+  std::mutex mutex_;
+  std::thread thread_;
+  Descriptor epoll_;
+  Descriptor wake_;
+  bool stopping_ = false;
+  int32_t last_id_ = 0;
+  int failure_ = 0;
+  std::unordered_map<int32_t, std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  // Who was given the last one, so that equals take turns.
+  size_t last_ = 0;
+};
+
+}  // namespace marketplace::engine

@@ -1,0 +1,351 @@
+/**
+ * One WebSocket as the VM sees it: two flows of messages, and what closes them.
+ *
+ * Owns the state of one connection between the carrier's events and the VM's. What came and can't be delivered yet, for
+ * want of credit or because its own output is too long, waits in its inbox, which is bounded; the carrier is told to
+ * make the peer wait, where it can.
+ *
+ * Invariants: messages are delivered in their order, each once; nothing is delivered after its end was told; what it
+ * has counted as queued is in the sum of all until it is closed.
+ */
+import { constants } from 'node:os'
+import { isError, show, socketError } from '../support/errors.js'
+import { log } from '../support/log.js'
+import { _, isGround, Wildcard } from '../topic/index.js'
+import {
+  addEndpoint, deleteEndpoint, Role, sendFeedback, sendMessage, type ActionTree, type Handlers,
+} from '../vm/index.js'
+import { Label } from '../vm/label.js'
+import { PeerRole } from '../vm/role.js'
+import { abort } from './tcp-records.js'
+import { sizeOf, type CarrierEvent, type CarrierSocket, type Ending, type Received } from './web-socket-carrier.js'
+import {
+  wrongClose, wsChannel, wsClose, wsClosed, wsCredit, type WsChannel, type WsClose, type WsEnd,
+} from './web-socket-records.js'
+
+/** What is the same for all conversations of a driver. */
+export interface WsConversationSettings {
+  readonly credit: boolean
+  readonly maxInboxBytes: number
+  readonly highWaterMark: number
+  readonly maxQueuedBytes: number
+  /** Whether too much output makes the peer wait, instead of ending the connection. */
+  readonly pauses: boolean
+}
+
+/** What a conversation needs of the driver that it belongs to. */
+export interface WsConversationHost {
+  readonly settings: WsConversationSettings
+  /** There is too much output of all together, and nothing is to be delivered. */
+  readonly floods: boolean
+  /** So many more bytes are queued, or fewer. */
+  queued(change: number): ActionTree
+  /** Its endpoints are taken away. */
+  left(conversation: WsConversation): ActionTree
+  /** The socket is closed; nothing more comes. */
+  gone(conversation: WsConversation): ActionTree
+}
+
+const inbound: Handlers<WsChannel> = {
+  onAbsence: (_topic, _state, reason, peer, conversation) => (conversation as WsConversation).peerLeft(peer, reason),
+}
+
+const creditInbound: Handlers<WsChannel> = {
+  ...inbound,
+  onMessage: (body, _state, conversation) => (conversation as WsConversation).feedback(body.message),
+}
+
+const outbound: Handlers<WsChannel> = {
+  onAbsence: (_topic, _state, reason, peer, name) => (name as WsOutbound).conversation.peerLeft(peer, reason),
+  onMessage: ({ message }, _state, name) => (name as WsOutbound).conversation.send(message),
+}
+
+/** The name of the subscriber of what is to go; the publisher of what comes is called by the conversation. */
+export class WsOutbound extends Label {
+  constructor(readonly conversation: WsConversation) {
+    super()
+  }
+}
+
+/** Whether a peer takes part in a conversation, or only observes it: it takes part if it names its own end. */
+function takesPart(peer: Role): boolean {
+  const topic = PeerRole.wholeTopic(peer)
+  return wsChannel.is(topic) && isGround(peer.orientation === 'publisher' ? topic.source : topic.destination)
+}
+
+/** So many messages that were taken are let go of together. */
+const TAKEN_MIN = 256
+
+export class WsConversation extends Label {
+  private readonly outbound = new WsOutbound(this)
+  /** Its endpoints are gone. */
+  private closed = false
+  /** The log has said, once, that a message with wildcards can't be sent. */
+  private toldOfNothing = false
+  /** Events that wait until the program had a chance to react to the connection. */
+  private early: CarrierEvent[] | undefined = []
+  private inbox: Received[] | undefined = undefined
+  private inboxBytes = 0
+  private credit = 0
+  /** Its own output is too long for anything to be delivered. */
+  private isHigh = false
+  private paused = false
+  /** What is counted of it in the sum of all. */
+  private counted = 0
+  /** With credit: sizes of messages that were sent and not told of as taken, from `taken` on, and their sum. */
+  private sizes: number[] | undefined = undefined
+  private taken = 0
+  private untold = 0
+
+  constructor(
+    readonly socket: CarrierSocket, readonly remote: WsEnd, readonly local: WsEnd,
+    private readonly host: WsConversationHost,
+  ) {
+    super()
+    if (host.settings.credit) socket.reportWrites = true
+  }
+
+  /** Makes the connection known in the VM. */
+  open(): ActionTree {
+    const { remote, local } = this
+    const handlers = this.host.settings.credit ? creditInbound : inbound
+    return [
+      addEndpoint(this, new Role('publisher', wsChannel(remote, local, _)), handlers),
+      addEndpoint(this.outbound, new Role('subscriber', wsChannel(local, remote, _)), outbound),
+    ]
+  }
+
+  /** The program had its chance to react: from now on events go straight through. */
+  release(): ActionTree {
+    const { early } = this
+    this.early = undefined
+    return early?.map((event) => this.handle(event))
+  }
+
+  handle(event: CarrierEvent): ActionTree {
+    if (this.early !== undefined) {
+      this.early.push(event)
+      return undefined
+    }
+    if (event.kind === 'message') return this.received(event.data)
+    if (event.kind === 'written') return this.written()
+    if (event.kind === 'closed') return this.lost(event.ending)
+    return undefined
+  }
+
+  // What comes
+
+  private get isHeld(): boolean {
+    return this.isHigh || this.host.floods || (this.host.settings.credit && this.credit <= 0)
+  }
+
+  private received(data: Received): ActionTree {
+    if (this.closed) return undefined
+    if (this.inbox === undefined && !this.isHeld) return this.deliver(data)
+    const { maxInboxBytes } = this.host.settings
+    const size = sizeOf(data)
+    this.inboxBytes += size
+    if (this.inboxBytes > maxInboxBytes) return this.tooMuch(size, maxInboxBytes)
+    ;(this.inbox ??= []).push(data)
+    this.balance()
+    return undefined
+  }
+
+  private deliver(data: Received): ActionTree {
+    if (this.host.settings.credit) this.credit--
+    return sendMessage(wsChannel(this.remote, this.local, data))
+  }
+
+  private tooMuch(size: number, most: number): ActionTree {
+    const error = this.error('ENOBUFS', 'read')
+    error.message += `: ${this.inboxBytes} bytes of messages wait to be taken; maxInboxBytes is ${most}`
+    return size > most
+      ? this.fail(1009, 'too long', error) : this.fail(1013, 'more than is taken', error)
+  }
+
+  /** Delivers what waits, as far as it may. */
+  proceed(): ActionTree {
+    const { inbox } = this
+    if (this.closed) return undefined
+    const out: ActionTree[] = []
+    if (inbox !== undefined) {
+      let next = 0
+      while (next < inbox.length && !this.isHeld) {
+        this.inboxBytes -= sizeOf(inbox[next])
+        out.push(this.deliver(inbox[next++]))
+      }
+      if (next > 0) this.inbox = next === inbox.length ? undefined : inbox.slice(next)
+    }
+    this.balance()
+    return out
+  }
+
+  /** The peer waits while something waits here. */
+  balance(): void {
+    const pause = this.inbox !== undefined || this.isHigh || this.host.floods
+    if (pause === this.paused) return
+    this.paused = pause
+    if (pause) this.socket.pause()
+    else this.socket.resume()
+  }
+
+  /** A subscriber's feedback. */
+  feedback(message: unknown): ActionTree {
+    if (this.closed) return undefined
+    const amount: unknown = wsCredit.is(message) ? message.amount : undefined
+    if (!Number.isSafeInteger(amount) || (amount as number) < 0) return this.refuse(message)
+    this.credit += amount as number
+    return this.proceed()
+  }
+
+  // What goes
+
+  send(message: unknown): ActionTree {
+    if (this.closed) return undefined
+    if (typeof message !== 'string' && !(message instanceof Uint8Array)) return this.sendOther(message)
+    this.socket.send(message)
+    if (this.host.settings.credit) {
+      ;(this.sizes ??= []).push(message.length)
+      this.untold += message.length
+    }
+    return undefined
+  }
+
+  private sendOther(message: unknown): ActionTree {
+    if (wsClose.is(message)) return this.closeAsAsked(message)
+    if (message === abort) {
+      const error = this.error('ECONNABORTED', 'write')
+      this.socket.abort(error)
+      return this.leave({ code: 1006, reason: '', error })
+    }
+    if (message !== undefined && !(message instanceof Wildcard)) return this.refuse(message)
+    // A session that sends back what it receives has received a message such as `sendMessage(_)`.
+    if (this.toldOfNothing) return undefined
+    this.toldOfNothing = true
+    log('warning', `${show(message)} as message sends nothing; ${SENDABLE}`, { local: this.local, remote: this.remote })
+    return undefined
+  }
+
+  private closeAsAsked(wish: WsClose): ActionTree {
+    if (!isGround(wish)) return this.refuse(wish)
+    const wrong = wrongClose(wish.code, wish.reason)
+    if (wrong !== undefined) return this.fail(1011, '', wrong)
+    return this.close({ code: wish.code, reason: wish.reason, error: undefined })
+  }
+
+  /** Some of what was sent has gone, or it has not. */
+  private written(): ActionTree {
+    const { socket, host } = this
+    const { maxQueuedBytes, highWaterMark, pauses } = host.settings
+    const queued = socket.queuedBytes
+    const before = this.counted
+    this.counted = queued
+    const flooded = queued === before ? undefined : host.queued(queued - before)
+    if (this.closed) return flooded
+    if (queued > maxQueuedBytes && !pauses) return [flooded, this.overflow(`maxQueuedBytes is ${maxQueuedBytes}`)]
+    const high = Math.min(highWaterMark, maxQueuedBytes)
+    const taken = this.tellTaken(queued)
+    if (this.isHigh ? queued > high / 2 : queued <= high) return [flooded, taken]
+    this.isHigh = !this.isHigh
+    return [flooded, taken, this.proceed()]
+  }
+
+  /** The oldest messages, but for those that what is queued may be of. */
+  private tellTaken(queued: number): ActionTree {
+    const { sizes } = this
+    if (sizes === undefined) return undefined
+    let amount = 0
+    while (this.taken < sizes.length && this.untold - sizes[this.taken] >= queued) {
+      this.untold -= sizes[this.taken++]
+      amount++
+    }
+    if (this.taken === sizes.length) {
+      this.sizes = undefined
+      this.taken = 0
+    } else if (this.taken >= TAKEN_MIN && this.taken * 2 > sizes.length) {
+      this.sizes = sizes.slice(this.taken)
+      this.taken = 0
+    }
+    return amount > 0 && sendFeedback(wsChannel(this.local, this.remote, wsCredit(amount)))
+  }
+
+  /** More waits to be sent than may. */
+  overflow(limit: string): ActionTree {
+    if (this.closed) return undefined
+    const error = this.error('ENOBUFS', 'write')
+    error.message += `: ${this.counted} bytes wait to be sent; ${limit}`
+    log('warning', 'WebSocket closed', { local: this.local, remote: this.remote, reason: error })
+    this.socket.abort(error)
+    return this.leave({ code: 1008, reason: '', error })
+  }
+
+  // What ends
+
+  private error(code: 'ECONNABORTED' | 'ENOBUFS', syscall: string): Error {
+    return socketError(-constants.errno[code], syscall, this.socket.countedFor)
+  }
+
+  /** A message that means nothing: the connection closes, the reason says why. */
+  private refuse(message: unknown): ActionTree {
+    return this.fail(1011, '', new TypeError(
+      `ws-channel to ${show(this.remote)}: a message can't be ${show(message)}; ${SENDABLE}`,
+    ))
+  }
+
+  private fail(code: number, reason: string, error: Error): ActionTree {
+    log('warning', 'WebSocket closed', { local: this.local, remote: this.remote, reason: error })
+    return this.close({ code, reason, error })
+  }
+
+  /** An unexpected failure in handling this conversation: it ends, and no other does. */
+  broken(error: Error): ActionTree {
+    log('error', 'WebSocket failed', { local: this.local, remote: this.remote, reason: error })
+    if (this.closed) return undefined
+    this.socket.abort(error)
+    return this.leave({ code: 1011, reason: '', error })
+  }
+
+  /**
+   * A peer has gone: the conversation ends if it took part in it. What has failed tells the other side no more than
+   * that.
+   */
+  peerLeft(peer: Role, reason: unknown): ActionTree {
+    if (!takesPart(peer)) return undefined
+    return this.close({ code: isError(reason) ? 1011 : 1000, reason: '', error: undefined })
+  }
+
+  /** Ends the conversation in order; what was sent before goes first. */
+  close(ending: Ending): ActionTree {
+    if (this.closed) return undefined
+    this.socket.close(ending.code, ending.reason)
+    return this.leave(ending)
+  }
+
+  /** Its connection was aborted on this side. */
+  aborted(error: Error): ActionTree {
+    this.socket.abort(error)
+    return this.closed ? undefined : this.leave({ code: 1006, reason: '', error })
+  }
+
+  private lost(ending: Ending): ActionTree {
+    const gone = this.host.gone(this)
+    const { counted } = this
+    this.counted = 0
+    const sum = counted > 0 ? this.host.queued(-counted) : undefined
+    if (this.closed) return [gone, sum]
+    // What came before the end, and waits, is told before it.
+    const { inbox } = this
+    const rest = inbox === undefined || this.host.settings.credit ? undefined : inbox.map((data) => this.deliver(data))
+    return [rest, this.leave(ending), gone, sum]
+  }
+
+  private leave({ code, reason, error }: Ending): ActionTree {
+    this.closed = true
+    this.inbox = undefined
+    this.inboxBytes = 0
+    const told = wsClosed(code, reason, error)
+    return [deleteEndpoint(this, told), deleteEndpoint(this.outbound, told), this.host.left(this)]
+  }
+}
+
+const SENDABLE = 'it is a string, bytes, wsClose(code, reason) or abort'

@@ -1,0 +1,10 @@
+/** The networks of several VMs as one: what the rest of the project uses of this folder. */
+export type { Carrier, CarrierListener } from './carrier.js'
+export type { RelayPeerMetrics } from './metrics.js'
+export { portCarrier, PortCarrier } from './port-carrier.js'
+export type { RelayError } from './reason.js'
+export { relayNode, type RelayNode } from './records.js'
+export { relay, RelayMonitor, type RelayOptions } from './relay.js'
+export { UnknownRecord } from './encoding.js'
+export type { NatsAuth, NatsMetrics, NatsTls } from './nats-carrier.js'
+export { NatsMonitor, natsRelay, type NatsRelayOptions } from './nats-relay.js'

@@ -1,0 +1,109 @@
+/**
+ * Accepting for several threads: native/engine/acceptor.h as an object. Owns the acceptor, its thread and the listening
+ * sockets, until `close`.
+ */
+import { constants } from 'node:os'
+import { socketError } from '../../support/errors.js'
+import type { SocketAddress } from '../seam/transport.js'
+import { socketAddress, unixAddress } from './address.js'
+import { loadedAddon } from './engine.js'
+import { UNIX_PORT } from './layout.js'
+import type { LoanRequest } from './loan.js'
+import { lacksIPv6 } from './listen.js'
+
+/** A listener of the acceptor's. */
+export interface AcceptorListener {
+  readonly id: number
+  readonly address: SocketAddress
+}
+
+/** A place of a worker's at a listener. */
+export interface Seat {
+  readonly id: number
+  /** For `Loan`. */
+  readonly descriptors: Int32Array
+}
+
+/** What a worker was given. */
+export interface WorkerConnections {
+  /** Connections that it has, those that it has not taken yet among them. */
+  readonly live: number
+  readonly waiting: number
+  readonly given: number
+}
+
+export class Acceptor {
+  readonly #addon = loadedAddon()
+  readonly #acceptor: object
+  readonly #counts = new Float64Array(5)
+
+  /** @throws SocketError if there are no descriptors for it */
+  constructor() {
+    const acceptor = this.#addon.createAcceptor()
+    if (typeof acceptor === 'number') throw socketError(acceptor, 'epoll_create')
+    this.#acceptor = acceptor
+  }
+
+  /** Listens there. @returns a negative errno if that can't be had */
+  listen({ host, port, ipv6Only, words }: LoanRequest): AcceptorListener | number {
+    let id = this.#addon.acceptorListen(this.#acceptor, host ?? '::', port, words)
+    if (host === undefined && !ipv6Only && lacksIPv6(id)) {
+      id = this.#addon.acceptorListen(this.#acceptor, '0.0.0.0', port, words)
+    }
+    if (id < 0) return id
+    if (port === UNIX_PORT) return { id, address: unixAddress(host ?? '') }
+    const w = new Int32Array(5)
+    const result = this.#addon.acceptorAddress(this.#acceptor, id, w)
+    return result < 0 ? result : { id, address: socketAddress(w[0], w[1], w[2], w[3], w[4]) }
+  }
+
+  /** Who waits to be accepted is given to workers first, as far as there are any. */
+  closeListener(listener: number): void {
+    this.#addon.acceptorCloseListener(this.#acceptor, listener)
+  }
+
+  /** @returns a negative errno if it can't be had */
+  sit(listener: number, worker: number): Seat | number {
+    const words = new Int32Array(4)
+    const result = this.#addon.acceptorSit(this.#acceptor, listener, worker, words)
+    return result < 0 ? result : { id: words[0], descriptors: words.slice(1) }
+  }
+
+  leaveSeat(seat: number): void {
+    this.#addon.acceptorLeaveSeat(this.#acceptor, seat)
+  }
+
+  /** It is given nothing from now on; what it was given it may still take. */
+  retire(worker: number): void {
+    this.#addon.acceptorRetire(this.#acceptor, worker)
+  }
+
+  /** It has ended: what it has not taken goes to the others. */
+  leave(worker: number): void {
+    this.#addon.acceptorLeave(this.#acceptor, worker)
+  }
+
+  connections(worker: number): WorkerConnections {
+    const counts = this.#counts
+    this.#addon.acceptorCounts(this.#acceptor, worker, counts)
+    this.failure = counts[4] === 0 ? this.failure : counts[4]
+    return { live: counts[0], waiting: counts[1], given: counts[2] }
+  }
+
+  /** Why connections could not be accepted, since this was asked last: a negative errno, or 0. */
+  takeFailure(): number {
+    this.connections(0)
+    const { failure } = this
+    this.failure = 0
+    return failure
+  }
+
+  private failure = 0
+
+  close(): void {
+    this.#addon.acceptorClose(this.#acceptor)
+  }
+}
+
+/** The errno for a lender who doesn't answer. */
+export const NO_ANSWER = -constants.errno.ETIMEDOUT

@@ -1,0 +1,124 @@
+/**
+ * The listeners of a `serve`: opened when the first worker wants one, shared by all, and closed when no worker wants it
+ * any more, or at the end.
+ *
+ * Owns the acceptor. Invariant: a listener that a worker has lost by ending stays open, as the next worker wants it.
+ */
+import { constants } from 'node:os'
+import type { MessagePort } from 'node:worker_threads'
+import { Acceptor, type AcceptorListener, type LoanRequest } from '../transport/shared-listeners.js'
+import type { SocketAddress } from '../support/socket-error.js'
+import { Word, type LoanAnswer, type LoanQuestion } from './protocol.js'
+
+const { EADDRINUSE, ESHUTDOWN } = constants.errno as Readonly<Record<string, number>>
+
+/** Who is lent listeners. */
+export interface Borrower {
+  /** The acceptor's number for it. */
+  readonly id: number
+  readonly words: Int32Array
+  readonly loans: MessagePort
+  /** What it gives back it wants no more; otherwise it only ends. */
+  readonly choosesFreely: boolean
+}
+
+/** A listener, and who sits at it. */
+interface Shared extends AcceptorListener {
+  readonly key: string
+  /** The worker of each seat. */
+  readonly seats: Map<number, number>
+}
+
+export class SharedListeners {
+  readonly acceptor = new Acceptor()
+  readonly #shared = new Map<string, Shared>()
+  #closed = false
+  /** Not once nothing is to be accepted any more. */
+  #lends = true
+
+  /** Where it listens. */
+  get addresses(): SocketAddress[] {
+    return [...this.#shared.values()].map(({ address }) => address)
+  }
+
+  /** Answers a worker's questions, from now on. */
+  serve(borrower: Borrower): void {
+    borrower.loans.on('message', (question: LoanQuestion) => {
+      if (question.kind === 'give-back') this.#returned(borrower, question.seat)
+      else this.#answer(borrower, question)
+    })
+    borrower.loans.unref()
+  }
+
+  #answer(borrower: Borrower, { question, nth, request }: LoanQuestion & { kind: 'borrow' }): void {
+    const loan = this.#lend(borrower, nth, request)
+    const answer: LoanAnswer = typeof loan === 'number'
+      ? { question, errno: loan, seat: 0, descriptors: new Int32Array(0), address: undefined }
+      : { question, errno: 0, ...loan }
+    borrower.loans.postMessage(answer)
+    Atomics.store(borrower.words, Word.answered, 1)
+    Atomics.notify(borrower.words, Word.answered)
+  }
+
+  #lend(
+    { id }: Borrower, nth: number, request: LoanRequest,
+  ): number | Pick<LoanAnswer, 'seat' | 'descriptors' | 'address'> {
+    if (!this.#lends) return -ESHUTDOWN
+    const { host, port, ipv6Only } = request
+    const key = JSON.stringify([host, port, ipv6Only, nth])
+    let shared = this.#shared.get(key)
+    if (shared === undefined) {
+      const listener = this.acceptor.listen(request)
+      if (typeof listener === 'number') return listener
+      shared = { ...listener, key, seats: new Map() }
+      this.#shared.set(key, shared)
+    } else if ([...shared.seats.values()].includes(id)) {
+      // As it would be with a socket of its own.
+      return -EADDRINUSE
+    }
+    const seat = this.acceptor.sit(shared.id, id)
+    if (typeof seat === 'number') {
+      this.#closeIfUnwanted(shared)
+      return seat
+    }
+    shared.seats.set(seat.id, id)
+    return { seat: seat.id, descriptors: seat.descriptors, address: shared.address }
+  }
+
+  #returned({ choosesFreely }: Borrower, seat: number): void {
+    const shared = [...this.#shared.values()].find(({ seats }) => seats.has(seat))
+    if (shared === undefined) return
+    this.acceptor.leaveSeat(seat)
+    shared.seats.delete(seat)
+    if (choosesFreely) this.#closeIfUnwanted(shared)
+  }
+
+  #closeIfUnwanted(shared: Shared): void {
+    if (shared.seats.size > 0) return
+    this.#shared.delete(shared.key)
+    this.acceptor.closeListener(shared.id)
+  }
+
+  /** A worker has ended. */
+  gone({ id }: Pick<Borrower, 'id'>): void {
+    if (this.#closed) return
+    for (const { seats } of this.#shared.values()) {
+      for (const [seat, worker] of seats) if (worker === id) seats.delete(seat)
+    }
+    this.acceptor.leave(id)
+  }
+
+  /** Nothing is accepted any more; who waits already is given to the workers. */
+  closeListeners(): void {
+    this.#lends = false
+    for (const { id } of this.#shared.values()) this.acceptor.closeListener(id)
+    this.#shared.clear()
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.closeListeners()
+    this.#closed = true
+    this.acceptor.close()
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * All workers of a `serve`: their places, who of them is there, restarts one by one, and the end.
+ *
+ * Owns the places and the listeners. Each place is a child of a supervisor in a ground VM, which starts it again; see
+ * serve.ts. Invariant: a place has one worker, and for the time of a restart a second one, which takes over when it is
+ * ready.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import { log } from '../support/log.js'
+import { setInterval, clearInterval } from '../support/real-time.js'
+import { metricsSum, type TransportMetrics } from '../transport/seam/metrics.js'
+import type { SocketAddress } from '../support/socket-error.js'
+import { SharedListeners } from './listeners.js'
+import { WorkerThread, type ThreadSettings } from './thread.js'
+
+/** A worker, as `workers()` has it. */
+export interface WorkerStatus {
+  /** Its place. */
+  readonly index: number
+  /** Its name. */
+  readonly node: string
+  /** 'starting', until it is ready; 'draining', once it is to end. */
+  readonly state: 'starting' | 'ready' | 'draining' | 'ended'
+  /** Connections that it has from shared listeners. */
+  readonly connections: number
+}
+
+/** Counters of a worker. */
+export interface WorkerMetrics {
+  /** Its place. */
+  readonly worker: number
+  /** What all its connections have counted, since it was started. */
+  readonly metrics: TransportMetrics
+}
+
+/** Counters of all workers. */
+export interface ServedMetrics {
+  /** Of those that there are. */
+  readonly workers: readonly WorkerMetrics[]
+  /** Their sum, with those that have ended in good order. */
+  readonly total: TransportMetrics
+}
+
+/** What happens at a place. */
+export interface PlaceWatcher {
+  ready(): void
+  /** Without an error: it has drained. */
+  ended(error: Error | undefined): void
+}
+
+export class Server {
+  readonly listeners = new SharedListeners()
+  readonly settings: ThreadSettings
+  readonly drainMs: number
+  readonly #threads = new Set<WorkerThread>()
+  readonly #places = new Map<number, Place>()
+  readonly #watch: NodeJS.Timeout
+  /** Of workers that have ended in good order. */
+  #ended: TransportMetrics | undefined
+  #lookedAt = performance.now()
+  /** Whether any worker was ever ready. */
+  everReady = false
+  /** Called when a worker fails before any was ever ready. */
+  failedFirst: ((error: Error) => void) | undefined
+  /** It is to end: who ends is not missed. */
+  ending = false
+  #restart: Promise<void> | undefined
+
+  constructor(settings: Omit<ThreadSettings, 'listeners'>, drainMs: number) {
+    this.settings = { ...settings, listeners: this.listeners }
+    this.drainMs = drainMs
+    const pause = Math.max(10, Math.min(1000, settings.stuckAfterMs / 4))
+    this.#watch = setInterval(() => { this.#look(pause) }, pause)
+    this.#watch.unref()
+  }
+
+  get addresses(): SocketAddress[] {
+    return this.listeners.addresses
+  }
+
+  get name(): string {
+    return this.settings.name
+  }
+
+  /** A port into the worker that has this name; undefined if there is none. */
+  inspect(node: string): MessagePort | undefined {
+    for (const thread of this.#threads) if (thread.node === node) return thread.inspect()
+    return undefined
+  }
+
+  workers(): WorkerStatus[] {
+    return [...this.#threads].map(({ index, node, state, connections }) => ({ index, node, state, connections }))
+      .sort((a, b) => a.index - b.index)
+  }
+
+  async metrics(): Promise<ServedMetrics> {
+    const asked = await Promise.all([...this.#threads].map(async (thread) =>
+      ({ worker: thread.index, metrics: await thread.metrics() })))
+    const workers = asked.filter((one): one is WorkerMetrics => one.metrics !== undefined)
+    const before = this.#ended === undefined ? [] : [this.#ended]
+    return { workers, total: metricsSum([...before, ...workers.map(({ metrics }) => metrics)]) }
+  }
+
+  /** A worker at this place, until `leave`. */
+  take(index: number, watcher: PlaceWatcher): Place {
+    const place = new Place(this, index, watcher)
+    this.#places.set(index, place)
+    return place
+  }
+
+  /** One has failed by itself: before any was ever ready, that is the failure of all. */
+  failed(error: Error): void {
+    if (!this.everReady) this.failedFirst?.(error)
+  }
+
+  left(place: Place): void {
+    if (this.#places.get(place.index) === place) this.#places.delete(place.index)
+  }
+
+  /** A new thread, which knows all others. */
+  start(index: number, watcher: PlaceWatcher): WorkerThread {
+    const thread: WorkerThread = new WorkerThread(index, this.settings, {
+      ready: () => {
+        this.everReady = true
+        watcher.ready()
+      },
+      ended: (error) => {
+        this.#threads.delete(thread)
+        const { lastMetrics } = thread
+        if (lastMetrics !== undefined) {
+          // What was open then is not.
+          const counted = { ...lastMetrics, connections: 0, queuedBytes: 0, listenersPaused: 0 }
+          this.#ended = metricsSum(this.#ended === undefined ? [counted] : [this.#ended, counted])
+        }
+        if (error !== undefined && this.ending) log('warning', 'a worker has failed at its end', { reason: error })
+        // At the end nobody is started again.
+        watcher.ended(this.ending ? undefined : error)
+      },
+    })
+    for (const other of this.#threads) if (other.state !== 'ended') thread.meet(other)
+    this.#threads.add(thread)
+    return thread
+  }
+
+  /** Restarts all workers one by one. @throws Error if a new one does not become ready: the others stay */
+  restart(): Promise<void> {
+    this.#restart ??= this.#restartAll().finally(() => { this.#restart = undefined })
+    return this.#restart
+  }
+
+  async #restartAll(): Promise<void> {
+    for (const index of [...this.#places.keys()].sort((a, b) => a - b)) {
+      if (this.ending) return
+      await this.#places.get(index)?.restart()
+    }
+  }
+
+  /** Nothing is accepted any more, and all workers drain. Resolves when they have ended. */
+  async drain(drainMs: number): Promise<void> {
+    this.ending = true
+    // Who waits already goes to them first.
+    this.listeners.closeListeners()
+    await Promise.all([...this.#threads].map((thread) => thread.drain(drainMs)))
+  }
+
+  /** All is over. Resolves when no thread is left. */
+  async close(): Promise<void> {
+    this.ending = true
+    clearInterval(this.#watch)
+    this.listeners.close()
+    const stopped = new Error('it was stopped')
+    await Promise.all([...this.#threads].map((thread) => thread.kill(stopped)))
+  }
+
+  #look(pause: number): void {
+    const now = performance.now()
+    const late = now - this.#lookedAt - pause
+    this.#lookedAt = now
+    for (const thread of this.#threads) {
+      if (late > pause) thread.forgive(late)
+      thread.look(now)
+    }
+  }
+}
+
+/** One of the workers' places. */
+export class Place {
+  readonly #server: Server
+  readonly #watcher: PlaceWatcher
+  readonly index: number
+  #thread: WorkerThread
+  #next: WorkerThread | undefined
+  #over = false
+
+  constructor(server: Server, index: number, watcher: PlaceWatcher) {
+    this.#server = server
+    this.#watcher = watcher
+    this.index = index
+    this.#thread = this.#begin()
+  }
+
+  #begin(): WorkerThread {
+    const thread: WorkerThread = this.#server.start(this.index, {
+      ready: () => { if (thread === this.#thread && !this.#over) this.#watcher.ready() },
+      ended: (error) => {
+        if (thread !== this.#thread || this.#over) return
+        if (error !== undefined) this.#server.failed(error)
+        this.#watcher.ended(error)
+      },
+    })
+    return thread
+  }
+
+  /** A new worker; once it is ready, the one that there is drains. @throws Error if the new one fails */
+  async restart(): Promise<void> {
+    if (this.#over) return
+    await new Promise<void>((resolve, reject) => {
+      const next: WorkerThread = this.#server.start(this.index, {
+        ready: () => {
+          const before = this.#thread
+          this.#next = undefined
+          this.#thread = next
+          before.drain(this.#server.drainMs).then(resolve, reject)
+        },
+        ended: (error) => {
+          if (next === this.#thread) {
+            if (!this.#over) this.#watcher.ended(error)
+            return
+          }
+          this.#next = undefined
+          reject(error ?? Object.assign(new Error(`worker ${this.index} has ended`), { code: 'EWORKERLOST' }))
+        },
+      })
+      this.#next = next
+    })
+  }
+
+  /** The place is given up: its worker is ended, unless it has drained. */
+  async leave(): Promise<void> {
+    this.#over = true
+    this.#server.left(this)
+    const ended = new Error('it was stopped')
+    const threads = this.#next === undefined ? [this.#thread] : [this.#thread, this.#next]
+    await Promise.all(threads.map((thread) => thread.kill(ended)))
+  }
+}

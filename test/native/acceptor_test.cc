@@ -1,0 +1,178 @@
+// Accepting for several engines: who gets a connection, and what becomes of those that an engine
+// has not taken when it ends.
+#include "../../native/engine/acceptor.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../../native/engine/socket.h"
+#include "harness.h"
+
+namespace marketplace::test {
+
+namespace {
+
+using engine::Acceptor;
+
+void until_true(const std::function<bool()>& done) {
+  const int64_t deadline = engine::monotonic_ms() + patience_ms;
+  while (!done()) {
+    CHECK(engine::monotonic_ms() < deadline);
+    ::usleep(1000);
+  }
+}
+
+// An acceptor that listens, and clients of it.
+struct Room {
+  Room() {
+    CHECK_EQUAL(acceptor.open(), 0);
+    Address address;
+    CHECK_EQUAL(Address::parse("127.0.0.1", 0, address), 0);
+    listener = acceptor.listen(address, {});
+    CHECK(listener > 0);
+    CHECK_EQUAL(acceptor.local(listener, where), 0);
+  }
+
+  Descriptor dial() {
+    Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(socket.valid());
+    CHECK_EQUAL(::connect(socket.get(), where.data(), where.length), 0);
+    return socket;
+  }
+
+  Acceptor acceptor;
+  int32_t listener = 0;
+  Address where;
+};
+
+// An engine that has a seat there.
+struct Worker {
+  Worker(Room& room, int32_t number) : host(std::make_unique<Host>()) {
+    Acceptor::Seat seat{};
+    CHECK_EQUAL(room.acceptor.sit(room.listener, number, seat), 0);
+    const int32_t result =
+        host->engine.borrow_listener(seat.memory, seat.eventfd, seat.acceptor, false, {});
+    CHECK(result > 0);
+    id = static_cast<uint32_t>(result);
+    host->engine.flush();
+  }
+
+  std::unique_ptr<Host> host;
+  uint32_t id = 0;
+};
+
+uint32_t connections(Worker& worker) {
+  return worker.host->engine.count<engine::Connection>();
+}
+
+}  // namespace
+
+TEST("an acceptor gives each connection to the engine that has the fewest") {
+  Room room;
+  Worker one(room, 1);
+  Worker two(room, 2);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 20; i++) clients.push_back(room.dial());
+  until_true([&] { return room.acceptor.counts(1).given + room.acceptor.counts(2).given == 20; });
+  one.host->until([&] { return connections(one) == 10; });
+  two.host->until([&] { return connections(two) == 10; });
+  CHECK_EQUAL(room.acceptor.counts(1).live, 10);
+  CHECK_EQUAL(room.acceptor.counts(1).waiting, 0);
+}
+
+TEST("what an engine has not taken when it ends goes to another one") {
+  Room room;
+  auto dying = std::make_unique<Worker>(room, 1);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 7; i++) clients.push_back(room.dial());
+  until_true([&] { return room.acceptor.counts(1).waiting == 7; });
+  Worker other(room, 2);
+  dying.reset();
+  other.host->until([&] { return connections(other) == 7; });
+  for (Descriptor& client : clients) {
+    CHECK_EQUAL(::send(client.get(), "x", 1, MSG_NOSIGNAL), 1);
+  }
+}
+
+TEST("nobody to give it to: it waits for one who comes") {
+  Room room;
+  Descriptor client = room.dial();
+  ::usleep(20'000);
+  CHECK_EQUAL(room.acceptor.unplaced(), 0);
+  Worker late(room, 1);
+  late.host->until([&] { return connections(late) == 1; });
+}
+
+TEST("an engine that is paused gets nothing until it goes on") {
+  Room room;
+  Worker one(room, 1);
+  one.host->engine.pause_listener(one.id, true);
+  Worker two(room, 2);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 6; i++) clients.push_back(room.dial());
+  two.host->until([&] { return connections(two) == 6; });
+  two.host->engine.pause_listener(two.id, true);
+  Descriptor last = room.dial();
+  ::usleep(20'000);
+  CHECK_EQUAL(room.acceptor.counts(1).given, 0);
+  CHECK_EQUAL(room.acceptor.counts(2).given, 6);
+  one.host->engine.pause_listener(one.id, false);
+  one.host->until([&] { return connections(one) == 1; });
+}
+
+TEST("a queue that is full: the next wait until there is room") {
+  Room room;
+  Worker one(room, 1);
+  constexpr uint32_t more = engine::inlet_capacity + 100;
+  std::vector<Descriptor> clients;
+  // In steps that the kernel's queue has room for.
+  for (uint32_t i = 0; i < engine::inlet_capacity; i++) {
+    clients.push_back(room.dial());
+    if (i % 64 == 63) until_true([&] { return room.acceptor.counts(1).waiting == i + 1; });
+  }
+  for (int i = 0; i < 100; i++) clients.push_back(room.dial());
+  CHECK_EQUAL(room.acceptor.counts(1).waiting, engine::inlet_capacity);
+  one.host->until([&] { return connections(one) == more; });
+}
+
+TEST("a connection that ends is counted out, also one that a limit has refused") {
+  Room room;
+  Acceptor::Seat seat{};
+  CHECK_EQUAL(room.acceptor.sit(room.listener, 1, seat), 0);
+  Host host;
+  engine::ListenOptions options;
+  options.limits.most = 1;
+  CHECK(host.engine.borrow_listener(seat.memory, seat.eventfd, seat.acceptor, false, options) > 0);
+  host.engine.flush();
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 3; i++) clients.push_back(room.dial());
+  host.until(
+      [&] { return room.acceptor.counts(1).given == 3 && room.acceptor.counts(1).live == 1; });
+  clients.clear();
+  host.on_record = [&](const Record& record) {
+    if (record.event == Event::end) host.engine.close(static_cast<uint32_t>(record.id));
+  };
+  host.until([&] { return room.acceptor.counts(1).live == 0; });
+}
+
+TEST("a listener that is closed gives away who waits first") {
+  Room room;
+  Worker one(room, 1);
+  one.host->engine.pause_listener(one.id, true);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 5; i++) clients.push_back(room.dial());
+  one.host->engine.pause_listener(one.id, false);
+  room.acceptor.close_listener(room.listener);
+  one.host->until([&] { return connections(one) == 5; });
+  Descriptor late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  CHECK_EQUAL(::connect(late.get(), room.where.data(), room.where.length), -1);
+  CHECK_EQUAL(errno, ECONNREFUSED);
+}
+
+}  // namespace marketplace::test

@@ -1,0 +1,98 @@
+/** Workers that die of anything: nobody is lost but those that lived in them. MARKETPLACE_DEATHS: how many more. */
+import t from 'tap'
+import { readdirSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { ask, askOnce, Load, open } from './load.js'
+import { program, quiet, skip, started } from './start.js'
+import { patient } from '../support/patience.js'
+import { until } from '../support/util.js'
+
+quiet(t)
+
+for (const how of ['exit', 'throw', 'loop', 'memory']) {
+  t.test(`a worker dies under load: ${how}`, { skip }, async (t) => {
+    const { served, port } = await started({
+      stuckAfterMs: patient(300), resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 },
+    })
+    const before = served.workers().map(({ node }) => node)
+    const load = new Load(port, 8)
+    await until(() => load.outcome.answered > 50)
+    t.equal(await askOnce(port, `die ${how}`), '', 'it dies')
+    await until(() => {
+      const now = served.workers().filter(({ state }) => state === 'ready')
+      return now.length === 2 && now.some(({ node }) => !before.includes(node))
+    })
+    const { answered } = load.outcome
+    await until(() => load.outcome.answered > answered + 50)
+    const { refused, lost } = await load.stop()
+    t.strictSame(refused, [], 'nobody was refused')
+    t.ok(lost <= 8, `only who lived there was lost: ${lost}`)
+    t.strictSame(served.workers().map(({ index }) => index), [0, 1])
+    await served.stop()
+  })
+}
+
+t.test('a stuck worker loses nobody whom it has not taken', { skip }, async (t) => {
+  const stuck = new Int32Array(new SharedArrayBuffer(4))
+  const { served, port } = await started({ stuckAfterMs: patient(500), data: { stuck } })
+  const dying = await open(port)
+  const doomed = await ask(dying, 'who')
+  dying.write('die loop')
+  await until(() => stuck[0] === 1)
+  // Half of these are given to the stuck one, which takes none of them.
+  const answers = await Promise.all(Array.from({ length: 40 }, async () => askOnce(port, 'who')))
+  t.notOk(answers.includes(''), 'all are answered')
+  t.notOk(answers.includes(doomed))
+  await served.stop()
+})
+
+t.test('a worker that is stuck before its first beat is ended as well', { skip }, async (t) => {
+  const path = program(t, `
+    import { existsSync, writeFileSync } from 'node:fs'
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'node:net'
+    createServer().listen(0)
+    const { once } = currentWorker().data
+    if (!existsSync(once)) setTimeout(() => { writeFileSync(once, ''); for (;;); }, 10)`)
+  const stuckAfterMs = patient(1000)
+  const { served } = await started({ module: path, workers: 1, stuckAfterMs, data: { once: `${path}.once` } })
+  const [{ node }] = served.workers()
+  await until(() => served.workers().some((worker) => worker.state === 'ready' && worker.node !== node))
+  t.pass('another one is there')
+  await served.stop()
+})
+
+t.test('workers that die too often: it fails with the reason of the last one', { skip }, async (t) => {
+  const { served, port } = await started({ intensity: 2 })
+  const cause = { code: 'EWORKERLOST', message: /exited with the code 3/ }
+  const failed = served.then(() => undefined, (error: unknown) => error)
+  for (let i = 0; i < 3; i++) {
+    await until(() => served.workers().some(({ state }) => state === 'ready'))
+    await askOnce(port, 'die exit').catch(() => undefined)
+  }
+  t.match(await failed, { code: 'ERESTARTS', cause })
+})
+
+t.test('nothing is left of workers that have died', { skip }, async (t) => {
+  const { served, port } = await started()
+  const deaths = Number(process.env['MARKETPLACE_DEATHS'] ?? 8)
+  const fdsOpen = (): number => readdirSync('/proc/self/fd').length
+  const threads = (): number => readdirSync('/proc/self/task').length
+  const die = async (): Promise<void> => {
+    const before = served.workers().map(({ node }) => node)
+    await until(() => served.workers().filter(({ state }) => state === 'ready').length === 2)
+    await askOnce(port, 'die exit')
+    await until(() => served.workers().some(({ node, state }) => state === 'ready' && !before.includes(node)))
+    await until(() => served.workers().filter(({ state }) => state === 'ready').length === 2)
+  }
+  await die()
+  const [fds, tasks] = [fdsOpen(), threads()]
+  for (let i = 0; i < deaths; i++) await die()
+  await until(() => fdsOpen() <= fds && threads() <= tasks)
+  t.ok(fdsOpen() <= fds && threads() <= tasks)
+  await served.stop()
+  const again = createServer().listen(port, '127.0.0.1')
+  await once(again, 'listening')
+  again.close()
+})

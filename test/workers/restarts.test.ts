@@ -1,0 +1,161 @@
+/** Workers that are restarted or drained on purpose: nobody is lost. MARKETPLACE_RESTARTS: how often. */
+import t from 'tap'
+import { writeFileSync } from 'node:fs'
+import { ask, Load, open } from './load.js'
+import { serve } from '../../src/index.js'
+import { program, quiet, skip, started } from './start.js'
+import { until } from '../support/util.js'
+
+quiet(t)
+
+t.test('restarts one by one lose nothing', { skip }, async (t) => {
+  const { served, port } = await started()
+  const load = new Load(port, 6)
+  const rounds = Number(process.env['MARKETPLACE_RESTARTS'] ?? 3)
+  const nodes = new Set<string>()
+  for (let i = 0; i < rounds; i++) {
+    const { answered } = load.outcome
+    await served.restart()
+    for (const { node } of served.workers()) nodes.add(node)
+    await until(() => load.outcome.answered > answered + 20)
+  }
+  const outcome = await load.stop()
+  t.strictSame(outcome.refused, [])
+  t.equal(outcome.lost, 0)
+  t.equal(nodes.size, 2 * rounds)
+  t.strictSame(served.workers().map(({ index, state }) => [index, state]), [[0, 'ready'], [1, 'ready']])
+  const { total } = await served.metrics()
+  t.ok(total.accepts >= outcome.answered, 'what ended workers have counted is in the sum')
+  await served.stop()
+})
+
+t.test('servers of net are drained, with nothing done for it; who does not end is reset', { skip }, async (t) => {
+  const path = program(t, `
+    import { createServer } from 'marketplace-native/net'
+    createServer((socket) => { socket.pipe(socket) }).listen(0, '127.0.0.1')`)
+  const { served, port } = await started({ module: path, drainMs: 5000 })
+  const socket = await open(port)
+  t.equal(await ask(socket, 'one'), 'one')
+  const restarted = served.restart()
+  await until(() => served.workers().some(({ state }) => state === 'draining'))
+  t.equal(await ask(socket, 'still there?'), 'still there?')
+  const other = await open(port)
+  t.equal(await ask(other, 'two'), 'two', 'others are served meanwhile')
+  socket.end()
+  other.end()
+  await restarted
+  const stays = await open(port)
+  t.equal(await ask(stays, 'three'), 'three')
+  const since = performance.now()
+  const down = served.shutdown({ drainMs: 300 })
+  await until(() => stays.closed)
+  t.ok(performance.now() - since >= 290)
+  await down
+  await served
+})
+
+t.test('a restart whose new worker fails leaves the old ones', { skip }, async (t) => {
+  const path = program(t, `
+    import { currentWorker, endpoint, tcpBare, tcpChannel, tcpListener, _ } from 'marketplace-native'
+    import { existsSync } from 'node:fs'
+    export default ({ data }) => {
+      if (existsSync(data.broken)) throw new Error('the new version is broken')
+      return [tcpBare(), endpoint.subscriber(tcpChannel(_, tcpListener(0), _), { interest: 'observer' })]
+    }`)
+  const broken = `${path}.broken`
+  const { served } = await started({ module: path, data: { broken } })
+  const before = served.workers()
+  writeFileSync(broken, '')
+  await t.rejects(served.restart(), { code: 'EWORKERLOST', message: /the new version is broken/ })
+  t.strictSame(served.workers(), before)
+  await served.stop()
+})
+
+t.test('shutdown: nothing more is accepted, and who is there may end', { skip }, async (t) => {
+  const { served, port } = await started()
+  const socket = await open(port)
+  t.match(await ask(socket, 'who'), /^\d /)
+  const down = served.shutdown({ drainMs: 5000 })
+  await until(() => served.addresses().length === 0)
+  await t.rejects(open(port), { code: 'ECONNREFUSED' })
+  t.equal(await ask(socket, 'still there?'), 'still there?')
+  socket.end()
+  await down
+  await served
+})
+
+t.test('shutdown: a worker that dies meanwhile is not started again, and nothing is accepted', { skip }, async (t) => {
+  const { served, port } = await started()
+  const [one, other] = [await open(port), await open(port)]
+  await Promise.all([ask(one, 'who'), ask(other, 'who')])
+  const down = served.shutdown({ drainMs: 5000 })
+  await until(() => served.addresses().length === 0)
+  t.equal(await ask(one, 'die exit'), '')
+  await until(() => served.workers().length === 1)
+  t.equal(await ask(other, 'still there?'), 'still there?')
+  t.strictSame(served.addresses(), [])
+  await t.rejects(open(port), { code: 'ECONNREFUSED' })
+  other.end()
+  await down
+  await served
+})
+
+t.test('stop in the middle of a restart ends whoever drains, at once', { skip }, async (t) => {
+  const { served, port } = await started({ workers: 1, drainMs: 60_000 })
+  const socket = await open(port)
+  await ask(socket, 'who')
+  const restarted = served.restart()
+  restarted.catch(() => undefined)
+  await until(() => served.workers().some(({ state }) => state === 'draining'))
+  await served.stop()
+  t.strictSame(served.workers(), [])
+  await until(() => socket.closed)
+  await restarted.catch(() => undefined)
+})
+
+t.test('a new worker that is not ready in time has failed, at the start and at a restart', { skip }, async (t) => {
+  const path = program(t, `
+    import { existsSync } from 'node:fs'
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'node:net'
+    createServer().listen(0)
+    const { never } = currentWorker().data
+    export const ready = existsSync(never) ? new Promise(() => undefined) : undefined`)
+  const never = `${path}.never`
+  const { served } = await started({ module: path, data: { never }, workers: 1, readyMs: 1000 })
+  writeFileSync(never, '')
+  const before = served.workers()
+  const late = { code: 'EWORKERLOST', message: /not ready within 1000 ms/, cause: { code: 'ETIMEDOUT' } }
+  await t.rejects(served.restart(), late)
+  t.strictSame(served.workers(), before)
+  await served.stop()
+  await t.rejects(started({ module: path, data: { never }, workers: 1, readyMs: 300 }), {
+    ...late, message: /not ready within 300 ms/,
+  })
+})
+
+t.test('ended before anybody was ready, in the middle of a restart: no failure', { skip }, async (t) => {
+  const path = program(t, 'export const ready = new Promise(() => undefined)\nsetInterval(() => undefined, 1000)')
+  const served = serve({ module: path, workers: 2, signals: false })
+  const restarted = served.restart()
+  restarted.catch(() => undefined)
+  await served.shutdown({ drainMs: 100 })
+  await t.rejects(served.ready, { code: 'EENDED' })
+  await served
+  await restarted.catch(() => undefined)
+})
+
+t.test('what a program says to its parent is its own affair', { skip }, async (t) => {
+  const path = program(t, `
+    import { parentPort } from 'node:worker_threads'
+    import { endpoint, tcpBare, tcpChannel, tcpListener, _ } from 'marketplace-native'
+    const all = ['hello', null, { kind: 'log' }, { kind: 'over' }, { kind: 'failed' }]
+    for (const said of all) parentPort.postMessage(said)
+    export default () => [tcpBare(), endpoint.subscriber(tcpChannel(_, tcpListener(0), _), { interest: 'observer' })]`)
+  const { served, port } = await started({ module: path })
+  const before = served.workers()
+  const socket = await open(port)
+  t.strictSame(served.workers().map(({ node }) => node), before.map(({ node }) => node))
+  socket.destroy()
+  await served.stop()
+})
