@@ -1,6 +1,9 @@
 /** `pg` over the connections of a net module, against PostgreSQL; plain and with TLS. */
 import { once } from 'node:events'
-import { Client, Pool, type ClientConfig, type Notification } from 'pg'
+import type { TLSSocket } from 'node:tls'
+import ourNet from 'marketplace-native/net'
+import tls from 'marketplace-native/tls'
+import { Client, Connection, Pool, type ClientConfig, type Notification } from 'pg'
 import t, { type Test } from 'tap'
 import { pattern, until } from '../support/util.js'
 import { makeCertificates } from './lib/certificates.js'
@@ -85,6 +88,69 @@ async function suite(): Promise<void> {
     const bytes = pattern(4 << 20)
     const echoed = await db.query<{ bytes: Buffer }>('SELECT $1::bytea AS bytes', [bytes])
     t.ok(echoed.rows[0]?.bytes.equals(bytes))
+  })
+
+  /** As docs/net-clients.md has it. What is protected there has no types. */
+  class SecureConnection extends Connection {
+    declare stream: TLSSocket
+    declare readonly ssl: object
+    declare attachListeners: (stream: TLSSocket) => void
+
+    constructor(config: ClientConfig) {
+      super({ ...config, stream: () => new ourNet.Socket() })
+    }
+
+    upgradeToSSL(host: string, failed: (error: Error) => void): void {
+      this.stream = tls.connect({ host, ...this.ssl, socket: this.stream })
+      this.attachListeners(this.stream)
+      this.stream.on('error', failed)
+      this.emit('sslconnect')
+    }
+  }
+
+  class SecureClient extends Client {
+    readonly secure: SecureConnection
+
+    constructor(config: ClientConfig) {
+      const connection = new SecureConnection(config)
+      super({ ...config, connection } as ClientConfig)
+      this.secure = connection
+    }
+  }
+
+  const secured: ClientConfig = {
+    host: '127.0.0.1', port: server.port, user: 'postgres', database: 'postgres',
+    ssl: { ca: certificates.ca.toString(), servername: 'localhost' },
+  }
+
+  t.test('marketplace-native/tls: a pool whose TLS is in the engine', async (t) => {
+    const pool = new Pool({ ...secured, max: 3, Client: SecureClient } as ClientConfig)
+    t.teardown(() => pool.end())
+    const numbers = Array.from({ length: 300 }, (_none, i) => i)
+    const results = await Promise.all(numbers.map((n) => pool.query<{ n: number, ssl: boolean }>(
+      'SELECT $1::int AS n, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()', [n],
+    )))
+    t.same(results.map(({ rows }) => rows[0]), numbers.map((n) => ({ n, ssl: true })))
+    const client = await pool.connect()
+    t.type((client as unknown as SecureClient).secure.stream, tls.TLSSocket)
+    const bytes = pattern(4 << 20)
+    const echoed = await client.query<{ bytes: Buffer }>('SELECT $1::bytea AS bytes', [bytes])
+    t.ok(echoed.rows[0]?.bytes.equals(bytes))
+    client.release()
+  })
+
+  t.test('marketplace-native/tls: a server that is not believed, and one that ends the connection', async (t) => {
+    const wary = new SecureClient({ ...secured, ssl: { servername: 'localhost' } })
+    await t.rejects(wary.connect(), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+    const victim = new SecureClient(secured)
+    victim.on('error', () => undefined)
+    await victim.connect()
+    const failed = once(victim, 'error')
+    const { rows } = await victim.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
+    const killer = await client(t, ourNet)
+    await killer.query('SELECT pg_terminate_backend($1)', [rows[0]?.pid])
+    t.match((await failed)[0], { code: '57P01' })
+    await t.rejects(victim.query('SELECT 1'))
   })
 
   onEachNet('a connection that the server ends: an error, and the next query fails', async (t, net) => {
