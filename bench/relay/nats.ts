@@ -19,12 +19,14 @@ const says = defineRecord('says', ['who', 'what']).of<[who: string, what: Uint8A
 const item = defineRecord('item', ['node', 'number']).of<[node: string, number: number]>()
 
 const BYTES = 64
-/** Messages of one turn: one packet of the relay's, one publication of the bare client's. */
+/** Messages of one turn: one packet of the relay's, one publication of the bare client's that batches as well. */
 const BATCH = 64
 /** Batches that may be on their way. */
 const WINDOW = 32
 
-type Part = 'relay sender' | 'relay receiver' | 'bare sender' | 'bare receiver'
+/** `plain` is a bare client, too, that publishes each message by itself, as most programs do. */
+type Kind = 'relay' | 'bare' | 'plain'
+type Part = `${Kind} ${'sender' | 'receiver'}`
 
 const [what, url, name, ...numbers] = process.argv.slice(2)
 const tell = (told: object): void => { process.send?.(told) }
@@ -101,15 +103,17 @@ async function relayNode(sends: boolean): Promise<void> {
   ])
 }
 
-async function bareNode(sends: boolean): Promise<void> {
+async function bareNode(sends: boolean, perPublication: number): Promise<void> {
   const connection: NatsConnection = await connect({ servers: url, noEcho: true })
-  const batch = new Uint8Array(BATCH * BYTES)
+  const bytes = new Uint8Array(perPublication * BYTES)
   if (sends) {
-    const answered = pump(() => { connection.publish('bench.there', batch) })
+    const answered = pump(() => {
+      for (let i = 0; i < BATCH; i += perPublication) connection.publish('bench.there', bytes)
+    })
     connection.subscribe('bench.back', { callback: answered })
   } else {
     const count = counter(() => { connection.publish('bench.back', new Uint8Array(1)) })
-    connection.subscribe('bench.there', { callback: () => { count(BATCH) } })
+    connection.subscribe('bench.there', { callback: () => { count(perPublication) } })
   }
   await connection.flush()
   tell({ ready: true })
@@ -118,7 +122,8 @@ async function bareNode(sends: boolean): Promise<void> {
 async function run(part: Part): Promise<void> {
   process.once('disconnect', () => { process.exit() })
   const sends = part.endsWith('sender')
-  await (part.startsWith('relay') ? relayNode(sends) : bareNode(sends))
+  if (part.startsWith('relay')) await relayNode(sends)
+  else await bareNode(sends, part.startsWith('bare') ? BATCH : 1)
 }
 
 /** A process with one part, and the next thing that it tells with this field. */
@@ -147,9 +152,9 @@ class Program {
   }
 }
 
-async function measure(kind: 'relay' | 'bare', server: string, total: number): Promise<Record<string, number>> {
+async function measure(kind: Kind, server: string, total: number): Promise<Record<string, number>> {
   const receiver = new Program(`${kind} receiver`, server, total)
-  if (kind === 'bare') await receiver.tells('ready')
+  if (kind !== 'relay') await receiver.tells('ready')
   const sender = new Program(`${kind} sender`, server, total)
   const { seconds, cpu: senderCpu } = await sender.tells('seconds')
   const { cpu: receiverCpu } = await receiver.tells('cpu')
@@ -195,8 +200,9 @@ async function main(quick: boolean): Promise<void> {
     const address = `nats://127.0.0.1:${port}`
     const total = BATCH * (quick ? 2000 : 20_000)
     const bare = await measure('bare', address, total)
+    const plain = await measure('plain', address, total)
     const relay = await measure('relay', address, total)
-    console.log(JSON.stringify({ figure: 'messages', bytes: BYTES, batch: BATCH, relay, bare }))
+    console.log(JSON.stringify({ figure: 'messages', bytes: BYTES, batch: BATCH, relay, bare, plain }))
     console.log(JSON.stringify({ figure: '10,000 endpoints appear, ms', msecs: await endpoints(address, 10_000) }))
     const times: number[] = []
     for (let i = 0; i < (quick ? 2 : 50); i++) times.push(await detection(address))

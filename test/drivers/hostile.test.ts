@@ -343,12 +343,14 @@ async function everybodyLives(
   await ground.stop()
 }
 
+// What has nothing to do with sockets is tried on one of them.
+const first = VARIANTS.find(({ skip }) => skip === false)
 for (const variant of VARIANTS) {
   for (const start of [tcpBare, tcp]) {
     void t.test(
       `${start.name} on ${variant.name}, and all other drivers`,
       { skip: variant.skip, timeout: 60_000 },
-      (t) => everybodyLives(t, variant, start, variant === VARIANTS[0] ? /./ : SOCKETS),
+      (t) => everybodyLives(t, variant, start, variant === first ? /./ : SOCKETS),
     )
   }
 }

@@ -14,6 +14,7 @@ import {
 } from 'marketplace-native'
 import { loadNative } from '../../src/transport/native/transport.js'
 import { sleep, until } from '../support/util.js'
+import { leftOutOnNode } from '../support/variants.js'
 
 export const host = '127.0.0.1'
 export const TRANSPORTS = ['native', 'node'] as const
@@ -168,7 +169,8 @@ export type Body = (t: Test, start: Start, transport: Name) => Promise<void>
 export function onBoth(name: string, body: Body, skip: string | false = false, timeout = patient(20_000)): void {
   const native = loadNative()
   for (const transport of TRANSPORTS) {
-    const reason = transport === 'node' || native.ok ? skip : `native transport: ${native.reason}`
+    const here = native.ok ? false : `native transport: ${native.reason}`
+    const reason = (transport === 'node' ? leftOutOnNode : here) || skip
     void t.test(`${transport}: ${name}`, { skip: reason, timeout }, async (t) => {
       const programs: Program[] = []
       t.teardown(() => Promise.all(programs.map((program) => program.stop())))

@@ -16,6 +16,7 @@ import { _, type RecordBase } from '../../src/topic/index.js'
 import { loadNative } from '../../src/transport/native/transport.js'
 import { groundVm, sendMessage, type ActionTree, type GroundVm } from '../../src/vm/index.js'
 import { patient } from '../support/patience.js'
+import { leftOutOnNode } from '../support/variants.js'
 
 export const host = '127.0.0.1'
 
@@ -104,7 +105,7 @@ type WithoutOptions = [
 export function onBoth(name: string, body: Suite, skip: string | false = false): void {
   for (const transport of transports) {
     const native = loadNative()
-    const reason = transport === 'native' && !native.ok ? native.reason : skip
+    const reason = (transport === 'node' ? leftOutOnNode : !native.ok && native.reason) || skip
     void t.test(`${transport}: ${name}`, { skip: reason, timeout: patient(30_000) }, async (t) => {
       const programs: Program[] = []
       await body(t, (boot, options, wrap) => {

@@ -7,6 +7,7 @@ import { loadNative } from '../../src/transport/native/transport.js'
 import { Cli } from '../support/cli.js'
 import { readAll, sleep, until } from '../support/util.js'
 import { patient } from '../support/patience.js'
+import { leftOutOnNode } from '../support/variants.js'
 
 interface Talk {
   readonly cli: Cli
@@ -30,7 +31,7 @@ async function connected(t: Test, transport: string): Promise<Talk> {
 
 const native = loadNative()
 for (const transport of TRANSPORTS) {
-  const skip = transport === 'native' && !native.ok ? native.reason : false
+  const skip = transport === 'node' ? leftOutOnNode : !native.ok && native.reason
   const test = (name: string, body: (t: Test, talk: Talk) => Promise<void>): void => {
     void t.test(`${transport}: ${name}`, { skip, timeout: patient(20_000) }, async (t) =>
       body(t, await connected(t, transport)))

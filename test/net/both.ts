@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as ourNet from '../../src/net/index.js'
 import { TIMEOUT } from '../support/transports.js'
+import { leftOutOnNode } from '../support/variants.js'
 
 export type Net = typeof nodeNet
 export type Socket = nodeNet.Socket
@@ -49,7 +50,7 @@ export interface BothOptions {
 export const ONLY_OURS = 'TEST_ONLY_OUR_NET'
 
 const MODULES = ([['node:net', nodeNet], ['marketplace-native/net', ourNet as unknown as Net]] as const)
-  .filter(([module]) => module !== 'node:net' || process.env[ONLY_OURS] === undefined)
+  .filter(([module]) => module !== 'node:net' || (process.env[ONLY_OURS] === undefined && leftOutOnNode === false))
 
 /** Registers a test of the behaviours `names` (separated by spaces) on both modules. */
 export function both(

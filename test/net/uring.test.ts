@@ -5,13 +5,13 @@
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { patient } from '../support/patience.js'
-import { VARIANTS } from '../support/variants.js'
+import { missingVariant } from '../support/variants.js'
 import { passesOn } from './other-backend.js'
 
 const FILES = ['connect', 'context', 'edges', 'es5', 'onread']
 const PATIENCE = patient(60_000)
 
-const skip = VARIANTS.find(({ name }) => name === 'native io_uring')?.skip ?? 'no io_uring'
+const skip = missingVariant('native io_uring')
 
 t.jobs = 2
 for (const file of FILES) {

@@ -34,7 +34,12 @@ function growsLinearly(what: string, make: (n: number) => () => unknown, n = 200
     const repeated = (call: () => unknown) => () => { for (let i = 0; i < 20; i++) call() }
     const [small, large] = [make(n), make(4 * n)]
     for (let i = 0; i < 20; i++) small() // so that it is compiled
-    const [once, fourTimes] = [cost(repeated(small)), cost(repeated(large))]
+    let [once, fourTimes] = [Infinity, Infinity]
+    // What the threads of V8 do is in it, too, and takes longer on a machine that is busy.
+    for (let tries = 0; tries < 4 && !(fourTimes < LINEAR * Math.max(once, 100)); tries++) {
+      once = Math.min(once, cost(repeated(small)))
+      fourTimes = Math.min(fourTimes, cost(repeated(large)))
+    }
     t.ok(fourTimes < LINEAR * Math.max(once, 100), `${once} us, four times the size ${fourTimes} us`)
   })
 }

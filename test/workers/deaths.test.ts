@@ -53,10 +53,12 @@ t.test('a worker that is stuck before its first beat is ended as well', { skip }
     import { currentWorker } from 'marketplace-native'
     import { createServer } from 'node:net'
     createServer().listen(0)
-    const { once } = currentWorker().data
-    if (!existsSync(once)) setTimeout(() => { writeFileSync(once, ''); for (;;); }, 10)`)
+    const { once, soon } = currentWorker().data
+    if (!existsSync(once)) setTimeout(() => { writeFileSync(once, ''); for (;;); }, soon)`)
   const stuckAfterMs = patient(1000)
-  const { served } = await started({ module: path, workers: 1, stuckAfterMs, data: { once: `${path}.once` } })
+  // It is ready by then; the first beat comes after an eighth of the time after which it is stuck.
+  const data = { once: `${path}.once`, soon: patient(60) }
+  const { served } = await started({ module: path, workers: 1, stuckAfterMs, data })
   const [{ node }] = served.workers()
   await until(() => served.workers().some((worker) => worker.state === 'ready' && worker.node !== node))
   t.pass('another one is there')
