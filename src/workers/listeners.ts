@@ -2,7 +2,8 @@
  * The listeners of a `serve`: opened when the first worker wants one, shared by all, and closed when no worker wants it
  * any more, or at the end.
  *
- * Owns the acceptor. Invariant: a listener that a worker has lost by ending stays open, as the next worker wants it.
+ * Owns the acceptor. Invariant: a listener that a worker has lost by ending stays open, as the next worker wants it; it
+ * is closed if it turns out that none does.
  */
 import { constants } from 'node:os'
 import type { MessagePort } from 'node:worker_threads'
@@ -97,6 +98,13 @@ export class SharedListeners {
     if (shared.seats.size > 0) return
     this.#shared.delete(shared.key)
     this.acceptor.closeListener(shared.id)
+  }
+
+  /** Closes those at which nobody sits. @returns where they were */
+  closeUnwanted(): SocketAddress[] {
+    const unwanted = [...this.#shared.values()].filter(({ seats }) => seats.size === 0)
+    for (const shared of unwanted) this.#closeIfUnwanted(shared)
+    return unwanted.map(({ address }) => address)
   }
 
   /** A worker has ended. */

@@ -7,7 +7,7 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { log } from '../support/log.js'
-import { setInterval, clearInterval } from '../support/real-time.js'
+import { clearInterval, clearTimeout, setInterval, setTimeout } from '../support/real-time.js'
 import { metricsSum, type TransportMetrics } from '../transport/seam/metrics.js'
 import type { SocketAddress } from '../support/socket-error.js'
 import { SharedListeners } from './listeners.js'
@@ -65,9 +65,14 @@ export class Server {
   /** It is to end: who ends is not missed. */
   ending = false
   #restart: Promise<void> | undefined
+  /** The one after that. */
+  #nextRestart: Promise<void> | undefined
+  readonly #workers: number
+  #lookForUnwanted: NodeJS.Timeout | undefined
 
-  constructor(settings: Omit<ThreadSettings, 'listeners'>, drainMs: number) {
+  constructor(settings: Omit<ThreadSettings, 'listeners'> & { readonly workers: number }, drainMs: number) {
     this.settings = { ...settings, listeners: this.listeners }
+    this.#workers = settings.workers
     this.drainMs = drainMs
     const pause = Math.max(10, Math.min(1000, settings.stuckAfterMs / 4))
     this.#watch = setInterval(() => { this.#look(pause) }, pause)
@@ -123,16 +128,21 @@ export class Server {
       ready: () => {
         this.everReady = true
         watcher.ready()
+        this.#changed()
       },
-      ended: (error) => {
+      ended: (error, drained) => {
         this.#threads.delete(thread)
+        this.#changed()
         const { lastMetrics } = thread
         if (lastMetrics !== undefined) {
           // What was open then is not.
           const counted = { ...lastMetrics, connections: 0, queuedBytes: 0, listenersPaused: 0 }
           this.#ended = metricsSum(this.#ended === undefined ? [counted] : [this.#ended, counted])
         }
-        if (error !== undefined && this.ending) log('warning', 'a worker has failed at its end', { reason: error })
+        // Nobody else tells of it: another one has taken its place, or nobody is to.
+        if (error !== undefined && (this.ending || drained)) {
+          log('warning', 'a worker has failed at its end', { reason: error })
+        }
         // At the end nobody is started again.
         watcher.ended(this.ending ? undefined : error)
       },
@@ -142,10 +152,22 @@ export class Server {
     return thread
   }
 
-  /** Restarts all workers one by one. @throws Error if a new one does not become ready: the others stay */
+  /**
+   * Restarts all workers one by one. One that is under way has new workers of before: who asks then gets another one
+   * after it.
+   *
+   * @throws Error if a new one does not become ready: the others stay
+   */
   restart(): Promise<void> {
-    this.#restart ??= this.#restartAll().finally(() => { this.#restart = undefined })
-    return this.#restart
+    if (this.#restart === undefined) {
+      this.#restart = this.#restartAll().finally(() => { this.#restart = undefined })
+      return this.#restart
+    }
+    this.#nextRestart ??= this.#restart.catch(() => undefined).then(() => {
+      this.#nextRestart = undefined
+      return this.restart()
+    })
+    return this.#nextRestart
   }
 
   async #restartAll(): Promise<void> {
@@ -167,9 +189,24 @@ export class Server {
   async close(): Promise<void> {
     this.ending = true
     clearInterval(this.#watch)
+    clearTimeout(this.#lookForUnwanted)
     this.listeners.close()
-    const stopped = new Error('it was stopped')
-    await Promise.all([...this.#threads].map((thread) => thread.kill(stopped)))
+    await Promise.all([...this.#threads].map((thread) => thread.stop()))
+  }
+
+  /**
+   * A worker has become ready, or has ended. Another version may listen elsewhere: when all have been ready for as long
+   * as one may take to be so, and none listens where there is a listener, none will, and nobody is to wait there.
+   */
+  #changed(): void {
+    clearTimeout(this.#lookForUnwanted)
+    if (this.ending) return
+    this.#lookForUnwanted = setTimeout(() => {
+      const ready = [...this.#threads].filter(({ state }) => state === 'ready').map(({ index }) => index)
+      if (new Set(ready).size < this.#workers) return
+      for (const address of this.listeners.closeUnwanted()) log('info', 'no worker listens there any more', { address })
+    }, this.settings.readyMs)
+    this.#lookForUnwanted.unref()
   }
 
   #look(pause: number): void {
@@ -190,6 +227,7 @@ export class Place {
   readonly index: number
   #thread: WorkerThread
   #next: WorkerThread | undefined
+  #ready = false
   #over = false
 
   constructor(server: Server, index: number, watcher: PlaceWatcher) {
@@ -201,7 +239,7 @@ export class Place {
 
   #begin(): WorkerThread {
     const thread: WorkerThread = this.#server.start(this.index, {
-      ready: () => { if (thread === this.#thread && !this.#over) this.#watcher.ready() },
+      ready: () => { if (thread === this.#thread) this.#becameReady() },
       ended: (error) => {
         if (thread !== this.#thread || this.#over) return
         if (error !== undefined) this.#server.failed(error)
@@ -209,6 +247,13 @@ export class Place {
       },
     })
     return thread
+  }
+
+  /** Once, whichever of its workers is the first one to be ready. */
+  #becameReady(): void {
+    if (this.#ready || this.#over) return
+    this.#ready = true
+    this.#watcher.ready()
   }
 
   /** A new worker; once it is ready, the one that there is drains. @throws Error if the new one fails */
@@ -220,6 +265,8 @@ export class Place {
           const before = this.#thread
           this.#next = undefined
           this.#thread = next
+          // The one before it may never have come so far.
+          this.#becameReady()
           before.drain(this.#server.drainMs).then(resolve, reject)
         },
         ended: (error) => {
@@ -239,8 +286,7 @@ export class Place {
   async leave(): Promise<void> {
     this.#over = true
     this.#server.left(this)
-    const ended = new Error('it was stopped')
     const threads = this.#next === undefined ? [this.#thread] : [this.#thread, this.#next]
-    await Promise.all(threads.map((thread) => thread.kill(ended)))
+    await Promise.all(threads.map((thread) => thread.stop()))
   }
 }

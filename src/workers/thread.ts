@@ -39,8 +39,12 @@ export interface ThreadSettings {
 /** What becomes of it. */
 export interface ThreadWatcher {
   ready(): void
-  /** It has ended: without an error, as it was told to. */
-  ended(error: Error | undefined): void
+  /**
+   * It has ended: without an error, as it was told to.
+   *
+   * @param drained whether it was told to
+   */
+  ended(error: Error | undefined, drained: boolean): void
 }
 
 type ThreadState = 'starting' | 'ready' | 'draining' | 'ended'
@@ -60,6 +64,8 @@ export class WorkerThread {
   readonly #control: MessagePort
   readonly #unready: NodeJS.Timeout
   #reason: Error | undefined
+  /** It was ended as nobody wants it any more. */
+  #stopped = false
   #beat = 0
   #beatAt = performance.now()
   #asked = 0
@@ -141,6 +147,8 @@ export class WorkerThread {
     if (this.state === 'ended') return
     if (this.state === 'draining') return this.#over
     this.state = 'draining'
+    // One that was not ready yet needn't become so any more.
+    clearTimeout(this.#unready)
     const { acceptor } = this.#settings.listeners
     acceptor.retire(this.id)
     const until = performance.now() + TAKE_MS
@@ -153,7 +161,15 @@ export class WorkerThread {
     return this.#over
   }
 
-  /** Ends it at once. */
+  /** Ends it at once, as it is wanted no more: that is no failure. */
+  stop(): Promise<void> {
+    if (this.state === 'ended') return this.#over
+    this.#stopped = true
+    void this.#worker.terminate()
+    return this.#over
+  }
+
+  /** Ends it at once, for this reason. */
   kill(reason: Error): Promise<void> {
     if (this.state === 'ended') return this.#over
     this.#reason ??= reason
@@ -211,7 +227,9 @@ export class WorkerThread {
     }
     this.#control.close()
     clearTimeout(this.#unready)
-    const orderly = this.state === 'draining' && this.#reason === undefined && code === 0
+    const asTold = this.#stopped || (this.state === 'draining' && code === 0)
+    const orderly = asTold && this.#reason === undefined
+    const drained = this.state === 'draining'
     this.state = 'ended'
     clearTimeout(this.#late)
     this.#settings.listeners.gone(this)
@@ -219,12 +237,12 @@ export class WorkerThread {
     for (const answer of this.#asking.values()) answer(undefined)
     this.#asking.clear()
     if (orderly) {
-      this.#watcher.ended(undefined)
+      this.#watcher.ended(undefined, drained)
       return
     }
     const cause = this.#reason ?? new Error(`it has exited with the code ${code}`)
     const lost = coded('EWORKERLOST', `worker ${this.index} has ended: ${cause.message}`)
-    this.#watcher.ended(Object.assign(lost, { cause, worker: this.index }))
+    this.#watcher.ended(Object.assign(lost, { cause, worker: this.index }), drained)
   }
 
   #tell(message: ToWorker, transfer: readonly MessagePort[] = []): void {

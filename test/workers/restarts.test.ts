@@ -1,10 +1,11 @@
 /** Workers that are restarted or drained on purpose: nobody is lost. MARKETPLACE_RESTARTS: how often. */
+import { collectLog } from '../vm/log-records.js'
 import t from 'tap'
-import { writeFileSync } from 'node:fs'
-import { ask, Load, open } from './load.js'
+import { existsSync, writeFileSync } from 'node:fs'
+import { ask, askOnce, Load, open } from './load.js'
 import { serve } from '../../src/index.js'
 import { program, quiet, skip, started } from './start.js'
-import { until } from '../support/util.js'
+import { sleep, until } from '../support/util.js'
 
 quiet(t)
 
@@ -132,6 +133,105 @@ t.test('a new worker that is not ready in time has failed, at the start and at a
   await t.rejects(started({ module: path, data: { never }, workers: 1, readyMs: 300 }), {
     ...late, message: /not ready within 300 ms/,
   })
+})
+
+t.test('a restart while the first worker is not ready yet: the new one is, for all', { skip }, async (t) => {
+  const path = program(t, `
+    import { existsSync, writeFileSync } from 'node:fs'
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'node:net'
+    createServer().listen(0)
+    const { first } = currentWorker().data
+    export const ready = existsSync(first) ? undefined : new Promise(() => undefined)
+    writeFileSync(first, '')`)
+  const first = `${path}.first`
+  const served = serve({ module: path, workers: 1, data: { first }, signals: false, drainMs: 100 })
+  await until(() => existsSync(first))
+  const [{ node }] = served.workers()
+  await served.restart()
+  // Otherwise it would be ended, healthy as it is, as if it had never become ready.
+  await served.ready
+  t.match(served.workers(), [{ index: 0, state: 'ready' }])
+  t.not(served.workers()[0]?.node, node)
+  await served.stop()
+})
+
+t.test('a restart that is asked for during another one: all workers are of the last version', { skip }, async (t) => {
+  const path = program(t, `
+    import { readFileSync } from 'node:fs'
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'marketplace-native/net'
+    const version = readFileSync(currentWorker().data.file, 'utf8')
+    createServer((socket) => { socket.on('data', () => { socket.write(version) }) }).listen(0, '127.0.0.1')`)
+  const file = `${path}.version`
+  writeFileSync(file, '1')
+  const { served, port } = await started({ module: path, data: { file }, drainMs: 300 })
+  // Each of the old ones waits for it until the time is over.
+  const stay = await Promise.all([open(port), open(port)])
+  await Promise.all(stay.map((socket) => ask(socket, 'version')))
+  writeFileSync(file, '2')
+  const first = served.restart()
+  await until(() => served.workers().some(({ state }) => state === 'draining'))
+  writeFileSync(file, '3')
+  const others = [served.restart(), served.restart()]
+  t.equal(others[0], others[1], 'those that wait wait for the same')
+  await Promise.all([first, ...others])
+  const versions = await Promise.all(Array.from({ length: 8 }, () => askOnce(port, 'version')))
+  t.strictSame(new Set(versions), new Set(['3']))
+  await served.stop()
+})
+
+t.test('the log tells of a worker that dies while it drains for another one, and of no stop', { skip }, async (t) => {
+  const { served, port } = await started({ workers: 1, drainMs: 60_000 })
+  const { records, end } = collectLog(({ message }) => message === 'a worker has failed at its end')
+  t.teardown(end)
+  const socket = await open(port)
+  await ask(socket, 'who')
+  const restarted = served.restart()
+  await until(() => served.workers().some(({ state }) => state === 'draining'))
+  socket.write('die throw')
+  await restarted
+  t.match(records, [{ level: 'warning', fields: {
+    reason: { code: 'EWORKERLOST', cause: { message: 'as it was told to' } },
+  } }])
+  await served.stop()
+  t.equal(records.length, 1, 'to be stopped is no failure')
+})
+
+t.test('where no worker of another version listens, nobody waits for ever', { skip }, async (t) => {
+  const path = program(t, `
+    import { existsSync } from 'node:fs'
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'marketplace-native/net'
+    createServer((socket) => { socket.pipe(socket) }).listen(0, '127.0.0.1')
+    if (!existsSync(currentWorker().data.newer)) createServer().listen(0, '127.0.0.2')`)
+  const newer = `${path}.newer`
+  const { served, port } = await started({ module: path, data: { newer }, readyMs: 3000, drainMs: 100 })
+  t.equal(served.addresses().length, 2)
+  writeFileSync(newer, '')
+  await served.restart()
+  t.equal(served.addresses().length, 2, 'one may take as long to listen as to be ready')
+  await until(() => served.addresses().length === 1)
+  t.match(served.addresses(), [{ address: '127.0.0.1', port }])
+  t.equal(await askOnce(port, 'still there?'), 'still there?')
+  await served.stop()
+})
+
+t.test('a worker that is to end before it was ready has the time to drain', { skip }, async (t) => {
+  const path = program(t, `
+    import { createServer } from 'marketplace-native/net'
+    createServer((socket) => { socket.pipe(socket) }).listen(0, '127.0.0.1')
+    export const ready = new Promise(() => undefined)`)
+  const served = serve({ module: path, workers: 1, signals: false, readyMs: 2000 })
+  await until(() => served.addresses().length === 1)
+  const socket = await open(served.addresses()[0]?.port ?? 0)
+  t.equal(await ask(socket, 'one'), 'one')
+  const down = served.shutdown({ drainMs: 60_000 })
+  await sleep(2500)
+  t.equal(await ask(socket, 'two'), 'two')
+  socket.end()
+  await down
+  await served
 })
 
 t.test('ended before anybody was ready, in the middle of a restart: no failure', { skip }, async (t) => {
