@@ -48,6 +48,8 @@ interface Listener {
 interface Server {
   readonly port: number
   readonly paths: Map<string, Listener>
+  /** The length of the longest path that was ever here and is for all below it. */
+  deepest: number
   carried: CarrierServer | undefined
   /** It is wanted, and not closed. */
   active: boolean
@@ -238,13 +240,14 @@ export class WebSocketDriver implements WsConversationHost {
     }
     let server = this.servers.get(port)
     if (server === undefined) {
-      server = { port, paths: new Map(), carried: undefined, active: false, where: undefined }
+      server = { port, paths: new Map(), deepest: 0, carried: undefined, active: false, where: undefined }
       this.servers.set(port, server)
     }
     let listener = server.paths.get(path)
     if (listener === undefined) {
       listener = { local, server, demand: 0, told: false }
       server.paths.set(path, listener)
+      if (path.endsWith('/*')) server.deepest = Math.max(server.deepest, path.length)
     }
     listener.demand++
     if (this.closing) return undefined
@@ -275,7 +278,8 @@ export class WebSocketDriver implements WsConversationHost {
     const listenerFor = (path: string): Listener | undefined => {
       const exact = server.paths.get(path)
       if (exact !== undefined || path.endsWith('*')) return path.endsWith('*') ? undefined : exact
-      for (let at = path.lastIndexOf('/'); at >= 0; at = path.lastIndexOf('/', at - 1)) {
+      // No deeper than there can be any: a path of nothing but slashes costs a stranger little, and would cost us much.
+      for (let at = path.lastIndexOf('/', server.deepest - 2); at >= 0; at = path.lastIndexOf('/', at - 1)) {
         const below = server.paths.get(`${path.slice(0, at + 1)}*`)
         if (below !== undefined) return below
         if (at === 0) break

@@ -208,7 +208,12 @@ class HttpExchange {
     this.#fire = fire
     this.#over = over
     this.#unhandled = unhandled
-    this.#timer = setTimeout(() => { fire(() => this.#refuse(503, 'the answer took too long')) }, answerTimeout)
+    this.#timer = setTimeout(() => {
+      fire(() => {
+        this.#forgetHeaders()
+        return this.#refuse(503, 'the answer took too long')
+      })
+    }, answerTimeout)
     response.on('close', () => { fire(() => this.#finish()) })
   }
 
@@ -261,6 +266,12 @@ class HttpExchange {
     return this.#finish()
   }
 
+  /** Those of an answer that there will not be. */
+  #forgetHeaders(): void {
+    const response = this.#response
+    if (!response.headersSent) for (const name of response.getHeaderNames()) response.removeHeader(name)
+  }
+
   /** Nothing more is to be done about it. */
   #finish(): ActionTree {
     if (this.#phase === 'over') return undefined
@@ -272,7 +283,10 @@ class HttpExchange {
 
   fail(error: Error): void {
     log('error', 'a request could not be answered', { target: this.#request.target, reason: error })
-    if (this.#phase !== 'over') plain(this.#response, 500, 'it could not be answered')
+    if (this.#phase !== 'over') {
+      this.#forgetHeaders()
+      plain(this.#response, 500, 'it could not be answered')
+    }
     this.#fire(() => this.#finish())
   }
 
@@ -301,13 +315,16 @@ class HttpExchange {
       return this.#finish()
     }
     this.#phase = 'streaming'
-    clearTimeout(this.#timer)
     const response = this.#response
     const more = (): ActionTree => sendFeedback(httpPart(this.#id, httpWanted))
     response.on('drain', () => { this.#fire(() => this.#phase === 'streaming' && more()) })
     return endpoint.subscriber(httpPart(this.#id, _), {
       name: this.#parts,
-      onPresence: more,
+      onPresence: () => {
+        // Until somebody is there to send them, there is no answer.
+        clearTimeout(this.#timer)
+        return more()
+      },
       // What broke off is not to be taken for whole.
       onAbsence: () => {
         if (this.#phase === 'streaming') response.destroy()

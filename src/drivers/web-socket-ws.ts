@@ -312,7 +312,7 @@ export const PHRASES: Readonly<Record<number, string>> = {
 export function wrongUpgrade(
   upgrade: string | undefined, version: string | undefined, key: string | undefined,
 ): { status: number, text: string } | undefined {
-  if (upgrade?.toLowerCase() !== 'websocket') return { status: 400, text: 'only websocket can be upgraded to' }
+  if (!isForWebSocket(upgrade)) return { status: 400, text: 'only websocket can be upgraded to' }
   if (version !== '13') return { status: 426, text: 'the version of WebSocket here is 13' }
   // 16 bytes in base64.
   return key !== undefined && /^[+/0-9A-Za-z]{22}==$/.test(key)
@@ -408,7 +408,7 @@ class WsServer implements CarrierServer {
       maxHeaderSize: settings.maxHeaderSize, headersTimeout: settings.handshakeTimeout,
       requestTimeout: settings.handshakeTimeout, keepAliveTimeout: 5_000,
       connectionsCheckingInterval: Math.min(1_000, Math.ceil(settings.handshakeTimeout / 2)),
-      handshakeTimeout: settings.handshakeTimeout,
+      handshakeTimeout: settings.handshakeTimeout, IncomingMessage: incomingClass(),
     }
     const { tls } = settings
     const http = tls === undefined
@@ -498,6 +498,27 @@ class WsServer implements CarrierServer {
 
 /** So many connections of HTTP beside the WebSockets: pages are asked for on the same port. */
 const HTTP_MORE = 1024
+
+const isForWebSocket = (upgrade: string | undefined): boolean => upgrade?.toLowerCase() === 'websocket'
+
+/**
+ * Requests of which only those for a WebSocket are for an upgrade. As RFC 9110 (7.8) has it, another protocol is not
+ * taken up, and the request is answered as any other: clients that would rather speak HTTP/2 ask for that each time.
+ */
+function incomingClass(): typeof IncomingMessage {
+  class Incoming extends httpModule().IncomingMessage {}
+  const asking = new WeakSet<object>()
+  Object.defineProperty(Incoming.prototype, 'upgrade', {
+    get(this: IncomingMessage) {
+      return asking.has(this) && (this.method === 'CONNECT' || isForWebSocket(this.headers.upgrade))
+    },
+    set(this: IncomingMessage, asks: unknown) {
+      if (asks === true) asking.add(this)
+      else asking.delete(this)
+    },
+  })
+  return Incoming
+}
 
 /** `handleUpgrade` asks in the same call, by a function that all connections have in common. */
 const choice: { protocol: string | undefined } = { protocol: undefined }

@@ -117,6 +117,41 @@ onEachCarrier('a body in parts, as the client takes them; one that breaks off is
   await t.rejects(ask(base, '/broken'))
 })
 
+onEachCarrier('a body in parts that nobody ever sends: 503, with nothing of what there was to be', async (t, start) => {
+  const base = await serve(start, [
+    route('GET', ['nobody'], (id) => httpReply(id, 200, httpStreamed, { 'content-encoding': 'gzip' })),
+    route('GET', ['late'], (id) => [
+      httpReply(id, 200, httpStreamed),
+      spawn(() => endpoint.publisher(httpPart(id, _), {
+        onMessage: async ({ part }) => {
+          if (part !== httpWanted) return undefined
+          await sleep(600)
+          return [sendMessage(httpPart(id, 'late')), sendMessage(httpPart(id, eof)), quit()]
+        },
+      })),
+    ]),
+  ], { answerTimeout: 300 })
+  const { status, headers } = await ask(base, '/nobody')
+  t.same([status, headers['content-encoding']], [503, undefined])
+  t.equal((await ask(base, '/late')).body.toString(), 'late', 'who is there may take his time')
+})
+
+onEachCarrier('an upgrade to another protocol is not taken up: the request is as any other', async (t, start) => {
+  const base = await serve(start, route('POST', ['h2'], (id, { body }) => httpReply(id, 200, body)))
+  const { port, hostname } = new URL(base)
+  const socket = connect(Number(port), hostname)
+  let text = ''
+  socket.on('data', (data) => { text += data.toString() })
+  const asks = 'connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n'
+  for (const body of ['first', 'second']) {
+    socket.write(`POST /h2 HTTP/1.1\r\nhost: x\r\n${asks}content-length: ${body.length}\r\n\r\n${body}`)
+    await until(() => text.endsWith(body) || text.includes('HTTP/1.1 4'))
+  }
+  t.equal(text.split('HTTP/1.1 200').length, 3)
+  socket.destroy()
+  t.equal((await RawClient.open(base)).status, 101)
+})
+
 function folder(t: Test): string {
   const top = mkdtempSync(join(tmpdir(), 'files-'))
   t.teardown(() => { rmSync(top, { recursive: true, force: true }) })

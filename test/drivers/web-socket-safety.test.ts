@@ -9,6 +9,7 @@ import {
 } from 'marketplace-native'
 import { siteOf } from '../../src/drivers/web-socket-admission.js'
 import { makeCertificates } from '../clients/lib/certificates.js'
+import { patient } from '../support/patience.js'
 import { pattern, sleep, until } from '../support/util.js'
 import { onEachCarrier, RawClient, server, type Start, type WsProgram } from './web-socket-program.js'
 
@@ -153,6 +154,18 @@ onEachCarrier('requests that are none: version, key, method, garbage, and huge o
   }
   t.same(program.heard, [])
   t.equal(await statusOf(url), 101, 'it is there yet')
+})
+
+onEachCarrier('a path of nothing but slashes costs no more than others', async (t, start, carrier) => {
+  const program = echoServer(start)
+  const { port, hostname } = new URL(await program.url())
+  const path = '/'.repeat(carrier === 'ws' ? 15_000 : 3_500)
+  const since = performance.now()
+  for (let i = 0; i < 10; i++) {
+    const status = await statusOf(`ws://${hostname}:${port}${path}`)
+    if (status !== 404) t.equal(status, 404)
+  }
+  t.ok(performance.now() - since < patient(1000))
 })
 
 onEachCarrier('half-open handshakes: who never finishes a request is cut off', async (t, start, carrier) => {
