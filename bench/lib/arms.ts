@@ -102,6 +102,11 @@ export const arms: readonly Arm[] = [
   ours('nested-1', 'marketplace, epoll, 1 VM deep', ['--backend', 'epoll', '--depth', '1']),
   ours('nested-2', 'marketplace, epoll, 2 VMs deep', ['--backend', 'epoll', '--depth', '2']),
   ours('nested-5', 'marketplace, epoll, 5 VMs deep', ['--backend', 'epoll', '--depth', '5']),
+  // It listens, and nobody looks.
+  {
+    ...ours('inspected', 'marketplace, epoll, with an inspector', ['--backend', 'epoll']),
+    environment: { MARKETPLACE_INSPECT: '1' },
+  },
   ours('tcp', 'marketplace, epoll, flow-controlled', ['--backend', 'epoll', '--driver', 'tcp']),
   {
     name: 'node-tls',

@@ -43,6 +43,7 @@ const styles: Readonly<Record<string, Style>> = {
   'nested-1': { light: '#2a7f9e', dark: '#67c9e8', dash: SOLID, symbol: 'square' },
   'nested-2': { light: '#1f7a7a', dark: '#54c4c0', dash: LONG, symbol: 'diamond' },
   'nested-5': { light: '#3f5f7f', dark: '#a9c3dd', dash: SHORT, symbol: 'cross' },
+  inspected: { light: '#6a5acd', dark: '#b8aeff', dash: SHORT, symbol: 'square' },
   tcp: { light: '#7048c6', dark: '#c0a5ff', dash: LONG, symbol: 'triangle-up' },
   net: { light: '#1c7ed6', dark: '#74c0fc', dash: MIXED, symbol: 'circle' },
   'node-net': { light: '#b35900', dark: '#f0a030', dash: MIXED, symbol: 'diamond' },
