@@ -6,7 +6,7 @@
  * has, page by page: so one that was started later, or was cut off for some time, has the same as the others again.
  * What was removed is remembered, so that it doesn't come back from who hadn't heard of it.
  */
-import { endpoint, sendMessage, _, type ActionTree } from 'marketplace-native'
+import { endpoint, sendMessage, setTimer, timerExpired, _, type ActionTree, type RecordFrom } from 'marketplace-native'
 import { isLater, type Clock, type Moment } from './clock.js'
 import { RETAINED_BYTES_MAX, RETAINED_MAX } from './limits.js'
 import {
@@ -63,8 +63,16 @@ export class Retained {
     this.#entries.delete(topic)
   }
 
-  found(pattern: Pattern): Message[] {
-    return [...this.#entries.values()].map(({ message }) => message).filter(({ levels }) => pattern.finds(levels))
+  /** The topics of those that a filter finds. */
+  found(pattern: Pattern): string[] {
+    const found: string[] = []
+    for (const [topic, { message }] of this.#entries) if (pattern.finds(message.levels)) found.push(topic)
+    return found
+  }
+
+  /** The one of this topic, if there is one yet. */
+  of(topic: string): Message | undefined {
+    return this.#entries.get(topic)?.message
   }
 
   /** What was kept or removed after so many, as far as it has room in a page. `upTo` is how far that is; 0: all. */
@@ -97,6 +105,64 @@ function sizeOf({ message: { topic, payload } }: Entry): number {
   return topic.length + payload.length
 }
 
+/** So many are sent before others have their turn. */
+const SENT_MAX = 100
+
+type Subscription = RecordFrom<typeof mqttRetained>
+
+interface Delivery {
+  readonly subscription: Subscription
+  /** Found when it begins. */
+  topics: readonly string[] | undefined
+  sent: number
+}
+
+/**
+ * Sends what is retained to who subscribes. That may be much, for a packet of a few bytes: so some at a time, each
+ * subscription in its turn, with the event loop in between.
+ */
+class Deliveries {
+  readonly #retained: Retained
+  /** In the order of their turns. */
+  readonly #waiting = new Map<string, Delivery>()
+  /** Some were sent, and the event loop has not turned since. */
+  #rests = false
+
+  constructor(retained: Retained) {
+    this.#retained = retained
+  }
+
+  begin(subscription: Subscription): ActionTree {
+    this.#waiting.set(subscription.subscription.join(), { subscription, topics: undefined, sent: 0 })
+    return !this.#rests && this.goOn()
+  }
+
+  /** Whoever has gone gets no more. */
+  end({ subscription }: Subscription): void {
+    this.#waiting.delete(subscription.join())
+  }
+
+  goOn(): ActionTree {
+    const [next] = this.#waiting
+    this.#rests = next !== undefined
+    if (next === undefined) return undefined
+    const [name, delivery] = next
+    const { root, levels, subscription } = delivery.subscription
+    const topics = delivery.topics ??= this.#retained.found(new Pattern({ root, levels }))
+    const page = topics.slice(delivery.sent, delivery.sent + SENT_MAX)
+    delivery.sent += page.length
+    this.#waiting.delete(name)
+    if (delivery.sent < topics.length) this.#waiting.set(name, delivery)
+    return [
+      page.map((topic) => {
+        const message = this.#retained.of(topic)
+        return message && sendMessage(mqttRetained(subscription, root, placeOf(topic)?.levels, message))
+      }),
+      sendMessage(setTimer('retained', 0, 'relative')),
+    ]
+  }
+}
+
 /** Sends a message to the clients of this node alone. */
 export function publishedHere(content: Content): ActionTree {
   const place = placeOf(content.topic)
@@ -106,6 +172,7 @@ export function publishedHere(content: Content): ActionTree {
 /** The process that keeps them. */
 export function memory(node: string, clock: Clock, isShared: boolean): ActionTree {
   const retained = new Retained(isShared)
+  const deliveries = new Deliveries(retained)
   /** @param retain may be of another node, and anything */
   const keep = (retain: Retain): boolean => {
     if (!isContent({ ...fieldsOf(retain), retain: true }) || typeof retain.node !== 'string') return false
@@ -136,9 +203,10 @@ export function memory(node: string, clock: Clock, isShared: boolean): ActionTre
     endpoint.subscriber(mqttRetain(_, _, _, _, _), { onMessage: (retain) => void keep(retain) }),
     endpoint.publisher(mqttRetained(_, _, _, _), {
       interest: 'observer',
-      onPresence: ({ client, root, levels }) => retained.found(new Pattern({ root, levels })).map((message) =>
-        sendMessage(mqttRetained(client, root, placeOf(message.topic)?.levels, message))),
+      onPresence: (subscription) => deliveries.begin(subscription),
+      onAbsence: (subscription) => { deliveries.end(subscription) },
     }),
+    endpoint.subscriber(timerExpired('retained', _), { onMessage: () => deliveries.goOn() }),
     isShared && others,
   ]
 }

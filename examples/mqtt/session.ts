@@ -1,4 +1,5 @@
 /** One client: what its packets mean. Connected it is a presence, and each of its filters is an endpoint. */
+import { randomUUID } from 'node:crypto'
 import { generate, parser, type IConnectPacket, type Packet } from 'mqtt-packet'
 import {
   addEndpoint, deleteEndpoint, endpoint, quit, role, spawn, _, type ActionTree,
@@ -42,6 +43,7 @@ export class Session {
   readonly #sent = new Set<number>()
   readonly #received = new Set<number>()
   #nextId = 1
+  #subscriptions = 0
   #connected = false
   /** It said that it goes: then nobody publishes its will. */
   #disconnected = false
@@ -141,7 +143,8 @@ export class Session {
     this.silenceMax = keepalive === 0 ? Infinity : keepalive * 1500
     const { node, clock } = this.#broker
     const since = clock.next()
-    const id = clientId === '' ? `unnamed ${since} ${node}` : clientId
+    // A name that nobody can guess, who could take its place then.
+    const id = clientId === '' ? `unnamed ${randomUUID()}` : clientId
     return [
       // Whoever comes later under this name takes its place.
       endpoint.subscriber(mqttClient(id, _, _), {
@@ -170,7 +173,7 @@ export class Session {
     this.#filters.set(filter, { form: place.form, pattern: new Pattern(place), qos })
     this.#forms.add(place.form)
     const { root, levels } = place
-    const retained = mqttRetained(this.#client, root, levels, _)
+    const retained = mqttRetained([this.#client, ++this.#subscriptions], root, levels, _)
     return [
       // Anew each time: to appear is to be sent what was retained.
       deleteEndpoint(['old', filter]),

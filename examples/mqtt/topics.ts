@@ -90,9 +90,9 @@ export type Levels = unknown
 export const mqttMessage = defineRecord('mqtt-message', ['root', 'levels', 'content'])
   .of<[root: string, levels: Levels, content: Content]>()
 
-/** The messages that were there before a client subscribed, for this client alone. */
-export const mqttRetained = defineRecord('mqtt-retained', ['client', 'root', 'levels', 'message'])
-  .of<[client: number, root: string, levels: Levels, message: Message]>()
+/** The messages that were there before a client subscribed, for this one of its subscriptions alone. */
+export const mqttRetained = defineRecord('mqtt-retained', ['subscription', 'root', 'levels', 'message'])
+  .of<[subscription: readonly [client: number, count: number], root: string, levels: Levels, message: Message]>()
 
 /** Somebody is connected under this name. Of two, the one with the higher number came later. */
 export const mqttClient = defineRecord('mqtt-client', ['id', 'since', 'node'])

@@ -99,6 +99,38 @@ onMqtt('retained messages', async (t, run) => {
   t.strictSame(await to.messages(), ['r/a=live (retained)'], 'again, for who subscribes again')
 })
 
+onMqtt('retained messages: each subscription is sent its own, and nobody else waits for that', async (t, run) => {
+  const { port } = await run()
+  const [from, to, other] = await Promise.all(['from', 'to', 'other'].map((name) => connect(port, name)))
+  for (const topic of ['r/a', 'r/b']) {
+    from.say({ cmd: 'publish', topic, payload: 'it', qos: 1, messageId: 1, retain: true })
+    await from.next('puback')
+  }
+  const all = ['r/a=it (retained)', 'r/b=it (retained)']
+  for (const [i, topic] of ['#', 'r/+', 'r/#', '+/+'].entries()) {
+    to.say({ cmd: 'subscribe', messageId: i + 1, subscriptions: [{ topic, qos: 0 }] })
+    await to.next('suback')
+    t.strictSame(await to.messages(), all, `${topic}, and not once more for those before`)
+  }
+  for (let i = 0; i < 2000; i++) {
+    from.say({ cmd: 'publish', topic: `many/${i}`, payload: '', qos: 0, retain: false })
+    from.say({ cmd: 'publish', topic: `many/${i}`, payload: 'x', qos: 0, retain: true })
+  }
+  from.say({ cmd: 'pingreq' })
+  await from.next('pingresp')
+  const greedy = await connect(port, 'greedy')
+  const filters = Array.from({ length: 500 }, (_none, i) => ({ topic: i % 2 === 0 ? '#' : 'many/+', qos: 0 }))
+  greedy.say({ cmd: 'subscribe', messageId: 1, subscriptions: filters })
+  await greedy.next('suback')
+  const since = performance.now()
+  other.say({ cmd: 'pingreq' })
+  await other.next('pingresp')
+  // A million of messages would take far longer.
+  t.ok(performance.now() - since < patient(3000))
+  // What has its turn in the end is sent once for each of the two.
+  await until(() => greedy.heard.filter(({ cmd }) => cmd === 'publish').length >= 4002)
+})
+
 onMqtt('last wills', async (t, run) => {
   const { port } = await run()
   const watcher = await connect(port, 'watcher')
