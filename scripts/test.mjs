@@ -15,7 +15,8 @@ import { concludeTests, runTestFiles, runTestProgram } from './test-files.mjs'
 const JOBS = 4
 /** Not in `npm test`: each takes long, and what it tests changes seldom or is tested elsewhere in short. */
 const ONLY_LONG = [
-  'bench/real', 'bench/servers', 'browsers/inspector', 'browsers/inspector-look', 'docs/site', 'scripts/fresh-clone',
+  'bench/compare', 'bench/real', 'bench/report', 'bench/servers', 'browsers/inspector', 'browsers/inspector-look',
+  'docs/site', 'scripts/fresh-clone',
 ]
 /** These take longest: they are begun first, so that nothing waits for them in the end. */
 const LONG = ['docs/code-blocks', 'lifecycle/endings', 'cli/', 'examples/', 'bench/', 'transport/']
