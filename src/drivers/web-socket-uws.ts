@@ -694,8 +694,9 @@ class UwsOutgoing extends Writable {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.socket.destroyed = true
     if (!this.#exchange.over && !this.writableFinished) this.#response.close()
+    // By this `send` knows that the file is to be closed.
+    Object.assign(this.socket, { writable: false, destroyed: true }).emit('close')
     done(error)
   }
 }

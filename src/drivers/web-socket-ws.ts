@@ -416,8 +416,11 @@ class WsServer implements CarrierServer {
       : httpsModule().createServer({
         ...options, key: tls.key, cert: tls.cert, ...tls.passphrase === undefined ? {} : { passphrase: tls.passphrase },
       })
+    http.timeout = settings.idleTimeout
     http.on('request', (request, response) => {
       const { socket } = request
+      // An answer may be long in coming, but not in being taken. Where none is under way, Node ends the connection.
+      response.on('timeout', () => { if (socket.writableLength > 0) socket.destroy() })
       this.#hooks.request(request, response, {
         address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort, secure: tls !== undefined,
       })

@@ -1,5 +1,7 @@
 /** Requests of HTTP on the ports of WebSockets: handlers, files, and what strangers try; over each carrier. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, truncateSync, writeFileSync,
+} from 'node:fs'
 import { Agent, request as httpRequestOf, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -222,4 +224,44 @@ onEachCarrier('clients that leave before the answer, or do not read it', async (
   }
   await sleep(400)
   t.equal((await ask(base, '/')).status, 200)
+})
+
+/** How many descriptors of files with this name the process has. */
+function opened(name: string): number {
+  return readdirSync('/proc/self/fd').filter((descriptor) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${descriptor}`).endsWith(name)
+    } catch {
+      return false // that of the folder itself
+    }
+  }).length
+}
+
+onEachCarrier('files are closed when who asked for them is gone, or takes nothing', async (t, start, carrier) => {
+  const files = folder(t)
+  const name = `long-${carrier}.bin`
+  writeFileSync(join(files, name), '')
+  truncateSync(join(files, name), 64 * 1024 * 1024)
+  const base = await serve(start, undefined, { files, idleTimeout: 1000, pingInterval: 500, maxConnections: 10 })
+  const { port, hostname } = new URL(base)
+  const askers = Array.from({ length: 20 }, () => {
+    const socket = connect(Number(port), hostname).pause()
+    socket.on('error', () => undefined)
+    socket.write(`GET /${name} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    return socket
+  })
+  await until(() => opened(name) === 20)
+  // Those of uWebSockets.js would be there for some 16 s.
+  for (const socket of carrier === 'ws' ? askers.slice(10) : askers) socket.destroy()
+  await until(() => opened(name) === 0)
+  for (const socket of askers) socket.destroy()
+  t.equal((await RawClient.open(base)).status, 101)
+}, { skip: process.platform === 'linux' ? false : 'looks into /proc' })
+
+onEachCarrier('an answer may be longer in coming than idleTimeout', async (t, start) => {
+  const base = await serve(start, route('GET', ['late'], async (id) => {
+    await sleep(2500)
+    return httpReply(id, 200, 'late')
+  }), { idleTimeout: 1000, pingInterval: 500 })
+  t.equal((await ask(base, '/late')).body.toString(), 'late')
 })
