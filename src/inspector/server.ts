@@ -27,6 +27,8 @@ const PING_MS = 15_000
 const LED_MAX = 16 * 1024 * 1024
 /** Milliseconds that a request may take to come. */
 const REQUEST_MS = 10_000
+/** Milliseconds that a client which is refused has to read why. */
+const REFUSED_MS = 5_000
 
 interface WebSocketLibrary {
   readonly WebSocketServer: typeof WebSocketServer
@@ -43,6 +45,18 @@ export interface ServerOptions {
 /** A host as it stands in an address. */
 function inAddress(host: string): string {
   return isIP(host) === 6 ? `[${host}]` : host
+}
+
+/**
+ * What a request asks for; undefined of what is no address. Anybody can ask for anything, without a token: what was
+ * thrown here would be nobody's, and the end of the program.
+ */
+function addressOf({ url = '' }: IncomingMessage): URL | undefined {
+  try {
+    return new URL(url, 'http://inspector')
+  } catch {
+    return undefined
+  }
 }
 
 export class InspectorServer {
@@ -113,7 +127,7 @@ export class InspectorServer {
       end(refused.status, 'text/plain', `${refused.why}\n`)
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
       end(405, 'text/plain', 'only GET\n')
-    } else if (new URL(request.url ?? '', 'http://inspector').pathname !== '/') {
+    } else if (addressOf(request)?.pathname !== '/') {
       end(404, 'text/plain', 'there is one page, at /\n')
     } else {
       try {
@@ -131,10 +145,12 @@ export class InspectorServer {
     if (refused !== undefined) {
       log('warning', `the inspector refused a client: ${refused.why}`, { from: request.socket.remoteAddress })
       const head = `HTTP/1.1 ${refused.status} Refused\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n`
-      socket.end(`${head}${refused.why}\n`)
+      // Whoever is refused would otherwise keep the descriptor by not closing its own side.
+      socket.end(`${head}${refused.why}\n`, () => socket.destroy())
+      setTimeout(() => { socket.destroy() }, REFUSED_MS).unref()
       return
     }
-    const worker = new URL(request.url ?? '', 'http://inspector').searchParams.get('worker')
+    const worker = addressOf(request)?.searchParams.get('worker') ?? null
     this.#webSockets.handleUpgrade(request, socket, head, (client) => {
       this.#clients.add(client)
       answering.add(client)
@@ -209,7 +225,7 @@ export class InspectorServer {
     if (origin !== undefined && origin !== `http://${host}`) {
       return { status: 403, why: 'the request comes from a page of another server' }
     }
-    const token = new URL(request.url ?? '', 'http://inspector').searchParams.get('token') ?? ''
+    const token = addressOf(request)?.searchParams.get('token') ?? ''
     if (!isEqual(token, this.#options.token)) return { status: 403, why: 'the token is missing, or wrong' }
     return undefined
   }

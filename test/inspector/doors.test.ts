@@ -50,6 +50,39 @@ t.test('the token, the page\'s origin and the name of the host decide', async (t
   t.equal(await statusOf(`http://${host}/../../etc/passwd?token=${token}`), 404)
 })
 
+t.test('what is no address at all ends nothing, and needs no token to be refused', async (t) => {
+  const { client, url } = await inspected(t, () => undefined)
+  const { port, host } = new URL(url)
+  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+    + 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+  for (const target of ['//', '//[', 'http://[', '/\\\\[', '*']) {
+    for (const more of ['', upgrade]) {
+      const socket = connect(Number(port), '127.0.0.1')
+      socket.write(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\n${more}\r\n`)
+      const [answer] = await once(socket, 'data') as [Buffer]
+      t.match(answer.toString(), /^HTTP\/1\.1 40[03]/, `${target} ${more.length}`)
+      socket.destroy()
+    }
+  }
+  t.ok(await client.ask('tree'))
+})
+
+t.test('a client that is refused and does not go keeps no descriptor', { timeout: 30_000 }, async (t) => {
+  const { url } = await inspected(t, () => undefined)
+  const { port, host } = new URL(url)
+  const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true })
+  socket.on('error', () => undefined)
+  socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`)
+  socket.resume()
+  await once(socket, 'end')
+  const ended = new Promise((resolve) => { socket.on('close', resolve) })
+  // What nobody has any more is reset, or refused by the kernel, when more comes.
+  const more = setInterval(() => { socket.write('x') }, 50)
+  await ended
+  clearInterval(more)
+  t.pass('the server has closed it')
+})
+
 t.test('a client that never reads loses its session; fifty are served, and no more', async (t) => {
   const { client, url } = await inspected(t, () => undefined)
   const clients: Client[] = []
