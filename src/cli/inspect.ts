@@ -7,6 +7,7 @@ import { Argument, InvalidArgumentError, type Command } from 'commander'
 import { createInterface } from 'node:readline'
 import type { RawData, WebSocket } from 'ws'
 import { previewText, type Preview } from '../inspector/index.js'
+import { onOneLine } from '../support/printable.js'
 import { CommandError, firstLine } from './messages.js'
 import { Output } from './output.js'
 import { onStopSignal } from './signals.js'
@@ -97,6 +98,11 @@ async function connect(url: URL): Promise<Client> {
   return client
 }
 
+/** What strangers have sent to the program may be in it. */
+function print(output: Output, text: string): void {
+  output.line(onOneLine(text))
+}
+
 const nameOf = ({ name, kind }: Row): string => `${name === '' ? '-' : name}${kind === 'process' ? '' : ` (${kind})`}`
 
 function treeText(rows: readonly Row[]): string[] {
@@ -140,7 +146,7 @@ async function top(
     const lines = topText(rows, before, at === 0 ? 0 : (now - at) / 1000, most)
     // Only a screen is written over.
     if (output.isTerminal && !once) output.line('\x1b[H\x1b[2J')
-    for (const line of lines) output.line(line)
+    for (const line of lines) print(output, line)
     if (once || ended.aborted) return
     before = new Map(rows.map((row) => [row.path, row.messages]))
     at = now
@@ -173,8 +179,8 @@ function eventText(event: Json): string {
 async function trace(client: Client, output: Output, topic: string | undefined, ended: AbortSignal): Promise<void> {
   client.told = ({ event, events, dropped }) => {
     if (event !== 'trace') return
-    for (const one of events as Json[]) output.line(eventText(one))
-    if (Number(dropped) > 0) output.line(`... ${String(dropped)} events were too many`)
+    for (const one of events as Json[]) print(output, eventText(one))
+    if (Number(dropped) > 0) print(output, `... ${String(dropped)} events were too many`)
   }
   await client.ask('trace', topic === undefined ? {} : { topic })
   await Promise.race([client.closed, new Promise((resolve) => { ended.addEventListener('abort', resolve) })])
@@ -183,9 +189,10 @@ async function trace(client: Client, output: Output, topic: string | undefined, 
 /** Holds a process up as long as this command runs; each line of stdin is a step. */
 async function hold(client: Client, output: Output, path: string, ended: AbortSignal): Promise<void> {
   await client.ask('pause', { path })
-  output.line(`${path} is paused; Enter: one step, Ctrl-C: it goes on`)
+  print(output, `${path} is paused; Enter: one step, Ctrl-C: it goes on`)
   client.told = (message) => {
-    if (message['event'] === 'resumed' && message['path'] === path) output.line('it goes on, as too much waits for it')
+    if (message['event'] !== 'resumed' || message['path'] !== path) return
+    print(output, 'it goes on, as too much waits for it')
   }
   const lines = createInterface({ input: process.stdin })
   lines.on('line', () => { void step(client, output, path) })
@@ -198,9 +205,9 @@ async function step(client: Client, output: Output, path: string): Promise<void>
   try {
     await client.ask('step', { path })
     const { held, queue } = await client.ask('process', { path })
-    output.line(`${String(held)} events wait, ${String(queue)} actions are queued`)
+    print(output, `${String(held)} events wait, ${String(queue)} actions are queued`)
   } catch (error) {
-    output.line(firstLine(error))
+    print(output, firstLine(error))
   }
 }
 
@@ -208,12 +215,12 @@ async function who(client: Client, output: Output, message: string): Promise<voi
   const { gets, misses, elsewhere } = await client.ask('who', { message })
   const line = (endpoint: Json): string =>
     `  ${String(endpoint['who'])}, ${String(endpoint['orientation'])} of ${String(endpoint['text'])}`
-  output.line((gets as Json[]).length === 0 ? 'nobody gets it' : 'these get it:')
-  for (const endpoint of gets as Json[]) output.line(line(endpoint))
-  if ((elsewhere as Json[]).length > 0) output.line('these would, in other VMs:')
-  for (const endpoint of elsewhere as Json[]) output.line(line(endpoint))
-  if ((misses as Json[]).length > 0) output.line('these do not, the nearest first:')
-  for (const miss of (misses as Json[]).slice(0, TOP_LINES)) output.line(`${line(miss)}: ${String(miss['why'])}`)
+  print(output, (gets as Json[]).length === 0 ? 'nobody gets it' : 'these get it:')
+  for (const endpoint of gets as Json[]) print(output, line(endpoint))
+  if ((elsewhere as Json[]).length > 0) print(output, 'these would, in other VMs:')
+  for (const endpoint of elsewhere as Json[]) print(output, line(endpoint))
+  if ((misses as Json[]).length > 0) print(output, 'these do not, the nearest first:')
+  for (const miss of (misses as Json[]).slice(0, TOP_LINES)) print(output, `${line(miss)}: ${String(miss['why'])}`)
 }
 
 function socketLines({ sockets, listeners, left }: Json): string[] {
@@ -261,7 +268,7 @@ async function inspect(url: URL, what: string, argument: string | undefined, opt
   try {
     switch (what) {
       case 'tree':
-        for (const line of treeText((await client.ask('tree'))['processes'] as Row[])) output.line(line)
+        for (const line of treeText((await client.ask('tree'))['processes'] as Row[])) print(output, line)
         break
       case 'trace':
         await trace(client, output, argument, ending.signal)
@@ -274,14 +281,14 @@ async function inspect(url: URL, what: string, argument: string | undefined, opt
         break
       case 'chain':
         for (const event of (await client.ask('chain', { event: Number(argument) }))['events'] as Json[]) {
-          output.line(eventText(event))
+          print(output, eventText(event))
         }
         break
       case 'sockets':
-        for (const line of socketLines(await client.ask('sockets'))) output.line(line)
+        for (const line of socketLines(await client.ask('sockets'))) print(output, line)
         break
       case 'network':
-        for (const line of networkLines(await client.ask('network'))) output.line(line)
+        for (const line of networkLines(await client.ask('network'))) print(output, line)
         break
       case 'kill':
         await client.ask('kill', { path: argument })

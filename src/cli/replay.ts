@@ -7,7 +7,8 @@ import { Argument, type Command } from 'commander'
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { outcomeText, recordingIn, type Outcome, type Recording } from '../inspector/index.js'
+import { OUTCOME, outcomeText, recordingIn, type Outcome, type Recording } from '../inspector/index.js'
+import { onOneLine } from '../support/printable.js'
 import { CommandError, firstLine } from './messages.js'
 import { Output } from './output.js'
 
@@ -45,7 +46,8 @@ function commandOf(
   const whole = [...node, recorded, ...args]
   if (asRecorded) return whole
   // A file that somebody has sent may name anything.
-  throw new CommandError(`${file} was recorded of: node ${whole.map((word) => JSON.stringify(word)).join(' ')}; `
+  throw new CommandError(
+    `${file} was recorded of: node ${onOneLine(whole.map((word) => JSON.stringify(word)).join(' '))}; `
     + 'if that may be run: --as-recorded; otherwise name the program to run after the file')
 }
 
@@ -58,7 +60,10 @@ async function replay(file: string, given: readonly string[], asRecorded: boolea
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: { ...environment, MARKETPLACE_REPLAY: resolve(file) },
   })
   let outcome: Outcome | undefined
-  child.on('message', (message) => { outcome = message as Outcome })
+  child.on('message', (message) => {
+    // The program may have more to say, to whoever has started it.
+    if (typeof message === 'object' && OUTCOME in message) outcome = (message as Record<string, Outcome>)[OUTCOME]
+  })
   const code = await new Promise<number | string>((settle, reject) => {
     child.on('error', (error) => { reject(new CommandError(`the program can't be started: ${firstLine(error)}`)) })
     child.on('close', (status, signal) => { settle(status ?? String(signal)) })

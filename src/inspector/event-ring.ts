@@ -4,7 +4,6 @@
  * Owns the memory for them: bounded by count and, with what is shown of their values, by bytes. Events have numbers
  * that count from 1 and are not used again; the ring has those from `first` on.
  */
-import type { Endpoint } from '../vm/endpoint.js'
 import type { EventSource } from '../vm/event-source.js'
 import type { EventHandler } from '../vm/process.js'
 import type { Preview } from './shown.js'
@@ -23,6 +22,22 @@ export interface EventDetails {
   readonly error: Preview | undefined
 }
 
+/**
+ * The endpoint that heard an event, as far as it is kept: not itself, which leads to its process and all that this had,
+ * long after both have ended.
+ */
+export interface SeenEndpoint {
+  readonly topic: unknown
+  readonly hearer: Hearer
+}
+
+/** The process of an endpoint. */
+export interface Hearer {
+  readonly path: string
+  /** What it is. */
+  readonly who: string
+}
+
 /** A handler that was called. */
 export interface SeenEvent {
   /** Its number. */
@@ -34,7 +49,7 @@ export interface SeenEvent {
   /** The event source that it came from, if it came from outside. */
   readonly source: EventSource<unknown> | undefined
   readonly event: EventHandler
-  readonly endpoint: Endpoint
+  readonly endpoint: SeenEndpoint
   /** Undefined if nobody recorded them. */
   readonly details: EventDetails | undefined
 }
@@ -45,7 +60,7 @@ export class EventRing {
   readonly #turns: Float64Array
   readonly #causes: Float64Array
   readonly #kinds: Uint8Array
-  readonly #endpoints: (Endpoint | undefined)[]
+  readonly #endpoints: (SeenEndpoint | undefined)[]
   readonly #sources: (EventSource<unknown> | undefined)[]
   /** With the bytes that they count. */
   readonly #details = new Map<number, { readonly details: EventDetails, readonly bytes: number }>()
@@ -63,7 +78,7 @@ export class EventRing {
     this.#turns = new Float64Array(countMax)
     this.#causes = new Float64Array(countMax)
     this.#kinds = new Uint8Array(countMax)
-    this.#endpoints = new Array<Endpoint | undefined>(countMax).fill(undefined)
+    this.#endpoints = new Array<SeenEndpoint | undefined>(countMax).fill(undefined)
     this.#sources = new Array<EventSource<unknown> | undefined>(countMax).fill(undefined)
   }
 
@@ -83,7 +98,7 @@ export class EventRing {
 
   /** @returns its number */
   add(
-    turn: number, cause: number, source: EventSource<unknown> | undefined, event: EventHandler, endpoint: Endpoint,
+    turn: number, cause: number, source: EventSource<unknown> | undefined, event: EventHandler, endpoint: SeenEndpoint,
   ): number {
     const id = this.#next++
     const place = this.#place
@@ -111,7 +126,7 @@ export class EventRing {
     const place = (id - 1) % this.countMax
     return {
       id, turn: this.#turns[place], cause: this.#causes[place], source: this.#sources[place],
-      event: KINDS[this.#kinds[place]], endpoint: this.#endpoints[place] as Endpoint,
+      event: KINDS[this.#kinds[place]], endpoint: this.#endpoints[place] as SeenEndpoint,
       details: this.#details.get(id)?.details,
     }
   }

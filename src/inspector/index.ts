@@ -6,7 +6,7 @@ import { inspectAsAsked, inspectWorkers, recordAsAsked, replayAsAsked } from './
 
 export { inspectGrounds, inspecting, inspector, type Inspecting, type InspectorOptions } from './inspector.js'
 export type { Redact } from './preview.js'
-export { outcomeText, recordingIn, type Outcome, type Recording } from './recording-file.js'
+export { OUTCOME, outcomeText, recordingIn, type Outcome, type Recording } from './recording-file.js'
 export { previewText, type Preview } from './shown.js'
 
 // Who inspects finds what is recorded, or replayed.

@@ -10,7 +10,6 @@
  */
 import { isPromise } from 'node:util/types'
 import { setTimer, timerExpired } from '../drivers/timer-records.js'
-import { show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { mapKey, meet, NO_MEETING } from '../topic/index.js'
 import { AtMetaLevel, quit, SendMessage, Spawn, spawn, Yield, type Action } from '../vm/action.js'
@@ -20,9 +19,9 @@ import { Transition, type ActionTree, type AnyHandler } from '../vm/handler.js'
 import type { EventHandler, Process } from '../vm/process.js'
 import { watchHandlers, type Tap } from '../vm/tap.js'
 import type { Ground, Vm } from '../vm/vm.js'
-import { EventRing, type EventDetails, type SeenEvent } from './event-ring.js'
+import { EventRing, type EventDetails, type Hearer, type SeenEndpoint, type SeenEvent } from './event-ring.js'
 import { Pauses, type PauseReason } from './pauses.js'
-import { preview, type PreviewBudget, type Redact } from './preview.js'
+import { preview, textOf, type PreviewBudget, type Redact } from './preview.js'
 import type { Recorder } from './recording.js'
 import type { Preview } from './shown.js'
 
@@ -42,7 +41,7 @@ const NO_DETAILS: EventDetails = {
 }
 
 /** What is known of a process, beside what it knows itself. */
-export class ProcessNote {
+export class ProcessNote implements Hearer {
   readonly bornAt = performance.now()
   turns = 0
   messages = 0
@@ -61,13 +60,36 @@ export class ProcessNote {
   #takenCauses: number[] = []
   #takenMarks = 0
   #at = -1
+  /** Undefined when it has ended: then what it was called is known. */
+  #process: Process | undefined
+  #ended: { readonly path: string, readonly who: string } | undefined
 
-  /** @param parent the process that has started it */
-  constructor(readonly process: Process, readonly parent: Process | undefined, readonly bornOf: number) {}
+  /** @param parent the path of the process that has started it */
+  constructor(process: Process, readonly parent: string | undefined, readonly bornOf: number) {
+    this.#process = process
+  }
+
+  get process(): Process | undefined {
+    return this.#process
+  }
+
+  get path(): string {
+    return this.#ended?.path ?? pathOf(this.#process as Process)
+  }
+
+  get who(): string {
+    return this.#ended?.who ?? (this.#process as Process).describe()
+  }
+
+  /** Events speak of it for long; its state is not kept for them. */
+  ends(): void {
+    this.#ended = { path: this.path, who: this.who }
+    this.#process = undefined
+  }
 
   /** What is put into the queue from now on is of an event. */
   marks(cause: number): void {
-    const length = queueLength(this.process)
+    const length = this.#process === undefined ? 0 : queueLength(this.#process)
     let at = this.#marks
     if (at === 0 || this.#starts[at - 1] !== length) this.#marks++
     else at--
@@ -218,7 +240,9 @@ export class Inspection implements Tap {
 
   watch(endpoint: Endpoint): void {
     const note = this.noteOf(endpoint.target)
-    watchHandlers(endpoint, (_endpoint, event, handler, args) => this.#called(note, endpoint, event, handler, args))
+    const seen: SeenEndpoint = { topic: endpoint.topic, hearer: note }
+    watchHandlers(endpoint, (_endpoint, event, handler, args) =>
+      this.#called(note, endpoint, seen, event, handler, args))
   }
 
   turnBegins(process: Process): boolean {
@@ -252,7 +276,7 @@ export class Inspection implements Tap {
   /** What a timer causes is because of whoever has set it. */
   #sends(note: ProcessNote, body: unknown): void {
     note.sent++
-    if (note.process.guard === undefined || !timerExpired.is(body)) return
+    if (note.process?.guard === undefined || !timerExpired.is(body)) return
     const set = this.#timers.get(mapKey(body.label))
     if (set !== undefined) this.#cause = set
   }
@@ -277,8 +301,7 @@ export class Inspection implements Tap {
   }
 
   activates(source: EventSource<unknown>): boolean {
-    // So that a source has the same number when it is all done again.
-    this.recorder?.opaques.numberOf(source)
+    this.recorder?.activates(source)
     return true
   }
 
@@ -328,23 +351,25 @@ export class Inspection implements Tap {
 
   born(process: Process, parent: Process | undefined): void {
     this.recorder?.born(process.describe())
-    this.#notes.set(process, new ProcessNote(process, parent, this.#cause))
+    this.#notes.set(process, new ProcessNote(process, parent && pathOf(parent), this.#cause))
     this.#tell((listener) => listener.born?.(process))
   }
 
   ended(process: Process, reason: unknown, failed: boolean, booted: boolean): void {
+    if (failed || !booted) this.#crashed(process, reason)
     for (const gone of [process, ...allInside(process)]) {
+      this.#notes.get(gone)?.ends()
       this.#notes.delete(gone)
       this.pauses.ended(gone)
     }
     if (this.isEnding && this.pauses.none) this.ground.lookAway(this)
-    if (failed || !booted) this.#crashed(process, reason)
     this.#tell((listener) => listener.ended?.(process, reason, failed))
   }
 
   /** A handler is to be called. */
   #called(
-    note: ProcessNote, endpoint: Endpoint, event: EventHandler, original: AnyHandler, args: unknown[],
+    note: ProcessNote, endpoint: Endpoint, seen: SeenEndpoint, event: EventHandler, original: AnyHandler,
+    args: unknown[],
   ): unknown {
     if (this.#mayHold && this.pauses.holds(endpoint, event, args)) return undefined
     const handler = this.recorder === undefined ? original : recordedBy(this.recorder, endpoint, event, original)
@@ -352,7 +377,7 @@ export class Inspection implements Tap {
     else if (event === 'onPresence') note.presences++
     else note.absences++
     const turn = this.#turnNote === undefined ? 0 : this.#turn
-    const id = this.ring.add(turn, this.#cause, this.#source, event, endpoint)
+    const id = this.ring.add(turn, this.#cause, this.#source, event, seen)
     // What the handler returns is put into the queue at once.
     note.marks(id)
     if (event === 'onMessage' && setTimer.is(args[0])) this.#setsTimer(id, args[0].label)
@@ -387,7 +412,7 @@ export class Inspection implements Tap {
   /** Before the VM takes what it resolves to. */
   #awaits(note: ProcessNote, id: number, result: Promise<unknown>): void {
     const settled = (): void => {
-      if (note.process.alive) note.marks(id)
+      if (note.process?.alive === true) note.marks(id)
     }
     result.then(settled, settled)
   }
@@ -404,7 +429,7 @@ export class Inspection implements Tap {
     try {
       const result = this.#call(note, id, handler, args)
       note.handlerMs += performance.now() - start
-      const state: unknown = result instanceof Transition ? result.state : note.process.state
+      const state: unknown = result instanceof Transition ? result.state : note.process?.state
       if (state !== undefined) this.ring.addDetails(id, { ...details, state: this.preview(state, RECORDED) })
       return result
     } finally {
@@ -416,8 +441,10 @@ export class Inspection implements Tap {
   #failed(note: ProcessNote, id: number): void {
     note.failures++
     const seen = this.ring.get(id)
-    if (seen !== undefined) this.#thrown.set(note.process, seen)
-    this.#stopAtException(note.process)
+    const { process } = note
+    if (process === undefined) return
+    if (seen !== undefined) this.#thrown.set(process, seen)
+    this.#stopAtException(process)
   }
 
   #breakpointAt(endpoint: Endpoint, event: EventHandler, args: readonly unknown[]): number | undefined {
@@ -442,10 +469,11 @@ export class Inspection implements Tap {
   }
 
   #crashed(process: Process, reason: unknown): void {
+    const note = this.noteOf(process)
     const last: SeenEvent[] = []
     for (let id = this.ring.next - 1; id >= this.ring.first && last.length < LAST_EVENTS; id--) {
       const event = this.ring.get(id)
-      if (event?.endpoint.target === process) last.unshift(event)
+      if (event?.endpoint.hearer === note) last.unshift(event)
     }
     const crash: Crash = {
       id: this.newId(), at: Date.now(), who: process.describe(), path: pathOf(process),
@@ -475,7 +503,7 @@ function recordedBy(recorder: Recorder, endpoint: Endpoint, event: EventHandler,
   if (target.guard !== undefined) {
     return (...args) => recorder.called(target.describe(), event, args, () => handler(...args))
   }
-  return (...args) => recorder.heard(target.describe(), event, show(topic), args, target, () => handler(...args))
+  return (...args) => recorder.heard(target.describe(), event, textOf(topic), args, target, () => handler(...args))
 }
 
 /** By a process of its own, which ends with it. */

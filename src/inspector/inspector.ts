@@ -5,8 +5,8 @@
  * Owns the beginning and the end of an inspection: both are those of the process, or of the ground VM. Recordings
  * (`MARKETPLACE_RECORD`) and replays (`MARKETPLACE_REPLAY`) are of the first ground VM that is started.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
-import type { MessagePort } from 'node:worker_threads'
+import { readFileSync } from 'node:fs'
+import { isMainThread, type MessagePort } from 'node:worker_threads'
 import { cryptoModule } from '../support/builtins.js'
 import { checkOptions, hostName, integer, ofType, type Check } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
@@ -22,10 +22,11 @@ import type { Ground } from '../vm/vm.js'
 import { Inspection } from './inspection.js'
 import type { Redact } from './preview.js'
 import { Recorder } from './recording.js'
-import { outcomeText, recordingIn } from './recording-file.js'
+import { mayWrite, writesAtEnd } from './recorded-file.js'
+import { OUTCOME, outcomeText, recordingIn } from './recording-file.js'
 import { Replayer } from './replay.js'
 import { Session, type PortGreeting } from './session.js'
-import { traceOf } from './trace.js'
+import { recordedTrace } from './trace.js'
 import type { InspectorServer, ServerOptions } from './server.js'
 
 /** Published by an inspector as long as it listens. */
@@ -221,49 +222,42 @@ function asked(name: string): string | undefined {
  */
 export function recordAsAsked(): void {
   const file = asked('MARKETPLACE_RECORD')
-  if (file === undefined) return
+  // There is one file: threads would write over what the program has recorded.
+  if (file === undefined || (file !== '1' && !isMainThread)) return
   let isFirst = true
   whenGroundStarts((ground) => {
     if (!isFirst) return () => undefined
     isFirst = false
-    const inspection = new Inspection(ground, { recorder: new Recorder() })
+    // So would programs that it starts.
+    if (file !== '1') delete process.env['MARKETPLACE_RECORD']
+    if (file !== '1' && !mayWrite(file)) return () => undefined
+    const recorder = new Recorder()
+    const inspection = new Inspection(ground, { recorder })
     recorded.set(ground, inspection)
-    let isOver = false
-    const end = (): void => {
-      if (isOver) return
-      isOver = true
-      process.off('exit', end)
-      if (file !== '1') writeTrace(file, inspection)
+    const write = file === '1' ? undefined : writesAtEnd(file, () => recordedTrace(inspection, recorder))
+    return () => {
+      write?.()
       inspection.end()
     }
-    process.on('exit', end)
-    return end
   })
-}
-
-function writeTrace(file: string, inspection: Inspection): void {
-  try {
-    // It has all that the program has heard, passwords too.
-    writeFileSync(file, JSON.stringify(traceOf(inspection)), { mode: 0o600 })
-  } catch (error) {
-    log('error', 'the file that MARKETPLACE_RECORD asks for can\'t be written', { file, reason: error })
-  }
 }
 
 /** `MARKETPLACE_REPLAY=FILE`, as `marketplace replay` sets it: the first ground VM that is started is a replay. */
 export function replayAsAsked(): void {
   const file = asked('MARKETPLACE_REPLAY')
-  if (file === undefined) return
+  // What was recorded is not of threads, nor of programs that it has started.
+  if (file === undefined || !isMainThread) return
   let isFirst = true
   whenGroundStarts((ground) => {
     if (!isFirst) return () => undefined
     isFirst = false
+    delete process.env['MARKETPLACE_REPLAY']
     new Replayer(ground, recordingIn(JSON.parse(readFileSync(file, 'utf8'))), (outcome) => {
       if (process.send === undefined) {
         process.stderr.write(`${outcomeText(outcome)}\n`)
         process.exit(outcome.is === 'equal' ? 0 : 1)
       }
-      process.send(outcome, () => process.exit())
+      process.send({ [OUTCOME]: outcome }, () => process.exit())
     })
     return () => undefined
   })

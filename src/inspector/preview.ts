@@ -11,7 +11,7 @@
 import { types } from 'node:util'
 import { instanceOf, part, RecordBase, size, Wildcard, _ } from '../topic/index.js'
 import { EventSource } from '../vm/index.js'
-import type { Preview } from './shown.js'
+import { previewText, type Preview } from './shown.js'
 
 /** How much of a value is shown. */
 export interface PreviewBudget {
@@ -44,8 +44,34 @@ const CHAIN_MAX = 100
 
 /** A preview of a value, within the budget. */
 export function preview(value: unknown, budget: PreviewBudget = {}, redact?: Redact): Preview {
-  return new Previewer(budget, redact).show(value, 0)
+  try {
+    return new Previewer(budget, redact).show(value, 0)
+  } catch {
+    // There are objects that can't even be asked, such as a module that is still loading: it is the handler at hand
+    // that would fail of it.
+    return { $: 'unreadable' }
+  }
 }
+
+/** Of a longer text V8 keeps a part as a part of the whole, which would stay in memory as long as what is shown. */
+function copied(text: string): string {
+  return text.length < SLICED_FROM ? text : Buffer.from(text, 'utf16le').toString('utf16le')
+}
+
+/** Shorter ones V8 copies itself. */
+const SLICED_FROM = 13
+
+/**
+ * A topic, or another value, on one line, as `show` has it; but as with all that is shown, no code of the program is
+ * run, and nothing is in it that is to be redacted.
+ */
+export function textOf(value: unknown, redact?: Redact): string {
+  const text = previewText(preview(value, TEXT, redact))
+  return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX - 3)}...` : text
+}
+
+const TEXT: PreviewBudget = { depth: 3, parts: 60, bytes: 240 }
+const TEXT_MAX = 120
 
 class Previewer {
   readonly #depth: number
@@ -99,7 +125,7 @@ class Previewer {
   #string(value: string): Preview {
     if (value.length <= this.#bytes) {
       this.#bytes -= value.length
-      return value
+      return copied(value)
     }
     return { $: 'string', length: value.length, head: this.#cut(value) }
   }
@@ -107,7 +133,7 @@ class Previewer {
   #cut(text: string): string {
     const shown = text.slice(0, Math.max(0, this.#bytes))
     this.#bytes -= shown.length
-    return shown
+    return copied(shown)
   }
 
   #object(value: object, depth: number): Preview {
@@ -120,7 +146,7 @@ class Previewer {
       return { $: 'bytes', class: classOf(value), length: numberOf(BYTE_LENGTH, value) }
     }
     if (types.isDate(value)) return { $: 'date', value: dateText(value) }
-    if (types.isRegExp(value)) return { $: 'regexp', value: this.#cut(RegExp.prototype.toString.call(value)) }
+    if (types.isRegExp(value)) return { $: 'regexp', value: this.#cut(regExpText(value)) }
     if (types.isPromise(value)) return { $: 'promise' }
     if (types.isWeakMap(value) || types.isWeakSet(value)) return { $: 'object', class: classOf(value), entries: [] }
     if (depth >= this.#depth) return { $: 'more', of: describe(value) }
@@ -141,7 +167,7 @@ class Previewer {
     const length = numberOf(BYTE_LENGTH, value)
     const shown = Math.max(0, Math.min(length, BYTES_SHOWN, this.#bytes))
     this.#bytes -= shown
-    const head = Buffer.from(bufferOf(value), numberOf(BYTE_OFFSET, value), shown)
+    const head = bytesOf(value, shown)
     return { $: 'bytes', length, hex: head.toString('hex'), text: head.toString('latin1') }
   }
 
@@ -190,7 +216,7 @@ class Previewer {
   }
 
   #error(value: Error, depth: number): Preview {
-    const stack = ownString(value, 'stack')
+    const stack = makesOwnStack(value) ? undefined : ownString(value, 'stack')
     const cause = Object.getOwnPropertyDescriptor(value, 'cause')
     const facts: Record<string, unknown> = {}
     for (const name of ['code', 'errno', 'syscall', 'address', 'port']) {
@@ -198,10 +224,19 @@ class Previewer {
       if (own !== undefined && 'value' in own) facts[name] = this.#part(own.value, name, depth)
     }
     return {
-      $: 'error', name: classOf(value), message: this.#string(ownString(value, 'message') ?? ''), ...facts,
-      ...stack === undefined ? {} : { stack: this.#cut(stack.slice(0, STACK_MAX)) },
+      $: 'error', name: classOf(value), message: this.#text(ownString(value, 'message') ?? '', 'message'), ...facts,
+      ...stack === undefined ? {} : { stack: this.#text(copied(stack.slice(0, STACK_MAX)), 'stack') },
       ...cause === undefined ? {} : { cause: this.#property(cause, 'cause', depth) },
     }
+  }
+
+  /** A text of an error's: it may have in it what is to be redacted. */
+  #text(text: string, name: string): Preview {
+    if (this.#redact === undefined) return this.#string(text)
+    this.#path.push(name)
+    const shown = this.#redacted(text)
+    this.#path.pop()
+    return this.#string(typeof shown === 'string' ? shown : '[redacted]')
   }
 
   #plain(value: object, depth: number): Preview {
@@ -253,6 +288,26 @@ function ownString(value: object, name: string): string | undefined {
 
 const STACK = Object.getOwnPropertyDescriptor(new Error(''), 'stack')
 
+/**
+ * Whether reading an error's stack for the first time, which is when it is made, would run code of the program: a
+ * `name` or `message` that is a getter. (A hook of `Error.prepareStackTrace` is there to make stacks for all who ask.)
+ */
+function makesOwnStack(value: Error): boolean {
+  return ['name', 'message'].some((name) => {
+    for (let at: object | null = value; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+      const own = Object.getOwnPropertyDescriptor(at, name)
+      if (own !== undefined) return !('value' in own) || (typeof own.value === 'object' && own.value !== null)
+    }
+    return false
+  })
+}
+
+/** As it is written. Its own `toString` would ask for a `source` and `flags`, which may be the program's. */
+function regExpText(value: RegExp): string {
+  const flags = FLAGS.flatMap(([flag, get]) => get.call(value) === true ? [flag] : [])
+  return `/${String(SOURCE.call(value))}/${flags.join('')}`
+}
+
 /** The name of the function that made an object, as far as that can be told without running anything. */
 function classOf(value: object): string {
   let prototype: object | null = value
@@ -288,6 +343,13 @@ const BYTE_LENGTH = [
   getter(typedArray, 'byteLength'), getter(DataView.prototype, 'byteLength'),
   getter(ArrayBuffer.prototype, 'byteLength'), getter(SharedArrayBuffer.prototype, 'byteLength'),
 ]
+const SOURCE = getter(RegExp.prototype, 'source')
+/* Some are newer than the oldest Node that runs this. */
+const FLAGS = ([
+  ['d', 'hasIndices'], ['g', 'global'], ['i', 'ignoreCase'], ['m', 'multiline'], ['s', 'dotAll'], ['u', 'unicode'],
+  ['v', 'unicodeSets'], ['y', 'sticky'],
+] as const).flatMap(([flag, name]) =>
+  name in RegExp.prototype ? [[flag, getter(RegExp.prototype, name)] as const] : [])
 const MAP_SIZE = [getter(Map.prototype, 'size')]
 const SET_SIZE = [getter(Set.prototype, 'size')]
 
@@ -303,8 +365,10 @@ function numberOf(getters: readonly Getter[], value: object): number {
   return 0
 }
 
-function bufferOf(value: Uint8Array): ArrayBuffer {
-  return BUFFER.call(value) as ArrayBuffer
+/** The same bytes, the first of them if there are more, without asking the object, which may be of the program's. */
+export function bytesOf(value: Uint8Array, most = Infinity): Buffer {
+  const length = Math.min(numberOf(BYTE_LENGTH, value), most)
+  return Buffer.from(BUFFER.call(value) as ArrayBuffer, numberOf(BYTE_OFFSET, value), length)
 }
 
 /** Whether asking for what a value has, or is, would ask a proxy. */

@@ -14,6 +14,7 @@ import {
   size, wild, Wildcard,
 } from '../topic/index.js'
 import { EventSource, eventSource } from '../vm/index.js'
+import { bytesOf } from './preview.js'
 
 /** A value in a recording. */
 export type Recorded = string | number | boolean | null | readonly Recorded[] | RecordedObject
@@ -29,48 +30,88 @@ export interface RecordedObject {
 const DEPTH_MAX = 200
 /** Prototypes of prototypes that are looked at. */
 const CHAIN_MAX = 100
+/** Values inside of one that is kept whole, and characters of texts and bytes in it. */
+const WHOLE: Most = { parts: 200_000, length: 32 * 1024 * 1024 }
+/** Characters, or bytes, of a text or of bytes for which there is no room. */
+const CUT = 32
 /** Characters of a value in a text. */
 const TEXT_MAX = 500
 
-/** Numbers of what can't be written. */
-export class Opaques {
-  readonly #numbers = new Map<unknown, number>()
-  readonly #values = new Map<number, unknown>()
+/** How much of a value is written: most values in all, and most characters of texts and bytes. */
+export interface Most {
+  readonly parts: number
+  readonly length: number
+}
 
-  numberOf(value: unknown): number {
-    let number = this.#numbers.get(value)
-    if (number === undefined) this.set(number = this.#numbers.size, value)
+/**
+ * Numbers of what can't be written.
+ *
+ * Who records keeps none of these things: they are the program's, and the file needs only their numbers.
+ */
+export class Opaques {
+  #count = 0
+  readonly #ofObjects = new WeakMap<object, number>()
+  readonly #ofSymbols = new Map<symbol, number>()
+  readonly #values: Map<number, unknown> | undefined
+
+  /** @param keeps whether things are to be had again by their numbers */
+  constructor(keeps = false) {
+    if (keeps) this.#values = new Map()
+  }
+
+  numberOf(value: object | symbol): number {
+    const known = typeof value === 'symbol' ? this.#ofSymbols.get(value) : this.#ofObjects.get(value)
+    if (known !== undefined) return known
+    const number = this.#count
+    this.set(number, value)
     return number
   }
 
   get(number: number): unknown {
-    return this.#values.get(number)
+    return this.#values?.get(number)
   }
 
   has(number: number): boolean {
-    return this.#values.has(number)
+    return this.#values?.has(number) === true
   }
 
-  set(number: number, value: unknown): void {
-    this.#numbers.set(value, number)
-    this.#values.set(number, value)
+  set(number: number, value: object | symbol): void {
+    this.#count++
+    if (typeof value === 'symbol') this.#ofSymbols.set(value, number)
+    else this.#ofObjects.set(value, number)
+    this.#values?.set(number, value)
   }
 }
 
-/** @param parts most values in all; what is beyond is left out */
-export function record(value: unknown, opaques: Opaques, parts = Infinity): Recorded {
-  return new Writer(opaques, parts).write(value)
+/**
+ * A value as it stands in a recording.
+ *
+ * @param most how much of it; what is beyond is left out. If it isn't given, the value is needed whole
+ * @throws RangeError when the value is needed whole, and is too large for that
+ */
+export function record(value: unknown, opaques: Opaques, most?: Most): Recorded {
+  return new Writer(opaques, most ?? WHOLE, most === undefined).write(value)
 }
 
 class Writer {
   readonly #around: object[] = []
 
-  constructor(readonly opaques: Opaques, private parts: number) {}
+  #parts: number
+  #length: number
+
+  constructor(readonly opaques: Opaques, { parts, length }: Most, readonly isWhole: boolean) {
+    this.#parts = parts
+    this.#length = length
+  }
 
   write(value: unknown): Recorded {
-    this.parts--
+    // One thing that stands in many places is written in each: what has few parts may have very many places.
+    if (--this.#parts < 0 && this.isWhole) throw tooLarge()
     switch (typeof value) {
-      case 'string': case 'boolean':
+      case 'string':
+        if (this.#fits(value.length)) return value
+        return { $: 'cut', length: value.length, head: value.slice(0, CUT) }
+      case 'boolean':
         return value
       case 'number':
         return Number.isFinite(value) && !Object.is(value, -0) ? value
@@ -88,6 +129,16 @@ class Writer {
     }
   }
 
+  /** @returns whether there is room for so many characters or bytes. @throws RangeError if there has to be */
+  #fits(length: number): boolean {
+    if (length > this.#length) {
+      if (this.isWhole) throw tooLarge()
+      return false
+    }
+    this.#length -= length
+    return true
+  }
+
   #symbol(value: symbol): Recorded {
     const key = Symbol.keyFor(value)
     if (key !== undefined) return { $: 'symbol', key }
@@ -100,12 +151,13 @@ class Writer {
     if (meetsProxy(value)) return this.#opaque(value)
     if (value instanceof Wildcard) return this.#wildcard(value)
     if (types.isUint8Array(value)) {
-      const text = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')
-      return { $: Buffer.isBuffer(value) ? 'buffer' : 'bytes', base64: text }
+      const bytes = bytesOf(value)
+      if (!this.#fits(bytes.length)) return { $: 'cut', length: bytes.length, head: bytes.toString('base64', 0, CUT) }
+      return { $: Buffer.isBuffer(value) ? 'buffer' : 'bytes', base64: bytes.toString('base64') }
     }
     if (types.isDate(value)) return { $: 'date', ms: this.write(Date.prototype.getTime.call(value)) }
     if (this.#around.includes(value)) return { $: 'cycle' }
-    if (this.#around.length === DEPTH_MAX || this.parts <= 0) return { $: 'more' }
+    if (this.#around.length === DEPTH_MAX || this.#parts <= 0) return { $: 'more' }
     this.#around.push(value)
     try {
       return this.#compound(value)
@@ -121,14 +173,8 @@ class Writer {
     }
     if (Array.isArray(value)) return this.#list(value.length, (i) => ownValue(value, i))
     if (types.isNativeError(value)) return this.#error(value)
-    if (types.isMap(value)) {
-      const entries = [...Map.prototype.entries.call(value)]
-      return { $: 'map', entries: this.#list(2 * entries.length, (i) => entries[i >> 1][i & 1]) }
-    }
-    if (types.isSet(value)) {
-      const items = [...Set.prototype.values.call(value)]
-      return { $: 'set', items: this.#list(items.length, (i) => items[i]) }
-    }
+    if (types.isMap(value)) return { $: 'map', entries: this.#pairs(value) }
+    if (types.isSet(value)) return { $: 'set', items: this.#items(value) }
     const prototype: unknown = Object.getPrototypeOf(value)
     if (prototype !== null && prototype !== Object.prototype) return this.#opaque(value)
     const keys = Object.keys(value)
@@ -136,19 +182,45 @@ class Writer {
   }
 
   #list(length: number, at: (i: number) => unknown): Recorded[] {
+    if (this.isWhole && length > this.#parts) throw tooLarge()
     const list: Recorded[] = []
-    for (let i = 0; i < length && this.parts > 0; i++) list.push(this.write(at(i)))
+    for (let i = 0; i < length && this.#goesOn(); i++) list.push(this.write(at(i)))
+    return list
+  }
+
+  #goesOn(): boolean {
+    return this.isWhole || this.#parts > 0
+  }
+
+  /* Not listed first: it may have very many. */
+  #pairs(value: ReadonlyMap<unknown, unknown>): Recorded[] {
+    const list: Recorded[] = []
+    const all = Map.prototype.entries.call(value)
+    for (let next = all.next(); next.done !== true && this.#goesOn(); next = all.next()) {
+      const [key, item] = next.value as [unknown, unknown]
+      list.push(this.write(key), this.write(item))
+    }
+    return list
+  }
+
+  #items(value: ReadonlySet<unknown>): Recorded[] {
+    const list: Recorded[] = []
+    const all = Set.prototype.values.call(value)
+    for (let next = all.next(); next.done !== true && this.#goesOn(); next = all.next()) {
+      list.push(this.write(next.value))
+    }
     return list
   }
 
   #error(value: Error): Recorded {
     const fields: Record<string, Recorded> = {}
     for (const name of Object.keys(value)) fields[name] = this.write(ownValue(value, name))
-    const name = ownValue(value, 'name') ?? (Object.getPrototypeOf(value) as { name?: unknown } | null)?.name
-    const message = ownValue(value, 'message')
+    const name = inheritedValue(value, 'name')
+    const own = ownValue(value, 'message')
+    const message = typeof own === 'string' ? own : ''
     return {
-      $: 'error', name: typeof name === 'string' ? name : 'Error', message: typeof message === 'string' ? message : '',
-      fields,
+      $: 'error', name: typeof name === 'string' ? name : 'Error',
+      message: this.#fits(message.length) ? message : message.slice(0, CUT), fields,
     }
   }
 
@@ -173,6 +245,19 @@ function ownValue(value: object, key: string | number): unknown {
   return own !== undefined && 'value' in own ? own.value : undefined
 }
 
+/** The same of the object, or of what it inherits from; undefined of a getter. */
+function inheritedValue(value: object, key: string): unknown {
+  for (let at: object | null = value; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+    if (Object.hasOwn(at, key)) return ownValue(at, key)
+  }
+  return undefined
+}
+
+function tooLarge(): RangeError {
+  return new RangeError(
+    `a value is too large to be kept: it has more than ${WHOLE.parts} values, or ${WHOLE.length} characters`)
+}
+
 function meetsProxy(value: object): boolean {
   let at: object | null = value
   for (let i = 0; at !== null; i++) {
@@ -195,7 +280,7 @@ export function unrecord(given: unknown, opaques: Opaques, depth = 0): unknown {
     return found
   }
   switch (at.$) {
-    case 'undefined': case 'cycle': case 'more':
+    case 'undefined': case 'cycle': case 'more': case 'cut':
       return undefined
     case 'number':
       return Number(at['value'])
@@ -229,8 +314,8 @@ export function unrecord(given: unknown, opaques: Opaques, depth = 0): unknown {
       return makeRecord(kind, values)
     }
     case 'error': {
-      const fields = Object.entries(at['fields'] ?? {}).map(([name, value]) => [name, again(value)] as const)
-      const error = Object.assign(new Error(String(at['message'])), Object.fromEntries(fields))
+      const error = new Error(String(at['message']))
+      for (const [name, value] of Object.entries(at['fields'] ?? {})) define(error, name, again(value))
       if (!Object.hasOwn(error, 'name')) Object.defineProperty(error, 'name', { value: at['name'], configurable: true })
       return error
     }
@@ -244,8 +329,7 @@ export function unrecord(given: unknown, opaques: Opaques, depth = 0): unknown {
       const values = list('values').map(again)
       const object = {}
       list('keys').forEach((key, i) => {
-        const own = { value: values[i], enumerable: true, writable: true, configurable: true }
-        Object.defineProperty(object, String(key), own)
+        define(object, String(key), values[i])
       })
       return object
     }
@@ -254,6 +338,11 @@ export function unrecord(given: unknown, opaques: Opaques, depth = 0): unknown {
     default:
       throw new Error(`the recording has a value of a kind that this version does not know: ${at.$}`)
   }
+}
+
+/** Not by assignment: `__proto__` would be what it inherits from. */
+function define(object: object, name: string, value: unknown): void {
+  Object.defineProperty(object, name, { value, enumerable: true, writable: true, configurable: true })
 }
 
 function standIn(at: RecordedObject, opaques: Opaques): unknown {
@@ -267,7 +356,13 @@ function standIn(at: RecordedObject, opaques: Opaques): unknown {
 
 /** A recorded value as it reads in a text. */
 export function recordedText(given: Recorded | undefined): string {
-  const text = given === undefined ? '' : inFull(given)
+  let text = ''
+  try {
+    if (given !== undefined) text = inFull(given)
+  } catch {
+    // A file may have anything in it, also what has no end.
+    text = '<damaged>'
+  }
   return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}...` : text
 }
 
@@ -298,7 +393,7 @@ function inFull(given: Recorded): string {
       return `Set {${values.map(inFull).join(', ')}}`
     case 'error':
       return `${String(given['name'])}: ${String(given['message'])}`
-    case 'more':
+    case 'more': case 'cut':
       return '...'
     default:
       return `<${typeof given['is'] === 'string' ? given['is'] : given.$}${

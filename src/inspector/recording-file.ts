@@ -4,6 +4,7 @@
  * Owns the form of recordings, and the reading of it.
  */
 import { show } from '../support/errors.js'
+import { onOneLine } from '../support/printable.js'
 import type { Interest, Orientation } from '../vm/index.js'
 import type { Recorded } from './recorded-values.js'
 
@@ -31,7 +32,8 @@ export type RecordedAction =
 export type Step = { readonly turn: number } & (
   | { readonly step: 'born', readonly who: string }
   | { readonly step: 'heard', readonly who: string, readonly event: EventHandler, readonly about: Recorded
-    readonly reason?: Recorded, readonly topic: string, state?: Recorded, error?: Recorded }
+    readonly reason?: Recorded, readonly topic: string, state?: Recorded | undefined
+    error?: Recorded | undefined }
   | { readonly step: 'called', readonly who: string, readonly call: Call, readonly about: Recorded
     readonly reason?: Recorded, readonly actions: readonly RecordedAction[], readonly error?: Recorded }
   | { readonly step: 'fired', readonly source: number, readonly name: string, readonly value?: Recorded }
@@ -50,6 +52,9 @@ export interface Recording {
   readonly ended: string | undefined
 }
 
+/** Under this name the program that replays says how it has ended: it may send messages of its own, too. */
+export const OUTCOME = 'marketplace-native: the replay has ended'
+
 /** How a replay has ended. */
 export type Outcome =
   | { readonly is: 'equal', readonly steps: number, readonly turns: number, readonly ended: string | undefined }
@@ -65,7 +70,9 @@ export function outcomeText(outcome: Outcome): string {
     return `nothing differs: ${steps} steps, ${turns} turns${end}`
   }
   const { turn, step, expected, came } = outcome
-  return `it differs after turn ${turn} (step ${step})\n  expected: ${expected}\n  came:     ${came}`
+  // What strangers have sent, or a stranger's file says, is in these.
+  const [wanted, got] = [onOneLine(expected), onOneLine(came)]
+  return `it differs after turn ${turn} (step ${step})\n  expected: ${wanted}\n  came:     ${got}`
 }
 
 /** The recording in what a file has. @throws Error that says what is wrong with it */

@@ -13,19 +13,19 @@ import { EventSource } from '../vm/event-source.js'
 import { flatten, Transition } from '../vm/handler.js'
 import type { EventHandler, Process } from '../vm/process.js'
 import { RemoteMessage } from '../vm/remote.js'
-import { Opaques, record, type Recorded } from './recorded-values.js'
+import { Opaques, record, type Most, type Recorded } from './recorded-values.js'
 import { RECORDING_VERSION, type Call, type RecordedAction, type Recording, type Step } from './recording-file.js'
 
 /** Characters of a recording, unless told otherwise. */
 const LENGTH_MAX = 64 * 1024 * 1024
-/** Values of a state that are kept. */
-const STATE_PARTS = 200
+/** How much of a state is kept. */
+const STATE: Most = { parts: 200, length: 64 * 1024 }
 
 type Unturned<S> = S extends unknown ? Omit<S, 'turn'> : never
 
 /** Records until its limit is reached, or until something happens that can't be done again. */
 export class Recorder {
-  readonly opaques = new Opaques()
+  #opaques = new Opaques()
   turn = 0
   #steps: string[] = []
   #length = 0
@@ -41,11 +41,24 @@ export class Recorder {
   /** Nothing more is recorded. */
   end(why: string): void {
     this.#ended ??= why
+    this.#opaques = new Opaques()
+  }
+
+  /** What is to be kept. If it can't be, the recording ends, and the program goes on as if nobody had asked. */
+  #kept<T>(make: () => T): T | undefined {
+    if (this.over) return undefined
+    try {
+      return make()
+    } catch (error) {
+      this.end(error instanceof Error ? error.message : String(error))
+      return undefined
+    }
   }
 
   #add(step: Unturned<Step>): void {
     if (this.over) return
-    const text = JSON.stringify({ turn: this.turn, ...step })
+    const text = this.#kept(() => JSON.stringify({ turn: this.turn, ...step }))
+    if (text === undefined) return
     this.#length += text.length
     if (this.#length > this.lengthMax) this.end(`it has reached its limit of ${this.lengthMax} characters`)
     else this.#steps.push(text)
@@ -59,17 +72,16 @@ export class Recorder {
   heard(
     who: string, event: EventHandler, topic: string, args: readonly unknown[], process: Process, hear: () => unknown,
   ): unknown {
-    if (this.over) return hear()
-    const step: Extract<Unturned<Step>, { readonly step: 'heard' }> = {
-      step: 'heard', who, event, topic, ...aboutOf(event, args, this.opaques),
-    }
+    const about = this.#kept(() => aboutOf(event, args, this.#opaques))
+    if (about === undefined) return hear()
+    const step: Extract<Unturned<Step>, { readonly step: 'heard' }> = { step: 'heard', who, event, topic, ...about }
     const { turn } = this
     try {
       const result = hear()
-      step.state = stateAfter(process, result, this.opaques)
+      step.state = this.#kept(() => stateAfter(process, result, this.#opaques))
       return result
     } catch (error) {
-      step.error = record(error, this.opaques)
+      step.error = this.#kept(() => record(error, this.#opaques))
       throw error
     } finally {
       // What it does at once, such as to fire a source, is heard later: so the step is in its place.
@@ -80,13 +92,14 @@ export class Recorder {
 
   /** Has a driver do something. @returns what it answers, or what does the same */
   called(who: string, call: Call, args: readonly unknown[], answer: () => unknown): unknown {
-    if (this.over) return answer()
-    const about = aboutOf(call, saidToDriver(args), this.opaques)
+    const about = this.#kept(() => aboutOf(call, saidToDriver(args), this.#opaques))
+    if (about === undefined) return answer()
     let result: unknown
     try {
       result = answer()
     } catch (error) {
-      this.#add({ step: 'called', who, call, ...about, actions: [], error: record(error, this.opaques) })
+      const thrown = this.#kept(() => record(error, this.#opaques))
+      if (thrown !== undefined) this.#add({ step: 'called', who, call, ...about, actions: [], error: thrown })
       throw error
     }
     if (result === undefined) {
@@ -98,7 +111,7 @@ export class Recorder {
     try {
       flatten(result, actions)
       for (const [i, action] of actions.entries()) {
-        kept.push(recordAction(action, this.opaques))
+        kept.push(recordAction(action, this.#opaques))
         if (action instanceof Yield) {
           const goesOn = action.continuation as (state: unknown) => unknown
           actions[i] = new Yield((state) => this.called(who, 'yield', [], () => goesOn(state)) as never)
@@ -116,10 +129,15 @@ export class Recorder {
     if (this.over) return
     // A driver's answer is kept; what it is an answer to, which may be anything, is nobody else's.
     const isHeard = [...subscribers].some(({ target }) => target.guard === undefined)
-    this.#add({
-      step: 'fired', source: this.opaques.numberOf(source), name: source.name,
-      ...isHeard ? { value: record(value, this.opaques) } : {},
-    })
+    const kept = this.#kept(() => isHeard ? { value: record(value, this.#opaques) } : {})
+    if (kept !== undefined) {
+      this.#add({ step: 'fired', source: this.#opaques.numberOf(source), name: source.name, ...kept })
+    }
+  }
+
+  /** So that a source has the same number when it is all done again. */
+  activates(source: EventSource<unknown>): void {
+    if (!this.over) this.#opaques.numberOf(source)
   }
 
   /** @returns the number of a promise that a handler has returned */
@@ -133,24 +151,34 @@ export class Recorder {
 
   /** A client of an inspector does something in a VM. */
   acted(vm: string, action: Action): void {
-    if (!this.over) this.#add({ step: 'acted', vm, action: recordAction(action, this.opaques) })
+    const kept = this.#kept(() => recordAction(action, this.#opaques))
+    if (kept !== undefined) this.#add({ step: 'acted', vm, action: kept })
   }
 
   /** A process is given something to do by what is no process. */
   told(who: string, action: Action): void {
-    if (!this.over) this.#add({ step: 'told', who, action: recordAction(action, this.opaques) })
+    const kept = this.#kept(() => recordAction(action, this.#opaques))
+    if (kept !== undefined) this.#add({ step: 'told', who, action: kept })
   }
 
   stopped(reason: unknown): void {
-    if (!this.over) this.#add({ step: 'stopped', reason: record(reason, this.opaques) })
+    const kept = this.#kept(() => record(reason, this.#opaques))
+    if (kept !== undefined) this.#add({ step: 'stopped', reason: kept })
   }
 
   recording(): Recording {
+    return { ...this.#head(), steps: this.#steps.map((text) => JSON.parse(text) as Step), ended: this.#ended }
+  }
+
+  /** The same as JSON, without making all of it again first. */
+  json(): string {
+    const head = JSON.stringify({ ...this.#head(), ended: this.#ended })
+    return `${head.slice(0, -1)},"steps":[${this.#steps.join(',')}]}`
+  }
+
+  #head(): Pick<Recording, 'version' | 'program'> {
     const [, file = '', ...rest] = process.argv
-    return {
-      version: RECORDING_VERSION, program: { file, arguments: rest, node: process.execArgv },
-      steps: this.#steps.map((text) => JSON.parse(text) as Step), ended: this.#ended,
-    }
+    return { version: RECORDING_VERSION, program: { file, arguments: rest, node: process.execArgv } }
   }
 }
 
@@ -173,7 +201,7 @@ export function aboutOf(
 
 /** The state that a handler leaves behind, as far as it is kept. */
 export function stateAfter(process: Process, result: unknown, opaques: Opaques): Recorded {
-  return record(result instanceof Transition ? result.state : process.state, opaques, STATE_PARTS)
+  return record(result instanceof Transition ? result.state : process.state, opaques, STATE)
 }
 
 /** @throws Error for what can't be done again */

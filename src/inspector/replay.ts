@@ -9,21 +9,25 @@ import {
   AddEndpoint, AtMetaLevel, Attempt, DeleteEndpoint, Quit, SendMessage, Yield, type Action,
 } from '../vm/action.js'
 import type { Endpoint } from '../vm/endpoint.js'
-import type { EventSource } from '../vm/event-source.js'
+import { EventSource } from '../vm/event-source.js'
 import type { ActionTree } from '../vm/handler.js'
 import type { EventHandler, Process } from '../vm/process.js'
 import { RemoteMessage } from '../vm/remote.js'
 import { role } from '../vm/role.js'
 import { watchHandlers, type Tap } from '../vm/tap.js'
 import type { Ground, Vm } from '../vm/vm.js'
-import { show } from '../support/errors.js'
 import { actIn } from './inspection.js'
+import { textOf } from './preview.js'
 import { Opaques, record, recordedText, unrecord, type Recorded } from './recorded-values.js'
 import { aboutOf, saidToDriver, stateAfter } from './recording.js'
 import type { Call, Outcome, RecordedAction, Recording, Step } from './recording-file.js'
 
 /** Milliseconds that a program may do nothing before it is said that it should. */
 const PATIENCE_MS = 3000
+/** The same while a handler's promise, which takes its own time, is what is next. */
+const PROMISE_PATIENCE_MS = 60_000
+/** Levels of VMs that a file may speak of. */
+const LEVELS_MAX = 10_000
 
 type Heard = Extract<Step, { readonly step: 'heard' }>
 type Called = Extract<Step, { readonly step: 'called' }>
@@ -33,7 +37,7 @@ export class Replayer implements Tap {
   readonly #ground: Ground
   readonly #recording: Recording
   readonly #tell: (outcome: Outcome) => void
-  readonly #opaques = new Opaques()
+  readonly #opaques = new Opaques(true)
   readonly #processes = new Map<string, WeakRef<Process>>()
   #turn = 0
   #at = 0
@@ -155,7 +159,11 @@ export class Replayer implements Tap {
   rests(): void {
     if (this.#over) return
     clearTimeout(this.#waits)
-    this.#waits = setTimeout(() => { this.#differs('nothing happens any more') }, PATIENCE_MS)
+    const step = this.#next
+    const isPending = step?.step === 'settled' && step.promise < this.#promises && !this.#settled.has(step.promise)
+    this.#waits = setTimeout(() => {
+      this.#differs(isPending ? `it has not within ${PROMISE_PATIENCE_MS / 1000} s` : 'nothing happens any more')
+    }, isPending ? PROMISE_PATIENCE_MS : PATIENCE_MS)
   }
 
   // What comes from outside
@@ -163,13 +171,14 @@ export class Replayer implements Tap {
   /** @returns whether it was such a step, and could be done */
   #feed(step: Step): boolean {
     switch (step.step) {
-      case 'fired':
+      case 'fired': {
+        const source = this.#opaques.get(step.source)
+        if (!(source instanceof EventSource)) throw new Error(`nobody has asked for an event source ${step.name}`)
+        const value = step.value === undefined ? undefined : unrecord(step.value, this.#opaques)
         this.#at++
-        this.#ground.fired(
-          this.#opaques.get(step.source) as EventSource<unknown>,
-          step.value === undefined ? undefined : unrecord(step.value, this.#opaques),
-        )
+        this.#ground.fired(source, value)
         return true
+      }
       case 'settled': {
         const take = this.#settled.get(step.promise)
         if (take === undefined) {
@@ -219,21 +228,33 @@ export class Replayer implements Tap {
   #heard(endpoint: Endpoint, event: EventHandler, args: readonly unknown[], hear: () => unknown): unknown {
     if (this.#over) return undefined
     const { target } = endpoint
-    const about = aboutOf(event, args, this.#opaques)
+    const about = this.#made(() => aboutOf(event, args, this.#opaques))
+    if (about === undefined) return undefined
     const came: Heard = {
-      step: 'heard', turn: this.#turn, who: target.describe(), event, topic: show(endpoint.topic), ...about,
+      step: 'heard', turn: this.#turn, who: target.describe(), event, topic: textOf(endpoint.topic), ...about,
     }
     const step = this.#take(came)
     if (step === undefined) return undefined
+    let result: unknown
     try {
-      const result = hear()
-      came.state = stateAfter(target, result, this.#opaques)
-      this.#compare(step, came)
-      return result
+      result = hear()
     } catch (error) {
-      came.error = record(error, this.#opaques)
+      came.error = this.#made(() => record(error, this.#opaques))
       this.#compare(step, came)
       throw error
+    }
+    came.state = this.#made(() => stateAfter(target, result, this.#opaques))
+    this.#compare(step, came)
+    return result
+  }
+
+  /** What has come, as it would be kept. If it can't be kept, it is none of what was recorded. */
+  #made<T>(make: () => T): T | undefined {
+    try {
+      return make()
+    } catch (error) {
+      this.#differs(error instanceof Error ? error.message : String(error))
+      return undefined
     }
   }
 
@@ -246,19 +267,22 @@ export class Replayer implements Tap {
   /** A driver is told something, and answers as it did. */
   #called(process: Process, call: Call, args: readonly unknown[]): unknown {
     if (this.#over) return undefined
-    const about = aboutOf(call, saidToDriver(args), this.#opaques)
+    const about = this.#made(() => aboutOf(call, saidToDriver(args), this.#opaques))
+    if (about === undefined) return undefined
     const came: Called = { step: 'called', turn: this.#turn, who: process.describe(), call, ...about, actions: [] }
     const step = this.#take(came)
     if (step === undefined) return undefined
     let actions: Action[]
+    let error: { readonly thrown: unknown } | undefined
     try {
+      if (step.error !== undefined) error = { thrown: unrecord(step.error, this.#opaques) }
       actions = step.actions.map((action) => this.#action(action, process))
-    } catch (error) {
+    } catch (wrong) {
       this.#at--
-      this.#differs(error instanceof Error ? error.message : String(error))
+      this.#differs(wrong instanceof Error ? wrong.message : String(wrong))
       return undefined
     }
-    if (step.error !== undefined) throw unrecord(step.error, this.#opaques)
+    if (error !== undefined) throw error.thrown
     return actions
   }
 
@@ -284,6 +308,8 @@ export class Replayer implements Tap {
         return new Attempt(this.#action(given.action, process))
       case 'outside': {
         let action = this.#action(given.action, process)
+        // What it says is done so often.
+        if (!(given.levels <= LEVELS_MAX)) throw new Error(`the recording has an action of ${given.levels} levels`)
         for (let i = 0; i < given.levels; i++) action = new AtMetaLevel(action)
         return action
       }
@@ -325,13 +351,17 @@ export class Replayer implements Tap {
 }
 
 function isSame(a: Recorded | undefined, b: Recorded | undefined): boolean {
-  return JSON.stringify(a, withoutKind) === JSON.stringify(b, withoutKind)
+  try {
+    return JSON.stringify(a, withoutKind) === JSON.stringify(b, withoutKind)
+  } catch {
+    return false // a file's value that is deeper than any that was recorded
+  }
 }
 
 /** A stand-in is of another kind than what it stands for. */
 function withoutKind(_key: string, value: unknown): unknown {
   const { $: is, n } = (value ?? {}) as { readonly $?: unknown, readonly n?: unknown }
-  return is === 'opaque' ? n : value
+  return is === 'opaque' ? { opaque: n } : value
 }
 
 function stepKey(step: Heard | Called): string {

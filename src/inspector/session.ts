@@ -165,7 +165,7 @@ export class Session implements InspectionListener {
       case 'moment':
         return moment(inspection, integerOf(request, 'event', 1))
       case 'diagram':
-        return { mermaid: mermaid(this.#diagrammed(request).map(eventView)) }
+        return { mermaid: mermaid(this.#diagrammed(request).map((event) => eventView(inspection, event))) }
       case 'trace':
         return this.#startTrace(request)
       case 'untrace':
@@ -177,9 +177,9 @@ export class Session implements InspectionListener {
         this.#unwatch()
         return undefined
       case 'crashes':
-        return { crashes: inspection.crashes.map(crashView) }
+        return { crashes: inspection.crashes.map((crash) => crashView(inspection, crash)) }
       case 'breaks':
-        return { breakpoints: [...inspection.breakpoints.values()].map(breakpointView) }
+        return { breakpoints: [...inspection.breakpoints.values()].map((one) => breakpointView(inspection, one)) }
       case 'sockets':
         return socketsView(inspection)
       case 'network':
@@ -257,7 +257,7 @@ export class Session implements InspectionListener {
     for (const event of ring.from(from)) {
       if (events.length === limit) break
       next = event.id + 1
-      if (fits(event)) events.push(eventView(event))
+      if (fits(event)) events.push(eventView(this.#inspection, event))
     }
     return { events, first: ring.first, next, last: ring.next - 1 }
   }
@@ -311,7 +311,7 @@ export class Session implements InspectionListener {
     const { rate = RATE } = this.#trace ?? {}
     this.#left = Math.min(this.#left + Math.ceil(rate * TRACE_MS / 1000), rate)
     if (this.#traced.length === 0 && this.#dropped === 0) return
-    const events = this.#traced.map(eventView)
+    const events = this.#traced.map((event) => eventView(this.#inspection, event))
     const dropped = this.#dropped
     this.#traced = []
     this.#dropped = 0
@@ -395,7 +395,7 @@ export class Session implements InspectionListener {
   }
 
   crashed(crash: Crash): void {
-    this.#push({ event: 'crashed', crash: crashView(crash) })
+    this.#push({ event: 'crashed', crash: crashView(this.#inspection, crash) })
   }
 
   /** A client that doesn't read loses its session, and not the program its memory. */
@@ -453,7 +453,7 @@ function fits({ topic, path, kind }: Trace, { event, endpoint }: SeenEvent, subj
   const kinds = { onMessage: 'message', onPresence: 'presence', onAbsence: 'absence' }
   if (kind !== undefined && kinds[event] !== kind) return false
   if (path !== undefined) {
-    const own = pathOf(endpoint.target)
+    const own = endpoint.hearer.path
     if (own !== path && !own.startsWith(`${path}.`)) return false
   }
   if (topic === undefined) return true

@@ -239,7 +239,9 @@ export function previewText(shown: Preview): string {
   const values = (shown['values'] ?? shown['items'] ?? []) as Preview[]
   switch (shown.$) {
     case 'record':
-      return `${String(shown['label'])}(${values.map(previewText).join(', ')})`
+      return `${String(shown['label'])}(${values.map(previewText).join(', ')}${
+        shown['left'] === undefined ? '' : ', ...'})${
+        typeof shown['instance'] === 'number' ? `#${shown['instance']}` : ''}`
     case 'array':
       return `[${values.map(previewText).join(', ')}, ... of ${String(shown['length'])}]`
     case 'bytes':
@@ -253,6 +255,14 @@ export function previewText(shown: Preview): string {
       return `${String(shown['name'])}: ${previewText(shown['message'] as Preview)}`
     case 'undefined': case '_':
       return shown.$
+    case 'wildcard':
+      return `?${String(shown['name'])}`
+    case 'bigint':
+      return `${String(shown['value'])}n`
+    case 'symbol':
+      return `Symbol(${String(shown['value'])})`
+    case 'more':
+      return `[${String(shown['of'])}]`
     default:
       return `<${shown.$}${typeof shown['value'] === 'string' ? ` ${shown['value']}` : ''}${
         typeof shown['name'] === 'string' ? ` ${shown['name']}` : ''}>`

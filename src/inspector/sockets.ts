@@ -3,10 +3,10 @@
  *
  * Owns the numbers by which clients name them, and the limits of the list.
  */
-import { show } from '../support/errors.js'
 import { socketsFrom, type DriverSockets, type OpenSocket } from '../drivers/open-sockets.js'
 import type { SocketAddress } from '../support/socket-error.js'
 import type { Inspection } from './inspection.js'
+import { textOf } from './preview.js'
 import type { ListenerRow, SocketRow } from './shown.js'
 
 /** Sockets of one answer. */
@@ -37,23 +37,25 @@ export function socketsView(
   for (const driver of driversOf(inspection)) {
     for (const socket of driver.openSockets()) found.push({ driver, socket, queued: socket.connection.queuedBytes })
     for (const { name, address } of driver.openListeners()) {
-      listeners.push({ name: show(name), address: addressText(address), transport: driver.transport ?? '' })
+      const { transport = '' } = driver
+      listeners.push({ name: textOf(name, inspection.redact), address: addressText(address), transport })
     }
   }
   if (found.length > SOCKETS_MAX) found.sort((a, b) => b.queued - a.queued)
   return {
-    sockets: found.slice(0, SOCKETS_MAX).map(({ driver, socket, queued }) => rowOf(driver, socket, queued)),
+    sockets: found.slice(0, SOCKETS_MAX).map(({ driver, socket, queued }) => rowOf(inspection, driver, socket, queued)),
     listeners, left: Math.max(0, found.length - SOCKETS_MAX),
   }
 }
 
-function rowOf(driver: DriverSockets, socket: OpenSocket, queued: number): SocketRow {
+function rowOf({ redact }: Inspection, driver: DriverSockets, socket: OpenSocket, queued: number): SocketRow {
   const { connection, names, accepted } = socket
   const { held = [], tcp } = socket.info() ?? {}
   return {
     socket: numberOf(connection), transport: driver.transport ?? '', accepted,
     local: addressText(connection.local), remote: addressText(connection.remote),
-    name: names === undefined ? '' : `${show(names[0])} - ${show(names[1])}`, queued, held, ...tcp && { tcp },
+    name: names === undefined ? '' : `${textOf(names[0], redact)} - ${textOf(names[1], redact)}`,
+    queued, held, ...tcp && { tcp },
   }
 }
 

@@ -14,6 +14,7 @@ import { ownEndpoints } from '../vm/tap.js'
 import type { Vm } from '../vm/vm.js'
 import type { SeenEvent } from './event-ring.js'
 import { pathOf, type Breakpoint, type Crash, type Inspection } from './inspection.js'
+import { textOf } from './preview.js'
 import type { EndpointOf, EndpointView, EventView, ProcessRow } from './shown.js'
 
 /** Endpoints of one process, actions of one queue, peers and misses that are shown. */
@@ -51,7 +52,7 @@ export function rowOf(inspection: Inspection, process: Process): ProcessRow {
     name: process.name ?? '',
     kind: process.guard !== undefined ? 'driver' : process.inner !== undefined ? 'vm' : 'process',
     vm: container === undefined ? '' : pathOf(container),
-    parent: note.parent === undefined ? '' : pathOf(note.parent),
+    parent: note.parent ?? '',
     endpoints: ownEndpoints(process).length,
     queue: queue === undefined ? 0 : Array.isArray(queue) ? queue.length : 1,
     pending: process.pending,
@@ -94,9 +95,10 @@ export function processPage(inspection: Inspection, process: Process): object {
   const endpoints = ownEndpoints(process)
   const actions = process.queue === undefined ? [] : Array.isArray(process.queue) ? process.queue : [process.queue]
   const last: object[] = []
+  const note = inspection.noteOf(process)
   for (let id = inspection.ring.next - 1; id >= inspection.ring.first && last.length < LIST_MAX; id--) {
     const event = inspection.ring.get(id)
-    if (event?.endpoint.target === process) last.unshift(eventView(event))
+    if (event?.endpoint.hearer === note) last.unshift(eventView(inspection, event))
   }
   return {
     ...rowOf(inspection, process),
@@ -105,16 +107,17 @@ export function processPage(inspection: Inspection, process: Process): object {
     children: [...process.ties?.children ?? []].slice(0, LIST_MAX).map(pathOf),
     endpointList: endpoints.slice(0, LIST_MAX).map((endpoint) => endpointView(inspection, endpoint)),
     endpointsLeft: Math.max(0, endpoints.length - LIST_MAX),
-    actions: actions.slice(0, LIST_MAX).map((action) => actionText(action)),
+    actions: actions.slice(0, LIST_MAX).map((action) => actionText(inspection, action)),
     actionsLeft: Math.max(0, actions.length - LIST_MAX),
     events: last,
   }
 }
 
-function actionText(action: Action): string {
-  if (!(action instanceof AddEndpoint)) return describeAction(action)
+function actionText({ redact }: Inspection, action: Action): string {
+  // Not as errors have it: what it is about may have to be redacted, and no code of the program is to be run.
+  if (!(action instanceof AddEndpoint)) return describeAction(action, (value) => textOf(value, redact))
   const { orientation, interest, topic } = action.role
-  return `addEndpoint(${orientation} ${interest} of ${show(topic)})`
+  return `addEndpoint(${orientation} ${interest} of ${textOf(topic, redact)})`
 }
 
 function endpointView(inspection: Inspection, endpoint: Endpoint): EndpointView {
@@ -124,7 +127,7 @@ function endpointView(inspection: Inspection, endpoint: Endpoint): EndpointView 
   return {
     name: inspection.preview(endpoint.name), level: endpoint.target.vm.depth - endpoint.owner.vm.depth,
     orientation: endpoint.orientation, interest: endpoint.interest, topic: inspection.preview(endpoint.topic),
-    text: show(endpoint.topic), handlers, peers,
+    text: textOf(endpoint.topic, inspection.redact), handlers, peers,
     peerList: found.slice(0, Math.min(peers, PEERS_SHOWN))
       .flatMap((peer) => peer === undefined ? [] : whose(inspection, peer)),
   }
@@ -135,7 +138,7 @@ function whose(inspection: Inspection, endpoint: Endpoint): EndpointOf {
   const { target, orientation, interest, topic } = endpoint
   return {
     path: pathOf(target), who: target.describe(), orientation, interest, topic: inspection.preview(topic),
-    text: show(topic), hears: endpoint.onMessage !== undefined,
+    text: textOf(topic, inspection.redact), hears: endpoint.onMessage !== undefined,
   }
 }
 
@@ -166,7 +169,7 @@ export function whoGets(inspection: Inspection, vm: Vm, message: unknown, orient
     for (const endpoint of ownEndpoints(process)) {
       if (!endpoint.installed) continue
       const here = endpoint.owner.vm === vm
-      const why = whyNot(endpoint, message, wanted)
+      const why = whyNot(inspection, endpoint, message, wanted)
       if (!here) {
         if (why === undefined && elsewhere.length < LIST_MAX) {
           elsewhere.push({ ...whose(inspection, endpoint), vm: pathOfVm(endpoint.owner.vm) })
@@ -192,7 +195,9 @@ function pathOfVm({ container }: Vm): string {
 }
 
 /** Why an endpoint does not get a message; and how near it is to getting it, from 0 to 1. Undefined: it gets it. */
-function whyNot(endpoint: Endpoint, message: unknown, wanted: Orientation): Miss | undefined {
+function whyNot(
+  inspection: Inspection, endpoint: Endpoint, message: unknown, wanted: Orientation,
+): Miss | undefined {
   const { topic } = endpoint
   let meets: boolean
   try {
@@ -201,7 +206,7 @@ function whyNot(endpoint: Endpoint, message: unknown, wanted: Orientation): Miss
     return { why: error instanceof Error ? error.message : String(error), near: 0 }
   }
   if (!meets) {
-    return firstDifference(topic, message, '')
+    return firstDifference(inspection, topic, message, '')
   }
   if (endpoint.orientation !== wanted) {
     const sent = wanted === 'subscriber' ? 'a message goes to subscribers' : 'feedback goes to publishers'
@@ -230,10 +235,12 @@ interface Miss {
 }
 
 /** Where a message is first unlike a topic, and how far they were alike before. */
-function firstDifference(topic: unknown, message: unknown, where: string): Miss {
+function firstDifference(inspection: Inspection, topic: unknown, message: unknown, where: string): Miss {
   const at = where === '' ? '' : `${where}: `
   if (!isCompound(topic) || !isCompound(message)) {
-    return { why: `${at}the topic has ${show(topic)}, and the message ${show(message)}`, near: 0.3 }
+    // Without what leads to it a part might show what is to be redacted in the whole.
+    const text = (value: unknown): string => inspection.redact === undefined ? textOf(value) : 'another value'
+    return { why: `${at}the topic has ${text(topic)}, and the message ${text(message)}`, near: 0.3 }
   }
   const label = (value: unknown): string => (value instanceof RecordBase ? value.$kind.label : 'an array')
   if (label(topic) !== label(message)) {
@@ -249,21 +256,21 @@ function firstDifference(topic: unknown, message: unknown, where: string): Miss 
     const inMessage = part(message, i)
     if (meet(inTopic, inMessage) !== NO_MEETING) continue
     const field = topic instanceof RecordBase ? topic.$kind.fields[i] ?? 'instance' : String(i)
-    const { why, near } = firstDifference(inTopic, inMessage, where === '' ? field : `${where}.${field}`)
+    const { why, near } = firstDifference(inspection, inTopic, inMessage, where === '' ? field : `${where}.${field}`)
     return { why, near: (i + near) / n * 0.8 + 0.1 }
   }
   return { why: `${at}one wildcard stands in several places, which have different values`, near: 0.8 }
 }
 
 /** An event as others see it. */
-export function eventView(event: SeenEvent): EventView {
+export function eventView({ redact }: Inspection, event: SeenEvent): EventView {
   const { id, turn, cause, source, endpoint, details } = event
   const kinds: Readonly<Record<EventHandler, EventView['kind']>> = {
     onMessage: 'message', onPresence: 'presence', onAbsence: 'absence',
   }
   return {
-    id, turn, cause, kind: kinds[event.event], path: pathOf(endpoint.target), who: endpoint.target.describe(),
-    text: show(endpoint.topic),
+    id, turn, cause, kind: kinds[event.event], path: endpoint.hearer.path, who: endpoint.hearer.who,
+    text: textOf(endpoint.topic, redact),
     ...source === undefined ? {} : { source: source.name },
     ...details === undefined ? {} : details,
   }
@@ -272,7 +279,7 @@ export function eventView(event: SeenEvent): EventView {
 /** An event, what it was caused by, back to the first that is known, and what it has caused. */
 export function chain(inspection: Inspection, id: number): { readonly events: EventView[], readonly left: boolean } {
   const { events, left } = eventsOfChain(inspection, id)
-  return { events: events.map(eventView), left }
+  return { events: events.map((event) => eventView(inspection, event)), left }
 }
 
 /** The same events as they are kept; and whether there would be more. */
@@ -302,15 +309,18 @@ export function eventsOfChain(
 }
 
 /** A failure as others see it. */
-export function crashView({ event, last, ...crash }: Crash): object {
-  return { ...crash, event: event === undefined ? undefined : eventView(event), last: last.map(eventView) }
+export function crashView(inspection: Inspection, { event, last, ...crash }: Crash): object {
+  return {
+    ...crash, event: event === undefined ? undefined : eventView(inspection, event),
+    last: last.map((one) => eventView(inspection, one)),
+  }
 }
 
 /** A breakpoint as others see it. */
-export function breakpointView({ id, on, topic, process }: Breakpoint): object {
+export function breakpointView({ redact }: Inspection, { id, on, topic, process }: Breakpoint): object {
   return {
     id, on,
-    ...topic === undefined ? {} : { topic: show(topic) },
+    ...topic === undefined ? {} : { topic: textOf(topic, redact) },
     ...process === undefined ? {} : { path: pathOf(process), who: process.describe() },
   }
 }
@@ -322,20 +332,20 @@ export function breakpointView({ id, on, topic, process }: Breakpoint): object {
 export function moment(inspection: Inspection, id: number): object {
   const event = inspection.ring.get(id)
   if (event === undefined) throw new Error(`event ${id} is not there any more, or not yet`)
-  const { target } = event.endpoint
+  const { hearer } = event.endpoint
   let before: SeenEvent | undefined
   let after: SeenEvent | undefined
   for (let at = id - 1; at >= inspection.ring.first && before === undefined; at--) {
     const other = inspection.ring.get(at)
-    if (other?.endpoint.target === target) before = other
+    if (other?.endpoint.hearer === hearer) before = other
   }
   for (const other of inspection.ring.from(id + 1)) {
-    if (other.endpoint.target !== target) continue
+    if (other.endpoint.hearer !== hearer) continue
     after = other
     break
   }
   return {
-    event: eventView(event), state: event.details?.state, stateBefore: before?.details?.state,
+    event: eventView(inspection, event), state: event.details?.state, stateBefore: before?.details?.state,
     before: before?.id ?? 0, after: after?.id ?? 0,
   }
 }

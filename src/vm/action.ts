@@ -343,17 +343,17 @@ export function atMetaLevel(first?: ActionTree): Action | readonly Action[] {
 const notAnAction = (value: unknown): TypeError =>
   argumentError('atMetaLevel', 'action', 'an action, or arrays of them', value)
 
-/** An action in a few words, for errors. */
-export function describeAction(action: Action): string {
+/** An action in a few words, for errors. @param text how values are written */
+export function describeAction(action: Action, text: (value: unknown) => string = show): string {
   if (action instanceof AtMetaLevel) {
     const { levels, innermost } = action
-    const inner = describeAction(innermost)
+    const inner = describeAction(innermost, text)
     if (levels > 8) return `${levels} times atMetaLevel around ${inner}`
     return 'atMetaLevel('.repeat(levels) + inner + ')'.repeat(levels)
   }
-  if (action instanceof SendMessage) return `sendMessage(${show(action.body)})`
+  if (action instanceof SendMessage) return `sendMessage(${text(action.body)})`
   if (action instanceof AddEndpoint || action instanceof DeleteEndpoint)
-    return `${action.constructor.name}(${show(action.name)})`
+    return `${action.constructor.name}(${text(action.name)})`
   return action.constructor.name
 }
 

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { _, defineRecord, eventSource, tcpAddress, wild } from 'marketplace-native'
 import { patient } from '../support/patience.js'
-import { preview } from '../../src/inspector/preview.js'
+import { preview, textOf } from '../../src/inspector/preview.js'
 
 const boom = (): never => { throw new Error('the program\'s code was run') }
 
@@ -79,6 +79,16 @@ t.test('no code of the program is run', (t) => {
     t.doesNotThrow(() => JSON.stringify(preview(value)), 'within an object')
     t.doesNotThrow(() => JSON.stringify(preview([value, { value }])), 'and further inside')
   }
+  class OddPattern extends RegExp {
+    override get source(): never { return boom() }
+    override get flags(): never { return boom() }
+    override get global(): never { return boom() }
+  }
+  t.same(preview(new OddPattern('a+', 'gi')), { $: 'regexp', value: '/a+/gi' })
+  let named = 0
+  class OddError extends Error { override get name(): string { named++; return 'odd' } }
+  t.match(preview(new OddError('m')), { $: 'error', name: 'OddError', message: 'm' })
+  t.equal(named, 0, 'nor for a stack, which is made when it is read')
   t.same(preview(trap), { $: 'proxy' })
   t.same(preview({ get x() { return boom() } }), { $: 'object', entries: [['x', { $: 'getter' }]] })
   t.end()
@@ -105,6 +115,31 @@ t.test('whatever the value, the preview is small, and soon there', (t) => {
   t.match(preview('x'.repeat(5000)), { $: 'string', length: 5000, head: /^x{4096}$/ })
   t.match(preview(new Array(1e6).fill(1)), { $: 'array', length: 1e6 })
   t.same(preview([[[1]]], { depth: 2 }), [[{ $: 'more', of: 'Array(1)' }]])
+  t.end()
+})
+
+t.test('a part that is shown keeps no whole in memory', { skip: globalThis.gc === undefined }, (t) => {
+  const before = process.memoryUsage().heapUsed
+  const kept = Array.from({ length: 60 }, (_none, i) => {
+    const text = Buffer.alloc(1024 * 1024, 97 + i % 26).toString('latin1')
+    const error = new Error(text)
+    return [preview(text, { bytes: 100 }), preview(text.slice(10, 60)), preview(error, { bytes: 100 })]
+  })
+  globalThis.gc?.()
+  const grown = process.memoryUsage().heapUsed - before
+  t.ok(grown < 20 * 1024 * 1024, `${kept.length} texts of 1 MiB: ${grown} bytes more`)
+  t.end()
+})
+
+t.test('texts of topics run no code, and have nothing in them that is to be redacted', (t) => {
+  const custom = { [Symbol.for('nodejs.util.inspect.custom')]: boom }
+  t.equal(textOf(['login', custom, _, wild('x'), 7n]), "['login', {}, _, ?x, 7n]")
+  t.equal(textOf(tcpAddress('h', 1)), "tcp-address('h', 1)")
+  t.ok(textOf('x'.repeat(1000)).length <= 120)
+  const redact = (value: unknown): unknown => typeof value === 'string' && value.includes('secret') ? '***' : value
+  t.equal(textOf(['login', 'secret'], redact), "['login', '***']")
+  const shown = JSON.stringify(preview(new Error('the secret', { cause: new Error('secret') }), {}, redact))
+  t.notMatch(shown, /secret/, 'nor do messages and stacks of errors')
   t.end()
 })
 

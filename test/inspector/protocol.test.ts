@@ -37,10 +37,10 @@ t.test('the tree, and a process with all it has', async (t) => {
   const page = await client.ask('process', { path: await path('counter') })
   t.match(page, { state: 1, messages: 1, sent: 1, essential: false })
   t.match(page['endpointList'], [{
-    level: 0, orientation: 'subscriber', interest: 'participant', text: "[ 'count', _ ]", handlers: ['onMessage'],
+    level: 0, orientation: 'subscriber', interest: 'participant', text: "['count', _]", handlers: ['onMessage'],
   }])
   const deep = await client.ask('process', { path: inside['path'] as string })
-  t.match(deep['endpointList'], [{ level: 1, orientation: 'publisher', text: "[ 'up', 1 ]" }])
+  t.match(deep['endpointList'], [{ level: 1, orientation: 'publisher', text: "['up', 1]" }])
 })
 
 t.test('who meets a topic, and who would get a message, and why not', async (t) => {
@@ -71,7 +71,7 @@ t.test('who meets a topic, and who would get a message, and why not', async (t) 
   t.equal(await whyOf("inspected-says('ann', 1)", joe), "who: the topic has 'joe', and the message 'ann'")
   t.match(await whyOf("inspected-says('ann', 1)", "inspected-says('ann', _)"), /goes to subscribers/)
   t.equal(await whyOf("inspected-says('mute', 1)", "inspected-says('mute', _)"), 'it has no onMessage')
-  const deep = "inspected-says('deep', [ 'a', tcp-listener(5999) ])"
+  const deep = "inspected-says('deep', ['a', tcp-listener(5999)])"
   t.match(await whyOf("inspected-says('deep', ['a', tcp-listener(6000)])", deep),
     /^what\.1\.port: the topic has 5999, and the message 6000$/)
   t.match(await whyOf("inspected-says('deep', ['a'])", deep), /^what: the topic has 2 parts, and the message 1$/)
@@ -124,22 +124,48 @@ t.test('causes go through messages, timers, nested VMs and promises', async (t) 
   const expired = (late as Answer[]).find(({ text }) => String(text).startsWith('timer-expired')) as Answer
   const { events: all } = await client.ask('chain', { event: expired['id'] as number })
   t.match((all as Answer[]).map((event) => event['text'] as string).slice(-3),
-    ["[ 'four' ]", /^set-timer/, /^timer-expired/], 'a timer is because of who has set it')
+    ["['four']", /^set-timer/, /^timer-expired/], 'a timer is because of who has set it')
   await client.ask('untrace')
   await client.ask('trace', { topic: "['four']" })
   send(['go'])
   const { events } = await client.hears('trace', ({ events }) =>
-    (events as Answer[]).every(({ text }) => text === "[ 'four' ]"))
+    (events as Answer[]).every(({ text }) => text === "['four']"))
   const last = (events as Answer[])[0]
   const chain = await client.ask('chain', { event: last['id'] as number })
   const texts = (chain['events'] as Answer[]).map((event) => event['text'] as string).slice(0, 6)
-  t.same(texts, ['[ <event source test>, _ ]', "[ 'go' ]", "[ 'one' ]", "[ 'two' ]", "[ 'three' ]", "[ 'four' ]"])
+  t.same(texts, ['[<source test>, _]', "['go']", "['one']", "['two']", "['three']", "['four']"])
   t.equal((chain['events'] as Answer[])[0]['source'], 'test')
   const forward = await client.ask('chain', { event: (chain['events'] as Answer[])[0]['id'] as number })
-  t.equal((forward['events'] as Answer[]).filter(({ text }) => text === "[ 'four' ]").length, 2, 'both are its effects')
+  t.equal((forward['events'] as Answer[]).filter(({ text }) => text === "['four']").length, 2, 'both are its effects')
   const { mermaid } = await client.ask('diagram', { event: last['id'] as number })
   t.match(mermaid, /^sequenceDiagram\n {2}participant p0 as /)
   t.match(mermaid, /p\d->>p\d: \['four'\]/)
+})
+
+t.test('what is to be redacted is in no text either, and no code of the program is run for one', async (t) => {
+  const odd = { [Symbol.for('nodejs.util.inspect.custom')]: () => { throw new Error('run') } }
+  const { client, send, path } = await inspected(t, () => [
+    spawn(() => [
+      endpoint.subscriber(['login', 'secret', odd, _], {
+        name: 'secret', onMessage: () => { throw new Error('the secret is wrong') },
+      }),
+      endpoint.subscriber(['other', 'secret'], { onMessage: () => undefined }),
+    ], { name: 'victim' }),
+  ], { redact: (value) => typeof value === 'string' && value.includes('secret') ? '***' : value })
+  const victim = await path('victim')
+  await client.ask('trace')
+  send(['other', 'secret'])
+  const answers: unknown[] = [await client.ask('process', { path: victim })]
+  await client.ask('break', { on: 'message', topic: "['login', _, _, 'secret']", path: victim })
+  answers.push(
+    await client.ask('breaks'), await client.ask('meets', { topic: '_' }),
+    await client.ask('who', { message: "['login', 'x', 1, 1]" }), await client.ask('who', { message: "['other', 1]" }))
+  send(['login', 'secret', odd, 1])
+  answers.push(
+    await client.hears('crashed'), await client.ask('crashes'), await client.ask('events'), await client.ask('export'),
+    await client.hears('trace'))
+  for (const answer of answers) t.notMatch(JSON.stringify(answer), /secret/)
+  t.match(JSON.stringify(answers), /\*\*\*/)
 })
 
 t.test('a paused process hears nothing, loses nothing, and goes on in order; steps are one thing each', async (t) => {
