@@ -40,7 +40,11 @@ function whenEndedBy(signal: NodeJS.Signals, end: () => void): () => void {
     process.kill(process.pid, signal)
   }
   const added = (name: string | symbol, listener: unknown): void => {
-    if (name === signal && listener !== ours) process.off(signal, ours)
+    if (name !== signal || listener === ours) return
+    // Not before it is there: without any listener Node would cease to catch the signal, and not begin again.
+    process.nextTick(() => {
+      if (process.listenerCount(signal) > 1) process.off(signal, ours)
+    })
   }
   const removed = (name: string | symbol, listener: unknown): void => {
     if (name === signal && listener !== ours && process.listenerCount(signal) === 0) process.on(signal, ours)

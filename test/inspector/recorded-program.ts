@@ -11,17 +11,19 @@ const how = process.argv[2] ?? 'ends'
 const THIS = fileURLToPath(import.meta.url)
 const say = (text: string): void => { process.stdout.write(`${text}\n`) }
 
-if (how === 'minds') {
+const minds = (): void => {
   process.on('SIGTERM', () => {
     say(`minds ${process.listenerCount('SIGTERM')}`)
     process.exit(3)
   })
 }
+if (how === 'minds') minds()
 
-const serves = how === 'serve' || how === 'minds'
+const serves = how === 'serve' || how === 'minds' || how === 'minds later'
 const name = !isMainThread ? 'thread' : how === 'child' ? 'child' : 'main'
 const hears = async (): Promise<ActionTree> => {
   process.send?.({ ready: true })
+  if (how === 'minds later') minds()
   // Longer than a replay waits for anything else.
   if (how === 'sends') await new Promise((resolve) => setTimeout(resolve, 4000))
   say(serves ? 'up' : how)

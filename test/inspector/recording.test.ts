@@ -111,9 +111,11 @@ t.test('the file', { timeout: 120_000 }, async (t) => {
       t.match(await ended(file, ['serve'], signal), new RegExp(` ?${signal}$`))
       t.equal(has(), 1, signal)
     }
-    writeFileSync(file, 'old')
-    t.match(await ended(file, ['minds'], 'SIGTERM'), /minds 1\n3$/, 'its own handler is the only one, and decides')
-    t.equal(has(), 1)
+    for (const when of ['minds', 'minds later']) {
+      writeFileSync(file, 'old')
+      t.match(await ended(file, [when], 'SIGTERM'), /minds 1\n3$/, 'its own handler is the only one, and decides')
+      t.equal(has(), 1)
+    }
   })
 
   await t.test('is for its owner only, whatever was there', async (t) => {
