@@ -953,6 +953,7 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("acceptorSit", acceptor_sit),
       function("acceptorCloseListener", acceptor_do<&engine::Acceptor::close_listener>),
       function("acceptorRetire", acceptor_do<&engine::Acceptor::retire>),
+      function("acceptorRecall", acceptor_do<&engine::Acceptor::recall>),
       function("acceptorLeave", acceptor_do<&engine::Acceptor::leave>),
       function("acceptorLeaveSeat", acceptor_do<&engine::Acceptor::leave_seat>),
       function("acceptorCounts", acceptor_counts),

@@ -141,6 +141,19 @@ void Acceptor::retire(int32_t worker_id) {
   for (const auto& place : worker->places) place->retired = true;
 }
 
+void Acceptor::recall(int32_t worker_id) {
+  const std::lock_guard lock(mutex_);
+  Worker* worker = find(worker_id);
+  if (worker == nullptr) return;
+  worker->retired = true;
+  for (const auto& place : worker->places) {
+    place->retired = true;
+    // Where nothing is accepted any more, nobody else could have them.
+    if (place->listener != nullptr) take_back(*place);
+  }
+  wake(wake_.get());
+}
+
 void Acceptor::leave(int32_t worker_id) {
   const std::lock_guard lock(mutex_);
   const auto found =
@@ -325,10 +338,12 @@ void Acceptor::give(Place& place, Worker& worker, Descriptor descriptor, const A
   worker.given++;
 }
 
-// Its taker takes no more.
+// What its taker has not taken. It may be about to: each is whose `taken` goes up first.
 void Acceptor::take_back(Place& place) {
-  for (uint32_t at = place.inlet->taken.load(); at != place.put; at++) {
-    const InletMemory::Entry& entry = place.inlet->entries[at % inlet_capacity];
+  for (uint32_t at = place.inlet->taken.load(); at != place.put;) {
+    if (!place.inlet->taken.compare_exchange_strong(at, at + 1)) continue;
+    const InletMemory::Entry& entry = place.inlet->entries[at++ % inlet_capacity];
+    place.back++;
     Waiting back;
     back.descriptor.reset(entry.descriptor);
     back.peer = Address{};
@@ -339,7 +354,6 @@ void Acceptor::take_back(Place& place) {
     // It is served when the thread looks next.
     watch(*place.listener, false);
   }
-  place.inlet->taken.store(place.put);
 }
 
 void Acceptor::watch(Listener& listener, bool on) {
@@ -382,7 +396,7 @@ uint32_t Acceptor::waiting(const Place& place) {
 uint32_t Acceptor::live(const Worker& worker) {
   uint32_t live = 0;
   for (const auto& place : worker.places) {
-    live += place->put - place->inlet->gone.load(std::memory_order_acquire);
+    live += place->put - place->back - place->inlet->gone.load(std::memory_order_acquire);
   }
   return live;
 }

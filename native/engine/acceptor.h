@@ -60,6 +60,8 @@ class Acceptor {
   int sit(int32_t listener, int32_t worker, Seat& out);
   // Nothing is put into this worker's queues any more; what is in them may still be taken.
   void retire(int32_t worker);
+  // The same, and what it has not taken goes to others now: it may be busy for long.
+  void recall(int32_t worker);
   // The worker has ended, or one of its engines: what it has not taken goes to others.
   void leave(int32_t worker);
   void leave_seat(int32_t seat);
@@ -79,6 +81,8 @@ class Acceptor {
     Descriptor eventfd;
     InletMapping inlet;
     uint32_t put = 0;
+    // Of these, taken back.
+    uint32_t back = 0;
     bool retired = false;
     // It was given something that it was not woken for.
     bool touched = false;

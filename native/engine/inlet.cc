@@ -56,19 +56,23 @@ void Inlet::tell_starved() {
 
 int Inlet::take(int eventfd, Descriptor& out, Address& peer) {
   if (released_) return -EAGAIN;
-  const uint32_t taken = memory_->taken.load(std::memory_order_relaxed);
-  if (taken == memory_->put.load(std::memory_order_acquire)) {
-    eventfd_t count = 0;
-    static_cast<void>(eventfd_read(eventfd, &count));
-    // What came before the eventfd was read is not told again.
-    if (taken == memory_->put.load()) return -EAGAIN;
+  for (;;) {
+    uint32_t taken = memory_->taken.load();
+    if (taken == memory_->put.load(std::memory_order_acquire)) {
+      eventfd_t count = 0;
+      static_cast<void>(eventfd_read(eventfd, &count));
+      // What came before the eventfd was read is not told again.
+      if (taken == memory_->put.load()) return -EAGAIN;
+    }
+    const InletMemory::Entry entry = memory_->entries[taken % inlet_capacity];
+    // The acceptor may have taken it back.
+    if (!memory_->taken.compare_exchange_strong(taken, taken + 1)) continue;
+    out.reset(entry.descriptor);
+    peer = Address{};
+    peer.length = std::min<uint32_t>(entry.length, sizeof(entry.peer));
+    std::memcpy(peer.data(), &entry.peer, peer.length);
+    break;
   }
-  const InletMemory::Entry& entry = memory_->entries[taken % inlet_capacity];
-  out.reset(entry.descriptor);
-  peer = Address{};
-  peer.length = std::min<uint32_t>(entry.length, sizeof(entry.peer));
-  std::memcpy(peer.data(), &entry.peer, peer.length);
-  memory_->taken.store(taken + 1);
   tell_starved();
   return 0;
 }

@@ -3,10 +3,11 @@
 //
 // Both sides map the memory and have descriptors of their own, so either may end first. A
 // descriptor in the queue is the acceptor's until it was taken out; what is left in it when the
-// taker has ended goes back to the acceptor.
+// taker has ended, or is not to be waited for, goes back to the acceptor.
 //
-// Invariants: one side only puts, the other only takes; `gone` never counts a connection that was
-// not taken; after `released` is set nothing is taken any more.
+// Invariants: one side only puts, the other only takes; but the acceptor may take back, and each is
+// whose `taken` goes up first; `gone` never counts a connection that was not taken; after
+// `released` is set nothing is taken any more.
 #pragma once
 
 #include <atomic>

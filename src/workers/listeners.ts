@@ -107,6 +107,11 @@ export class SharedListeners {
     return unwanted.map(({ address }) => address)
   }
 
+  /** A worker is to end, and may take long: it gets no more, and others get what it has not taken. */
+  recall({ id }: Pick<Borrower, 'id'>): void {
+    if (!this.#closed) this.acceptor.recall(id)
+  }
+
   /** A worker has ended. */
   gone({ id }: Pick<Borrower, 'id'>): void {
     if (this.#closed) return

@@ -66,6 +66,7 @@ export class WorkerThread {
   #reason: Error | undefined
   /** It was ended as nobody wants it any more. */
   #stopped = false
+  #terminating = false
   #beat = 0
   #beatAt = performance.now()
   #asked = 0
@@ -134,7 +135,7 @@ export class WorkerThread {
 
   /** What it has counted; undefined if it ends before it says so. */
   metrics(): Promise<TransportMetrics | undefined> {
-    if (this.state === 'ended') return Promise.resolve(undefined)
+    if (this.state === 'ended' || this.#terminating) return Promise.resolve(undefined)
     return new Promise((resolve) => {
       const asked = ++this.#asked
       this.#asking.set(asked, resolve)
@@ -154,6 +155,7 @@ export class WorkerThread {
     const until = performance.now() + TAKE_MS
     // What it was given already is its own, if it gets around to it.
     while (!this.#isOver && acceptor.connections(this.id).waiting > 0 && performance.now() < until) await pause(5)
+    if (!this.#isOver) this.#settings.listeners.recall(this)
     this.#tell({ kind: 'shutdown', drainMs })
     this.#late = setTimeout(() => {
       void this.kill(coded('ETIMEDOUT', `did not end within ${drainMs + END_MS} ms`))
@@ -165,16 +167,34 @@ export class WorkerThread {
   stop(): Promise<void> {
     if (this.state === 'ended') return this.#over
     this.#stopped = true
-    void this.#worker.terminate()
-    return this.#over
+    return this.#terminate()
   }
 
   /** Ends it at once, for this reason. */
   kill(reason: Error): Promise<void> {
     if (this.state === 'ended') return this.#over
     this.#reason ??= reason
+    return this.#terminate()
+  }
+
+  /** The thread may be in a call that can't be interrupted, `execSync` say: nobody waits for it meanwhile. */
+  #terminate(): Promise<void> {
+    if (this.#terminating) return this.#over
+    this.#terminating = true
+    this.#settings.listeners.recall(this)
+    this.#forgetAsked()
     void this.#worker.terminate()
+    const late = setTimeout(() => {
+      log('warning', 'a worker that is to end is busy with what can not be interrupted', { worker: this.index })
+    }, END_MS)
+    late.unref()
+    void this.#over.then(() => { clearTimeout(late) })
     return this.#over
+  }
+
+  #forgetAsked(): void {
+    for (const answer of this.#asking.values()) answer(undefined)
+    this.#asking.clear()
   }
 
   /** Looks whether its event loop has turned since the last look; from one that has not for too long it is ended. */
@@ -234,8 +254,7 @@ export class WorkerThread {
     clearTimeout(this.#late)
     this.#settings.listeners.gone(this)
     this.loans.close()
-    for (const answer of this.#asking.values()) answer(undefined)
-    this.#asking.clear()
+    this.#forgetAsked()
     if (orderly) {
       this.#watcher.ended(undefined, drained)
       return

@@ -100,6 +100,23 @@ TEST("what an engine has not taken when it ends goes to another one") {
   }
 }
 
+TEST("what an engine that is busy has not taken goes to another one, and it gets no more") {
+  Room room;
+  Worker busy(room, 1);
+  Worker other(room, 2);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 8; i++) clients.push_back(room.dial());
+  until_true([&] { return room.acceptor.counts(1).waiting == 4; });
+  room.acceptor.recall(1);
+  CHECK_EQUAL(room.acceptor.counts(1).live, 0);
+  for (int i = 0; i < 4; i++) clients.push_back(room.dial());
+  other.host->until([&] { return connections(other) == 12; });
+  CHECK_EQUAL(room.acceptor.counts(1).given, 4);
+  // It turns again.
+  static_cast<void>(busy.host->run_for(50));
+  CHECK_EQUAL(connections(busy), 0);
+}
+
 TEST("nobody to give it to: it waits for one who comes") {
   Room room;
   Descriptor client = room.dial();

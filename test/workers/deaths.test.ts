@@ -1,4 +1,5 @@
 /** Workers that die of anything: nobody is lost but those that lived in them. MARKETPLACE_DEATHS: how many more. */
+import { collectLog } from '../vm/log-records.js'
 import t from 'tap'
 import { readdirSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -9,6 +10,7 @@ import { patient } from '../support/patience.js'
 import { until } from '../support/util.js'
 
 quiet(t)
+t.setTimeout(patient(60_000))
 
 for (const how of ['exit', 'throw', 'loop', 'memory']) {
   t.test(`a worker dies under load: ${how}`, { skip }, async (t) => {
@@ -44,6 +46,44 @@ t.test('a stuck worker loses nobody whom it has not taken', { skip }, async (t) 
   const answers = await Promise.all(Array.from({ length: 40 }, async () => askOnce(port, 'who')))
   t.notOk(answers.includes(''), 'all are answered')
   t.notOk(answers.includes(doomed))
+  await served.stop()
+})
+
+t.test('stuck in a call that can\'t be interrupted: nobody waits for that', { skip }, async (t) => {
+  const path = program(t, `
+    import { execFileSync } from 'node:child_process'
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'marketplace-native/net'
+    const { node, data: { stuck } } = currentWorker()
+    createServer((socket) => {
+      socket.on('data', (data) => {
+        if (String(data).trim() === 'stick') {
+          Atomics.store(stuck, 0, 1)
+          execFileSync('sleep', ['8'])
+        }
+        socket.write(node)
+      })
+    }).listen(0, '127.0.0.1')`)
+  const stuck = new Int32Array(new SharedArrayBuffer(4))
+  const warnings: Error[] = []
+  const warned = (warning: Error): void => { warnings.push(warning) }
+  process.on('warning', warned)
+  t.teardown(() => { process.off('warning', warned) })
+  const { records, end } = collectLog(({ message }) => message.startsWith('a worker that is to end'))
+  t.teardown(end)
+  const { served, port } = await started({ module: path, stuckAfterMs: patient(400), data: { stuck } })
+  const doomed = await open(port)
+  doomed.write('stick')
+  await until(() => stuck[0] === 1)
+  const since = performance.now()
+  const answers = await Promise.all(Array.from({ length: 40 }, async () => askOnce(port, 'who')))
+  t.notOk(answers.includes(''), 'all are answered')
+  t.equal(new Set(answers).size, 1)
+  t.ok(performance.now() - since < 7500, 'while it is stuck')
+  t.equal((await served.metrics()).workers.length, 1, 'its counters nobody waits for')
+  await until(() => records.length > 0)
+  t.match(records, [{ level: 'warning' }])
+  t.strictSame(warnings, [])
   await served.stop()
 })
 

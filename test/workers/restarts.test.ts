@@ -5,9 +5,11 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { ask, askOnce, Load, open } from './load.js'
 import { serve } from '../../src/index.js'
 import { program, quiet, skip, started } from './start.js'
+import { patient } from '../support/patience.js'
 import { sleep, until } from '../support/util.js'
 
 quiet(t)
+t.setTimeout(patient(60_000))
 
 t.test('restarts one by one lose nothing', { skip }, async (t) => {
   const { served, port } = await started()

@@ -78,6 +78,11 @@ export class Acceptor {
     this.#addon.acceptorRetire(this.#acceptor, worker)
   }
 
+  /** The same, and what it has not taken goes to the others: it may be busy for long. */
+  recall(worker: number): void {
+    this.#addon.acceptorRecall(this.#acceptor, worker)
+  }
+
   /** It has ended: what it has not taken goes to the others. */
   leave(worker: number): void {
     this.#addon.acceptorLeave(this.#acceptor, worker)

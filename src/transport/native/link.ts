@@ -63,6 +63,7 @@ export interface Addon extends SlabCalls {
   acceptorSit(acceptor: object, listener: number, worker: number, seat: Int32Array): number
   acceptorCloseListener(acceptor: object, listener: number): void
   acceptorRetire(acceptor: object, worker: number): void
+  acceptorRecall(acceptor: object, worker: number): void
   acceptorLeave(acceptor: object, worker: number): void
   acceptorLeaveSeat(acceptor: object, seat: number): void
   acceptorCounts(acceptor: object, worker: number, counts: Float64Array): number
