@@ -13,6 +13,8 @@ import type { NodeRow, WorkerRow } from './shown.js'
 
 /** Nodes of one answer. */
 const NODES_MAX = 1000
+/** Milliseconds that workers have to say what they have counted. */
+const COUNTED_MS = 1000
 
 function* found<T extends object>(
   { ground }: Inspection, from: (source: EventSource<unknown>) => T | undefined,
@@ -37,11 +39,36 @@ export async function networkView(
   return { workers, nodes: nodes.slice(0, NODES_MAX), left: Math.max(0, nodes.length - NODES_MAX) }
 }
 
+type Counted = Awaited<ReturnType<InspectedWorkers['metrics']>>
+
+/** What was asked, and isn't answered yet: workers that are busy for long are not asked again by each who looks. */
+const asking = new WeakMap<InspectedWorkers, Promise<Counted>>()
+
+/** What workers have counted; undefined if one of them doesn't say in time. It may be in an endless loop. */
+async function countedIn(server: InspectedWorkers): Promise<Counted | undefined> {
+  let answer = asking.get(server)
+  if (answer === undefined) {
+    answer = server.metrics()
+    asking.set(server, answer)
+    const answered = (): void => { asking.delete(server) }
+    answer.then(answered, answered)
+  }
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => { resolve(undefined) }, COUNTED_MS).unref()
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 async function workerRows(server: InspectedWorkers): Promise<WorkerRow[]> {
-  const counted = await server.metrics()
+  const counted = await countedIn(server)
   return server.workers().map(({ index, node, state, connections }) => {
     // While one takes another's place, both have its number; only one that is ready has something to say.
-    const metrics = state === 'ready' ? counted.workers.find(({ worker }) => worker === index)?.metrics : undefined
+    const metrics = state === 'ready' ? counted?.workers.find(({ worker }) => worker === index)?.metrics : undefined
     return {
       serve: server.name, worker: index, node, state, connections, ...metrics && { counted: countedBy(metrics) },
     }

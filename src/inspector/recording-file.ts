@@ -97,7 +97,7 @@ export function recordingIn(content: unknown): Recording {
 
 const FIELDS: Readonly<Record<string, readonly (readonly [name: string, type: string])[]>> = {
   born: [['who', 'string']], heard: [['who', 'string'], ['event', 'string'], ['topic', 'string']],
-  called: [['who', 'string'], ['call', 'string'], ['actions', 'object']],
+  called: [['who', 'string'], ['call', 'string'], ['actions', 'list']],
   fired: [['source', 'number'], ['name', 'string']], settled: [['who', 'string'], ['promise', 'number']],
   acted: [['vm', 'string'], ['action', 'object']], told: [['who', 'string'], ['action', 'object']], stopped: [],
 }
@@ -107,5 +107,9 @@ function isStep(value: unknown): value is Step {
   const step = value as Record<string, unknown>
   const kind = step['step']
   if (typeof kind !== 'string' || !Object.hasOwn(FIELDS, kind) || !Number.isInteger(step['turn'])) return false
-  return FIELDS[kind].every(([name, type]) => typeof step[name] === type)
+  return FIELDS[kind].every(([name, type]) => {
+    const field = step[name]
+    if (type === 'list') return Array.isArray(field)
+    return typeof field === type && field !== null
+  })
 }

@@ -72,6 +72,30 @@ t.test('workers: their state, connections, counters; and each of their VMs', { s
   await client.ask('tree')
 })
 
+t.test('a worker in an endless loop is shown, without what it has counted', { skip, ...TIME }, async (t) => {
+  quiet(t)
+  const looping = new Int32Array(new SharedArrayBuffer(4))
+  const { client, url } = await inspected(t, () => serving({
+    module, workers: 1, name: 'looping', data: { stuck: looping }, backoff: { first: 10, most: 50 },
+  }))
+  let workers: Answer[] = []
+  while (workers[0]?.['state'] !== 'ready') workers = (await client.ask('network'))['workers'] as Answer[]
+  const inside = await new Client(`${url}&worker=${String(workers[0]['node'])}`).opened()
+  const { listeners } = await inside.ask('sockets')
+  inside.socket.terminate()
+  const socket = await dial(Number(/:(\d+)$/.exec((listeners as Answer[])[0]['address'] as string)?.[1]))
+  socket.on('error', () => undefined)
+  t.teardown(() => socket.destroy())
+  socket.write('die loop\n')
+  while (Atomics.load(looping, 0) === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  const answers = await Promise.all([client.ask('network'), client.ask('network')])
+  for (const answer of answers) {
+    const [row] = answer['workers'] as Answer[]
+    t.match(row, { serve: 'looping', state: 'ready' })
+    t.equal(row['counted'], undefined)
+  }
+})
+
 t.test('with redact, workers are not looked into: nothing would keep values back', { skip, ...TIME }, async (t) => {
   quiet(t)
   const { client, url } = await inspected(t, () => serving({

@@ -120,6 +120,9 @@ void t.test('what is recorded can be replayed', { timeout: 120_000 }, async (t) 
       ['list.json', '[]', /it is no trace/],
       ['steps.json', changed({ ...content.recording, steps: [...steps.slice(0, 3), { step: 'heard' }] }),
         /it is damaged: step 3 of its recording is none/],
+      ['actions.json', changed({
+        ...content.recording, steps: steps.map((step) => 'call' in step ? { ...step, actions: {} } : step),
+      }), /it is damaged: step \d+ of its recording is none/],
       ['values.json', changed({
         ...content.recording,
         steps: steps.map((step) =>
