@@ -44,7 +44,7 @@ const limits = ['c-epoll', 'c-epoll-twin', 'c-io_uring']
 /** Those that come near. */
 const near = [...ours, 'node-net', 'bun', ...limits]
 const fast = [...ours, 'node-net', 'bun', 'deno', ...limits]
-const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'inspected', 'tcp', 'net', ...fast.slice(2, 5), 'python',
+const all = [...ours, 'node', 'nested-1', 'nested-2', 'nested-5', 'tcp', 'net', ...fast.slice(2, 5), 'python',
   'erlang', 'uws', ...limits]
 /** Others are measured if they are asked for: `--peers udp-bare,c-mmsg`. */
 /** The C server has the machine's OpenSSL, which may be a newer one than Node's. */
