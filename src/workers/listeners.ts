@@ -11,7 +11,7 @@ import { Acceptor, type AcceptorListener, type LoanRequest } from '../transport/
 import type { SocketAddress } from '../support/socket-error.js'
 import { Word, type LoanAnswer, type LoanQuestion } from './protocol.js'
 
-const { EADDRINUSE, ESHUTDOWN } = constants.errno as Readonly<Record<string, number>>
+const { EADDRINUSE, ECANCELED } = constants.errno
 
 /** Who is lent listeners. */
 export interface Borrower {
@@ -64,7 +64,7 @@ export class SharedListeners {
   #lend(
     { id }: Borrower, nth: number, request: LoanRequest,
   ): number | Pick<LoanAnswer, 'seat' | 'descriptors' | 'address'> {
-    if (!this.#lends) return -ESHUTDOWN
+    if (!this.#lends) return -ECANCELED
     const { host, port, ipv6Only } = request
     const key = JSON.stringify([host, port, ipv6Only, nth])
     let shared = this.#shared.get(key)

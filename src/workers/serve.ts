@@ -64,6 +64,11 @@ type Happened = { readonly kind: 'ready' } | { readonly kind: 'ended', readonly 
 function placeOf(server: Server, name: string, index: number): Boot<unknown> {
   return () => {
     const source = eventSource<Happened>(`worker ${index}`, (sink) => {
+      // One that waited to be started again when all were told to end.
+      if (server.ending) {
+        sink.fire({ kind: 'ended', error: undefined })
+        return undefined
+      }
       const place = server.take(index, {
         ready: () => { sink.fire({ kind: 'ready' }) },
         ended: (error) => { sink.fire({ kind: 'ended', error }) },
@@ -125,7 +130,11 @@ export function serve(options: ServeOptions): Served {
   const vm = groundVm(() => [
     program(server, settings),
     spawn(() => endpoint.subscriber(supervising(name), {
-      interest: 'observer', onPresence: () => { announce() },
+      interest: 'observer',
+      onPresence: () => {
+        // Where all are to end none is awaited, either.
+        if (!server.ending) announce()
+      },
     }), { name: `${name}: ready` }),
   ], { name })
   let unwatch: () => void = () => undefined

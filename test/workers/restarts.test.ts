@@ -103,6 +103,42 @@ t.test('shutdown: a worker that dies meanwhile is not started again, and nothing
   await served
 })
 
+t.test('shutdown: a worker that waits to be started again is not', { skip }, async (t) => {
+  const { served, port } = await started({ backoff: { first: 400, jitter: 0 } })
+  const [one, other] = [await open(port), await open(port)]
+  await Promise.all([ask(one, 'who'), ask(other, 'who')])
+  t.equal(await ask(one, 'die exit'), '')
+  await until(() => served.workers().length === 1)
+  const down = served.shutdown({ drainMs: 60_000 })
+  for (let i = 0; i < 10; i++) {
+    await sleep(80)
+    t.equal(served.workers().length, 1)
+  }
+  t.equal(await ask(other, 'still there?'), 'still there?')
+  other.end()
+  await down
+  await served
+})
+
+t.test('a listener that is wanted once all are to end', { skip }, async (t) => {
+  const path = program(t, `
+    import { createServer } from 'marketplace-native/net'
+    const server = createServer((socket) => {
+      socket.on('data', () => {
+        createServer().on('error', ({ code }) => { socket.write(code) }).listen(0, '127.0.0.1')
+      })
+    }).listen(0, '127.0.0.1')`)
+  const { served, port } = await started({ module: path, workers: 1 })
+  const socket = await open(port)
+  await until(() => served.workers()[0]?.connections === 1)
+  const down = served.shutdown({ drainMs: 60_000 })
+  await until(() => served.addresses().length === 0)
+  t.equal(await ask(socket, 'listen'), 'ECANCELED')
+  socket.end()
+  await down
+  await served
+})
+
 t.test('stop in the middle of a restart ends whoever drains, at once', { skip }, async (t) => {
   const { served, port } = await started({ workers: 1, drainMs: 60_000 })
   const socket = await open(port)
