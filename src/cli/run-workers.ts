@@ -37,7 +37,7 @@ export async function runWorkers(
   const restart = (): void => {
     output.line('restarting the workers one by one')
     served.restart().then(() => { output.line('all workers are new') }, (error: unknown) => {
-      output.error(`the restart has failed: ${explain(rootCause(error), host, port)}`)
+      if (!stopped) output.error(`the restart has failed: ${explain(rootCause(error), host, port)}`)
     })
   }
   process.on('SIGUSR2', restart)

@@ -36,7 +36,7 @@ export interface Served extends Promise<void> {
   /**
    * Restarts the workers one by one: a new one is started; when it is ready, the old one gets no more connections, and
    * ends when those that it has have ended, or `drainMs` have passed. Rejected if a new one fails: then the old ones
-   * stay.
+   * stay; and if all are to end before it is done.
    */
   restart(): Promise<void>
   /**

@@ -156,7 +156,7 @@ export class Server {
    * Restarts all workers one by one. One that is under way has new workers of before: who asks then gets another one
    * after it.
    *
-   * @throws Error if a new one does not become ready: the others stay
+   * @throws Error if a new one does not become ready: the others stay. Or if all are to end before that
    */
   restart(): Promise<void> {
     if (this.#restart === undefined) {
@@ -172,7 +172,7 @@ export class Server {
 
   async #restartAll(): Promise<void> {
     for (const index of [...this.#places.keys()].sort((a, b) => a - b)) {
-      if (this.ending) return
+      if (this.ending) throw Object.assign(new Error('serve ends, before all workers were new'), { code: 'EENDED' })
       await this.#places.get(index)?.restart()
     }
   }

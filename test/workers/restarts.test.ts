@@ -139,6 +139,19 @@ t.test('a listener that is wanted once all are to end', { skip }, async (t) => {
   await served
 })
 
+t.test('shutdown in the middle of a restart: not all workers are new', { skip }, async (t) => {
+  const { served, port } = await started()
+  const sockets = await Promise.all([open(port), open(port)])
+  await Promise.all(sockets.map((socket) => ask(socket, 'who')))
+  const restarted = served.restart()
+  await until(() => served.workers().some(({ state }) => state === 'draining'))
+  const down = served.shutdown({ drainMs: 5000 })
+  for (const socket of sockets) socket.end()
+  await t.rejects(restarted, { code: 'EENDED' })
+  await down
+  await served
+})
+
 t.test('stop in the middle of a restart ends whoever drains, at once', { skip }, async (t) => {
   const { served, port } = await started({ workers: 1, drainMs: 60_000 })
   const socket = await open(port)
