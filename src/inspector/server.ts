@@ -23,7 +23,7 @@ import { REQUEST_MAX, Session, type PortGreeting } from './session.js'
 const CLIENTS_MAX = 50
 /** Milliseconds between two signs of life, in which an answer must come. */
 const PING_MS = 15_000
-/** Bytes that may wait for a client that is led to a worker. */
+/** Bytes that may wait for a client that is led to a worker, or for the worker. */
 const LED_MAX = 16 * 1024 * 1024
 /** Milliseconds that a request may take to come. */
 const REQUEST_MS = 10_000
@@ -176,14 +176,19 @@ export class InspectorServer {
       return
     }
     port.postMessage({ readOnly: this.#options.readOnly } satisfies PortGreeting)
+    // Since the worker said something last: one that is busy for long would have all of it kept for it.
+    let unheard = 0
     port.on('message', (text: string) => {
+      unheard = 0
       if (client.bufferedAmount <= LED_MAX) client.send(text)
       else client.terminate()
     })
     port.on('close', () => { client.close(1001, 'the worker has ended') })
     port.unref()
     client.on('message', (data: RawData, isBinary: boolean) => {
+      unheard += (data as Buffer).length
       if (isBinary) client.close(1003, 'requests are text')
+      else if (unheard > LED_MAX) client.close(1013, 'the worker does not answer')
       else port.postMessage((data as Buffer).toString())
     })
     client.on('close', () => { port.close() })

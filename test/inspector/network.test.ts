@@ -82,7 +82,6 @@ t.test('a worker in an endless loop is shown, without what it has counted', { sk
   while (workers[0]?.['state'] !== 'ready') workers = (await client.ask('network'))['workers'] as Answer[]
   const inside = await new Client(`${url}&worker=${String(workers[0]['node'])}`).opened()
   const { listeners } = await inside.ask('sockets')
-  inside.socket.terminate()
   const socket = await dial(Number(/:(\d+)$/.exec((listeners as Answer[])[0]['address'] as string)?.[1]))
   socket.on('error', () => undefined)
   t.teardown(() => socket.destroy())
@@ -94,6 +93,10 @@ t.test('a worker in an endless loop is shown, without what it has counted', { sk
     t.match(row, { serve: 'looping', state: 'ready' })
     t.equal(row['counted'], undefined)
   }
+  const large = JSON.stringify({ do: 'hello', more: 'x'.repeat(200_000) })
+  for (let i = 0; i < 100; i++) inside.socket.send(large)
+  const [code] = await once(inside.socket, 'close') as [number]
+  t.equal(code, 1013, 'what a client asks of it is not kept without end')
 })
 
 t.test('with redact, workers are not looked into: nothing would keep values back', { skip, ...TIME }, async (t) => {
