@@ -7,14 +7,16 @@
  * Invariants: nothing that waits is lost but by the end of its process; what waits is bounded, and when that is reached
  * the process goes on; as long as a process is paused, its VM has something to wait for.
  */
-import { isCompound, part, rebuild, size } from '../topic/index.js'
+import { isCompound, mapParts, part, size } from '../topic/index.js'
 import type { Endpoint } from '../vm/endpoint.js'
 import type { EventHandler, Process } from '../vm/process.js'
 import type { Vm } from '../vm/vm.js'
 
-/** Events that may wait for one process, and bytes of byte arrays in them. */
+/** Events that may wait for one process, and the memory that what is in them takes, about. */
 export const HELD_MAX = 10_000
 export const HELD_BYTES_MAX = 16 * 1024 * 1024
+/** Of a part of a record or an array, at least. */
+const PART_BYTES = 8
 
 /** The longest interval that Node has, in milliseconds. */
 const INTERVAL_MAX = 0x7fffffff
@@ -204,9 +206,8 @@ export class Pauses {
   }
 
   #hold(pause: Pause, endpoint: Endpoint, event: EventHandler, args: readonly unknown[], isHit: boolean): void {
-    const bytes = bytesIn(args[0])
-    // Byte arrays may lie in memory that is received into again.
-    const kept = bytes === 0 ? args : [copyOf(args[0]), ...args.slice(1)]
+    const { bytes, isLent } = weightOf(args[0])
+    const kept = isLent ? [copyOf(args[0], bytes > HELD_BYTES_MAX), ...args.slice(1)] : args
     pause.held.push({ endpoint, event, args: kept, bytes, isHit })
     pause.bytes += bytes
     if (pause.held.length - pause.first <= HELD_MAX && pause.bytes <= HELD_BYTES_MAX) return
@@ -267,26 +268,43 @@ function wake(process: Process): void {
   process.vm.wake()
 }
 
-/** Bytes of the byte arrays that a value is, or has as parts. */
-function bytesIn(value: unknown): number {
-  if (value instanceof Uint8Array) return value.byteLength
+/**
+ * What a value takes, about, at any depth: what stands in several places counts as often. No more is looked at once it
+ * is too much.
+ *
+ * @returns `isLent`: whether byte arrays are in it, which may lie in memory that is received into again
+ */
+function weightOf(value: unknown): { bytes: number, isLent: boolean } {
   let bytes = 0
-  if (!isCompound(value)) return bytes
-  for (let i = 0, n = size(value); i < n; i++) {
-    const inner = part(value, i)
-    if (inner instanceof Uint8Array) bytes += inner.byteLength
+  let isLent = false
+  const left = [value]
+  while (left.length > 0 && bytes <= HELD_BYTES_MAX) {
+    const here = left.pop()
+    if (typeof here === 'string') {
+      bytes += here.length
+    } else if (here instanceof Uint8Array) {
+      bytes += here.byteLength
+      isLent = true
+    } else if (isCompound(here)) {
+      const parts = size(here)
+      bytes += parts * PART_BYTES
+      if (bytes > HELD_BYTES_MAX) break
+      for (let i = 0; i < parts; i++) left.push(part(here, i))
+    }
   }
-  return bytes
+  return { bytes, isLent: isLent || bytes > HELD_BYTES_MAX }
 }
 
-/** The same value with byte arrays of its own. */
-function copyOf(value: unknown): unknown {
-  if (value instanceof Uint8Array) return Buffer.isBuffer(value) ? Buffer.from(value) : value.slice()
-  if (!isCompound(value)) return value
-  const parts: unknown[] = []
-  for (let i = 0, n = size(value); i < n; i++) {
-    const inner = part(value, i)
-    parts.push(inner instanceof Uint8Array ? copyOf(inner) : inner)
-  }
-  return rebuild(value, parts)
+/**
+ * The same value with byte arrays of its own.
+ *
+ * @param isTooMuch it goes on its way at once: only what drivers have received is copied, which lies at the top
+ */
+function copyOf(value: unknown, isTooMuch: boolean): unknown {
+  return isCompound(value) ? mapParts(value, ownBytes, () => isTooMuch) : ownBytes(value)
+}
+
+function ownBytes(leaf: unknown): unknown {
+  if (!(leaf instanceof Uint8Array)) return leaf
+  return Buffer.isBuffer(leaf) ? Buffer.from(leaf) : leaf.slice()
 }

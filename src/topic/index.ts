@@ -6,7 +6,7 @@ export {
 } from './record.js'
 export { _, ANY_INSTANCE, CANONICAL_MAX, instanceNumber, instanceWild, wild, Wildcard } from './wildcard.js'
 export { sharedName, sharedSymbol, shareSymbol } from './shared-symbol.js'
-export { equal, isCompound, isGround, part, rebuild, size } from './value.js'
+export { equal, isCompound, isGround, mapParts, part, rebuild, size } from './value.js'
 export { mapKey } from './structural-key.js'
 export { examine, isLinear, snapshot } from './examine.js'
 export { topicLimits, type TopicLimits } from './limits.js'

@@ -285,6 +285,34 @@ t.test('too much waits: the process goes on, and that is told', async (t) => {
   t.same(heard, heard.map((_none, i) => i), 'all, in order')
 })
 
+t.test('what waits is bounded whatever it is, and stays as it was', async (t) => {
+  const heard: unknown[] = []
+  const { client, send, path } = await inspected(t, () => counter(heard))
+  const pause = async (): Promise<void> => {
+    heard.length = 0
+    await client.ask('pause', { path: await path('counter') })
+  }
+  const overflowed = (): Promise<Answer> => client.hears('resumed', ({ overflowed }) => overflowed === true)
+  const megabyte = 'x'.repeat(1 << 20)
+  const large = { strings: megabyte, lists: [[[megabyte]]], bytes: [[new Uint8Array(1 << 20)]] }
+  for (const [name, value] of Object.entries(large)) {
+    await pause()
+    for (let i = 0; i < 17; i++) send(['count', value])
+    t.match(await overflowed(), { overflowed: true }, name)
+    await until(() => heard.length === 17)
+  }
+  await pause()
+  send(['count', new Array(3 << 20).fill(0)])
+  t.match(await overflowed(), { overflowed: true }, 'many parts')
+  await pause()
+  const lent = new Uint8Array([1, 2, 3])
+  send(['count', ['deep', [lent, Buffer.from([9])]]])
+  lent.fill(0)
+  await client.ask('resume', { path: await path('counter') })
+  await until(() => heard.length === 1)
+  t.same(heard, [['deep', [new Uint8Array([1, 2, 3]), Buffer.from([9])]]])
+})
+
 t.test('a client that is gone leaves nobody paused', async (t) => {
   const heard: unknown[] = []
   const { client, send, path, url } = await inspected(t, () => counter(heard))
