@@ -168,6 +168,8 @@ export interface Lent {
 class Writer {
   #bytes: Buffer
   #at = 0
+  /** The kind of the first record: most values have no other, and so need no table. */
+  #kind: RecordKind | string | undefined
   #kinds: Map<RecordKind | string, number> | undefined
   #wildcards: Map<symbol, number> | undefined
 
@@ -344,12 +346,23 @@ class Writer {
     this.count(length)
   }
 
+  /** The number of a kind; undefined if it has just been given one. */
+  #numberOf(kind: RecordKind | string): number | undefined {
+    if (this.#kind === undefined) {
+      this.#kind = kind
+      return undefined
+    }
+    if (this.#kind === kind) return 0
+    this.#kinds ??= new Map([[this.#kind, 0]])
+    const known = this.#kinds.get(kind)
+    if (known === undefined) this.#kinds.set(kind, this.#kinds.size)
+    return known
+  }
+
   /** @param kind what records of this kind have in common, and no others */
   record(kind: RecordKind | string, label: string, arity: number, instanced: boolean): void {
-    this.#kinds ??= new Map()
-    const known = this.#kinds.get(kind)
+    const known = this.#numberOf(kind)
     if (known === undefined) {
-      this.#kinds.set(kind, this.#kinds.size)
       this.byte(TAG_NEW_RECORD)
       this.string(label)
       this.count(arity)
@@ -608,6 +621,16 @@ const ERRORS: Readonly<Record<string, ErrorConstructor>> = {
   Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError,
 }
 
+/**
+ * The kind of records that was named last, with the bytes that named it: messages that follow each other are mostly of
+ * one kind, and to look a kind up by its label costs as much as to read the rest of a short message.
+ */
+const lastNamed: { bytes: Uint8Array, kind: NamedKind | undefined } = { bytes: new Uint8Array(0), kind: undefined }
+/** Longer names of kinds are not kept. */
+const NAMED_MAX = 64
+/** Up to here, to copy bytes one by one is faster than to make views for a copy of all at once. */
+const FEW_BYTES = 128
+
 class Reader {
   readonly #bytes: Buffer
   #at: number
@@ -701,6 +724,17 @@ class Reader {
     return this.#bytes.toString('utf16le', start, this.#at)
   }
 
+  #copy(): Uint8Array {
+    const length = this.#count()
+    this.#need(length)
+    const start = this.#at
+    this.#at += length
+    if (length > FEW_BYTES) return new Uint8Array(this.#bytes.subarray(start, this.#at))
+    const copied = new Uint8Array(length)
+    for (let i = 0; i < length; i++) copied[i] = this.#bytes[start + i]
+    return copied
+  }
+
   #slice(): Buffer {
     const length = this.#count()
     this.#need(length)
@@ -736,6 +770,27 @@ class Reader {
   }
 
   #newKind(): NamedKind {
+    const start = this.#at
+    const kind = this.#namedAgain() ?? this.#named()
+    ;(this.#kinds ??= []).push(kind)
+    if (kind !== lastNamed.kind && kind.known !== undefined && this.#at - start <= NAMED_MAX) {
+      lastNamed.bytes = new Uint8Array(this.#bytes.subarray(start, this.#at))
+      lastNamed.kind = kind
+    }
+    return kind
+  }
+
+  /** The kind that was named last, if the next bytes are the same; these are read then. */
+  #namedAgain(): NamedKind | undefined {
+    const { bytes, kind } = lastNamed
+    const { length } = bytes
+    if (kind === undefined || length > this.#end - this.#at) return undefined
+    for (let i = 0; i < length; i++) if (bytes[i] !== this.#bytes[this.#at + i]) return undefined
+    this.#at += length
+    return kind
+  }
+
+  #named(): NamedKind {
     const label = this.#text()
     const arity = this.#count()
     this.#need(arity)
@@ -744,9 +799,7 @@ class Reader {
     const instanced = flag === 1
     const found = kindNamed(label, arity)
     const known = found !== undefined && found.slots > arity === instanced ? found : undefined
-    const kind = { label, arity, instanced, known }
-    ;(this.#kinds ??= []).push(kind)
-    return kind
+    return { label, arity, instanced, known }
   }
 
   #wildcard(): Wildcard {
@@ -803,7 +856,7 @@ class Reader {
       case TAG_WIDE_STRING:
         return this.#wideString()
       case TAG_BYTES:
-        return new Uint8Array(this.#slice())
+        return this.#copy()
       case TAG_BUFFER:
         return Buffer.from(this.#slice())
       case TAG_BIGINT:

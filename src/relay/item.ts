@@ -18,6 +18,7 @@ const VERSION = 5
 /** The node ends. */
 const ENDS = 6
 
+const FEW_BYTES = 128
 const INTERESTS: readonly Interest[] = ['participant', 'observer', 'everything']
 const NOTHING = new Uint8Array(0)
 
@@ -149,7 +150,9 @@ export class Pages {
       this.#split(bytes.subarray(0, length))
       return
     }
-    bytes.copy(this.#page, this.#used, 0, length)
+    // For few bytes this is faster than the views that a copy of all at once makes.
+    if (length > FEW_BYTES) bytes.copy(this.#page, this.#used, 0, length)
+    else for (let i = 0; i < length; i++) this.#page[this.#used + i] = bytes[i]
     this.#used += length
   }
 
