@@ -10,7 +10,8 @@ import { patient } from '../support/patience.js'
 import { until } from '../support/util.js'
 
 quiet(t)
-t.setTimeout(patient(60_000))
+const DEATHS = Number(process.env['MARKETPLACE_DEATHS'] ?? 8)
+t.setTimeout(patient(60_000 + 2000 * DEATHS))
 
 for (const how of ['exit', 'throw', 'loop', 'memory']) {
   t.test(`a worker dies under load: ${how}`, { skip }, async (t) => {
@@ -118,7 +119,6 @@ t.test('workers that die too often: it fails with the reason of the last one', {
 
 t.test('nothing is left of workers that have died', { skip }, async (t) => {
   const { served, port } = await started()
-  const deaths = Number(process.env['MARKETPLACE_DEATHS'] ?? 8)
   const fdsOpen = (): number => readdirSync('/proc/self/fd').length
   const threads = (): number => readdirSync('/proc/self/task').length
   const die = async (): Promise<void> => {
@@ -130,7 +130,7 @@ t.test('nothing is left of workers that have died', { skip }, async (t) => {
   }
   await die()
   const [fds, tasks] = [fdsOpen(), threads()]
-  for (let i = 0; i < deaths; i++) await die()
+  for (let i = 0; i < DEATHS; i++) await die()
   await until(() => fdsOpen() <= fds && threads() <= tasks)
   t.ok(fdsOpen() <= fds && threads() <= tasks)
   await served.stop()

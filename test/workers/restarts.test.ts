@@ -9,14 +9,14 @@ import { patient } from '../support/patience.js'
 import { sleep, until } from '../support/util.js'
 
 quiet(t)
-t.setTimeout(patient(60_000))
+const ROUNDS = Number(process.env['MARKETPLACE_RESTARTS'] ?? 3)
+t.setTimeout(patient(60_000 + 3000 * ROUNDS))
 
 t.test('restarts one by one lose nothing', { skip }, async (t) => {
   const { served, port } = await started()
   const load = new Load(port, 6)
-  const rounds = Number(process.env['MARKETPLACE_RESTARTS'] ?? 3)
   const nodes = new Set<string>()
-  for (let i = 0; i < rounds; i++) {
+  for (let i = 0; i < ROUNDS; i++) {
     const { answered } = load.outcome
     await served.restart()
     for (const { node } of served.workers()) nodes.add(node)
@@ -25,7 +25,7 @@ t.test('restarts one by one lose nothing', { skip }, async (t) => {
   const outcome = await load.stop()
   t.strictSame(outcome.refused, [])
   t.equal(outcome.lost, 0)
-  t.equal(nodes.size, 2 * rounds)
+  t.equal(nodes.size, 2 * ROUNDS)
   t.strictSame(served.workers().map(({ index, state }) => [index, state]), [[0, 'ready'], [1, 'ready']])
   const { total } = await served.metrics()
   t.ok(total.accepts >= outcome.answered, 'what ended workers have counted is in the sum')
