@@ -8,6 +8,9 @@ export class MalformedPacket extends Error {
   readonly code = 'EPROTO'
 }
 
+/** Up to here, to copy bytes one by one is faster than to make the views that a copy of all at once needs. */
+export const FEW_BYTES = 128
+
 /** The most bytes that a number takes. */
 const NUMBER_MAX = 8
 const CONTINUES = 0x80

@@ -26,6 +26,7 @@ import { isDate, isProxy } from 'node:util/types'
 import { checkOptions, integer } from '../support/checks.js'
 import { argumentError, isError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
+import { FEW_BYTES } from './bytes.js'
 import {
   _, ANY_INSTANCE, CANONICAL_MAX, instanceNumber, instanceWild, kindNamed, makeRecord, part, RecordBase,
   sharedName, sharedSymbol, wild, Wildcard, type RecordKind,
@@ -628,8 +629,6 @@ const ERRORS: Readonly<Record<string, ErrorConstructor>> = {
 const lastNamed: { bytes: Uint8Array, kind: NamedKind | undefined } = { bytes: new Uint8Array(0), kind: undefined }
 /** Longer names of kinds are not kept. */
 const NAMED_MAX = 64
-/** Up to here, to copy bytes one by one is faster than to make views for a copy of all at once. */
-const FEW_BYTES = 128
 
 class Reader {
   readonly #bytes: Buffer

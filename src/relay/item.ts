@@ -4,7 +4,7 @@
  */
 import type { Interest, Orientation } from '../vm/index.js'
 import { encodeLent, type Lent } from './encoding.js'
-import { MalformedPacket, putNumber, Reader, sizeOf } from './bytes.js'
+import { FEW_BYTES, MalformedPacket, putNumber, Reader, sizeOf } from './bytes.js'
 
 /** An endpoint came: number, role, topic. */
 const APPEARED = 1
@@ -18,7 +18,6 @@ const VERSION = 5
 /** The node ends. */
 const ENDS = 6
 
-const FEW_BYTES = 128
 const INTERESTS: readonly Interest[] = ['participant', 'observer', 'everything']
 const NOTHING = new Uint8Array(0)
 
@@ -150,7 +149,6 @@ export class Pages {
       this.#split(bytes.subarray(0, length))
       return
     }
-    // For few bytes this is faster than the views that a copy of all at once makes.
     if (length > FEW_BYTES) bytes.copy(this.#page, this.#used, 0, length)
     else for (let i = 0; i < length; i++) this.#page[this.#used + i] = bytes[i]
     this.#used += length
