@@ -69,6 +69,8 @@ const BEATS_WITHOUT = 3
 const ITEM_MAX = 16 * 1024 * 1024
 /** Items of this length fit into every queue: `maxQueuedBytes` is four times as much or more. */
 const ALWAYS_FITS = 64 * 1024
+/** The shortest piece of an item that another piece follows: no carrier's packets are shorter. */
+const PIECE_MIN = 512
 /** How often a node that was given up is told so. */
 const NOTICES = 10
 /** Nodes whose ages differ by less, in milliseconds, were started at the same time. */
@@ -477,7 +479,12 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
     inbound.bytes += size
     let whole = payload
     if (continues || inbound.pieces.length > 0) {
-      inbound.pieces.push(payload)
+      // Each that another one follows is a whole packet: else little that counts could be much that is kept.
+      if (continues && payload.length < PIECE_MIN) {
+        throw new MalformedPacket(`a piece of ${payload.length} bytes, though more follow`)
+      }
+      // A copy, as it lies in what was received, of which it may be the least part.
+      inbound.pieces.push(payload.slice())
       inbound.pieceBytes += payload.length
       // In pieces is an item with its length before it.
       if (inbound.pieceBytes > ITEM_MAX + STREAM_OVERHEAD) {
