@@ -9,6 +9,7 @@ import {
 import { relayBy, RelayMonitor, type RelayOptions } from '../../src/relay/relay.js'
 import { relayNode } from '../../src/relay/records.js'
 import { setLogLevel } from '../../src/support/log.js'
+import { parsePacket, streamPacket, type StreamPacket } from '../../src/relay/packet.js'
 import { Network, type MemoryCarrier } from './network.js'
 
 setLogLevel('off')
@@ -694,6 +695,31 @@ t.test('hostile packets throw nothing, and cost their node its session and nobod
   await network.run(10)
   t.strictSame(b.takeTrace(), ['["tick","still there"]'])
   await stop(a, b, c)
+})
+
+t.test('pieces that are no whole packets cost their node its session: each could keep much in memory', async (t) => {
+  for (const length of [0, 1, 500]) {
+    const network = new Network()
+    let last: StreamPacket | undefined
+    network.loses = (from, to, packet) => {
+      const parsed = from === 'a' && to === 'b' ? parsePacket(packet) : undefined
+      if (parsed?.kind === 'stream') last = parsed
+      return false
+    }
+    const [a, b] = [new Node(network, 'a'), new Node(network, 'b')]
+    await network.run(20)
+    b.listen(['tick', _])
+    a.do(endpoint.publisher(['tick', 'a']))
+    await network.run(3 * H)
+    b.takeTrace()
+    const stream = last as unknown as StreamPacket
+    a.carrier.forge('b', streamPacket({
+      ...stream, seq: stream.seq + 1, continues: true, payload: new Uint8Array(length),
+    }))
+    await network.run(10)
+    t.match(b.takeTrace()[0], /^- \["tick","a"\] EPROTO/, `${length} bytes`)
+    await stop(a, b)
+  }
 })
 
 t.test('wrong options are told', async (t) => {
