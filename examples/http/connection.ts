@@ -29,6 +29,12 @@ const WINDOW = 64 * 1024
 /** Milliseconds that a client has to finish, once all that there was for it is gone. */
 const LINGER = 2_000
 
+/**
+ * Milliseconds that the next request of a client is awaited when the server is to end: one that is on its way has its
+ * answer, with `connection: close`, and no client finds its connection ended under a request that it has just sent.
+ */
+const LAST_REQUEST = 1_000
+
 /** What is going on. `closing`: all was said, and what still comes is let go by. */
 type Phase = 'waiting' | 'reading' | 'handling' | 'streaming' | 'closing'
 
@@ -135,7 +141,9 @@ export class HttpConnection {
       endpoint.subscriber(answersTo(this.number), {
         onMessage: ({ id, status, headers, body }) => this.answered(id, status, headers, body),
       }),
-      endpoint.subscriber(stopping(_), { onPresence: () => this.serverCloses() }),
+      endpoint.subscriber(stopping(_), {
+        onPresence: () => this.serverCloses() && [sendMessage(cancelTimer(label)), wake(LAST_REQUEST)],
+      }),
       endpoint.subscriber(timerExpired(label, _), {
         onMessage: () => {
           const left = this.deadline - performance.now()
@@ -200,7 +208,7 @@ export class HttpConnection {
       return this.open(this.parser.head as Head, true)
     }
     if (step !== 'more') return this.refuse(step)
-    if (!this.inputEnded && !(this.lastRequest && !this.parser.begun)) return this.grant()
+    if (!this.inputEnded) return this.grant()
     return this.parser.begun ? this.refuse({ status: 400, why: 'the request ends too early' }) : this.close()
   }
 
@@ -361,9 +369,16 @@ export class HttpConnection {
     return undefined
   }
 
-  private serverCloses(): ActionTree {
+  /**
+   * Who has connected and not asked yet has all the time for it that it would have had.
+   *
+   * @returns whether there is less time from now on
+   */
+  private serverCloses(): boolean {
     this.lastRequest = true
-    return this.phase === 'waiting' ? this.close() : undefined
+    if (this.phase !== 'waiting' || this.requests === 0) return false
+    this.deadline = Math.min(this.deadline, performance.now() + LAST_REQUEST)
+    return true
   }
 
   /**

@@ -257,9 +257,29 @@ onHttp('a stream that breaks off is no whole body', async (t, run) => {
   await t.rejects(fetch(`${url}/broken`).then((response) => response.text()))
 })
 
-onHttp('stopping: what was asked is answered, who asks nothing is sent home', async (t, run) => {
+onHttp('stopping: who has just connected, and who asks once more, has an answer', async (t, run) => {
+  const { program, port } = await run()
+  const fresh = await client(port)
+  const again = await client(port)
+  again.write(get('/hello/one'))
+  await once(again, 'data')
+  program.do(spawn(() => endpoint.publisher(stopping('test'))))
+  await until(() => program.where.size === 0)
+  for (const socket of [again, fresh]) {
+    let heard = ''
+    socket.setEncoding('utf8').on('data', (text: string) => { heard += text })
+    socket.write(get('/hello/last'))
+    await once(socket, 'end')
+    socket.end()
+    t.match(heard, /^HTTP\/1.1 200 OK\r\n[^]*connection: close\r\n[^]*hello, last\n$/)
+  }
+})
+
+onHttp('stopping: what was asked is answered, who asks nothing more is sent home', async (t, run) => {
   const { program, port } = await run({}, slow())
   const idle = await client(port)
+  idle.write(get('/hello/idle'))
+  await once(idle, 'data')
   const asked = await client(port)
   let heard = ''
   asked.setEncoding('utf8').on('data', (text: string) => { heard += text })
