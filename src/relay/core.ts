@@ -33,7 +33,7 @@ import {
   beatPacket, EPOCH_MAX, leavePacket, markPacket, parsePacket, streamPacket, STREAM_OVERHEAD, type Beat, type Mark,
   type StreamPacket,
 } from './packet.js'
-import { Inbound, Outbound, Peer, RemoteLabel } from './peer.js'
+import { Inbound, Outbound, Peer, RemoteLabel, type Former } from './peer.js'
 import { decodeReason, encodeReason, relayError } from './reason.js'
 import { Routes, type Route } from './routes.js'
 
@@ -56,6 +56,7 @@ export interface CoreSettings {
   readonly lostAfterMs: number
   readonly maxQueuedBytes: number
   readonly maxEndpoints: number
+  readonly maxNodes: number
 }
 
 /** So many bytes may come until the other side is told. */
@@ -83,13 +84,6 @@ interface LocalEndpoint {
   readonly digest: number
 }
 
-/** A node that was given up, which may not know. */
-interface Notice {
-  readonly epoch: number
-  readonly refuses: number
-  left: number
-}
-
 export class Core implements Omit<CarrierListener, 'onFailed'> {
   readonly #epoch = cryptoModule().randomInt(1, EPOCH_MAX)
   readonly #carrier: Carrier
@@ -100,7 +94,7 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   readonly #started: number
   readonly #peers = new Map<string, Peer>()
   readonly #routes = new Routes<Peer>()
-  readonly #notices = new Map<string, Notice>()
+  readonly #formers = new Map<string, Former>()
   readonly #local = new Map<number, LocalEndpoint>()
   readonly #unsent = new Set<Peer>()
   readonly #hearers = new Set<Peer>()
@@ -119,6 +113,8 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   /** Since when another node was heard that has this one's name. */
   #rivalSince: number | undefined
   #answeredRival = -Infinity
+  /** When it was said last that there are as many nodes as there may be. */
+  #saidFull = -Infinity
   #ended = false
 
   constructor(carrier: Carrier, settings: CoreSettings, allowed: Allowed, vm: VmSide, now: () => number) {
@@ -358,7 +354,7 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   /** Who has sent a packet; undefined if it isn't to be heard. */
   #speaker(from: string, epoch: number, leaves: boolean, now: number): Peer | undefined {
     const peer = this.#peers.get(from)
-    if (peer === undefined) return leaves ? undefined : this.#meet(from, epoch, now)
+    if (peer === undefined) return leaves || !this.#hasRoom(from, now) ? undefined : this.#meet(from, epoch, now)
     if (peer.epoch === epoch) {
       peer.lastHeard = now
       const { claimant } = peer
@@ -381,10 +377,27 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
 
   #meet(name: string, epoch: number, now: number): Peer {
     const peer = new Peer(name, epoch, now)
+    const former = this.#formers.get(name)
+    if (former !== undefined) {
+      // Else who leaves and comes again at once would have a snapshot each time.
+      peer.outboundNotBefore = former.outboundNotBefore
+      peer.answerNotBefore = former.answerNotBefore
+      this.#formers.delete(name)
+    }
     this.#peers.set(name, peer)
-    this.#notices.delete(name)
     this.#open(peer, now)
     return peer
+  }
+
+  /** Whether there may be a node of this name. One that was here a moment ago has its place still. */
+  #hasRoom(name: string, now: number): boolean {
+    const { node, maxNodes, lostAfterMs } = this.#settings
+    if (this.#formers.has(name) || this.#peers.size + this.#formers.size < maxNodes) return true
+    if (now - this.#saidFull >= lostAfterMs) {
+      this.#saidFull = now
+      log('warning', `relay ${node}: node ${show(name)} is not heard: maxNodes is ${maxNodes}`)
+    }
+    return false
   }
 
   #onRival({ age, epoch }: Beat, now: number): void {
@@ -652,9 +665,9 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
     if (peer.inbound !== undefined) this.#closeInbound(peer, reason)
     this.#peers.delete(peer.name)
     this.#unsent.delete(peer)
-    if (reason !== undefined && peer.claimant === undefined && peer.refused > 0) {
-      this.#notices.set(peer.name, { epoch: peer.epoch, refuses: peer.refused, left: NOTICES })
-    }
+    const { name, epoch, refused, outboundNotBefore, answerNotBefore } = peer
+    const isTold = reason !== undefined && peer.claimant === undefined && refused > 0
+    this.#formers.set(name, { epoch, refused, notices: isTold ? NOTICES : 0, outboundNotBefore, answerNotBefore })
     peer.outbound = undefined
     if (peer.claimant !== undefined) this.#meet(peer.name, peer.claimant.epoch, now)
   }
@@ -679,7 +692,7 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
       return
     }
     for (const peer of [...this.#peers.values()]) this.#tickPeer(peer, now)
-    for (const [name, notice] of this.#notices) this.#notify(name, notice)
+    for (const [name, former] of this.#formers) this.#tickFormer(name, former, now)
     this.#beat()
     this.flush()
   }
@@ -740,15 +753,16 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
     }))
   }
 
-  /** Tells a node that was given up: it may hear although it isn't heard. */
-  #notify(name: string, notice: Notice): void {
-    if (--notice.left < 0) {
-      this.#notices.delete(name)
-      return
+  /** A node that was given up is told so: it may hear although it isn't heard. */
+  #tickFormer(name: string, former: Former, now: number): void {
+    if (former.notices > 0) {
+      former.notices--
+      this.#carrier.send(name, markPacket({
+        epoch: this.#epoch, target: former.epoch, stream: 0, seq: 0, refuses: former.refused,
+        wantsAnswer: false, heard: 0, heardSeq: 0, heardBytes: 0, probe: 0, echo: 0,
+      }))
+    } else if (now >= former.outboundNotBefore && now >= former.answerNotBefore) {
+      this.#formers.delete(name)
     }
-    this.#carrier.send(name, markPacket({
-      epoch: this.#epoch, target: notice.epoch, stream: 0, seq: 0, refuses: notice.refuses,
-      wantsAnswer: false, heard: 0, heardSeq: 0, heardBytes: 0, probe: 0, echo: 0,
-    }))
   }
 }

@@ -102,7 +102,7 @@ const anything: Check = () => undefined
 const checks = {
   servers: serverList, prefix: token, node: token, auth, tls, except: ofType('function'), topics: anything,
   heartbeatMs: integer(1, 3_600_000, 'milliseconds'), lostAfterMs: integer(2, 86_400_000, 'milliseconds'),
-  maxQueuedBytes: anything, maxEndpoints: anything, monitor: anything,
+  maxQueuedBytes: anything, maxEndpoints: anything, maxNodes: anything, monitor: anything,
 }
 
 /**

@@ -110,3 +110,15 @@ export class Peer {
     this.lastHeard = this.silentSince = now
   }
 }
+
+/** What is remembered of a node that is none any more, for as long as it matters. */
+export interface Former {
+  readonly epoch: number
+  /** Its streams up to this number are dead. */
+  readonly refused: number
+  /** How often it is told yet that it was given up, which it may not know. */
+  notices: number
+  /** As a peer has them: they are the name's, however often a node of that name leaves and comes. */
+  readonly outboundNotBefore: number
+  readonly answerNotBefore: number
+}

@@ -50,6 +50,8 @@ export interface RelayOptions {
   readonly maxQueuedBytes?: number | undefined
   /** Endpoints that one other node may have here. With more it loses its session. Default 100,000. */
   readonly maxEndpoints?: number | undefined
+  /** Other nodes that are heard. Who comes beyond that is not, until one is lost or leaves. Default 1024. */
+  readonly maxNodes?: number | undefined
   /** Where to see what is known of the other nodes. */
   readonly monitor?: RelayMonitor | undefined
 }
@@ -89,7 +91,7 @@ const anything: Check = () => undefined
 const checks = {
   node: isName, carrier: isCarrier, topics: anything, heartbeatMs: integer(1, 3_600_000, 'milliseconds'),
   lostAfterMs: integer(2, 86_400_000, 'milliseconds'), maxQueuedBytes: integer(262_144, 2 ** 40, 'bytes'),
-  maxEndpoints: integer(0, 2 ** 31), monitor: isMonitor,
+  maxEndpoints: integer(0, 2 ** 31), maxNodes: integer(1, 2 ** 20), monitor: isMonitor,
 }
 
 /** The shortest longest packet. */
@@ -120,6 +122,7 @@ export function relayBy(options: RelayOptions, clock: Clock): Action {
   const settings = {
     node: options.node, heartbeatMs, lostAfterMs: options.lostAfterMs ?? 5 * heartbeatMs,
     maxQueuedBytes: options.maxQueuedBytes ?? 16 * 1024 * 1024, maxEndpoints: options.maxEndpoints ?? 100_000,
+    maxNodes: options.maxNodes ?? 1024,
   }
   if (settings.lostAfterMs < 2 * heartbeatMs) {
     throw argumentError(CALL, 'lostAfterMs', `at least twice heartbeatMs (${heartbeatMs})`, settings.lostAfterMs)

@@ -9,7 +9,7 @@ import {
 import { relayBy, RelayMonitor, type RelayOptions } from '../../src/relay/relay.js'
 import { relayNode } from '../../src/relay/records.js'
 import { setLogLevel } from '../../src/support/log.js'
-import { parsePacket, streamPacket, type StreamPacket } from '../../src/relay/packet.js'
+import { beatPacket, leavePacket, parsePacket, streamPacket, type StreamPacket } from '../../src/relay/packet.js'
 import { Network, type MemoryCarrier } from './network.js'
 
 setLogLevel('off')
@@ -720,6 +720,65 @@ t.test('pieces that are no whole packets cost their node its session: each could
     t.match(b.takeTrace()[0], /^- \["tick","a"\] EPROTO/, `${length} bytes`)
     await stop(a, b)
   }
+})
+
+t.test('a node that leaves and comes again and again has no more snapshots than one that stays', async (t) => {
+  const network = new Network()
+  const b = new Node(network, 'b')
+  await network.run(20)
+  for (let i = 0; i < 100; i++) b.publish(['tick', i])
+  await network.run(3 * H)
+  const hostile = network.carrier('a')
+  let bytes = 0
+  const nothing = (): void => undefined
+  hostile.start({
+    onUp: nothing, onDown: nothing, onGone: nothing, onFailed: nothing,
+    onMessage: (_from, packet) => { bytes += packet.length },
+  })
+  await network.run(20)
+  for (let epoch = 1; epoch <= 1000; epoch++) {
+    hostile.forge('b', beatPacket({ epoch, age: 0, version: 1, digest: 0 }))
+    hostile.forge('b', leavePacket(epoch))
+    if (epoch % 100 === 0) await network.run(H / 10)
+  }
+  await network.run(H)
+  const snapshot = 100 * Buffer.byteLength('["tick",99]')
+  t.ok(bytes > snapshot / 2 && bytes < 5 * snapshot, `${bytes} bytes`)
+  hostile.stop()
+  const a = new Node(network, 'a')
+  await network.run(20)
+  a.listen(['tick', 7])
+  await network.run(3 * H)
+  t.strictSame(a.takeTrace(), ['+ ["tick",7]'], 'an honest one that comes then is told of all')
+  await stop(a, b)
+})
+
+t.test('no more nodes than maxNodes are heard; who has left makes room', async (t) => {
+  const network = new Network()
+  const messages: string[] = []
+  const hear = (record: unknown): void => { messages.push((record as LogRecord).message) }
+  setLogLevel('warning')
+  subscribe(LOG_CHANNEL, hear)
+  t.teardown(() => {
+    unsubscribe(LOG_CHANNEL, hear)
+    setLogLevel('off')
+  })
+  const hub = new Node(network, 'hub', { maxNodes: 2 })
+  const others = ['a', 'b', 'c'].map((name) => new Node(network, name))
+  await network.run(3 * H)
+  const heard = (): string[] => hub.monitor.peers.map(({ node }) => node)
+  t.equal(heard().length, 2)
+  t.equal(messages.filter((message) => message.endsWith('is not heard: maxNodes is 2')).length, 1)
+  const [out] = others.filter(({ name }) => !heard().includes(name))
+  const [leaves, stays] = others.filter((node) => node !== out)
+  await stop(leaves)
+  await network.run(5 * H)
+  t.strictSame(heard().sort(), [stays.name, out.name].sort())
+  const forged = beatPacket({ epoch: 1, age: 0, version: 1, digest: 0 })
+  for (let i = 0; i < 1000; i++) network.carrier(`forged ${i}`).forge('hub', forged)
+  t.strictSame(heard().sort(), [stays.name, out.name].sort())
+  t.equal(messages.length, 2)
+  await stop(hub, stays, out)
 })
 
 t.test('wrong options are told', async (t) => {
