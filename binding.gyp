@@ -60,7 +60,8 @@
             "-Wextra",
             "-Werror",
             "-Wshadow",
-            "-Wconversion"
+            "-Wconversion",
+            "-Wsign-conversion"
           ],
           "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-O3"],
           "configurations": {

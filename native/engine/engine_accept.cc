@@ -183,8 +183,12 @@ void Engine::guard(Listener& listener) {
 void Engine::overload(Listener& listener, bool on) {
   listener.overloaded = on;
   Counters& counters = counters_of(listener.account);
-  counters.listeners_paused += on ? 1 : -1;
-  if (on) count_limit(listener.account, listener.key, Limit::pause_above);
+  if (on) {
+    counters.listeners_paused++;
+    count_limit(listener.account, listener.key, Limit::pause_above);
+  } else {
+    counters.listeners_paused--;
+  }
   update_listener(listener);
 }
 
