@@ -93,7 +93,9 @@ export async function compileWithZig(name, target, { flags, link = [], sources, 
   }
   const waiting = [...sources]
   let compiled = 0
-  const over = announce(name, USUALLY, () => compiled > 0 ? `file ${compiled} of ${sources.length}` : '')
+  const over = announce(name, USUALLY, () => compiled === 0 ? ''
+    : compiled < sources.length ? `file ${compiled} of ${sources.length}`
+    : 'linking, the first time with a C++ library that is compiled for it')
   try {
     await Promise.all(Array.from({ length: availableParallelism() }, async () => {
       for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
