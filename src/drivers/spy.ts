@@ -83,6 +83,7 @@ export function tcpSpy(options: SpyOptions = {}): Action {
 
 /** Lines of 16 bytes: offset, hexadecimal, printable ASCII. */
 export function hexDump(data: Uint8Array): string[] {
+  if (!(data instanceof Uint8Array)) throw argumentError('hexDump', 'data', 'a Uint8Array', data)
   const lines: string[] = []
   for (let offset = 0; offset < data.length; offset += 16) {
     const row = [...data.subarray(offset, offset + 16)]

@@ -1,4 +1,5 @@
 /** `endpoint.subscriber(topic, {...})` and `endpoint.publisher(topic, {...})`. */
+import { unknownOption } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { checkHandlers } from '../vm/action.js'
 import { checkTopic } from '../vm/role.js'
@@ -31,7 +32,7 @@ function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: Endpoin
   const keys = Object.keys(options)
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]
-    if (!known.has(key)) throw argumentError(call, 'options', `made of ${[...known].join(', ')}`, key)
+    if (!known.has(key)) throw unknownOption(call, key, [...known])
   }
   checkTopic(call, topic)
   // It would meet nothing: what a source fires comes with the source.

@@ -50,8 +50,14 @@ const TYPO_PART = 0.4
 /** For names of options that there aren't, but that one may well look for: where what is meant belongs. */
 export type Elsewhere = Readonly<Record<string, string>>
 
-/** The error for an option that there isn't: with the place of what is meant, the probable option, or all. */
-function unknownOption(call: string, name: string, known: readonly string[], elsewhere: Elsewhere): TypeError {
+/**
+ * The error for an option that there isn't: with the place of what is meant, the probable option, or all.
+ *
+ * @param within which object of several it stands in: 'options.limits'; nothing for the options themselves
+ */
+export function unknownOption(
+  call: string, name: string, known: readonly string[], elsewhere: Elsewhere = {}, within = '',
+): TypeError {
   const lower = (text: string): string => text.toLowerCase()
   const found = known.findIndex((other) => lower(other) === closest(lower(name), known.map(lower)))
   const near = known[found]
@@ -59,7 +65,8 @@ function unknownOption(call: string, name: string, known: readonly string[], els
   const help = Object.hasOwn(elsewhere, name) ? elsewhere[name]
     : meant ? `did you mean '${near}'?`
     : `there are ${known.join(', ')}`
-  return fromCaller(Object.assign(new TypeError(`${call}: unknown option '${name}'; ${help}`), {
+  const where = within === '' ? '' : ` of ${within}`
+  return fromCaller(Object.assign(new TypeError(`${call}: unknown option '${name}'${where}; ${help}`), {
     code: 'ERR_INVALID_ARG_VALUE',
   }))
 }
@@ -77,7 +84,10 @@ export function checkOptions(
     throw argumentError(call, 'options', 'an object', options)
   }
   for (const name in options) {
-    if (!Object.hasOwn(checks, name)) throw unknownOption(call, name, Object.keys(checks), elsewhere)
+    if (!Object.hasOwn(checks, name)) {
+      const within = prefix === 'options.' ? '' : prefix.replace(/\.$/, '')
+      throw unknownOption(call, name, Object.keys(checks), elsewhere, within)
+    }
     const value = (options as Readonly<Record<string, unknown>>)[name]
     if (value !== undefined) checks[name](call, prefix + name, value)
   }

@@ -115,13 +115,19 @@ const OURS = ['dist/src/', 'dist/lib/', 'src/'].flatMap((path) => {
   return [directory, pathToFileURL(directory).href]
 })
 
-/** Lets an error's stack begin where the program called us: the mistake is there. */
+/**
+ * Lets an error's stack begin where the program called us: the mistake is there. What JavaScript itself calls us back
+ * from (`Array.forEach (<anonymous>)`) is ours as well, unless it was the program that called it.
+ */
 export function fromCaller<E extends Error>(error: E): E {
   const stack = error.stack?.split('\n') ?? []
   const first = stack.findIndex((line) => /^ +at /.test(line))
   if (first < 0) return error
   let theirs = first
-  while (theirs < stack.length && OURS.some((place) => stack[theirs].includes(place))) theirs++
+  for (let at = first; at < stack.length; at++) {
+    if (OURS.some((place) => stack[at].includes(place))) theirs = at + 1
+    else if (!stack[at].endsWith(' (<anonymous>)')) break
+  }
   // Without a frame of theirs, ours are better than none.
   if (theirs < stack.length) stack.splice(first, theirs - first)
   error.stack = stack.join('\n')

@@ -4,6 +4,7 @@
  *
  * Every constructor checks its arguments here, so that a mistake is reported where it was made.
  */
+import { unknownOption, type Elsewhere } from '../support/checks.js'
 import { argumentError, show } from '../support/errors.js'
 import {
   Action, adoptPromises, flatten, SendMessage, type ActionTree, type Handler, type HandlerResult, type Handlers,
@@ -230,6 +231,7 @@ export function deleteEndpoint(name: unknown, reason?: unknown): DeleteEndpoint 
 
 /** Options of `nestedVm`; of `spawn` as well, which has one more. */
 const CHILD_OPTIONS = ['name', 'parent', 'essential', 'link']
+const NOT_OF_A_VM = { sequential: 'a VM has no handlers itself: it is an option of spawn, for the processes inside' }
 
 /** @internal */
 export function checkBoot(
@@ -237,13 +239,14 @@ export function checkBoot(
   boot: unknown,
   options: unknown,
   known: readonly string[],
+  elsewhere?: Elsewhere,
 ): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
   if (typeof options !== 'object' || options === null) {
     throw argumentError(call, 'options', 'an object', options)
   }
   for (const key of Object.keys(options)) {
-    if (!known.includes(key)) throw argumentError(call, 'options', `made of ${known.join(', ')}`, key)
+    if (!known.includes(key)) throw unknownOption(call, key, known, elsewhere)
   }
   const { name, parent } = options as SpawnOptions<unknown>
   if (name !== undefined && typeof name !== 'string') {
@@ -294,7 +297,7 @@ export function ofKind<S>(kind: EndpointKind, action: Action<S>): Action<S> {
  * @param boot makes the first transition of the first process inside
  */
 export function nestedVm<C, S = unknown>(boot: Boot<C>, options: NestedVmOptions<S> = {}): Spawn<S> {
-  checkBoot('nestedVm', boot, options, CHILD_OPTIONS)
+  checkBoot('nestedVm', boot, options, CHILD_OPTIONS, NOT_OF_A_VM)
   return new Spawn(boot, { ...options, nested: true })
 }
 

@@ -5,7 +5,7 @@ import { isAbsolute, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { ResourceLimits } from 'node:worker_threads'
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
-import { argumentError, rangeError } from '../support/errors.js'
+import { argumentError, fromCaller, rangeError } from '../support/errors.js'
 import { supervisor, type SupervisionBackoff } from '../vm/index.js'
 
 /** Options of `serve`. */
@@ -132,5 +132,6 @@ function moduleUrl(call: string, module: string | URL): string {
   if (url.protocol !== 'file:') throw rangeError(call, 'options.module', 'a file', String(module))
   const path = fileURLToPath(url)
   if (existsSync(path)) return url.href
-  throw Object.assign(new Error(`${call}: there is no module ${path}`), { code: 'ERR_MODULE_NOT_FOUND', path })
+  const missing = new Error(`${call}: there is no module ${path}`)
+  throw fromCaller(Object.assign(missing, { code: 'ERR_MODULE_NOT_FOUND', path }))
 }

@@ -103,6 +103,7 @@ onBoth('the TCP spy shows what closed a connection, and what is no data', async 
 
 t.test('hexDump', async (t) => {
   t.strictSame(hexDump(new Uint8Array(0)), [])
+  t.throws(() => hexDump('x' as never), { message: "hexDump: data must be a Uint8Array; got 'x'" })
   t.strictSame(hexDump(Uint8Array.from([0x20, 0x7e, 0x7f, 0x1f])), [
     `00000000  20 7e 7f 1f${' '.repeat(36)}  | ~..|`,
   ])

@@ -38,7 +38,7 @@ const wrong: readonly [Record<string, unknown>, string][] = [
   [{ onTransport: 'x' }, "options.onTransport must be a function; got 'x'"],
   [{ allowHalfOpen: 0 }, 'options.allowHalfOpen must be a boolean; got 0'],
   [{ keepAlive: { idle: 0.5 } }, 'options.keepAlive.idle must be an integer from 1 to 32767000 *; got 0.5'],
-  [{ keepAlive: { ilde: 5 } }, "unknown option 'ilde'; did you mean 'idle'?"],
+  [{ keepAlive: { ilde: 5 } }, "unknown option 'ilde' of options.keepAlive; did you mean 'idle'?"],
   [{ localAddress: 'here' }, "options.localAddress must be an IP address; got 'here'"],
   [{ ipv6Only: true, host: '127.0.0.1' }, 'options.ipv6Only must be false with the IPv4 address *'],
   [{ exclusive: true, reusePort: true }, 'options.exclusive must be false with reusePort; got true'],

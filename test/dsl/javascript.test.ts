@@ -20,8 +20,7 @@ t.test('mistakes are reported where they are made', async (t) => {
     "tcpAddress('host')": 'tcp-address: expected 2 fields; got 1',
     'tcpListener(1, 2)': 'tcp-listener: expected 1 field; got 2',
     'endpoint.subscriber(_, { onPresense() {} })':
-      'endpoint.subscriber: options must be made of name, interest, onPresence, onAbsence, onMessage; ' +
-      "got 'onPresense'",
+      "endpoint.subscriber: unknown option 'onPresense'; did you mean 'onPresence'?",
     'endpoint.subscriber(_, { onMessage: 5 })':
       'endpoint.subscriber: options.onMessage must be a function; got 5',
     "endpoint.publisher(_, { interest: 'some' })":

@@ -3,7 +3,9 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { endpoint, fromChannel, groundVm, prometheusText, spawn, tcpBare, udp } from 'marketplace-native'
+import {
+  endpoint, fromChannel, groundVm, hexDump, prometheusText, serve, spawn, supervise, tcpBare, tlsCredentials, udp,
+} from 'marketplace-native'
 
 const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
@@ -29,10 +31,19 @@ void t.test('errors of wrong arguments begin where the mistake is', async (t) =>
     udp: () => udp(wrong),
     fromChannel: () => fromChannel(wrong, wrong, wrong),
     prometheusText: () => prometheusText(wrong),
+    hexDump: () => hexDump(wrong),
+    tlsCredentials: () => tlsCredentials(wrong),
+    'supervise, in a list': () => supervise([{ name: 'x', boot: () => [], restart: wrong }]),
+    'serve, without its module': () => serve({ module: './there-is-none.js' }),
   }
   for (const [name, call] of Object.entries(calls)) {
     t.match(firstFrame(call), /stacks\.test\.[jt]s/, name)
   }
+})
+
+void t.test('what the program itself has called us from is kept', async (t) => {
+  t.match(firstFrame(() => [5].map((value) => spawn(value as never))), /stacks\.test\.[jt]s/)
+  t.match(firstFrame(() => [5].map(spawn as never)), /Array\.map/)
 })
 
 const PROGRAM = `

@@ -13,7 +13,8 @@ const noop = (): void => undefined
 function rejects(title: string, cases: readonly Case[]): void {
   t.test(title, async (t) => {
     for (const [name, call, message] of cases) {
-      t.throws(call, { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', message }, name)
+      const code = /unknown option/.test(String(message)) ? 'ERR_INVALID_ARG_VALUE' : 'ERR_INVALID_ARG_TYPE'
+      t.throws(call, { name: 'TypeError', code, message }, name)
     }
   })
 }
@@ -48,7 +49,9 @@ rejects('an option of one of them', [
   ['sequential', () => spawn(noop, { sequential: 1 }),
     'spawn: options.sequential must be a boolean; got 1'],
   ['of a VM', () => nestedVm(noop, { sequential: true }),
-    "nestedVm: options must be made of name, parent, essential, link; got 'sequential'"],
+    "nestedVm: unknown option 'sequential'; a VM has no handlers itself: it is an option of spawn, for the processes "
+      + 'inside'],
+  ['of no process', () => groundVm(noop, { nam: 'x' }), "groundVm: unknown option 'nam'; did you mean 'name'?"],
 ])
 
 rejects('role', [
@@ -86,8 +89,9 @@ for (const orientation of ['subscriber', 'publisher'] as const) {
     ['options', () => make(_, 5), `endpoint.${orientation}: options must be an object of handlers; got 5`],
     ['null', () => make(_, null), `endpoint.${orientation}: options must be an object of handlers; got null`],
     ['unknown option', () => make(_, { onPresense: noop }),
-      `endpoint.${orientation}: options must be made of name, interest, onPresence, onAbsence, onMessage; ` +
-        "got 'onPresense'"],
+      `endpoint.${orientation}: unknown option 'onPresense'; did you mean 'onPresence'?`],
+    ['unlike any other', () => make(_, { colour: 'red' }),
+      `endpoint.${orientation}: unknown option 'colour'; there are name, interest, onPresence, onAbsence, onMessage`],
     ['handler', () => make(_, { onAbsence: 'x' }),
       `endpoint.${orientation}: options.onAbsence must be a function; got 'x'`],
     ['null handler', () => make(_, { onMessage: null }),

@@ -254,7 +254,7 @@ export function tlsCredentials(options: TlsOptions = {}): TlsCredentials {
 export function credentialsOf(call: string, name: string, value: unknown): Credentials {
   if (value instanceof Credentials) return value
   if (typeof value !== 'object' || value === null) {
-    throw argumentError(call, name, 'an object of options, or made by tlsCredentials', value)
+    throw argumentError(call, name === '' ? 'options' : name, 'an object of options, or made by tlsCredentials', value)
   }
   checkOptions(call, value, tlsChecks, name === '' ? '' : `${name}.`)
   return new Credentials(value).check()
