@@ -79,7 +79,7 @@ struct Connection : Traffic {
   // Between the socket's bytes and those of the host; see engine_tls.cc. nullptr: they are the
   // same.
   std::unique_ptr<Tls> tls;
-  // What it has made TLS send since it last sent something for the host.
+  // What it has made TLS send since it last sent something for the host with no output waiting.
   size_t answers = 0;
   std::unique_ptr<Pace> pace;
   // This turn's output: a list of pieces in memory of the caller's, sent by `flush`.

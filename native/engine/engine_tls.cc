@@ -22,7 +22,7 @@ constexpr size_t gathered_max = 16 * 1024;
 // A piece of this length goes alone, without a copy.
 constexpr size_t alone_min = 4 * 1024;
 // What a peer may make TLS answer (to wishes for new keys, or for a new handshake) without sending
-// anything for the host: beyond it, it does so for no good reason.
+// anything for the host, or without taking the answers: beyond it, it does so for no good reason.
 constexpr size_t answers_max = 64 * 1024;
 
 }  // namespace
@@ -134,7 +134,8 @@ bool Engine::decrypt(Connection& connection) {
     const Tls::Step step = tls.read(sink, memory.base, memory.size, length);
     if (length > 0) {
       deliver(connection, memory, static_cast<uint32_t>(length));
-      connection.answers = 0;
+      // While the peer doesn't take them, a byte in between makes no answer less.
+      if (connection.output.empty()) connection.answers = 0;
     }
     if (step == Tls::Step::bytes) continue;
     if (tls.take_session()) report(Record::tls_session(connection.id));

@@ -6,6 +6,9 @@ import { EventEmitter, once } from 'node:events'
 import * as http from 'node:http'
 import * as https from 'node:https'
 import * as nodeNet from 'node:net'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import * as nodeTls from 'node:tls'
 import { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
@@ -13,6 +16,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import net from 'marketplace-native/net'
 import tls from 'marketplace-native/tls'
 import { makeCertificate } from '../support/certificates.js'
+import { tlsRecords } from '../support/tls-records.js'
 import { pattern, until } from '../support/util.js'
 import { leavingClients } from '../support/leaving-client.js'
 import { patient } from '../support/patience.js'
@@ -561,4 +565,50 @@ test('options that are wrong are said at once', async (t, env) => {
     t.throws(() => connect({ port: 1, host, servername: 5 as never }), { code: 'ERR_INVALID_ARG_TYPE' })
     t.throws(() => connect({ port: 1, host, session: 5 as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   }
+})
+
+void t.test('ours: a peer that takes nothing, and asks for new keys between bytes, is let go', {
+  timeout: patient(20_000),
+}, async (t) => {
+  // The output of the first write waits, as more than the kernel takes; the answers wait behind it.
+  let over!: (how: string) => void
+  const outcome = new Promise<string>((resolve) => { over = resolve })
+  const server = tls.createServer(shown, (socket) => {
+    socket.on('error', (error: NodeJS.ErrnoException) => { over(String(error.code)) })
+    socket.on('data', (data: Buffer) => { if (data.toString().includes('.')) over('all was answered') })
+    socket.write(Buffer.alloc(32 * 1024 * 1024))
+  })
+  t.teardown(() => { server.close() })
+  await once(server.listen(0, host), 'listening')
+  const { raw, records } = await tlsRecords((server.address() as nodeNet.AddressInfo).port)
+  raw.on('error', () => undefined)
+  for (let i = 0; i < 8000; i++) {
+    raw.write(records.newKeys())
+    if (i % 10 === 0) raw.write(records.data('x'))
+  }
+  raw.write(records.data('.'))
+  t.equal(await outcome, 'ERR_SSL_PROTOCOL_ERROR')
+  raw.destroy()
+})
+
+void t.test('ours: a peer on a Unix socket that is gone before it has its tickets has lost nothing', {
+  timeout: patient(20_000),
+}, async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'tls-'))
+  t.teardown(() => { rmSync(directory, { recursive: true, force: true }) })
+  const path = join(directory, 'socket')
+  const ends: Promise<unknown>[] = []
+  const server = tls.createServer(shown, (socket) => {
+    socket.resume()
+    const failed = once(socket, 'error').then(([error]) => (error as NodeJS.ErrnoException).code)
+    ends.push(Promise.race([failed, once(socket, 'close').then(() => 'closed', () => 'failed')]))
+  })
+  t.teardown(() => { server.close() })
+  await once(server.listen(path), 'listening')
+  for (let i = 0; i < 20; i++) {
+    const told = once(server, 'secureConnection')
+    const client = tls.connect({ path, ca, servername: 'localhost' }, () => { client.destroySoon() })
+    await Promise.all([told, once(client, 'close')])
+  }
+  t.same([...new Set(await Promise.all(ends))], ['closed'])
 })
