@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include "connection_info.h"
@@ -257,11 +258,30 @@ void Engine::finish(Connection& connection, int error, Call call) {
   end(connection, error, call);
 }
 
+// Whether the kernel has not taken all that the host wrote; if TLS has failed, perhaps. What TLS
+// itself has to say to the peer, such as a ticket or its last word, is none of that.
+bool Engine::loses_output(const Traffic& socket, Call call) const {
+  if (socket.kind != Kind::connection) return socket.queued_bytes > 0;
+  const Connection& connection = static_cast<const Connection&>(socket);
+  if (connection.tls == nullptr) {
+    return connection.queued_bytes > 0 || connection.piece_first != Connection::no_piece ||
+           connection.halves.output() == Output::failed;
+  }
+  if (call == Call::tls || connection.tls->unsent()) return true;
+  uint32_t piece = connection.piece_first;
+  while (piece != Connection::no_piece && pieces_[piece].sealed) piece = pieces_[piece].next;
+  return piece != Connection::no_piece;
+}
+
 void Engine::end(Traffic& socket, int error, Call call) {
   const size_t left = std::min<size_t>(socket.queued_bytes, INT32_MAX);
   report(Record::closed(socket.id, error, call, static_cast<uint32_t>(left)));
   const bool too_much = error == -ENOBUFS && call == Call::write;
-  set_gauge(socket.id, too_much ? -static_cast<double>(socket.queued_bytes) - 1 : 0);
+  using Number = std::numeric_limits<double>;
+  const double failed = loses_output(socket, call) ? -Number::infinity() : Number::lowest();
+  set_gauge(socket.id, error == 0 ? 0
+                       : too_much ? -static_cast<double>(socket.queued_bytes) - 1
+                                  : failed);
   if (socket.kind == Kind::connection) {
     Connection& connection = static_cast<Connection&>(socket);
     if (Listener* listener = sockets_.find_key<Listener>(connection.listener)) {

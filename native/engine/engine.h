@@ -255,7 +255,8 @@ class Engine final : private BackendSink {
   template <typename Item = Connection>
   uint32_t count();
   // Where to keep the number of queued bytes of each connection, by index of its id. Negative, less
-  // one: so many were too many, and the connection has ended.
+  // one: so many were too many, and the connection has ended; infinite: it has ended with another
+  // error, and output is lost; the lowest that is finite: it has, and all of it had been taken.
   void set_gauges(double* gauges, uint32_t count);
   // Whom to ask for memory that outlives `flush`. Has to outlive the engine.
   void set_lender(Lender& lender) { lender_ = &lender; }
@@ -348,6 +349,7 @@ class Engine final : private BackendSink {
   void close_late(Traffic& socket);
   void finish(Connection& connection, int error, Call call);
   void end(Traffic& socket, int error, Call call);
+  bool loses_output(const Traffic& socket, Call call) const;
   void set_alarm();
   void watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t));
   void expire_idle();

@@ -101,6 +101,9 @@ class Tls {
   // The kernel took so many of its bytes: how many of the program's are now among those.
   size_t taken(size_t length);
 
+  // Whether it has not taken all of them.
+  bool unsent() const { return written_ != written_taken_; }
+
   // The answer to `asks`: the certificates of this context, and whom it trusts. False if there is
   // none.
   bool use(SSL_CTX* context);

@@ -69,6 +69,8 @@ export class Writer {
   #pendingBytes = 0
   /** How many bytes the kernel had taken when something was written, or when the time-out last came up. */
   #takenBefore = 0
+  /** The connection had failed when something was written, or did so then. */
+  #isLost = false
   /** Of the write, or of the end, that the kernel is taking. */
   #onTaken: Callback | undefined = undefined
 
@@ -89,6 +91,7 @@ export class Writer {
   attach(connection: TransportConnection, resource: AsyncResource): void {
     this.#connection = connection
     this.#resource = resource
+    this.#isLost = false
     this.update()
   }
 
@@ -160,7 +163,8 @@ export class Writer {
     }
     // Offered to the kernel, now, so that the stream hears in the same turn, mostly.
     netEngine().flush()
-    this.#onTaken = connection.queuedBytes > 0 ? this.#asRequest(callback) : callback
+    if (connection.failing !== undefined) this.#isLost = true
+    this.#onTaken = this.#hasTaken(connection) ? callback : this.#asRequest(callback)
     this.offered()
   }
 
@@ -171,7 +175,7 @@ export class Writer {
       callback()
       return
     }
-    this.allTaken = connection.queuedBytes === 0
+    this.allTaken = this.#hasTaken(connection)
     connection.shutdown()
     this.#onTaken = callback
     // As Node's: not in this turn, as a write after the end that comes meanwhile is an error before; but
@@ -189,7 +193,7 @@ export class Writer {
     const callback = this.#onTaken
     const connection = this.#connection
     if (connection === undefined) return
-    const all = connection.queuedBytes === 0
+    const all = this.#hasTaken(connection)
     // Without a callback it is a time-out that wants to know.
     connection.reportWrites = !all
     if (!all || callback === undefined) return
@@ -209,6 +213,11 @@ export class Writer {
     // From now on it hears of it in time.
     if (queuedBytes > 0) connection.reportWrites = true
     return moves
+  }
+
+  /** Whether the kernel has all that was written. Where it never will, `closed` says why. */
+  #hasTaken(connection: TransportConnection): boolean {
+    return connection.queuedBytes === 0 && !this.#isLost && connection.failing !== 'lost'
   }
 
   #isDirect(): boolean {

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { chmodSync, existsSync, statSync, writeFileSync } from 'node:fs'
 import { pattern } from '../support/util.js'
-import { both, closed, failure, socketPath, text } from './both.js'
+import { both, closed, failure, socketPath, text, type Socket } from './both.js'
 
 const windows = process.platform === 'win32' ? 'Unix sockets' : false
 const linux = process.platform === 'linux' ? false : 'abstract sockets are Linux\'s'
@@ -105,3 +105,29 @@ both('pipe-connect-errors connect-reset', 'a Unix socket can not be reset', asyn
   const { client } = await env.pair({ path: socketPath(t) })
   t.throws(() => client.resetAndDestroy(), { code: 'ERR_INVALID_HANDLE_TYPE' })
 }, { skip: windows })
+
+for (const [what, bytes] of [['little', 1], ['much', 1_000_000]] as const) {
+  both('socket-write-error', `${what} that is written when the peer is gone was not taken`, async (t, env) => {
+    for (const how of ['write', 'end', 'write and end'] as const) {
+      const server = await env.listen(undefined, { path: socketPath(t), allowHalfOpen: true })
+      const connection = once(server, 'connection') as Promise<[Socket]>
+      const client = env.connect(server)
+      const [peer] = await connection
+      peer.resume()
+      const ended = once(peer, 'end')
+      client.destroy()
+      await Promise.all([ended, closed(client)])
+      peer.on('finish', () => { t.fail('it can\'t have finished') })
+      const failed = failure(peer)
+      const told = new Promise<unknown>((resolve) => {
+        const data = pattern(bytes)
+        if (how === 'end') peer.end(data, resolve as () => void)
+        else peer.write(data, resolve)
+        if (how === 'write and end') peer.end()
+      })
+      t.match(await told, { code: 'EPIPE', syscall: 'write' }, how)
+      t.match(await failed, { code: 'EPIPE', syscall: 'write' }, how)
+      await closed(peer)
+    }
+  }, { skip: windows })
+}

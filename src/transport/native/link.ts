@@ -563,7 +563,9 @@ export class Link {
     if (index < this.gauges.length) return
     let length = this.gauges.length
     while (length <= index) length *= 2
+    const before = this.gauges
     this.gauges = new Float64Array(length)
+    this.gauges.set(before)
     this.#addon.setGauges(this.#handle, this.gauges)
   }
 

@@ -346,6 +346,8 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   #outputOver = false
   #closing = false
   #reportWrites = false
+  /** Of one that is gone. */
+  #failing: 'taken' | 'lost' | undefined = undefined
   /** It was aborted by the program: its end is no failure. */
   #given = false
   /** Bytes queued in `#epoch` of the link. */
@@ -412,6 +414,7 @@ export class NativeConnection implements TransportConnection, EngineSocket {
         account.left(this.id)
         account.metrics.connections -= 1
         const error = this.#whyClosed(records, at, remote)
+        this.#failing = this.failing
         this.#ended()
         account.report(plain('closed', this, 0, error))
         break
@@ -672,7 +675,14 @@ export class NativeConnection implements TransportConnection, EngineSocket {
 
   get overflow(): SocketError | undefined {
     const queued = this.established ? this.#link.gauges[this.id & INDEX_MASK] : 0
-    return queued < 0 ? overflowError(this.account.limits, -queued - 1, this.remote) : undefined
+    if (queued >= 0 || queued <= -Number.MAX_VALUE) return undefined
+    return overflowError(this.account.limits, -queued - 1, this.remote)
+  }
+
+  get failing(): 'taken' | 'lost' | undefined {
+    if (!this.established) return this.#failing
+    const queued = this.#link.gauges[this.id & INDEX_MASK]
+    return queued >= 0 ? undefined : queued === -Number.MAX_VALUE ? 'taken' : 'lost'
   }
 
   get reportWrites(): boolean {

@@ -287,6 +287,12 @@ export interface TransportConnection {
    */
   readonly overflow: SocketError | undefined
   /**
+   * Set once it has ended with an error, which `closed` is about to say: whether the kernel had taken all that was
+   * written until then, or some is lost, though nothing is queued. What is written now is. Not told by the node
+   * transport.
+   */
+  readonly failing?: 'taken' | 'lost' | undefined
+  /**
    * Whether `written` is reported for this connection. Off at first: only flow control needs it.
    */
   reportWrites: boolean
