@@ -98,6 +98,12 @@ export class Dialer {
     this.#rejoins = false
   }
 
+  /** Where the attempt that is on comes from. */
+  get local(): SocketAddress | undefined {
+    for (const { attempt } of this.#dials) if (attempt !== undefined) return attempt.local
+    return undefined
+  }
+
   /** What an attempt meets that begins now: a socket has one connection. */
   meets(): Meeting {
     const { socket } = this

@@ -609,7 +609,8 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   _getsockname(): Partial<nodeNet.AddressInfo> {
-    return addressObject(Socket.#isAttached(this) ? this._nativeLink?.local : undefined)
+    if (!Socket.#isAttached(this)) return {}
+    return addressObject(this._nativeLink === undefined ? this.#dialer?.local : this._nativeLink.local)
   }
 
   get remoteAddress(): string | undefined {

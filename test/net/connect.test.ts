@@ -263,6 +263,10 @@ both('connect-paused-connection', 'an accepted socket that nobody reads does not
 both('local-address-port socket-local-address', 'local addresses: both ends agree, until the close',
   async (t, env) => {
     const { server, client, peer } = await env.pair({}, { localAddress: '127.0.0.2' })
+    const early = env.connect(server)
+    await new Promise((resolve) => { process.nextTick(resolve) })
+    t.equal(early.connecting, true)
+    t.match(early, { localAddress: '127.0.0.1', localPort: Number, localFamily: 'IPv4' }, 'known while it connects')
     t.match(peer, { localAddress: '127.0.0.1', localPort: portOf(server), localFamily: 'IPv4' })
     t.match(client, { localAddress: '127.0.0.2', localPort: peer.remotePort, localFamily: 'IPv4' })
     t.strictSame(client.address(), { address: '127.0.0.2', family: 'IPv4', port: client.localPort })
