@@ -34,6 +34,7 @@
             "native/engine/socket_file.cc",
             "native/engine/tls.cc",
             "native/engine/udp_socket.cc",
+            "native/engine/unrouted.cc",
             "native/engine/uring.cc",
             "native/engine/uring_buffers.cc",
             "native/engine/uring_open.cc",

@@ -33,8 +33,8 @@ export { takeOver, type TakenOver, type TakeOverOptions } from './descriptors/ta
 export { tcpEngine, type ListeningSocket, type TcpEngine } from './drivers/tcp-engine.js'
 export type { LocalEnd, TcpOptions } from './drivers/tcp-options.js'
 export {
-  proxyHeader, type ProxyEnd, type ProxyHeader, type ProxyHeaderOptions, type ProxySsl, type ProxyTlv,
-  type ProxyTlvToSend,
+  proxyHeader, readProxyHeader, type ProxyEnd, type ProxyHeader, type ProxyHeaderOptions, type ProxyRead,
+  type ProxySsl, type ProxyTlv, type ProxyTlvToSend,
 } from './drivers/proxy-header.js'
 export type { ProxyOptions } from './drivers/proxy-intro.js'
 export * from './drivers/tcp-records.js'

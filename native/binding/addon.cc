@@ -709,31 +709,74 @@ napi_value borrow_listener(napi_env env, napi_callback_info info) {
       descriptors[0], descriptors[1], descriptors[2], arguments.flag(3), options, account));
 }
 
-using AcceptorHolder = std::unique_ptr<engine::Acceptor>;
+// An acceptor, and the function that it calls to ask where connections go; nullptr if it asks
+// nobody.
+struct AcceptorHolder {
+  std::unique_ptr<engine::Acceptor> acceptor;
+  napi_threadsafe_function ask = nullptr;
+
+  engine::Acceptor* operator->() const { return acceptor.get(); }
+  void close() {
+    // Its thread may call the function until it has ended.
+    acceptor.reset();
+    if (ask == nullptr) return;
+    static_cast<void>(
+        napi_release_threadsafe_function(std::exchange(ask, nullptr), napi_tsfn_abort));
+  }
+};
 
 // At the end of the environment, whatever of it is left.
 void close_acceptor_of(void* data) {
-  static_cast<AcceptorHolder*>(data)->reset();
+  static_cast<AcceptorHolder*>(data)->close();
 }
 
-// An object that stands for an acceptor, whose thread runs; or a negative errno.
+// bytes of a prefix, milliseconds to wait for them, the function to call when there are questions;
+// all undefined if connections are not routed. An object that stands for an acceptor, whose thread
+// runs; or a negative errno.
 napi_value create_acceptor(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   napi_value handle = nullptr;
   if (arguments.environment() == nullptr || napi_create_object(env, &handle) != napi_ok) {
     return nullptr;
   }
-  auto acceptor = std::make_unique<engine::Acceptor>();
-  const int result = acceptor->open();
-  if (result < 0) return arguments.result(result);
-  auto holder = std::make_unique<AcceptorHolder>(std::move(acceptor));
+  auto holder = std::make_unique<AcceptorHolder>();
+  holder->acceptor = std::make_unique<engine::Acceptor>();
+  engine::Routing routing;
+  napi_valuetype type = napi_undefined;
+  if (napi_typeof(env, arguments[2], &type) != napi_ok) return nullptr;
+  if (type == napi_function) {
+    napi_value name = nullptr;
+    if (napi_create_string_utf8(env, "marketplace: route", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+        napi_create_threadsafe_function(env, arguments[2], nullptr, name, 1, 1, nullptr, nullptr,
+                                        nullptr, nullptr, &holder->ask) != napi_ok) {
+      return nullptr;
+    }
+    // It is the listeners' users that keep the process alive.
+    static_cast<void>(napi_unref_threadsafe_function(env, holder->ask));
+    // One call that is under way is enough.
+    routing.ask = [ask = holder->ask] {
+      static_cast<void>(napi_call_threadsafe_function(ask, nullptr, napi_tsfn_nonblocking));
+    };
+    routing.prefix_max = arguments.number(0);
+    routing.wait_ms = static_cast<int64_t>(arguments.number(1));
+  }
+  const int result = holder->acceptor->open(std::move(routing));
+  if (result < 0) {
+    holder->close();
+    return arguments.result(result);
+  }
   const auto finalize = [](napi_env of, void* data, void*) {
     static_cast<void>(napi_remove_env_cleanup_hook(of, close_acceptor_of, data));
+    static_cast<AcceptorHolder*>(data)->close();
     delete static_cast<AcceptorHolder*>(data);
   };
-  if (napi_add_env_cleanup_hook(env, close_acceptor_of, holder.get()) != napi_ok) return nullptr;
+  if (napi_add_env_cleanup_hook(env, close_acceptor_of, holder.get()) != napi_ok) {
+    holder->close();
+    return nullptr;
+  }
   if (napi_wrap(env, handle, holder.get(), finalize, nullptr, nullptr) != napi_ok) {
     static_cast<void>(napi_remove_env_cleanup_hook(env, close_acceptor_of, holder.get()));
+    holder->close();
     return nullptr;
   }
   static_cast<void>(holder.release());
@@ -753,7 +796,7 @@ AcceptorHolder* acceptor_of(const Arguments& arguments) {
   if (status != napi_ok || !tagged) return nullptr;
   if (napi_unwrap(arguments.env(), arguments[0], &data) != napi_ok) return nullptr;
   AcceptorHolder* holder = static_cast<AcceptorHolder*>(data);
-  return *holder == nullptr ? nullptr : holder;
+  return holder->acceptor == nullptr ? nullptr : holder;
 }
 
 // handle, address, port, options: the id of a listener
@@ -781,16 +824,17 @@ napi_value acceptor_address(napi_env env, napi_callback_info info) {
   return arguments.result(status, address, 2);
 }
 
-// handle, listener, worker, an Int32Array of four: id, memory, eventfd, the acceptor's
+// handle, listener, worker, its place, an Int32Array of four: id, memory, eventfd, the acceptor's
 napi_value acceptor_sit(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   AcceptorHolder* acceptor = acceptor_of(arguments);
-  int32_t* out = words_of(env, arguments[3], 4);
+  int32_t* out = words_of(env, arguments[4], 4);
   if (acceptor == nullptr) return arguments.result(-EBADF);
   if (out == nullptr) return arguments.result(-EINVAL);
   engine::Acceptor::Seat seat{};
   const int result = (*acceptor)->sit(static_cast<int32_t>(arguments.number(1)),
-                                      static_cast<int32_t>(arguments.number(2)), seat);
+                                      static_cast<int32_t>(arguments.number(2)),
+                                      static_cast<int32_t>(arguments.number(3)), seat);
   if (result < 0) return arguments.result(result);
   out[0] = seat.id;
   out[1] = seat.memory;
@@ -804,7 +848,8 @@ template <void (engine::Acceptor::*Deed)(int32_t)>
 napi_value acceptor_do(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   AcceptorHolder* acceptor = acceptor_of(arguments);
-  if (acceptor != nullptr) (acceptor->get()->*Deed)(static_cast<int32_t>(arguments.number(1)));
+  if (acceptor != nullptr)
+    (acceptor->acceptor.get()->*Deed)(static_cast<int32_t>(arguments.number(1)));
   return nullptr;
 }
 
@@ -824,10 +869,47 @@ napi_value acceptor_counts(napi_env env, napi_callback_info info) {
   return arguments.result(0);
 }
 
+// handle, a Uint8Array for the prefix, a Float64Array for what is asked: id, listener, whether it
+// is the last time, five words of the peer's address. How long the prefix is, or -EAGAIN
+napi_value acceptor_next_question(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  constexpr size_t before = 3;
+  double* out = doubles_of(env, arguments[2], before + engine::address_words);
+  size_t size = 0;
+  uint8_t* prefix = octets_of(env, arguments[1], size);
+  if (acceptor == nullptr) return arguments.result(-EAGAIN);
+  if (out == nullptr || prefix == nullptr) return arguments.result(-EINVAL);
+  engine::Unrouted::Question question;
+  const ssize_t length = (*acceptor)->next_question(question, prefix, size);
+  if (length < 0) return arguments.result(static_cast<int32_t>(length));
+  out[0] = static_cast<double>(question.id);
+  out[1] = question.listener;
+  out[2] = question.last ? 1 : 0;
+  std::array<int32_t, engine::address_words> peer{};
+  question.peer.pack(peer.data());
+  for (size_t i = 0; i < peer.size(); i++) out[before + i] = peer[i];
+  return arguments.result(static_cast<int32_t>(length));
+}
+
+// handle, id, where
+napi_value acceptor_answer(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  AcceptorHolder* acceptor = acceptor_of(arguments);
+  if (acceptor == nullptr) return arguments.result(-EBADF);
+  double id = 0;
+  int32_t where = 0;
+  if (napi_get_value_double(env, arguments[1], &id) != napi_ok ||
+      napi_get_value_int32(env, arguments[2], &where) != napi_ok) {
+    return arguments.result(-EINVAL);
+  }
+  return arguments.result((*acceptor)->answer(static_cast<uint64_t>(id), where));
+}
+
 // Its thread ends, its listeners are closed.
 napi_value acceptor_close(napi_env env, napi_callback_info info) {
   AcceptorHolder* acceptor = acceptor_of(Arguments(env, info));
-  if (acceptor != nullptr) acceptor->reset();
+  if (acceptor != nullptr) acceptor->close();
   return nullptr;
 }
 
@@ -957,6 +1039,9 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("acceptorLeave", acceptor_do<&engine::Acceptor::leave>),
       function("acceptorLeaveSeat", acceptor_do<&engine::Acceptor::leave_seat>),
       function("acceptorCounts", acceptor_counts),
+      function("acceptorHurry", acceptor_do<&engine::Acceptor::hurry>),
+      function("acceptorNextQuestion", acceptor_next_question),
+      function("acceptorAnswer", acceptor_answer),
       function("acceptorClose", acceptor_close),
       function("info", info),
       function("setRef", set_ref),

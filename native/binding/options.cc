@@ -53,6 +53,10 @@ void* elements_of(napi_env env, napi_value value, napi_typedarray_type wanted, s
 
 }  // namespace
 
+uint8_t* octets_of(napi_env env, napi_value value, size_t& length) {
+  return static_cast<uint8_t*>(elements_of(env, value, napi_uint8_array, length));
+}
+
 int32_t* words_of(napi_env env, napi_value value, size_t count) {
   size_t length = 0;
   void* data = elements_of(env, value, napi_int32_array, length);

@@ -29,6 +29,9 @@ class Properties {
 // The array's memory; nullptr if it is not an Int32Array, or too short.
 int32_t* words_of(napi_env env, napi_value value, size_t count);
 
+// The same of a Uint8Array of any length, which it tells.
+uint8_t* octets_of(napi_env env, napi_value value, size_t& length);
+
 // The same of a Float64Array.
 double* doubles_of(napi_env env, napi_value value, size_t count);
 

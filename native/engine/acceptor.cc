@@ -48,7 +48,7 @@ Acceptor::~Acceptor() {
   }
 }
 
-int Acceptor::open() {
+int Acceptor::open(Routing routing) {
   epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return -errno;
   wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -57,6 +57,7 @@ int Acceptor::open() {
   event.events = EPOLLIN;
   event.data.u64 = wake_key;
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) return -errno;
+  unrouted_.open(std::move(routing), epoll_.get());
   // Signals are the host's: its threads have them delivered.
   sigset_t all;
   sigset_t before;
@@ -97,6 +98,7 @@ void Acceptor::close_listener(int32_t id) {
   if (found == listeners_.end()) return;
   Listener& listener = *found->second;
   serve(listener, drain_max);
+  unrouted_.drop(id);
   for (const auto& worker : workers_) {
     for (const auto& place : worker->places) {
       if (place->listener == &listener) place->listener = nullptr;
@@ -106,7 +108,48 @@ void Acceptor::close_listener(int32_t id) {
   wake_touched();
 }
 
-int Acceptor::sit(int32_t listener, int32_t worker_id, Seat& out) {
+void Acceptor::hurry(int32_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = listeners_.find(id);
+  if (found == listeners_.end() || !unrouted_.on()) return;
+  serve(*found->second, drain_max);
+  unrouted_.hurry(id);
+}
+
+ssize_t Acceptor::next_question(Unrouted::Question& out, uint8_t* prefix, size_t size) {
+  const std::lock_guard lock(mutex_);
+  return unrouted_.next(out, prefix, size);
+}
+
+int Acceptor::answer(uint64_t question, int32_t where) {
+  const std::lock_guard lock(mutex_);
+  if (where == more) return unrouted_.wait_for_more(question);
+  const bool was_full = unrouted_.full();
+  Unrouted::Connection connection;
+  if (!unrouted_.take(question, connection)) return -ENOENT;
+  // Listeners that are not watched are looked at.
+  if (was_full) wake(wake_.get());
+  const auto found = listeners_.find(connection.listener);
+  int result = 0;
+  if (found != listeners_.end() && where >= fewest) {
+    Listener& listener = *found->second;
+    std::deque<Waiting>& waiting = listener.unplaced[where];
+    if (waiting.size() < waiting_max) {
+      waiting.push_back(Waiting{std::move(connection.descriptor), connection.peer});
+    } else {
+      result = -ENOBUFS;
+    }
+    static_cast<void>(place_unplaced(listener, where, waiting));
+    if (waiting.empty()) listener.unplaced.erase(where);
+    wake_touched();
+  }
+  if (connection.descriptor.valid()) {
+    static_cast<void>(reset_on_close(connection.descriptor.get()));
+  }
+  return result;
+}
+
+int Acceptor::sit(int32_t listener, int32_t worker_id, int32_t place_number, Seat& out) {
   auto place = std::make_unique<Place>();
   int result = make_inlet_memory(place->memory);
   if (result == 0) result = place->inlet.map(place->memory.get());
@@ -126,6 +169,7 @@ int Acceptor::sit(int32_t listener, int32_t worker_id, Seat& out) {
     known->id = worker_id;
   }
   Worker& worker = *known;
+  worker.place = place_number;
   place->retired = worker.retired;
   // Whoever comes first says that it is open, and wakes the thread.
   place->inlet->starved.store(1);
@@ -195,7 +239,9 @@ uint32_t Acceptor::unplaced() {
   const std::lock_guard lock(mutex_);
   uint32_t count = 0;
   for (const auto& [id, listener] : listeners_) {
-    count += static_cast<uint32_t>(listener->unplaced.size());
+    for (const auto& [where, waiting] : listener->unplaced) {
+      count += static_cast<uint32_t>(waiting.size());
+    }
   }
   return count;
 }
@@ -226,10 +272,16 @@ void Acceptor::run() {
         woken = true;
         continue;
       }
+      if (Unrouted::is_key(event.data.u64)) {
+        constexpr uint32_t ended = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+        unrouted_.said(Unrouted::id_of(event.data.u64), (event.events & ended) != 0);
+        continue;
+      }
       const auto found = listeners_.find(static_cast<int32_t>(event.data.u64));
       if (found != listeners_.end()) serve(*found->second, batch_max);
     }
     if (woken) review();
+    if (unrouted_.on()) unrouted_.expire(monotonic_ms());
     wake_touched();
   }
 }
@@ -245,7 +297,7 @@ void Acceptor::review() {
     std::erase_if(worker->places, [](const auto& place) { return place->id == 0; });
   }
   for (const auto& [id, listener] : listeners_) {
-    if (!listener->watched) serve(*listener, batch_max);
+    if (!listener->watched || !listener->unplaced.empty()) serve(*listener, batch_max);
   }
 }
 
@@ -258,9 +310,9 @@ void Acceptor::serve(Listener& listener, int most) {
   listener.rest_until_ms = 0;
   if (!place_unplaced(listener)) return watch(listener, false);
   for (int i = 0; i < most; i++) {
-    Worker* worker = nullptr;
-    Place* place = choose_or_starve(listener, worker);
-    if (place == nullptr) return watch(listener, false);
+    if (unrouted_.on() && unrouted_.full()) return watch(listener, false);
+    const Choice choice = choose_or_starve(listener, fewest);
+    if (choice.place == nullptr) return watch(listener, false);
     Descriptor descriptor;
     Address peer;
     const int result = accept_socket(listener.descriptor.get(), descriptor, peer);
@@ -271,62 +323,76 @@ void Acceptor::serve(Listener& listener, int most) {
       return watch(listener, false);
     }
     // Others are about a connection that ended before it was accepted: the next may be well.
-    if (result == 0) give(*place, *worker, std::move(descriptor), peer);
+    if (result != 0) continue;
+    if (unrouted_.on()) {
+      unrouted_.add(listener.id, std::move(descriptor), peer);
+    } else {
+      give(choice, fewest, std::move(descriptor), peer);
+    }
   }
   watch(listener, true);
 }
 
-// False if nobody wants any.
+// False if nobody wants any of those that may go to any place.
 bool Acceptor::place_unplaced(Listener& listener) {
-  while (!listener.unplaced.empty()) {
-    Worker* worker = nullptr;
-    Place* place = choose_or_starve(listener, worker);
-    if (place == nullptr) return false;
-    Waiting next = std::move(listener.unplaced.front());
-    listener.unplaced.pop_front();
-    give(*place, *worker, std::move(next.descriptor), next.peer);
+  bool placed = true;
+  for (auto& [where, waiting] : listener.unplaced) {
+    if (!place_unplaced(listener, where, waiting) && where == fewest) placed = false;
+  }
+  std::erase_if(listener.unplaced, [](const auto& one) { return one.second.empty(); });
+  return placed;
+}
+
+bool Acceptor::place_unplaced(Listener& listener, int32_t where, std::deque<Waiting>& waiting) {
+  while (!waiting.empty()) {
+    const Choice choice = choose_or_starve(listener, where);
+    if (choice.place == nullptr) return false;
+    Waiting next = std::move(waiting.front());
+    waiting.pop_front();
+    give(choice, where, std::move(next.descriptor), next.peer);
   }
   return true;
 }
 
-// The worker with the fewest connections, and its place at this listener. Of equals the next after
-// the last one, so that they take turns.
-Acceptor::Place* Acceptor::choose(const Listener& listener, Worker*& of) {
-  Place* best = nullptr;
-  size_t best_index = 0;
-  uint32_t fewest = UINT32_MAX;
+// The worker with the fewest connections, of those at that place if it says one, and where it sits
+// at this listener. Of equals the next after the last one, so that they take turns.
+Acceptor::Choice Acceptor::choose(const Listener& listener, int32_t where) {
+  Choice best;
+  uint32_t least = UINT32_MAX;
   for (size_t i = 0; i < workers_.size(); i++) {
     const size_t index = (last_ + 1 + i) % workers_.size();
     Worker& worker = *workers_[index];
+    if (where != fewest && worker.place != where) continue;
     const uint32_t connections = live(worker);
-    if (connections >= fewest) continue;
+    if (connections >= least) continue;
     for (const auto& place : worker.places) {
       if (place->listener != &listener || place->retired) continue;
       if (place->inlet->open.load() == 0 || waiting(*place) == inlet_capacity) continue;
-      best = place.get();
-      best_index = index;
-      fewest = connections;
-      of = &worker;
+      best = Choice{place.get(), &worker, index};
+      least = connections;
     }
   }
-  if (best != nullptr) last_ = best_index;
   return best;
 }
 
 // The same; if there is none, those that could want some later are asked to say so. They may have
 // changed their mind before they saw that they are asked, so they are looked at again.
-Acceptor::Place* Acceptor::choose_or_starve(const Listener& listener, Worker*& of) {
-  Place* place = choose(listener, of);
-  if (place != nullptr) return place;
+Acceptor::Choice Acceptor::choose_or_starve(const Listener& listener, int32_t where) {
+  const Choice choice = choose(listener, where);
+  if (choice.place != nullptr) return choice;
   for (const auto& worker : workers_) {
     for (const auto& one : worker->places) {
       if (one->listener == &listener) one->inlet->starved.store(1);
     }
   }
-  return choose(listener, of);
+  return choose(listener, where);
 }
 
-void Acceptor::give(Place& place, Worker& worker, Descriptor descriptor, const Address& peer) {
+void Acceptor::give(const Choice& choice, int32_t where, Descriptor descriptor,
+                    const Address& peer) {
+  Place& place = *choice.place;
+  last_ = choice.index;
+  place.routes[place.put % inlet_capacity] = where;
   InletMemory::Entry& entry = place.inlet->entries[place.put % inlet_capacity];
   entry.length =
       peer.is_unix() ? sizeof(sa_family_t) : std::min<uint32_t>(peer.length, sizeof(entry.peer));
@@ -335,13 +401,14 @@ void Acceptor::give(Place& place, Worker& worker, Descriptor descriptor, const A
   place.put++;
   place.inlet->put.store(place.put);
   place.touched = true;
-  worker.given++;
+  choice.worker->given++;
 }
 
 // What its taker has not taken. It may be about to: each is whose `taken` goes up first.
 void Acceptor::take_back(Place& place) {
   for (uint32_t at = place.inlet->taken.load(); at != place.put;) {
     if (!place.inlet->taken.compare_exchange_strong(at, at + 1)) continue;
+    const int32_t where = place.routes[at % inlet_capacity];
     const InletMemory::Entry& entry = place.inlet->entries[at++ % inlet_capacity];
     place.back++;
     Waiting back;
@@ -350,7 +417,7 @@ void Acceptor::take_back(Place& place) {
     back.peer.length = entry.length;
     std::memcpy(back.peer.data(), &entry.peer, entry.length);
     if (place.listener == nullptr) continue;
-    place.listener->unplaced.push_back(std::move(back));
+    place.listener->unplaced[where].push_back(std::move(back));
     // It is served when the thread looks next.
     watch(*place.listener, false);
   }
@@ -378,15 +445,15 @@ void Acceptor::wake_touched() {
   }
 }
 
-// Until the next rest is over; -1: none rests.
+// Until the next rest is over, or a time to wait for more; -1: there is none.
 int Acceptor::rest_ms() {
-  int64_t soonest = -1;
+  int64_t soonest = unrouted_.next_expiry_ms();
   for (const auto& [id, listener] : listeners_) {
-    if (listener->rest_until_ms == 0) continue;
-    const int64_t left = std::max<int64_t>(0, listener->rest_until_ms - monotonic_ms());
-    if (soonest < 0 || left < soonest) soonest = left;
+    const int64_t until = listener->rest_until_ms;
+    if (until != 0 && (soonest == 0 || until < soonest)) soonest = until;
   }
-  return static_cast<int>(soonest);
+  if (soonest == 0) return -1;
+  return static_cast<int>(std::max<int64_t>(0, soonest - monotonic_ms()));
 }
 
 uint32_t Acceptor::waiting(const Place& place) {

@@ -1,17 +1,21 @@
 // Accepts for several engines, on a thread of its own that sleeps while nobody comes: each new
-// connection goes to the worker that has the fewest.
+// connection goes to the worker that has the fewest, or, if the host routes them (see unrouted.h),
+// to one at the place that it names.
 //
 // Owns the listening sockets, which so outlive any worker, and each connection until a worker's
-// engine has taken it; see inlet.h. What a worker has not taken when it ends goes to the others. As
-// long as no worker wants any, connections wait in the kernel's queue.
+// engine has taken it; see inlet.h. What a worker has not taken when it ends goes to the others, or
+// waits for the next one at its place. As long as no worker wants any, connections wait in the
+// kernel's queue.
 //
 // All functions may be called on any thread; none of them waits longer than one batch takes.
 #pragma once
 
 #include <sys/epoll.h>
 
+#include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -23,6 +27,7 @@
 #include "inlet.h"
 #include "options.h"
 #include "socket_file.h"
+#include "unrouted.h"
 
 namespace marketplace::engine {
 
@@ -49,15 +54,32 @@ class Acceptor {
   Acceptor& operator=(const Acceptor&) = delete;
   ~Acceptor();
 
+  // What the host answers, besides the number of a place from 0 on: the worker with the fewest
+  // connections; more of the prefix is needed; the connection is reset.
+  static constexpr int32_t fewest = -1;
+  static constexpr int32_t more = -2;
+  static constexpr int32_t refuse = -3;
+  // Connections that wait for a place without a worker. Beyond that they are reset.
+  static constexpr size_t waiting_max = 1024;
+
   // Starts the thread: 0 or negative errno.
-  int open();
+  int open(Routing routing = {});
   // The id of a new listener, from 1 on, or negative errno.
   int32_t listen(const Address& address, const ListenOptions& options);
   int local(int32_t listener, Address& out);
   // Who waits in the kernel's queue is accepted and given away first, as far as there are workers.
+  // What the host has not routed then is reset: see `hurry`.
   void close_listener(int32_t listener);
-  // A place of a worker's at a listener. 0 or negative errno.
-  int sit(int32_t listener, int32_t worker, Seat& out);
+  // Who waits in the kernel's queue is accepted, and the host is asked about all that it has not
+  // routed, for the last time.
+  void hurry(int32_t listener);
+  // The next connection to be routed, and as many bytes of its prefix as it returns; or -EAGAIN.
+  ssize_t next_question(Unrouted::Question& out, uint8_t* prefix, size_t size);
+  // Where it goes. 0; -ENOENT: it is gone; -EINVAL: there will be no more; -ENOBUFS: too many wait
+  // for that place, and it is reset.
+  int answer(uint64_t question, int32_t where);
+  // A worker sits at a listener; `place` is what it is routed by. 0 or negative errno.
+  int sit(int32_t listener, int32_t worker, int32_t place, Seat& out);
   // Nothing is put into this worker's queues any more; what is in them may still be taken.
   void retire(int32_t worker);
   // The same, and what it has not taken goes to others now: it may be busy for long.
@@ -77,6 +99,8 @@ class Acceptor {
   struct Place {
     int32_t id = 0;
     Listener* listener = nullptr;
+    // Where each in the queue was routed to.
+    std::array<int32_t, inlet_capacity> routes{};
     Descriptor memory;
     Descriptor eventfd;
     InletMapping inlet;
@@ -89,6 +113,7 @@ class Acceptor {
   };
   struct Worker {
     int32_t id = 0;
+    int32_t place = 0;
     std::vector<std::unique_ptr<Place>> places;
     uint64_t given = 0;
     bool retired = false;
@@ -101,20 +126,28 @@ class Acceptor {
     int32_t id = 0;
     Descriptor descriptor;
     SocketFile file;
-    // Accepted, and given to nobody yet.
-    std::deque<Waiting> unplaced;
+    // Accepted, and given to nobody yet: by where they are routed to.
+    std::map<int32_t, std::deque<Waiting>> unplaced;
     // Whether the thread is told when somebody comes.
     bool watched = false;
     int64_t rest_until_ms = 0;
+  };
+
+  // Who gets the next one.
+  struct Choice {
+    Place* place = nullptr;
+    Worker* worker = nullptr;
+    size_t index = 0;
   };
 
   Worker* find(int32_t id);
   void run();
   void serve(Listener& listener, int most);
   bool place_unplaced(Listener& listener);
-  Place* choose(const Listener& listener, Worker*& of);
-  Place* choose_or_starve(const Listener& listener, Worker*& of);
-  void give(Place& place, Worker& worker, Descriptor descriptor, const Address& peer);
+  bool place_unplaced(Listener& listener, int32_t where, std::deque<Waiting>& waiting);
+  Choice choose(const Listener& listener, int32_t where);
+  Choice choose_or_starve(const Listener& listener, int32_t where);
+  void give(const Choice& choice, int32_t where, Descriptor descriptor, const Address& peer);
   void take_back(Place& place);
   void watch(Listener& listener, bool on);
   void wake_touched();
@@ -130,6 +163,7 @@ class Acceptor {
   bool stopping_ = false;
   int32_t last_id_ = 0;
   int failure_ = 0;
+  Unrouted unrouted_;
   std::unordered_map<int32_t, std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Worker>> workers_;
   // Who was given the last one, so that equals take turns.

@@ -116,7 +116,7 @@ export class ListenHandle {
       netEngine().later(() => { callback.call(this) })
       this.#closed()
     }
-    if (this.#othersHaveIt) {
+    if (this.#othersHaveIt || this.listener.onLoan === true) {
       this.listener.pause()
       this.acceptor.holdOpen()
       netEngine().delivered(() => {

@@ -5,5 +5,5 @@
  * For sockets only: what a program sees as time, such as the timer driver, has the global ones. Owns nothing.
  */
 export const {
-  clearInterval, clearTimeout, performance, queueMicrotask, setImmediate, setInterval, setTimeout,
+  clearImmediate, clearInterval, clearTimeout, performance, queueMicrotask, setImmediate, setInterval, setTimeout,
 } = globalThis

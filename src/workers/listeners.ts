@@ -7,16 +7,25 @@
  */
 import { constants } from 'node:os'
 import type { MessagePort } from 'node:worker_threads'
-import { Acceptor, type AcceptorListener, type LoanRequest } from '../transport/shared-listeners.js'
+import { Acceptor, RouteAnswer, type AcceptorListener, type LoanRequest } from '../transport/shared-listeners.js'
+import { clearImmediate, setImmediate } from '../support/real-time.js'
 import type { SocketAddress } from '../support/socket-error.js'
 import { Word, type LoanAnswer, type LoanQuestion } from './protocol.js'
+import { Router, type RouteSettings } from './router.js'
 
 const { EADDRINUSE, ECANCELED } = constants.errno
+
+/** Connections that are routed until others have their turn. */
+const ROUTED_AT_ONCE = 256
+/** How often who waits in a listener's queue is accepted when it is closed: the queue is never as long. */
+const CLOSING_ROUNDS = 64
 
 /** Who is lent listeners. */
 export interface Borrower {
   /** The acceptor's number for it. */
   readonly id: number
+  /** Its place, by which connections are routed to it. */
+  readonly index: number
   readonly words: Int32Array
   readonly loans: MessagePort
   /** What it gives back it wants no more; otherwise it only ends. */
@@ -31,11 +40,21 @@ interface Shared extends AcceptorListener {
 }
 
 export class SharedListeners {
-  readonly acceptor = new Acceptor()
+  readonly acceptor: Acceptor
+  readonly #router: Router | undefined
+  #routing: NodeJS.Immediate | undefined
   readonly #shared = new Map<string, Shared>()
   #closed = false
   /** Not once nothing is to be accepted any more. */
   #lends = true
+
+  /** @param routes without it each connection goes to the worker that has the fewest */
+  constructor(routes?: RouteSettings) {
+    this.#router = routes === undefined ? undefined : new Router(routes)
+    this.acceptor = new Acceptor(routes === undefined ? undefined : {
+      prefixMax: routes.prefixBytes, waitMs: routes.prefixMs, ask: () => { this.#routeSome() },
+    })
+  }
 
   /** Where it listens. */
   get addresses(): SocketAddress[] {
@@ -62,7 +81,7 @@ export class SharedListeners {
   }
 
   #lend(
-    { id }: Borrower, nth: number, request: LoanRequest,
+    { id, index }: Borrower, nth: number, request: LoanRequest,
   ): number | Pick<LoanAnswer, 'seat' | 'descriptors' | 'address'> {
     if (!this.#lends) return -ECANCELED
     const { host, port, ipv6Only } = request
@@ -77,7 +96,7 @@ export class SharedListeners {
       // As it would be with a socket of its own.
       return -EADDRINUSE
     }
-    const seat = this.acceptor.sit(shared.id, id)
+    const seat = this.acceptor.sit(shared.id, id, index)
     if (typeof seat === 'number') {
       this.#closeIfUnwanted(shared)
       return seat
@@ -96,8 +115,37 @@ export class SharedListeners {
 
   #closeIfUnwanted(shared: Shared): void {
     if (shared.seats.size > 0) return
+    this.#close(shared)
     this.#shared.delete(shared.key)
-    this.acceptor.closeListener(shared.id)
+  }
+
+  /** Who waits there, in the kernel's queue or to be routed, is routed first. */
+  #close({ id }: Shared): void {
+    let rounds = this.#router === undefined ? 0 : CLOSING_ROUNDS
+    while (rounds-- > 0) {
+      this.acceptor.hurry(id)
+      if (this.#route(Infinity) === 0) break
+    }
+    this.acceptor.closeListener(id)
+  }
+
+  /** Routes those that wait, a few at a time. */
+  #routeSome(): void {
+    this.#routing = undefined
+    if (this.#closed || this.#route(ROUTED_AT_ONCE) < ROUTED_AT_ONCE) return
+    this.#routing = setImmediate(() => { this.#routeSome() })
+  }
+
+  /** @returns how many connections it has asked about, so many at most */
+  #route(most: number): number {
+    for (let n = 0; n < most; n++) {
+      const question = this.acceptor.nextQuestion()
+      if (question === undefined || this.#router === undefined) return n
+      const address = [...this.#shared.values()].find(({ id }) => id === question.listener)?.address
+      const where = address === undefined ? RouteAnswer.refuse : this.#router.answer(question, address)
+      this.#router.answered(where, this.acceptor.answer(question, where))
+    }
+    return most
   }
 
   /** Closes those at which nobody sits. @returns where they were */
@@ -124,7 +172,7 @@ export class SharedListeners {
   /** Nothing is accepted any more; who waits already is given to the workers. */
   closeListeners(): void {
     this.#lends = false
-    for (const { id } of this.#shared.values()) this.acceptor.closeListener(id)
+    for (const shared of this.#shared.values()) this.#close(shared)
     this.#shared.clear()
   }
 
@@ -132,6 +180,7 @@ export class SharedListeners {
     if (this.#closed) return
     this.closeListeners()
     this.#closed = true
+    clearImmediate(this.#routing)
     this.acceptor.close()
   }
 }

@@ -7,6 +7,7 @@ import type { ResourceLimits } from 'node:worker_threads'
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError, fromCaller, rangeError } from '../support/errors.js'
 import { supervisor, type SupervisionBackoff } from '../vm/index.js'
+import type { Route, RouteSettings } from './router.js'
 
 /** Options of `serve`. */
 export interface ServeOptions {
@@ -22,10 +23,19 @@ export interface ServeOptions {
   /** By which it is known in logs and records. Default: 'serve'. */
   readonly name?: string | undefined
   /**
-   * How connections come to workers. 'least': each goes to the worker that has the fewest. Default, and so far the only
-   * one: 'least'.
+   * How connections come to workers. 'least': each goes to the worker that has the fewest. 'route': to the one that
+   * `route` names. Default: 'route' if there is a `route`, else 'least'.
    */
-  readonly share?: 'least' | undefined
+  readonly share?: 'least' | 'route' | undefined
+  /**
+   * Which worker gets a connection, by its addresses and what it has sent first: rooms, tenants, who was there before.
+   * Called on the thread that serves. What it throws, or a result that is none, resets that connection, and is logged.
+   */
+  readonly route?: Route | undefined
+  /** Bytes that `route` may see, which are left to the worker. From 0, addresses only, to 65,536. Default: 4,096. */
+  readonly prefixBytes?: number | undefined
+  /** Milliseconds within which `route` has to do with what has come. Default: 10,000. */
+  readonly prefixMs?: number | undefined
   /**
    * How often workers may end, other than by a restart, within `period`; see `supervise`. Default: 3 for each worker.
    */
@@ -54,6 +64,7 @@ export interface ServeOptions {
 
 const LONGEST = 0x7fffffff
 const WORKERS_MAX = 1024
+const PREFIX_MAX = 65_536
 const milliseconds = integer(1, LONGEST, 'milliseconds')
 
 const megabytes: Check = (call, name, value) => {
@@ -78,7 +89,10 @@ const checks: Checks = {
   name: (call, name, value) => {
     if (typeof value !== 'string' || value === '') throw argumentError(call, name, 'a string that is not empty', value)
   },
-  share: oneOf('least'),
+  share: oneOf('least', 'route'),
+  route: ofType('function'),
+  prefixBytes: integer(0, PREFIX_MAX, 'bytes'),
+  prefixMs: milliseconds,
   // Those of a supervisor it checks itself.
   intensity: () => undefined,
   period: () => undefined,
@@ -104,6 +118,8 @@ export interface ServeSettings {
   readonly drainMs: number
   readonly resourceLimits: ResourceLimits | undefined
   readonly signals: boolean
+  /** undefined: each goes to the worker that has the fewest. */
+  readonly routes: RouteSettings | undefined
 }
 
 /** @throws TypeError, RangeError, or Error with the code ERR_MODULE_NOT_FOUND */
@@ -121,9 +137,23 @@ export function serveSettings(call: string, options: ServeOptions): ServeSetting
     throw Object.assign(error, { cause })
   }
   const module = moduleUrl(call, options.module)
+  const routes = routesOf(call, options, workers)
   return {
     module, workers, data, name, intensity, period, backoff, readyMs, stuckAfterMs, drainMs, resourceLimits, signals,
+    routes,
   }
+}
+
+function routesOf(
+  call: string, { share, route, prefixBytes, prefixMs }: ServeOptions, workers: number,
+): RouteSettings | undefined {
+  if (share === 'least' || route === undefined) {
+    if (share === 'route') throw argumentError(call, 'options.route', 'a function, as share is \'route\'', route)
+    const without = Object.entries({ route, prefixBytes, prefixMs }).find(([, value]) => value !== undefined)
+    if (without === undefined) return undefined
+    throw argumentError(call, `options.${without[0]}`, 'undefined where connections are not routed', without[1])
+  }
+  return { route, workers, prefixBytes: prefixBytes ?? 4096, prefixMs: prefixMs ?? 10_000 }
 }
 
 function moduleUrl(call: string, module: string | URL): string {

@@ -11,6 +11,7 @@ import { clearInterval, clearTimeout, setInterval, setTimeout } from '../support
 import { metricsSum, type TransportMetrics } from '../transport/seam/metrics.js'
 import type { SocketAddress } from '../support/socket-error.js'
 import { SharedListeners } from './listeners.js'
+import type { ServeSettings } from './options.js'
 import { WorkerThread, type ThreadSettings } from './thread.js'
 
 /** A worker, as `workers()` has it. */
@@ -49,7 +50,7 @@ export interface PlaceWatcher {
 }
 
 export class Server {
-  readonly listeners = new SharedListeners()
+  readonly listeners: SharedListeners
   readonly settings: ThreadSettings
   readonly drainMs: number
   readonly #threads = new Set<WorkerThread>()
@@ -70,7 +71,10 @@ export class Server {
   readonly #workers: number
   #lookForUnwanted: NodeJS.Timeout | undefined
 
-  constructor(settings: Omit<ThreadSettings, 'listeners'> & { readonly workers: number }, drainMs: number) {
+  constructor(
+    settings: Omit<ThreadSettings, 'listeners'> & Pick<ServeSettings, 'workers' | 'routes'>, drainMs: number,
+  ) {
+    this.listeners = new SharedListeners(settings.routes)
     this.settings = { ...settings, listeners: this.listeners }
     this.#workers = settings.workers
     this.drainMs = drainMs

@@ -5,7 +5,7 @@ import t from 'tap'
 import { connect } from 'node:net'
 import { setTimeout as later } from 'node:timers/promises'
 import { patient } from '../support/patience.js'
-import { started } from '../workers/start.js'
+import { onBackend, started } from '../workers/start.js'
 import { until } from '../support/util.js'
 import { VARIANTS } from '../support/variants.js'
 import { get, last } from './http-program.js'
@@ -57,12 +57,7 @@ class Clients {
 
 for (const { name, skip } of VARIANTS.filter(({ name }) => name.startsWith('native '))) {
   t.test(`restarts one by one: each request has its answer (${name})`, { skip }, async (t) => {
-    const { MARKETPLACE_BACKEND: before } = process.env
-    t.teardown(() => {
-      if (before === undefined) delete process.env.MARKETPLACE_BACKEND
-      else process.env.MARKETPLACE_BACKEND = before
-    })
-    process.env.MARKETPLACE_BACKEND = name.slice('native '.length)
+    onBackend(t, name)
     const data = { host: '127.0.0.1', port: '0', quiet: true }
     const { served, port } = await started({ module: new URL('../../examples/http.js', import.meta.url), data })
     const clients = new Clients(port)

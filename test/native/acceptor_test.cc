@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <ctime>
 #include <memory>
@@ -30,8 +31,9 @@ void until_true(const std::function<bool()>& done) {
 
 // An acceptor that listens, and clients of it.
 struct Room {
-  Room() {
-    CHECK_EQUAL(acceptor.open(), 0);
+  Room() : Room(engine::Routing{}) {}
+  explicit Room(engine::Routing routing) {
+    CHECK_EQUAL(acceptor.open(std::move(routing)), 0);
     Address address;
     CHECK_EQUAL(Address::parse("127.0.0.1", 0, address), 0);
     listener = acceptor.listen(address, {});
@@ -55,7 +57,7 @@ struct Room {
 struct Worker {
   Worker(Room& room, int32_t number) : host(std::make_unique<Host>()) {
     Acceptor::Seat seat{};
-    CHECK_EQUAL(room.acceptor.sit(room.listener, number, seat), 0);
+    CHECK_EQUAL(room.acceptor.sit(room.listener, number, number, seat), 0);
     const int32_t result =
         host->engine.borrow_listener(seat.memory, seat.eventfd, seat.acceptor, false, {});
     CHECK(result > 0);
@@ -161,7 +163,7 @@ TEST("a queue that is full: the next wait until there is room") {
 TEST("a connection that ends is counted out, also one that a limit has refused") {
   Room room;
   Acceptor::Seat seat{};
-  CHECK_EQUAL(room.acceptor.sit(room.listener, 1, seat), 0);
+  CHECK_EQUAL(room.acceptor.sit(room.listener, 1, 1, seat), 0);
   Host host;
   engine::ListenOptions options;
   options.limits.most = 1;
@@ -190,6 +192,154 @@ TEST("a listener that is closed gives away who waits first") {
   Descriptor late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   CHECK_EQUAL(::connect(late.get(), room.where.data(), room.where.length), -1);
   CHECK_EQUAL(errno, ECONNREFUSED);
+}
+
+namespace {
+
+// A room whose connections are routed; it is asked here and not by a call.
+struct RoutedRoom {
+  explicit RoutedRoom(size_t prefix_max, int64_t wait_ms = 60'000)
+      : room(engine::Routing{[this] { calls++; }, prefix_max, wait_ms}) {}
+
+  engine::Unrouted::Question next() {
+    engine::Unrouted::Question question;
+    ssize_t length = -1;
+    until_true([&] {
+      length = room.acceptor.next_question(question, prefix, sizeof(prefix));
+      return length >= 0;
+    });
+    text.assign(reinterpret_cast<const char*>(prefix), static_cast<size_t>(length));
+    return question;
+  }
+  bool has_question() {
+    engine::Unrouted::Question question;
+    return room.acceptor.next_question(question, prefix, sizeof(prefix)) >= 0;
+  }
+
+  std::atomic<int> calls = 0;
+  uint8_t prefix[64];
+  std::string text;
+  Room room;
+};
+
+}  // namespace
+
+TEST("routing: what a client says first is seen, and left to the engine that it is routed to") {
+  RoutedRoom routed(16);
+  Worker one(routed.room, 1);
+  Worker two(routed.room, 2);
+  Descriptor client = routed.room.dial();
+  auto question = routed.next();
+  CHECK(routed.text == "");
+  CHECK(!question.last);
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), 0);
+  CHECK(!routed.has_question());
+  CHECK_EQUAL(routed.calls, 1);
+  CHECK_EQUAL(::send(client.get(), "room", 4, MSG_NOSIGNAL), 4);
+  question = routed.next();
+  CHECK(routed.text == "room");
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), 0);
+  CHECK_EQUAL(::send(client.get(), " 2, and more than fits", 22, MSG_NOSIGNAL), 22);
+  question = routed.next();
+  CHECK(routed.text == "room 2, and more");
+  CHECK(question.last);
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), -EINVAL);
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, 2), 0);
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, 2), -ENOENT);
+  two.host->until([&] {
+    return two.host->input.size() == 1 &&
+           two.host->input.begin()->second == "room 2, and more than fits";
+  });
+  CHECK_EQUAL(connections(one), 0);
+  CHECK(routed.calls <= 3);
+}
+
+TEST("routing: the end of the output and the end of the time are told") {
+  RoutedRoom routed(16, 50);
+  Worker one(routed.room, 1);
+  Descriptor ends = routed.room.dial();
+  CHECK_EQUAL(::shutdown(ends.get(), SHUT_WR), 0);
+  auto question = routed.next();
+  if (!question.last) {
+    CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), 0);
+    question = routed.next();
+  }
+  CHECK(question.last);
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::refuse), 0);
+  Descriptor silent = routed.room.dial();
+  question = routed.next();
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), 0);
+  question = routed.next();
+  CHECK(question.last);
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::fewest), 0);
+  one.host->until([&] { return connections(one) == 1; });
+}
+
+TEST("routing: a connection that is reset meanwhile is nobody's; an unknown place is none") {
+  RoutedRoom routed(16);
+  Worker one(routed.room, 1);
+  {
+    Descriptor gone = routed.room.dial();
+    const auto question = routed.next();
+    CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), 0);
+    CHECK_EQUAL(engine::reset_on_close(gone.get()), 0);
+  }
+  Descriptor client = routed.room.dial();
+  auto question = routed.next();
+  CHECK_EQUAL(routed.room.acceptor.answer(question.id, -7), 0);
+  char byte = 0;
+  until_true(
+      [&] { return ::recv(client.get(), &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET; });
+  CHECK_EQUAL(routed.room.acceptor.unplaced(), 0);
+}
+
+TEST("routing: what an engine has not taken waits for the next one at its place") {
+  RoutedRoom routed(0);
+  auto dying = std::make_unique<Worker>(routed.room, 1);
+  Worker other(routed.room, 2);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 5; i++) {
+    clients.push_back(routed.room.dial());
+    const auto question = routed.next();
+    CHECK(question.last);
+    CHECK_EQUAL(routed.room.acceptor.answer(question.id, i == 4 ? 2 : 1), 0);
+  }
+  dying.reset();
+  other.host->until([&] { return connections(other) == 1; });
+  until_true([&] { return routed.room.acceptor.unplaced() == 4; });
+  CHECK_EQUAL(connections(other), 1);
+  Worker next(routed.room, 1);
+  next.host->until([&] { return connections(next) == 4; });
+}
+
+TEST("routing: who says nothing does not keep others out, and what is not answered is bounded") {
+  RoutedRoom routed(16);
+  Worker one(routed.room, 1);
+  constexpr size_t most = engine::Unrouted::most;
+  std::vector<Descriptor> clients;
+  for (size_t i = 0; i < most / 2; i++) {
+    clients.push_back(routed.room.dial());
+    const auto question = routed.next();
+    CHECK(!question.last);
+    CHECK_EQUAL(routed.room.acceptor.answer(question.id, Acceptor::more), 0);
+  }
+  clients.push_back(routed.room.dial());
+  size_t lasts = 0;
+  uint64_t oldest = 0;
+  for (int i = 0; i < 2; i++) {
+    const auto question = routed.next();
+    if (!question.last) continue;
+    lasts++;
+    oldest = question.id;
+  }
+  CHECK_EQUAL(lasts, 1);
+  CHECK_EQUAL(oldest, 1);
+  routed.room.acceptor.close_listener(routed.room.listener);
+  char byte = 0;
+  for (Descriptor& client : clients) {
+    until_true(
+        [&] { return ::recv(client.get(), &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET; });
+  }
 }
 
 }  // namespace marketplace::test

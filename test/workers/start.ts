@@ -23,6 +23,16 @@ export async function started(options: Partial<ServeOptions> = {}): Promise<{ se
   return { served, port: served.addresses()[0]?.port ?? 0 }
 }
 
+/** The workers of a test have this backend. @param variant of test/support/variants.ts */
+export function onBackend(t: { teardown(end: () => void): void }, variant: string): void {
+  const { MARKETPLACE_BACKEND: before } = process.env
+  t.teardown(() => {
+    if (before === undefined) delete process.env.MARKETPLACE_BACKEND
+    else process.env.MARKETPLACE_BACKEND = before
+  })
+  process.env.MARKETPLACE_BACKEND = variant.slice('native '.length)
+}
+
 let programs = 0
 
 /** A module with this text. @returns its path */

@@ -32,14 +32,47 @@ export interface WorkerConnections {
   readonly given: number
 }
 
+/** A connection that is to be routed. */
+export interface RouteQuestion {
+  readonly id: number
+  /** Of the listener. */
+  readonly listener: number
+  readonly peer: SocketAddress
+  /** A copy of what has come so far. */
+  readonly prefix: Buffer
+  /** Nothing more will come, or be awaited. */
+  readonly last: boolean
+}
+
+/** Asks where connections go. */
+export interface AcceptorRouting {
+  /** Bytes of a connection that are looked at. */
+  readonly prefixMax: number
+  /** Milliseconds that more of them are awaited. */
+  readonly waitMs: number
+  /** There are questions. It is called again only after `nextQuestion` had none. */
+  readonly ask: () => void
+}
+
+/** Answers besides the numbers of places. */
+export const RouteAnswer = { fewest: -1, more: -2, refuse: -3 } as const
+
 export class Acceptor {
   readonly #addon = loadedAddon()
   readonly #acceptor: object
   readonly #counts = new Float64Array(5)
+  readonly #prefix: Buffer
+  readonly #question = new Float64Array(8)
 
-  /** @throws SocketError if there are no descriptors for it */
-  constructor() {
-    const acceptor = this.#addon.createAcceptor()
+  /**
+   * @param routing without it each connection goes to the worker that has the fewest
+   * @throws SocketError if there are no descriptors for it
+   */
+  constructor(routing?: AcceptorRouting) {
+    const { prefixMax = 0, waitMs = 0, ask } = routing ?? {}
+    // Of one without a length there would be no address.
+    this.#prefix = Buffer.alloc(Math.max(1, prefixMax))
+    const acceptor = this.#addon.createAcceptor(prefixMax, waitMs, ask)
     if (typeof acceptor === 'number') throw socketError(acceptor, 'epoll_create')
     this.#acceptor = acceptor
   }
@@ -57,15 +90,45 @@ export class Acceptor {
     return result < 0 ? result : { id, address: socketAddress(w[0], w[1], w[2], w[3], w[4]) }
   }
 
-  /** Who waits to be accepted is given to workers first, as far as there are any. */
+  /** The next connection that is to be routed; undefined if there is none. */
+  nextQuestion(): RouteQuestion | undefined {
+    const q = this.#question
+    const length = this.#addon.acceptorNextQuestion(this.#acceptor, this.#prefix, q)
+    if (length < 0) return undefined
+    return {
+      id: q[0], listener: q[1], last: q[2] !== 0, prefix: Buffer.from(this.#prefix.subarray(0, length)),
+      peer: socketAddress(q[3], q[4], q[5], q[6], q[7]),
+    }
+  }
+
+  /**
+   * @param where the number of a place, or one of `RouteAnswer`
+   * @returns a negative errno; ENOBUFS: too many wait for that place, and the connection is reset
+   */
+  answer({ id }: RouteQuestion, where: number): number {
+    return this.#addon.acceptorAnswer(this.#acceptor, id, where)
+  }
+
+  /** Who waits to be accepted is, and all that is to be routed there is asked about for the last time. */
+  hurry(listener: number): void {
+    this.#addon.acceptorHurry(this.#acceptor, listener)
+  }
+
+  /**
+   * Who waits to be accepted is given to workers first, as far as there are any. What is not routed is reset: see
+   * `hurry`.
+   */
   closeListener(listener: number): void {
     this.#addon.acceptorCloseListener(this.#acceptor, listener)
   }
 
-  /** @returns a negative errno if it can't be had */
-  sit(listener: number, worker: number): Seat | number {
+  /**
+   * @param place what connections are routed by; a place may have two workers for a while
+   * @returns a negative errno if it can't be had
+   */
+  sit(listener: number, worker: number, place: number): Seat | number {
     const words = new Int32Array(4)
-    const result = this.#addon.acceptorSit(this.#acceptor, listener, worker, words)
+    const result = this.#addon.acceptorSit(this.#acceptor, listener, worker, place, words)
     return result < 0 ? result : { id: words[0], descriptors: words.slice(1) }
   }
 

@@ -57,16 +57,19 @@ export interface Addon extends SlabCalls {
   borrowListener(
     handle: object, account: number, descriptors: Int32Array, unix: boolean, options: Int32Array,
   ): number
-  createAcceptor(): object | number
+  createAcceptor(prefixMax?: number, waitMs?: number, ask?: () => void): object | number
   acceptorListen(acceptor: object, address: string, port: number, options: Int32Array): number
   acceptorAddress(acceptor: object, listener: number, words: Int32Array): number
-  acceptorSit(acceptor: object, listener: number, worker: number, seat: Int32Array): number
+  acceptorSit(acceptor: object, listener: number, worker: number, place: number, seat: Int32Array): number
   acceptorCloseListener(acceptor: object, listener: number): void
   acceptorRetire(acceptor: object, worker: number): void
   acceptorRecall(acceptor: object, worker: number): void
   acceptorLeave(acceptor: object, worker: number): void
   acceptorLeaveSeat(acceptor: object, seat: number): void
   acceptorCounts(acceptor: object, worker: number, counts: Float64Array): number
+  acceptorHurry(acceptor: object, listener: number): void
+  acceptorNextQuestion(acceptor: object, prefix: Uint8Array, question: Float64Array): number
+  acceptorAnswer(acceptor: object, question: number, where: number): number
   acceptorClose(acceptor: object): void
   adoptConnection(handle: object, account: number, descriptor: number, options: Int32Array): number
   knowsDescriptor(handle: object, descriptor: number): number

@@ -176,6 +176,10 @@ export class NativeListener implements TransportListener, EngineSocket {
     return this.id === 0 || this.closed || this.#loan !== undefined ? EBADF : this.account.link.duplicate(this.id)
   }
 
+  get onLoan(): boolean {
+    return this.#loan !== undefined
+  }
+
   handedOver(): void {
     if (this.id !== 0 && !this.closed) this.account.link.disownFile(this.id)
   }

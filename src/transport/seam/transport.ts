@@ -242,6 +242,8 @@ export interface TransportListener {
   readonly descriptor?: number | undefined
   /** As that of a connection. */
   duplicate?(): number
+  /** Whether another thread has the listener, and accepts for it: what this one has taken nobody else can serve. */
+  readonly onLoan?: boolean
   /** Another process has the listener, too: if it is a Unix socket, its file stays when this one closes. */
   handedOver?(): void
   /**
