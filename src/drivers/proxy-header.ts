@@ -68,16 +68,38 @@ export interface ProxyHeader {
   readonly awsVpcEndpoint: string | undefined
 }
 
-/** What the first bytes of a connection are. */
-export type ProxyRead =
-  /** Too few to say. */
-  | { readonly is: 'part' }
-  /** No header begins so. */
-  | { readonly is: 'other' }
-  /** One that is wrong: why. */
-  | { readonly is: 'wrong', readonly why: string }
-  /** One, of so many bytes. */
-  | { readonly is: 'header', readonly header: ProxyHeader, readonly length: number }
+/** What the first bytes of a connection are: too few to say, no header, a wrong one, or one. */
+export type ProxyRead = ProxyReadPart | ProxyReadOther | ProxyReadWrong | ProxyReadHeader
+
+/** There are too few bytes to say. */
+export interface ProxyReadPart {
+  /** Which it is. */
+  readonly is: 'part'
+}
+
+/** No header begins so. */
+export interface ProxyReadOther {
+  /** Which it is. */
+  readonly is: 'other'
+}
+
+/** A header that is wrong. */
+export interface ProxyReadWrong {
+  /** Which it is. */
+  readonly is: 'wrong'
+  /** What is wrong with it. */
+  readonly why: string
+}
+
+/** A header. */
+export interface ProxyReadHeader {
+  /** Which it is. */
+  readonly is: 'header'
+  /** What it says. */
+  readonly header: ProxyHeader
+  /** Of how many bytes. */
+  readonly length: number
+}
 
 const PART: ProxyRead = { is: 'part' }
 const OTHER: ProxyRead = { is: 'other' }
