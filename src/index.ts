@@ -34,7 +34,8 @@ export { tcpEngine, type ListeningSocket, type TcpEngine } from './drivers/tcp-e
 export type { LocalEnd, TcpOptions } from './drivers/tcp-options.js'
 export {
   proxyHeader, readProxyHeader, type ProxyEnd, type ProxyHeader, type ProxyHeaderOptions, type ProxyRead,
-  type ProxyReadHeader, type ProxyReadOther, type ProxyReadPart, type ProxyReadWrong, type ProxySsl, type ProxyTlv, type ProxyTlvToSend,
+  type ProxyReadHeader, type ProxyReadOther, type ProxyReadPart, type ProxyReadWrong, type ProxySsl,
+  type ProxyTlv, type ProxyTlvToSend,
 } from './drivers/proxy-header.js'
 export type { ProxyOptions } from './drivers/proxy-intro.js'
 export * from './drivers/tcp-records.js'
