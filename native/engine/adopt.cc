@@ -74,6 +74,18 @@ struct Control {
   alignas(cmsghdr) unsigned char bytes[control_size];
 };
 
+// The lengths in headers are of another type with musl than with glibc.
+using ControlLength = decltype(msghdr::msg_controllen);
+using HeaderLength = decltype(cmsghdr::cmsg_len);
+
+// Musl's macro compares a number that has a sign with one that has none.
+cmsghdr* next_header(msghdr& message, cmsghdr* header) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-compare"
+  return CMSG_NXTHDR(&message, header);
+#pragma GCC diagnostic pop
+}
+
 }  // namespace
 
 ssize_t send_descriptors(int socket, const uint8_t* data, size_t length, const int* descriptors,
@@ -86,11 +98,11 @@ ssize_t send_descriptors(int socket, const uint8_t* data, size_t length, const i
   message.msg_iovlen = 1;
   if (count > 0) {
     message.msg_control = control.bytes;
-    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    message.msg_controllen = static_cast<ControlLength>(CMSG_SPACE(count * sizeof(int)));
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    header->cmsg_len = static_cast<HeaderLength>(CMSG_LEN(count * sizeof(int)));
     std::memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
   }
   for (;;) {
@@ -116,7 +128,7 @@ ssize_t receive_descriptors(int socket, uint8_t* memory, size_t size,
   if (result < 0) return -errno;
   std::vector<Descriptor> came;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
+       header = next_header(message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; i++) {
