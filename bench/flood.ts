@@ -9,10 +9,10 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import {
   _, endpoint, groundVm, quit, sendMessage, spawn, tcpBare, tcpChannel, tcpError, tcpListener, tcpListening,
 } from '../src/index.js'
+import { readArguments } from './lib/arguments.js'
 
 const GOOD = '127.0.0.1'
 const BAD = '127.0.0.2'
@@ -112,6 +112,6 @@ if (what === 'good') {
 } else if (what === 'bad') {
   await badClient(Number(to), Number(process.argv[4]))
 } else {
-  const { values } = parseArgs({ options: { connections: { type: 'string', default: '100000' } } })
-  await main(Number(values.connections))
+  const usage = 'usage: npm run bench:flood -- [--connections 100000]'
+  await main(readArguments(usage, { connections: 100_000 }).number('connections'))
 }

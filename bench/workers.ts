@@ -13,6 +13,7 @@ import {
   _, currentWorker, endpoint, groundVm, quit, sendMessage, serve, spawn, tcpBare, tcpChannel, tcpListener,
   tcpListening, type TcpEnd,
 } from '../src/index.js'
+import { readArguments } from './lib/arguments.js'
 
 const CONNECTIONS = 100
 const SECONDS = 5
@@ -138,6 +139,10 @@ async function main(): Promise<void> {
 }
 
 if (currentWorker() === undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (process.argv[2] === 'client') await client(process.argv[3], Number(process.argv[4]))
-  else await main()
+  if (process.argv[2] === 'client') {
+    await client(process.argv[3], Number(process.argv[4]))
+  } else {
+    readArguments('usage: npm run bench:workers; a minute, three lines of JSON', {})
+    await main()
+  }
 }

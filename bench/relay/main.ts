@@ -5,12 +5,12 @@
  * Printed are the time one way (half of a round trip, median), and the CPU time of both threads per message when many
  * are sent in one turn.
  */
-import { parseArgs } from 'node:util'
 import { isMainThread, MessageChannel, Worker, workerData, type MessagePort } from 'node:worker_threads'
 import {
   _, endpoint, eventSource, groundVm, portCarrier, relay, sendFeedback, sendMessage, spawn, type ActionTree,
   type EventSink,
 } from '../../src/index.js'
+import { readArguments } from '../lib/arguments.js'
 
 const topics = [['ping', _], ['many', _, _]]
 const BATCH = 1000
@@ -68,8 +68,9 @@ async function measure(messages: number, rounds: number): Promise<void> {
 }
 
 if (isMainThread) {
-  const { values } = parseArgs({ options: { messages: { type: 'string' }, rounds: { type: 'string' } } })
-  await measure(Number(values.messages ?? 200_000), Number(values.rounds ?? 2000))
+  const usage = 'usage: npm run bench:relay -- [--messages 200000] [--rounds 2000]'
+  const { number } = readArguments(usage, { messages: 200_000, rounds: 2000 })
+  await measure(number('messages'), number('rounds'))
 } else {
   await other(workerData as MessagePort)
 }

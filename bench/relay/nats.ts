@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import {
   _, defineRecord, endpoint, eventSource, groundVm, natsRelay, sendMessage, spawn, type ActionTree, type EventSink,
 } from '../../src/index.js'
+import { readArguments } from '../lib/arguments.js'
 
 const says = defineRecord('says', ['who', 'what']).of<[who: string, what: Uint8Array]>()
 const item = defineRecord('item', ['node', 'number']).of<[node: string, number: number]>()
@@ -213,5 +214,10 @@ async function main(quick: boolean): Promise<void> {
   }
 }
 
-if (what === undefined || what === '--quick') await main(what === '--quick')
-else await run(what as Part)
+// A part has been forked.
+if (process.send !== undefined && url !== undefined) {
+  await run(what as Part)
+} else {
+  const usage = 'usage: npm run bench:nats -- [--quick]; it needs the program nats-server'
+  await main(readArguments(usage, {}, ['quick']).flag('quick'))
+}

@@ -9,6 +9,7 @@ import {
 } from '../../src/index.js'
 import { relayBy, RelayMonitor } from '../../src/relay/relay.js'
 import { Network } from '../../test/relay/network.js'
+import { readArguments } from '../lib/arguments.js'
 
 const item = defineRecord('simulated', ['node', 'number']).of<[node: string, number: number]>()
 const HEARTBEAT = 1000
@@ -87,5 +88,10 @@ async function simulate(count: number, endpoints: number): Promise<object> {
   return { nodes: count, endpoints, start, perBeat, join, newcomer }
 }
 
-const [sizes = '10,30,100', endpoints = '1000'] = process.argv.slice(2)
+const usage = 'usage: node dist/bench/relay/simulate.js [NODES, or several: 10,30,100] [ENDPOINTS of each: 1000]'
+const [sizes = '10,30,100', endpoints = '1000'] = readArguments(usage, {}, [], 2).positionals
+if (!/^\d+(,\d+)*$/.test(sizes) || !/^\d+$/.test(endpoints)) {
+  process.stderr.write(`error: NODES and ENDPOINTS are whole numbers\n${usage}\n`)
+  process.exit(2)
+}
 for (const size of sizes.split(',')) console.log(JSON.stringify(await simulate(Number(size), Number(endpoints))))

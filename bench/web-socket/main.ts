@@ -11,15 +11,14 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { readArguments } from '../lib/arguments.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const LOAD = join(ROOT, 'build/bench/ws-load')
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '3' } },
-})
+const NAMES = ['ws-100', 'ws-broadcast', 'ws-idle']
+const USAGE = `usage: npm run bench:ws -- [${NAMES.join('] [')}] [--rounds 5] [--seconds 3]`
+const { positionals, number } = readArguments(USAGE, { rounds: 5, seconds: 3 }, [], NAMES)
 
 interface Server {
   readonly name: string
@@ -93,7 +92,7 @@ async function measure(server: Server, scenario: typeof SCENARIOS[number]): Prom
     const port = await lineOf(child)
     const pid = Number(child.pid)
     const before = residentOf(pid)
-    const seconds = mode === 'idle' ? '8' : values.seconds
+    const seconds = mode === 'idle' ? '8' : String(number('seconds'))
     const load = spawn(LOAD, [port, mode, String(connections), String(size), seconds], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -132,7 +131,7 @@ for (const scenario of SCENARIOS) {
   if (positionals.length > 0 && !positionals.includes(scenario.name)) continue
   const idle = scenario.mode === 'idle'
   const samples = new Map<string, Sample[]>(SERVERS.map(({ name }) => [name, []]))
-  const rounds = idle ? Math.min(3, Number(values.rounds)) : Number(values.rounds)
+  const rounds = idle ? Math.min(3, number('rounds')) : number('rounds')
   for (let round = 0; round < rounds; round++) {
     for (const server of SERVERS) samples.get(server.name)?.push(await measure(server, scenario))
   }
