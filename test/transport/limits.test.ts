@@ -327,7 +327,7 @@ onEveryTransport('wrong limits are errors that name them', async (t, open) => {
     [{ maxIdlePrefixes: 0 }, /limits\.maxIdlePrefixes must be an integer from 1/],
     [{ firstByteTimeout: NaN }, /limits\.firstByteTimeout must be an integer/],
     [{ pauseAbove: 2 ** 31 }, /limits\.pauseAbove must be an integer/],
-    [{ connectionsPrefix: 1 }, /unknown option 'connectionsPrefix'; did you mean 'connectionsPerPrefix'/],
+    [{ connectionsPrefix: 1 }, /unknown option 'connectionsPrefix' of limits; did you mean 'connectionsPerPrefix'/],
   ]
   for (const [limits, message] of wrong) {
     await t.rejects(async () => station.listen({}, { limits: limits as ListenerLimits }), message)

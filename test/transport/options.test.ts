@@ -292,7 +292,7 @@ onEveryTransport('wrong options are refused where they are given', async (t, ope
     [{ keepAlive: 5 }, 'keepAlive must be a boolean, or { idle, interval, count }; got 5'],
     [{ keepAlive: { idle: 0 } }, 'keepAlive.idle must be an integer from 1 to 32767000 milliseconds; got 0'],
     [{ keepAlive: { count: 128 } }, 'keepAlive.count must be an integer from 1 to 127; got 128'],
-    [{ keepAlive: { delay: 5 } }, "unknown option 'delay'; there are idle, interval, count"],
+    [{ keepAlive: { delay: 5 } }, "unknown option 'delay' of keepAlive; there are idle, interval, count"],
     [{ userTimeout: -1 }, 'userTimeout must be an integer from 0 to 2147483647 milliseconds; got -1'],
     [{ sendBufferSize: 0 }, 'sendBufferSize must be an integer from 1 to 1073741823 bytes; got 0'],
     [{ receiveBufferSize: '9' }, "receiveBufferSize must be an integer from 1 to 1073741823 bytes; got '9'"],
