@@ -57,7 +57,7 @@ int Acceptor::open(Routing routing) {
   event.events = EPOLLIN;
   event.data.u64 = wake_key;
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) return -errno;
-  unrouted_.open(std::move(routing), epoll_.get());
+  unrouted_.open(std::move(routing), epoll_.get(), wake_.get());
   // Signals are the host's: its threads have them delivered.
   sigset_t all;
   sigset_t before;
@@ -124,11 +124,8 @@ ssize_t Acceptor::next_question(Unrouted::Question& out, uint8_t* prefix, size_t
 int Acceptor::answer(uint64_t question, int32_t where) {
   const std::lock_guard lock(mutex_);
   if (where == more) return unrouted_.wait_for_more(question);
-  const bool was_full = unrouted_.full();
   Unrouted::Connection connection;
   if (!unrouted_.take(question, connection)) return -ENOENT;
-  // Listeners that are not watched are looked at.
-  if (was_full) wake(wake_.get());
   const auto found = listeners_.find(connection.listener);
   int result = 0;
   if (found != listeners_.end() && where >= fewest) {

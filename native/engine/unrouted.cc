@@ -8,13 +8,15 @@
 #include <cerrno>
 #include <utility>
 
+#include "inlet.h"
 #include "socket.h"
 
 namespace marketplace::engine {
 
-void Unrouted::open(Routing routing, int epoll) {
+void Unrouted::open(Routing routing, int epoll, int room) {
   routing_ = std::move(routing);
   epoll_ = epoll;
+  room_ = room;
 }
 
 void Unrouted::add(int32_t listener, Descriptor descriptor, const Address& peer) {
@@ -64,7 +66,7 @@ ssize_t Unrouted::next(Question& out, uint8_t* prefix, size_t size) {
       if (length == 0) one.last = true;
       if (length < 0 && errno != EAGAIN) {
         // It was reset: nobody is there to be given to anybody.
-        connections_.erase(found);
+        remove(found);
         continue;
       }
       length = std::max<ssize_t>(length, 0);
@@ -113,7 +115,7 @@ bool Unrouted::take(uint64_t id, Connection& out) {
     static_cast<void>(epoll_ctl(epoll_, EPOLL_CTL_DEL, socket, &event));
   }
   out = std::move(one.connection);
-  connections_.erase(found);
+  remove(found);
   return true;
 }
 
@@ -124,12 +126,25 @@ void Unrouted::hurry(int32_t listener) {
 }
 
 void Unrouted::drop(int32_t listener) {
+  const bool was_full = full();
   std::erase_if(connections_, [listener](const auto& one) {
     const Connection& connection = one.second.connection;
     if (connection.listener != listener) return false;
     static_cast<void>(reset_on_close(connection.descriptor.get()));
     return true;
   });
+  removed(was_full);
+}
+
+void Unrouted::remove(std::unordered_map<uint64_t, One>::iterator one) {
+  const bool was_full = full();
+  connections_.erase(one);
+  removed(was_full);
+}
+
+// While it was full no listener was watched: somebody has to look whether anybody waits there.
+void Unrouted::removed(bool was_full) {
+  if (was_full && !full()) wake(room_);
 }
 
 void Unrouted::expire(int64_t now_ms) {

@@ -52,8 +52,9 @@ class Unrouted {
     Address peer;
   };
 
-  // `epoll` tells of connections that say more, with `key_of(id)`.
-  void open(Routing routing, int epoll);
+  // `epoll` tells of connections that say more, with `key_of(id)`; the eventfd `room` is woken when
+  // it is no longer full, whatever made the room.
+  void open(Routing routing, int epoll, int room);
   bool on() const { return routing_.ask != nullptr; }
   bool full() const { return connections_.size() >= most; }
 
@@ -103,9 +104,12 @@ class Unrouted {
   void queue(uint64_t id, One& one);
   void ask_last(uint64_t id);
   void forget_expired();
+  void remove(std::unordered_map<uint64_t, One>::iterator one);
+  void removed(bool was_full);
 
   Routing routing_;
   int epoll_ = -1;
+  int room_ = -1;
   uint64_t last_id_ = 0;
   std::unordered_map<uint64_t, One> connections_;
   std::deque<uint64_t> questions_;

@@ -119,9 +119,9 @@ export class SharedListeners {
     this.#shared.delete(shared.key)
   }
 
-  /** Who waits there, in the kernel's queue or to be routed, is routed first. */
+  /** Who waits there, in the kernel's queue or to be routed, is routed first, unless all is over. */
   #close({ id }: Shared): void {
-    let rounds = this.#router === undefined ? 0 : CLOSING_ROUNDS
+    let rounds = this.#router === undefined || this.#closed ? 0 : CLOSING_ROUNDS
     while (rounds-- > 0) {
       this.acceptor.hurry(id)
       if (this.#route(Infinity) === 0) break
@@ -169,7 +169,7 @@ export class SharedListeners {
     this.acceptor.leave(id)
   }
 
-  /** Nothing is accepted any more; who waits already is given to the workers. */
+  /** Nothing is accepted any more; who waits already is given to the workers. Not to be called by a `route`. */
   closeListeners(): void {
     this.#lends = false
     for (const shared of this.#shared.values()) this.#close(shared)
@@ -178,8 +178,8 @@ export class SharedListeners {
 
   close(): void {
     if (this.#closed) return
-    this.closeListeners()
     this.#closed = true
+    this.closeListeners()
     clearImmediate(this.#routing)
     this.acceptor.close()
   }

@@ -5,6 +5,7 @@
  * was asked about, and no other.
  */
 import { constants } from 'node:os'
+import { types } from 'node:util'
 import { argumentError, asError, rangeError, safeInspect } from '../support/errors.js'
 import { log } from '../support/log.js'
 import type { SocketAddress } from '../support/socket-error.js'
@@ -63,6 +64,8 @@ export class Router {
   #number(answer: unknown, last: boolean): number {
     if (answer === 'least') return RouteAnswer.fewest
     if (answer === 'more' && !last) return RouteAnswer.more
+    // What an async function throws is no news either: its result is refused already.
+    if (types.isPromise(answer)) answer.catch(() => undefined)
     const { workers } = this.#settings
     const index = `the index of a worker, from 0 to ${workers - 1}`
     const expected = last ? `${index}, or 'least'` : `${index}, 'least' or 'more'`

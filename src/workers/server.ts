@@ -184,6 +184,8 @@ export class Server {
   /** Nothing is accepted any more, and all workers drain. Resolves when they have ended. */
   async drain(drainMs: number): Promise<void> {
     this.ending = true
+    // If it is the program's `route` that says so, it has its say of the connection first that it was asked about.
+    await Promise.resolve()
     // Who waits already goes to them first.
     this.listeners.closeListeners()
     await Promise.all([...this.#threads].map((thread) => thread.drain(drainMs)))

@@ -2,6 +2,7 @@
 import { collectLog } from '../vm/log-records.js'
 import t, { type Test } from 'tap'
 import { connect, type Socket } from 'node:net'
+import { Worker } from 'node:worker_threads'
 import {
   proxyHeader, readProxyHeader, type Route, type RoutedConnection, type ServeOptions,
 } from '../../src/index.js'
@@ -140,12 +141,14 @@ t.test('what the function gets wrong costs that connection, and nobody else anyt
     if (wish === '' && !last) return 'more'
     if (wish === 'throw') throw new Error('as it was told to')
     if (wish === 'late') return Promise.resolve(0)
+    if (wish === 'too late') return Promise.reject(new Error('as it was told to'))
     if (wish === 'always more') return 'more'
     return wish === 'fine' ? 1 : Number(wish)
   }) as Route
   const { port } = await tells(t, { route, prefixBytes: 16 })
   for (const [wish, reason] of [
     ['throw', /as it was told to/], ['2', /0 to 1/], ['-1', /0 to 1/], ['0.5', /0 to 1/], ['late', /Promise/],
+    ['too late', /Promise/],
     ['always more', /route: its result must be the index of a worker, from 0 to 1, or 'least'; got 'more'/],
   ] as const) {
     const socket = await open(port)
@@ -180,6 +183,53 @@ t.test('who says nothing is decided on in time, and does not keep others out', {
   t.equal(await say(many.port, 'hello'), '0 hello')
   t.ok(lasts.length - before >= 900, 'the oldest ones had to be decided on')
   for (const socket of sockets) socket.destroy()
+})
+
+t.test('clients that have reset their connections before they were asked about leave room', { skip }, async (t) => {
+  // A thread of its own, as this one is busy: it connects more than there is room for, and resets them all.
+  const steps = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+  const route: Route = ({ prefix, last }) => {
+    if (prefix.length === 0) return last ? 1 : 'more'
+    if (prefix.toString() !== 'busy' || last) return 0
+    Atomics.store(steps, 0, 1)
+    Atomics.notify(steps, 0)
+    Atomics.wait(steps, 0, 1)
+    return 'more'
+  }
+  const { port } = await tells(t, { route, prefixMs: 600_000 })
+  const clients = new Worker(`
+    const { workerData: { steps, port, room, more } } = require('node:worker_threads')
+    const { readdirSync } = require('node:fs')
+    const { connect } = require('node:net')
+    const descriptors = () => readdirSync('/proc/self/fd').length
+    Atomics.wait(steps, 0, 0)
+    const before = descriptors()
+    const sockets = []
+    for (let i = 0; i < room + more; i++) {
+      sockets.push(connect(port, '127.0.0.1', connected).on('error', () => undefined))
+    }
+    let missing = sockets.length
+    function connected() { if (--missing === 0) accepted() }
+    function accepted() {
+      if (descriptors() - before < sockets.length + room) return void setImmediate(accepted)
+      let open = sockets.length
+      for (const socket of sockets) {
+        socket.once('close', () => {
+          if (--open > 0) return
+          Atomics.store(steps, 0, 2)
+          Atomics.notify(steps, 0)
+        })
+        socket.resetAndDestroy()
+      }
+    }`, { eval: true, workerData: { steps, port, room: 1023, more: 5 } })
+  t.teardown(() => clients.terminate())
+  const busy = await open(port)
+  const answer = heard(busy)
+  busy.write('busy')
+  await until(() => Atomics.load(steps, 0) === 2)
+  t.equal(await say(port, 'hello'), '0 hello')
+  busy.end()
+  t.equal(await answer, '0 busy')
 })
 
 t.test('a worker that dies or is restarted: its connections wait for the next one there', { skip }, async (t) => {
@@ -249,6 +299,28 @@ for (const { name, skip } of VARIANTS.filter(({ name }) => name.startsWith('nati
     }
   })
 }
+
+t.test('a function that ends all: those that wait are routed first, one after the other', { skip }, async (t) => {
+  let depth = 0
+  let deepest = 0
+  let down: Promise<void> | undefined
+  const route: Route = ({ prefix, last }) => {
+    deepest = Math.max(deepest, ++depth)
+    if (prefix.toString() === 'end') down = served.shutdown({ drainMs: 20_000 })
+    depth--
+    return prefix.length === 0 && !last ? 'more' : 1
+  }
+  const { port, served } = await tells(t, { route })
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => open(port)))
+  const answers = sockets.map(heard)
+  sockets[0].end('end')
+  await until(() => served.addresses().length === 0)
+  for (const socket of sockets.slice(1)) socket.end('hello')
+  t.strictSame(await Promise.all(answers), sockets.map((_none, i) => i === 0 ? '1 end' : '1 hello'))
+  t.equal(deepest, 1)
+  await down
+  await served
+})
 
 t.test('options that do not go together', { skip }, async (t) => {
   const fails = async (options: object, message: RegExp): Promise<void> => {
