@@ -10,8 +10,8 @@ import { endpoint, sendMessage, setTimer, timerExpired, _, type ActionTree, type
 import { isLater, type Clock, type Moment } from './clock.js'
 import { RETAINED_BYTES_MAX, RETAINED_MAX } from './limits.js'
 import {
-  contentHere, isContent, Message, mqttAsk, mqttCopy, mqttMessage, mqttRetain, mqttRetained, Pattern, placeOf,
-  type Content, type Retain,
+  contentHere, isContent, Message, mqttAsk, mqttContentKept, mqttCopy, mqttMessage, mqttRetain, mqttRetained, Pattern,
+  placeOf, type Content, type Retain,
 } from './topics.js'
 
 /** Bytes after which a page ends, and what an entry counts besides its own. */
@@ -70,9 +70,15 @@ export class Retained {
     return found
   }
 
-  /** The one of this topic, if there is one yet. */
-  of(topic: string): Message | undefined {
-    return this.#entries.get(topic)?.message
+  /** The one of this topic, if there is one yet, and it was kept by then. @param serial a value of `serial` */
+  of(topic: string, serial = Infinity): Message | undefined {
+    const entry = this.#entries.get(topic)
+    return entry !== undefined && entry.serial <= serial ? entry.message : undefined
+  }
+
+  /** Of the one that was kept last. */
+  get serial(): number {
+    return this.#serial
   }
 
   /** What was kept or removed after so many, as far as it has room in a page. `upTo` is how far that is; 0: all. */
@@ -112,6 +118,8 @@ type Subscription = RecordFrom<typeof mqttRetained>
 
 interface Delivery {
   readonly subscription: Subscription
+  /** What was kept when it appeared. What comes after that, it hears as it comes. */
+  readonly upTo: number
   /** Found when it begins. */
   topics: readonly string[] | undefined
   sent: number
@@ -133,7 +141,9 @@ class Deliveries {
   }
 
   begin(subscription: Subscription): ActionTree {
-    this.#waiting.set(subscription.subscription.join(), { subscription, topics: undefined, sent: 0 })
+    this.#waiting.set(subscription.subscription.join(), {
+      subscription, upTo: this.#retained.serial, topics: undefined, sent: 0,
+    })
     return !this.#rests && this.goOn()
   }
 
@@ -155,7 +165,7 @@ class Deliveries {
     if (delivery.sent < topics.length) this.#waiting.set(name, delivery)
     return [
       page.map((topic) => {
-        const message = this.#retained.of(topic)
+        const message = this.#retained.of(topic, delivery.upTo)
         return message && sendMessage(mqttRetained(subscription, root, placeOf(topic)?.levels, message))
       }),
       sendMessage(setTimer('retained', 0, 'relative')),
@@ -200,7 +210,10 @@ export function memory(node: string, clock: Clock, isShared: boolean): ActionTre
     }),
   ]
   return [
-    endpoint.subscriber(mqttRetain(_, _, _, _, _), { onMessage: (retain) => void keep(retain) }),
+    endpoint.subscriber(mqttMessage(_, _, mqttContentKept(_, _, _, _, _, _)), {
+      onMessage: ({ content: { topic, payload, qos, since, node } }) =>
+        void keep(mqttRetain(topic, payload, qos, since, node)),
+    }),
     endpoint.publisher(mqttRetained(_, _, _, _), {
       interest: 'observer',
       onPresence: (subscription) => deliveries.begin(subscription),

@@ -62,6 +62,10 @@ const mqttContentHere = defineRecord('mqtt-content-here', ['topic', 'payload', '
 export const contentHere = ({ topic, payload, qos, retain }: Content): Content =>
   mqttContentHere(topic, payload, qos, retain)
 
+/** Content that is to be kept. Each node hears all of it, to keep it: so nobody who subscribes there misses any. */
+export const mqttContentKept = defineRecord('mqtt-content-kept', ['topic', 'payload', 'qos', 'retain', 'since', 'node'])
+  .of<[...ContentFields, since: number, node: string]>()
+
 /** What comes from another node may be anything: whether a packet can be made of it. */
 export function isContent(value: unknown): value is Content {
   const { topic, payload, qos, retain } = value as Record<keyof Content, unknown>
@@ -98,7 +102,7 @@ export const mqttRetained = defineRecord('mqtt-retained', ['subscription', 'root
 export const mqttClient = defineRecord('mqtt-client', ['id', 'since', 'node'])
   .of<[id: string, since: number, node: string]>()
 
-/** The last message of a topic, for who keeps these; an empty one removes it. */
+/** The last message of a topic, as it is kept; an empty one removes it. */
 export const mqttRetain = defineRecord('mqtt-retain', ['topic', 'payload', 'qos', 'since', 'node'])
   .of<[topic: string, payload: Uint8Array, qos: QoS, since: number, node: string]>()
 export type Retain = RecordFrom<typeof mqttRetain>
@@ -114,8 +118,8 @@ export const mqttWill = defineRecord('mqtt-will', ['node', 'since', 'will'])
 
 /** What crosses between the nodes of a broker. */
 export const SHARED_TOPICS: readonly unknown[] = [
-  mqttMessage(_, _, mqttContent(_, _, _, _)), mqttClient(_, _, _), mqttRetain(_, _, _, _, _), mqttAsk(_, _, _),
-  mqttCopy(_, _, _, _), mqttWill(_, _, mqttContent(_, _, _, _)),
+  mqttMessage(_, _, mqttContent(_, _, _, _)), mqttMessage(_, _, mqttContentKept(_, _, _, _, _, _)),
+  mqttClient(_, _, _), mqttAsk(_, _, _), mqttCopy(_, _, _, _), mqttWill(_, _, mqttContent(_, _, _, _)),
 ]
 
 export interface Place {

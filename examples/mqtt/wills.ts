@@ -9,7 +9,7 @@ import {
 import type { Clock } from './clock.js'
 import { publishedHere } from './retained.js'
 import {
-  isContent, mqttClient, mqttCopy, mqttMessage, mqttRetain, mqttWill, placeOf, type Content,
+  isContent, mqttClient, mqttContentKept, mqttCopy, mqttMessage, mqttRetain, mqttWill, placeOf, type Content,
 } from './topics.js'
 
 /** What the processes of a broker have in common. */
@@ -21,13 +21,13 @@ export interface Broker {
   readonly clock: Clock
 }
 
-/** What sends a message to all who subscribe, and to who keeps it; undefined if its topic is none. */
+/** What sends a message to all who subscribe, and to who keeps it, if it is to be; undefined if its topic is none. */
 export function published(content: Content, { clock, node }: Broker): ActionTree {
   const { topic, payload, qos, retain } = content
   const place = placeOf(topic)
   if (place === undefined) return undefined
-  const message = sendMessage(mqttMessage(place.root, place.levels, content))
-  return retain ? [message, sendMessage(mqttRetain(topic, payload, qos, clock.next(), node))] : message
+  const sent = retain ? mqttContentKept(topic, payload, qos, retain, clock.next(), node) : content
+  return sendMessage(mqttMessage(place.root, place.levels, sent))
 }
 
 /** Publishes a client's last will when it goes without a word. */
