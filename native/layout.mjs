@@ -35,6 +35,9 @@ export const purposes = ['output', 'input', 'smallInput', 'tinyInput']
 /** What a descriptor of others is to be adopted as: see `check_adoptable` in native/engine/adopt.h. */
 export const adoptables = ['listener', 'bound', 'connection']
 
+/** Where a connection goes, besides the numbers of places: see `answer` in native/engine/acceptor.h. */
+export const routeAnswers = { fewest: -1, more: -2, refuse: -3 }
+
 /** What a listener limits, by the name of the option; src/transport/seam/limits.ts says what they are. */
 export const limits = [
   'maxConnections', 'acceptRate', 'connectionsPerPrefix', 'acceptRatePerPrefix', 'firstByteTimeout', 'frameTimeout',

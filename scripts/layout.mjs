@@ -106,6 +106,9 @@ const engineHeader = () => header(
     ...cppEnum('Purpose', 'uint32_t', numbered(layout.purposes)),
     ...comment('What a descriptor of others is adopted as: listening, or bound at least, or connected.'),
     ...cppEnum('Adoptable', 'uint32_t', numbered(layout.adoptables)),
+    ...comment('Where a connection goes, besides the numbers of places, from 0 on: to the worker with the fewest '
+      + 'connections; more of what it says is needed; it is reset.'),
+    ...cppEnum('RouteAnswer', 'int32_t', Object.entries(layout.routeAnswers)),
     ...comment('What a listener limits.'),
     ...cppEnum('Limit', 'uint32_t', numbered(layout.limits)),
     `constexpr uint32_t limit_count = ${layout.limits.length};`, '',
@@ -289,6 +292,8 @@ const nativeTypeScript = () => tsFile('What is shared with the addon by number: 
   ...tsList('BACKENDS', 'By number.', layout.backends),
   ...tsNumbers('Purpose', 'What an ArrayBuffer is for.', numbered(layout.purposes)),
   ...tsNumbers('Adoptable', 'What a descriptor of others is adopted as.', numbered(layout.adoptables)),
+  ...tsNumbers('RouteAnswer', 'Where a connection goes, besides the numbers of places.',
+    Object.entries(layout.routeAnswers)),
   ...tsNumbers('FrameKind', 'How a stream is cut into frames.', numbered(layout.frameKinds)),
   ...tsNumbers('Header', 'Words before the commands.', explained(layout.header)),
   ...tsNumbers('Views', 'What there is to say of the views that were given.',

@@ -25,6 +25,7 @@
 #include "address.h"
 #include "descriptor.h"
 #include "inlet.h"
+#include "layout.h"
 #include "options.h"
 #include "socket_file.h"
 #include "unrouted.h"
@@ -54,11 +55,10 @@ class Acceptor {
   Acceptor& operator=(const Acceptor&) = delete;
   ~Acceptor();
 
-  // What the host answers, besides the number of a place from 0 on: the worker with the fewest
-  // connections; more of the prefix is needed; the connection is reset.
-  static constexpr int32_t fewest = -1;
-  static constexpr int32_t more = -2;
-  static constexpr int32_t refuse = -3;
+  // What the host answers, besides the number of a place.
+  static constexpr auto fewest = static_cast<int32_t>(RouteAnswer::fewest);
+  static constexpr auto more = static_cast<int32_t>(RouteAnswer::more);
+  static constexpr auto refuse = static_cast<int32_t>(RouteAnswer::refuse);
   // Connections that wait for a place without a worker. Beyond that they are reset.
   static constexpr size_t waiting_max = 1024;
 

@@ -48,6 +48,14 @@ enum class Adoptable : uint32_t {
   connection = 2,
 };
 
+// Where a connection goes, besides the numbers of places, from 0 on: to the worker with the fewest
+// connections; more of what it says is needed; it is reset.
+enum class RouteAnswer : int32_t {
+  fewest = -1,
+  more = -2,
+  refuse = -3,
+};
+
 // What a listener limits.
 enum class Limit : uint32_t {
   max_connections = 0,

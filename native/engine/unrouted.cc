@@ -30,7 +30,7 @@ void Unrouted::add(int32_t listener, Descriptor descriptor, const Address& peer)
                   [this](const Expiry& expiry) { return !connections_.contains(expiry.id); });
   }
   if (connections_.size() <= most / 2) return;
-  forget_expired();
+  forget_gone();
   if (expiries_.empty()) return;
   const uint64_t oldest = expiries_.front().id;
   expiries_.pop_front();
@@ -148,8 +148,8 @@ void Unrouted::removed(bool was_full) {
 }
 
 void Unrouted::expire(int64_t now_ms) {
-  for (forget_expired(); !expiries_.empty() && expiries_.front().at_ms <= now_ms;
-       forget_expired()) {
+  for (forget_gone(); !expiries_.empty() && expiries_.front().at_ms <= now_ms;
+       forget_gone()) {
     const uint64_t id = expiries_.front().id;
     expiries_.pop_front();
     ask_last(id);
@@ -157,11 +157,11 @@ void Unrouted::expire(int64_t now_ms) {
 }
 
 int64_t Unrouted::next_expiry_ms() {
-  forget_expired();
+  forget_gone();
   return expiries_.empty() ? 0 : expiries_.front().at_ms;
 }
 
-void Unrouted::forget_expired() {
+void Unrouted::forget_gone() {
   while (!expiries_.empty() && !connections_.contains(expiries_.front().id)) expiries_.pop_front();
 }
 

@@ -103,7 +103,7 @@ class Unrouted {
 
   void queue(uint64_t id, One& one);
   void ask_last(uint64_t id);
-  void forget_expired();
+  void forget_gone();
   void remove(std::unordered_map<uint64_t, One>::iterator one);
   void removed(bool was_full);
 

@@ -129,6 +129,11 @@ export class SharedListeners {
     this.acceptor.closeListener(id)
   }
 
+  #addressOf(listener: number): SocketAddress | undefined {
+    for (const { id, address } of this.#shared.values()) if (id === listener) return address
+    return undefined
+  }
+
   /** Routes those that wait, a few at a time. */
   #routeSome(): void {
     this.#routing = undefined
@@ -141,7 +146,7 @@ export class SharedListeners {
     for (let n = 0; n < most; n++) {
       const question = this.acceptor.nextQuestion()
       if (question === undefined || this.#router === undefined) return n
-      const address = [...this.#shared.values()].find(({ id }) => id === question.listener)?.address
+      const address = this.#addressOf(question.listener)
       const where = address === undefined ? RouteAnswer.refuse : this.#router.answer(question, address)
       this.#router.answered(where, this.acceptor.answer(question, where))
     }

@@ -54,9 +54,6 @@ export interface AcceptorRouting {
   readonly ask: () => void
 }
 
-/** Answers besides the numbers of places. */
-export const RouteAnswer = { fewest: -1, more: -2, refuse: -3 } as const
-
 export class Acceptor {
   readonly #addon = loadedAddon()
   readonly #acceptor: object
@@ -172,6 +169,8 @@ export class Acceptor {
     this.#addon.acceptorClose(this.#acceptor)
   }
 }
+
+export { RouteAnswer } from './layout.js'
 
 /** The errno for a lender who doesn't answer. */
 export const NO_ANSWER = -constants.errno.ETIMEDOUT

@@ -48,6 +48,9 @@ export const Purpose = { output: 0, input: 1, smallInput: 2, tinyInput: 3 } as c
 /** What a descriptor of others is adopted as. */
 export const Adoptable = { listener: 0, bound: 1, connection: 2 } as const
 
+/** Where a connection goes, besides the numbers of places. */
+export const RouteAnswer = { fewest: -1, more: -2, refuse: -3 } as const
+
 /** How a stream is cut into frames. */
 export const FrameKind = { bytes: 0, length: 1, varint: 2, delimiter: 3, fixed: 4, lines: 5 } as const
 
