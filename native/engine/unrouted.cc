@@ -148,8 +148,7 @@ void Unrouted::removed(bool was_full) {
 }
 
 void Unrouted::expire(int64_t now_ms) {
-  for (forget_gone(); !expiries_.empty() && expiries_.front().at_ms <= now_ms;
-       forget_gone()) {
+  for (forget_gone(); !expiries_.empty() && expiries_.front().at_ms <= now_ms; forget_gone()) {
     const uint64_t id = expiries_.front().id;
     expiries_.pop_front();
     ask_last(id);
