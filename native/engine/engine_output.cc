@@ -319,6 +319,7 @@ bool Engine::send_failed(Connection& connection, int error) {
   }
   change(connection, Change::send_failed);
   connection.halves.set_error(error);
+  if (connection.tls != nullptr) connection.tls->mute();
   connection.output.clear();
   connection.piece_first = Connection::no_piece;
   connection.piece_last = Connection::no_piece;

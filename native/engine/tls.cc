@@ -194,6 +194,7 @@ int Tls::write_bio(BIO* bio, const char* data, int length) {
   Tls& tls = *static_cast<Tls*>(calls.data_of_bio(bio));
   calls.clear_flags(bio, retry_any);
   if (length <= 0) return 0;
+  if (tls.mute_) return length;
   assert(tls.sink_ != nullptr);
   tls.sink_->sealed(reinterpret_cast<const uint8_t*>(data), static_cast<size_t>(length));
   tls.sealed_ += static_cast<size_t>(length);
@@ -281,12 +282,13 @@ bool Tls::write(TlsSink& sink, const uint8_t* data, size_t length) {
 }
 
 void Tls::shut(TlsSink& sink) {
-  if (shut_ || failed_ || !secured_) return;
-  shut_ = true;
-  enter(sink);
-  // Whatever it says: the peer will see the end of the connection.
-  static_cast<void>(openssl().SSL_shutdown(ssl_));
-  openssl().ERR_clear_error();
+  if (!mute_ && !failed_ && secured_) {
+    enter(sink);
+    // Whatever it says: the peer will see the end of the connection.
+    static_cast<void>(openssl().SSL_shutdown(ssl_));
+    openssl().ERR_clear_error();
+  }
+  mute();
 }
 
 void Tls::follow(size_t length) {

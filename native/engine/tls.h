@@ -93,8 +93,11 @@ class Tls {
   Step read(TlsSink& sink, uint8_t* to, size_t size, size_t& length);
   // Encrypts bytes of the program's. False after a failure.
   bool write(TlsSink& sink, const uint8_t* data, size_t length);
-  // Tells the peer that nothing more comes. Idempotent.
+  // Tells the peer that nothing more comes, if the handshake is over, and is mute. Idempotent.
   void shut(TlsSink& sink);
+  // Nothing is sent from now on: what a peer makes it answer (a wish for new keys, for example) is
+  // dropped, as the socket takes nothing after FIN. It can still be read from.
+  void mute() { mute_ = true; }
 
   // So many bytes, which are not encrypted, go to the socket before its own: they count as written.
   void follow(size_t length);
@@ -169,7 +172,7 @@ class Tls {
   uint32_t reason_ = 0;
   bool secured_ = false;
   bool failed_ = false;
-  bool shut_ = false;
+  bool mute_ = false;
   bool asking_ = false;
   bool answered_ = false;
   bool has_session_ = false;

@@ -591,6 +591,32 @@ void t.test('ours: a peer that takes nothing, and asks for new keys between byte
   raw.destroy()
 })
 
+void t.test('ours: a peer that asks for new keys when it was told the end is read on, and not answered', {
+  timeout: patient(20_000),
+}, async (t) => {
+  let heard = ''
+  const server = tls.createServer({ ...shown, allowHalfOpen: true }, (socket) => {
+    socket.on('data', (data: Buffer) => { heard += data.toString() })
+    socket.end('all')
+  })
+  t.teardown(() => { server.close() })
+  const accepted = once(server, 'secureConnection') as Promise<[nodeTls.TLSSocket]>
+  await once(server.listen(0, host), 'listening')
+  const { raw, records } = await tlsRecords((server.address() as nodeNet.AddressInfo).port)
+  raw.allowHalfOpen = true
+  const [socket] = await accepted
+  const closed = once(socket, 'close')
+  await once(raw.resume(), 'end')
+  for (const text of ['x', 'y', 'z']) {
+    raw.write(records.newKeys())
+    raw.write(records.data(text))
+    await until(() => heard.endsWith(text))
+  }
+  raw.end()
+  t.same(await closed, [false])
+  t.equal(heard, 'xyz')
+})
+
 void t.test('ours: a peer on a Unix socket that is gone before it has its tickets has lost nothing', {
   timeout: patient(20_000),
 }, async (t) => {
