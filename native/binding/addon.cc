@@ -693,20 +693,22 @@ napi_value tls_error(napi_env env, napi_callback_info info) {
                         static_cast<int32_t>(arguments.number(1)));
 }
 
-// handle, account, descriptors (memory, eventfd, the acceptor's), whether it is a Unix socket,
-// options: a listener for which an acceptor accepts
+// handle, account, descriptors (memory, eventfd, the acceptor's, a socket of its own or -1),
+// whether it is a Unix socket, options: a listener that has its connections from an acceptor
 napi_value borrow_listener(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   Loop* loop = arguments.loop();
   engine::ListenOptions options;
-  const int32_t* descriptors = words_of(env, arguments[2], 3);
+  const int32_t* descriptors = words_of(env, arguments[2], 4);
   if (loop == nullptr) return arguments.result(-EBADF);
   if (descriptors == nullptr || !read_options(env, arguments[4], listen_options_words, options)) {
     return arguments.result(-EINVAL);
   }
   const auto account = loop->shared().account(arguments.number(1));
-  return arguments.result(loop->engine().borrow_listener(
-      descriptors[0], descriptors[1], descriptors[2], arguments.flag(3), options, account));
+  const engine::InletDescriptors theirs{descriptors[0], descriptors[1], descriptors[2],
+                                        descriptors[3]};
+  return arguments.result(
+      loop->engine().borrow_listener(theirs, arguments.flag(3), options, account));
 }
 
 // An acceptor, and the function that it calls to ask where connections go; nullptr if it asks
@@ -799,7 +801,7 @@ AcceptorHolder* acceptor_of(const Arguments& arguments) {
   return holder->acceptor == nullptr ? nullptr : holder;
 }
 
-// handle, address, port, options: the id of a listener
+// handle, address, port, options, how many places have a socket of their own: the id of a listener
 napi_value acceptor_listen(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   AcceptorHolder* acceptor = acceptor_of(arguments);
@@ -811,7 +813,8 @@ napi_value acceptor_listen(napi_env env, napi_callback_info info) {
   if (!read_options(env, arguments[3], listen_options_words, options)) {
     return arguments.result(-EINVAL);
   }
-  return arguments.result((*acceptor)->listen(address, options));
+  const auto places = static_cast<int32_t>(arguments.number(4));
+  return arguments.result((*acceptor)->listen(address, options, places));
 }
 
 // handle, listener, an Int32Array of five for its address
@@ -824,11 +827,12 @@ napi_value acceptor_address(napi_env env, napi_callback_info info) {
   return arguments.result(status, address, 2);
 }
 
-// handle, listener, worker, its place, an Int32Array of four: id, memory, eventfd, the acceptor's
+// handle, listener, worker, its place, an Int32Array of five: id, memory, eventfd, the acceptor's,
+// its own socket or -1
 napi_value acceptor_sit(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   AcceptorHolder* acceptor = acceptor_of(arguments);
-  int32_t* out = words_of(env, arguments[4], 4);
+  int32_t* out = words_of(env, arguments[4], 5);
   if (acceptor == nullptr) return arguments.result(-EBADF);
   if (out == nullptr) return arguments.result(-EINVAL);
   engine::Acceptor::Seat seat{};
@@ -837,9 +841,10 @@ napi_value acceptor_sit(napi_env env, napi_callback_info info) {
                                       static_cast<int32_t>(arguments.number(3)), seat);
   if (result < 0) return arguments.result(result);
   out[0] = seat.id;
-  out[1] = seat.memory;
-  out[2] = seat.eventfd;
-  out[3] = seat.acceptor;
+  out[1] = seat.descriptors.memory;
+  out[2] = seat.descriptors.eventfd;
+  out[3] = seat.descriptors.acceptor;
+  out[4] = seat.descriptors.socket;
   return arguments.result(0);
 }
 

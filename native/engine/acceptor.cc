@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -26,6 +27,41 @@ constexpr int drain_max = 65'536;
 
 bool is_shortage(int error) {
   return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
+// How often another port of the kernel's choice is tried.
+constexpr int ports_tried = 16;
+
+// As many sockets at one address, among which the kernel divides who comes. Whether somebody else
+// has the port, in whatever way, is found by one that would share it with nobody.
+int try_group(Address address, ListenOptions options, int32_t count, std::vector<Descriptor>& out) {
+  Descriptor alone;
+  options.reuse_port = false;
+  int result = bind_listener(address, options, alone);
+  if (result == 0) result = local_address(alone.get(), address);
+  if (result < 0) return result;
+  alone.reset();
+  options.reuse_port = true;
+  out.resize(static_cast<size_t>(count));
+  for (Descriptor& one : out) {
+    result = bind_listener(address, options, one);
+    if (result < 0) return result;
+  }
+  for (const Descriptor& one : out) {
+    result = begin_to_listen(one.get(), options.backlog);
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+int open_group(const Address& address, const ListenOptions& options, int32_t count,
+               std::vector<Descriptor>& out) {
+  for (int tries = ports_tried;; tries--) {
+    out.clear();
+    const int result = try_group(address, options, count, out);
+    // Somebody else may have been faster to have a port that the kernel had chosen.
+    if (result != -EADDRINUSE || address.port() != 0 || tries == 0) return result;
+  }
 }
 
 // Not a listener any more, whatever happened to it.
@@ -69,27 +105,47 @@ int Acceptor::open(Routing routing) {
   return 0;
 }
 
-int32_t Acceptor::listen(const Address& address, const ListenOptions& options) {
+int32_t Acceptor::listen(const Address& address, const ListenOptions& options, int32_t places) {
   auto listener = std::make_unique<Listener>();
-  const int result = open_listener(address, options, listener->descriptor);
+  std::vector<Descriptor> sockets;
+  const bool divided = places > 0 && !address.is_unix();
+  int result = divided ? open_group(address, options, places, sockets)
+                       : open_listener(address, options, sockets.emplace_back());
   if (result < 0) return result;
   if (address.file() != nullptr) listener->file.own(address.file());
   const std::lock_guard lock(mutex_);
   listener->id = ++last_id_;
-  epoll_event event{};
-  event.data.u64 = static_cast<uint64_t>(listener->id);
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener->descriptor.get(), &event) != 0) {
-    return -errno;
+  for (size_t i = 0; i < sockets.size(); i++) {
+    const int32_t place = divided ? static_cast<int32_t>(i) : fewest;
+    result = add_source(*listener, std::move(sockets[i]), place);
+    if (result < 0) return result;
   }
+  for (const auto& source : listener->sources) sources_.emplace(source->id, source.get());
   const int32_t id = listener->id;
   listeners_.emplace(id, std::move(listener));
   return id;
 }
 
+int Acceptor::add_source(Listener& listener, Descriptor descriptor, int32_t place) {
+  auto source = std::make_unique<Source>();
+  source->id = ++last_id_;
+  source->listener = &listener;
+  source->descriptor = std::move(descriptor);
+  source->place = place;
+  epoll_event event{};
+  event.data.u64 = static_cast<uint64_t>(source->id);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, source->descriptor.get(), &event) != 0) {
+    return -errno;
+  }
+  listener.sources.push_back(std::move(source));
+  return 0;
+}
+
 int Acceptor::local(int32_t listener, Address& out) {
   const std::lock_guard lock(mutex_);
   const auto found = listeners_.find(listener);
-  return found == listeners_.end() ? -EBADF : local_address(found->second->descriptor.get(), out);
+  if (found == listeners_.end()) return -EBADF;
+  return local_address(found->second->sources.front()->descriptor.get(), out);
 }
 
 void Acceptor::close_listener(int32_t id) {
@@ -97,12 +153,25 @@ void Acceptor::close_listener(int32_t id) {
   const auto found = listeners_.find(id);
   if (found == listeners_.end()) return;
   Listener& listener = *found->second;
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) {
+      if (place->listener == &listener) place->inlet->own.store(0);
+    }
+  }
   serve(listener, drain_max);
   unrouted_.drop(id);
   for (const auto& worker : workers_) {
     for (const auto& place : worker->places) {
       if (place->listener == &listener) place->listener = nullptr;
     }
+  }
+  for (const auto& source : listener.sources) {
+    sources_.erase(source->id);
+    if (source->place == fewest) continue;
+    // Workers have descriptors of it, by which it would go on listening, and be in the epoll.
+    const int socket = source->descriptor.get();
+    static_cast<void>(epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket, nullptr));
+    static_cast<void>(::shutdown(socket, SHUT_RDWR));
   }
   listeners_.erase(found);
   wake_touched();
@@ -158,7 +227,12 @@ int Acceptor::sit(int32_t listener, int32_t worker_id, int32_t place_number, Sea
   if (found == listeners_.end()) return -EBADF;
   place->listener = found->second.get();
   place->id = ++last_id_;
-  out = Seat{place->id, place->memory.get(), place->eventfd.get(), wake_.get()};
+  for (const auto& source : place->listener->sources) {
+    if (source->place == fewest || source->place != place_number) continue;
+    const int own = duplicate(source->descriptor.get());
+    if (own < 0) return own;
+    place->socket.reset(own);
+  }
   Worker* known = find(worker_id);
   if (known == nullptr) {
     workers_.push_back(std::make_unique<Worker>());
@@ -168,6 +242,10 @@ int Acceptor::sit(int32_t listener, int32_t worker_id, int32_t place_number, Sea
   Worker& worker = *known;
   worker.place = place_number;
   place->retired = worker.retired;
+  place->inlet->own.store(place->retired ? 0 : 1);
+  out.id = place->id;
+  out.descriptors =
+      InletDescriptors{place->memory.get(), place->eventfd.get(), wake_.get(), place->socket.get()};
   // Whoever comes first says that it is open, and wakes the thread.
   place->inlet->starved.store(1);
   worker.places.push_back(std::move(place));
@@ -179,7 +257,11 @@ void Acceptor::retire(int32_t worker_id) {
   Worker* worker = find(worker_id);
   if (worker == nullptr) return;
   worker->retired = true;
-  for (const auto& place : worker->places) place->retired = true;
+  for (const auto& place : worker->places) {
+    place->retired = true;
+    place->inlet->own.store(0);
+  }
+  wake(wake_.get());
 }
 
 void Acceptor::recall(int32_t worker_id) {
@@ -189,6 +271,7 @@ void Acceptor::recall(int32_t worker_id) {
   worker->retired = true;
   for (const auto& place : worker->places) {
     place->retired = true;
+    place->inlet->own.store(0);
     // Where nothing is accepted any more, nobody else could have them.
     if (place->listener != nullptr) take_back(*place);
   }
@@ -223,7 +306,10 @@ Acceptor::Counts Acceptor::counts(int32_t worker_id) {
   if (worker == nullptr) return counts;
   counts.live = live(*worker);
   counts.given = worker->given;
-  for (const auto& place : worker->places) counts.waiting += waiting(*place);
+  for (const auto& place : worker->places) {
+    counts.waiting += waiting(*place);
+    counts.given += place->inlet->accepted.load();
+  }
   return counts;
 }
 
@@ -274,8 +360,8 @@ void Acceptor::run() {
         unrouted_.said(Unrouted::id_of(event.data.u64), (event.events & ended) != 0);
         continue;
       }
-      const auto found = listeners_.find(static_cast<int32_t>(event.data.u64));
-      if (found != listeners_.end()) serve(*found->second, batch_max);
+      const auto found = sources_.find(static_cast<int32_t>(event.data.u64));
+      if (found != sources_.end()) serve(*found->second, batch_max);
     }
     if (woken) review();
     if (unrouted_.on()) unrouted_.expire(monotonic_ms());
@@ -289,35 +375,59 @@ void Acceptor::review() {
     for (const auto& place : worker->places) {
       if (place->inlet->released.load() == 0) continue;
       take_back(*place);
+      worker->given += place->inlet->accepted.load();
       place->id = 0;
     }
     std::erase_if(worker->places, [](const auto& place) { return place->id == 0; });
   }
   for (const auto& [id, listener] : listeners_) {
-    if (!listener->watched || !listener->unplaced.empty()) serve(*listener, batch_max);
+    for (const auto& source : listener->sources) {
+      // Of one that is watched it may be the worker's turn again.
+      if (!source->watched || source->place != fewest || !listener->unplaced.empty()) {
+        serve(*source, batch_max);
+      }
+    }
   }
 }
 
-// Gives away who has come. At the end the listener is watched exactly if there is somebody to give
-// the next one to, and it does not rest.
+// Whether a worker accepts from it by itself at present.
+bool Acceptor::has_taker(const Source& source) const {
+  if (source.place == fewest) return false;
+  return std::ranges::any_of(workers_, [&](const auto& worker) {
+    return worker->place == source.place &&
+           std::ranges::any_of(worker->places, [&](const auto& place) {
+             return place->listener == source.listener && place->inlet->own.load() != 0 &&
+                    place->inlet->open.load() != 0;
+           });
+  });
+}
+
 void Acceptor::serve(Listener& listener, int most) {
-  if (listener.rest_until_ms != 0 && listener.rest_until_ms > monotonic_ms()) {
-    return watch(listener, false);
+  for (const auto& source : listener.sources) serve(*source, most);
+}
+
+// Gives away who has come. At the end the socket is watched exactly if there is somebody to give
+// the next one to, no worker accepts from it, and it does not rest.
+void Acceptor::serve(Source& source, int most) {
+  Listener& listener = *source.listener;
+  if (source.rest_until_ms != 0 && source.rest_until_ms > monotonic_ms()) {
+    return watch(source, false);
   }
-  listener.rest_until_ms = 0;
-  if (!place_unplaced(listener)) return watch(listener, false);
+  source.rest_until_ms = 0;
+  if (!place_unplaced(listener)) return watch(source, false);
+  if (has_taker(source)) return watch(source, false);
   for (int i = 0; i < most; i++) {
-    if (unrouted_.on() && unrouted_.full()) return watch(listener, false);
+    if (unrouted_.on() && unrouted_.full()) return watch(source, false);
     const Choice choice = choose_or_starve(listener, fewest);
-    if (choice.place == nullptr) return watch(listener, false);
+    if (choice.place == nullptr) return watch(source, false);
     Descriptor descriptor;
     Address peer;
-    const int result = accept_socket(listener.descriptor.get(), descriptor, peer);
+    const int result = accept_socket(source.descriptor.get(), descriptor, peer);
     if (result == -EAGAIN) break;
     if (is_shortage(result) || is_broken(result)) {
       failure_ = result;
-      listener.rest_until_ms = monotonic_ms() + rest_for_ms;
-      return watch(listener, false);
+      source.rest_until_ms = monotonic_ms() + rest_for_ms;
+      return watch(source, false);
     }
     // Others are about a connection that ended before it was accepted: the next may be well.
     if (result != 0) continue;
@@ -327,7 +437,7 @@ void Acceptor::serve(Listener& listener, int most) {
       give(choice, fewest, std::move(descriptor), peer);
     }
   }
-  watch(listener, true);
+  watch(source, true);
 }
 
 // False if nobody wants any of those that may go to any place.
@@ -415,21 +525,21 @@ void Acceptor::take_back(Place& place) {
     std::memcpy(back.peer.data(), &entry.peer, entry.length);
     if (place.listener == nullptr) continue;
     place.listener->unplaced[where].push_back(std::move(back));
-    // It is served when the thread looks next.
-    watch(*place.listener, false);
+    // They are served when the thread looks next.
+    for (const auto& source : place.listener->sources) watch(*source, false);
   }
 }
 
-void Acceptor::watch(Listener& listener, bool on) {
-  if (listener.watched == on) return;
+void Acceptor::watch(Source& source, bool on) {
+  if (source.watched == on) return;
   epoll_event event{};
   event.events = on ? static_cast<uint32_t>(EPOLLIN) : 0U;
-  event.data.u64 = static_cast<uint64_t>(listener.id);
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listener.descriptor.get(), &event) == 0) {
-    listener.watched = on;
+  event.data.u64 = static_cast<uint64_t>(source.id);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, source.descriptor.get(), &event) == 0) {
+    source.watched = on;
   } else {
     failure_ = -errno;
-    listener.rest_until_ms = monotonic_ms() + rest_for_ms;
+    source.rest_until_ms = monotonic_ms() + rest_for_ms;
   }
 }
 
@@ -446,8 +556,10 @@ void Acceptor::wake_touched() {
 int Acceptor::rest_ms() {
   int64_t soonest = unrouted_.next_expiry_ms();
   for (const auto& [id, listener] : listeners_) {
-    const int64_t until = listener->rest_until_ms;
-    if (until != 0 && (soonest == 0 || until < soonest)) soonest = until;
+    for (const auto& source : listener->sources) {
+      const int64_t until = source->rest_until_ms;
+      if (until != 0 && (soonest == 0 || until < soonest)) soonest = until;
+    }
   }
   if (soonest == 0) return -1;
   return static_cast<int>(std::max<int64_t>(0, soonest - monotonic_ms()));
@@ -460,7 +572,9 @@ uint32_t Acceptor::waiting(const Place& place) {
 uint32_t Acceptor::live(const Worker& worker) {
   uint32_t live = 0;
   for (const auto& place : worker.places) {
-    live += place->put - place->back - place->inlet->gone.load(std::memory_order_acquire);
+    // Read first: what has ended was counted as accepted before.
+    const uint32_t gone = place->inlet->gone.load(std::memory_order_acquire);
+    live += place->put - place->back + place->inlet->accepted.load() - gone;
   }
   return live;
 }

@@ -1,11 +1,13 @@
 // Accepts for several engines, on a thread of its own that sleeps while nobody comes: each new
 // connection goes to the worker that has the fewest, or, if the host routes them (see unrouted.h),
-// to one at the place that it names.
+// to one at the place that it names. Or the kernel divides them among as many sockets as there are
+// places, of which the workers accept by themselves (SO_REUSEPORT): then this is only for those
+// whose worker is away, or wants none.
 //
 // Owns the listening sockets, which so outlive any worker, and each connection until a worker's
-// engine has taken it; see inlet.h. What a worker has not taken when it ends goes to the others, or
-// waits for the next one at its place. As long as no worker wants any, connections wait in the
-// kernel's queue.
+// engine has taken it, or has accepted it by itself; see inlet.h. What a worker has not taken when
+// it ends goes to the others, or waits for the next one at its place. As long as no worker wants
+// any, connections wait in the kernel's queue.
 //
 // All functions may be called on any thread; none of them waits longer than one batch takes.
 #pragma once
@@ -34,19 +36,17 @@ namespace marketplace::engine {
 
 class Acceptor {
  public:
-  // What a worker needs to have an Inlet: descriptors of the acceptor's, to be duplicated.
+  // What a worker needs to have an Inlet.
   struct Seat {
-    int32_t id;
-    int memory;
-    int eventfd;
-    int acceptor;
+    int32_t id = 0;
+    InletDescriptors descriptors;
   };
   struct Counts {
     // Connections that workers have, or are about to.
     uint32_t live = 0;
     // Those of them that wait to be taken.
     uint32_t waiting = 0;
-    // All that it was ever given.
+    // All that it was ever given, or has accepted by itself.
     uint64_t given = 0;
   };
 
@@ -64,8 +64,10 @@ class Acceptor {
 
   // Starts the thread: 0 or negative errno.
   int open(Routing routing = {});
-  // The id of a new listener, from 1 on, or negative errno.
-  int32_t listen(const Address& address, const ListenOptions& options);
+  // The id of a new listener, from 1 on, or negative errno. With `places` each of these has a
+  // socket of its own, of which its workers accept by themselves; not so for Unix sockets, among
+  // which the kernel divides nothing.
+  int32_t listen(const Address& address, const ListenOptions& options, int32_t places = 0);
   int local(int32_t listener, Address& out);
   // Who waits in the kernel's queue is accepted and given away first, as far as there are workers.
   // What the host has not routed then is reset: see `hurry`.
@@ -96,6 +98,7 @@ class Acceptor {
  private:
   struct Listener;
 
+  // A worker's seat at a listener.
   struct Place {
     int32_t id = 0;
     Listener* listener = nullptr;
@@ -103,6 +106,8 @@ class Acceptor {
     std::array<int32_t, inlet_capacity> routes{};
     Descriptor memory;
     Descriptor eventfd;
+    // Of the socket that the worker accepts from by itself, if there is one.
+    Descriptor socket;
     InletMapping inlet;
     uint32_t put = 0;
     // Of these, taken back.
@@ -122,15 +127,24 @@ class Acceptor {
     Descriptor descriptor;
     Address peer;
   };
-  struct Listener {
+  // A listening socket, with its queue in the kernel.
+  struct Source {
     int32_t id = 0;
+    Listener* listener = nullptr;
     Descriptor descriptor;
-    SocketFile file;
-    // Accepted, and given to nobody yet: by where they are routed to.
-    std::map<int32_t, std::deque<Waiting>> unplaced;
+    // Whose workers accept from it by themselves; or `fewest`: nobody's do.
+    int32_t place = fewest;
     // Whether the thread is told when somebody comes.
     bool watched = false;
     int64_t rest_until_ms = 0;
+  };
+  struct Listener {
+    int32_t id = 0;
+    // By places, if these have some of their own; otherwise there is one.
+    std::vector<std::unique_ptr<Source>> sources;
+    SocketFile file;
+    // Accepted, and given to nobody yet: by where they are routed to.
+    std::map<int32_t, std::deque<Waiting>> unplaced;
   };
 
   // Who gets the next one.
@@ -142,14 +156,17 @@ class Acceptor {
 
   Worker* find(int32_t id);
   void run();
+  int add_source(Listener& listener, Descriptor descriptor, int32_t place);
+  bool has_taker(const Source& source) const;
   void serve(Listener& listener, int most);
+  void serve(Source& source, int most);
   bool place_unplaced(Listener& listener);
   bool place_unplaced(Listener& listener, int32_t where, std::deque<Waiting>& waiting);
   Choice choose(const Listener& listener, int32_t where);
   Choice choose_or_starve(const Listener& listener, int32_t where);
   void give(const Choice& choice, int32_t where, Descriptor descriptor, const Address& peer);
   void take_back(Place& place);
-  void watch(Listener& listener, bool on);
+  void watch(Source& source, bool on);
   void wake_touched();
   int rest_ms();
   void review();
@@ -165,6 +182,8 @@ class Acceptor {
   int failure_ = 0;
   Unrouted unrouted_;
   std::unordered_map<int32_t, std::unique_ptr<Listener>> listeners_;
+  // Those of all listeners, by the id with which the epoll names them.
+  std::unordered_map<int32_t, Source*> sources_;
   std::vector<std::unique_ptr<Worker>> workers_;
   // Who was given the last one, so that equals take turns.
   size_t last_ = 0;

@@ -134,7 +134,7 @@ struct Listener : Socket {
   bool overloaded = false;  // nothing is accepted as the host is late
   bool pause_accepted = false;
   std::unique_ptr<Admission> admission;
-  // Of one whose connections somebody else accepts: then the descriptor says when there are some.
+  // Of one that has its connections from an acceptor: then the descriptor says when there are some.
   std::unique_ptr<Inlet> inlet;
   // Among those that rest, and until when.
   Link<Listener> rest;

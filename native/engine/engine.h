@@ -182,8 +182,9 @@ class Engine final : private BackendSink {
   // As Adoptable::bound, it is made to listen. `owns_file`: the file of a Unix socket goes with it.
   int32_t adopt_listener(int descriptor, const ListenOptions& options, Adoptable as, bool owns_file,
                          const std::shared_ptr<Account>& account = {});
-  // A listener for which an acceptor accepts; see inlet.h. The descriptors stay the caller's.
-  int32_t borrow_listener(int memory, int eventfd, int acceptor, bool unix_domain,
+  // A listener that has its connections from an acceptor; see inlet.h. The descriptors stay the
+  // caller's.
+  int32_t borrow_listener(const InletDescriptors& theirs, bool unix_domain,
                           const ListenOptions& options,
                           const std::shared_ptr<Account>& account = {});
   // Whether there is such a listener; and to give up all of them, as the host can serve nobody any

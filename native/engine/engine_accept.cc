@@ -23,7 +23,7 @@ constexpr int64_t review_pause_ms = 100;
 int Engine::accept(Socket& socket, Descriptor& out, Address& peer) {
   const Listener& listener = static_cast<Listener&>(socket);
   if (listener.inlet == nullptr) return accept_socket(listener.descriptor.get(), out, peer);
-  return listener.inlet->take(listener.descriptor.get(), out, peer);
+  return listener.inlet->next(out, peer);
 }
 
 bool Engine::accepted(Socket& socket, Descriptor descriptor, const Address& peer) {
@@ -114,14 +114,16 @@ void Engine::shed_connections(Listener& listener) {
 // Takes the spare descriptor's number for as long as that takes. False if nobody was sent away.
 bool Engine::shed_connection(Listener& listener) {
   if (!spare_.valid()) spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!spare_.valid()) return false;
+  const bool borrows = listener.inlet != nullptr;
+  const int source = borrows ? listener.inlet->socket() : listener.descriptor.get();
+  if (!spare_.valid() || source < 0) return false;
   spare_.reset();
   int result = 0;
   {
     Address peer;
     Descriptor descriptor;
     // It fails if somebody else was faster, or nobody waits.
-    result = accept_socket(listener.descriptor.get(), descriptor, peer);
+    result = accept_socket(source, descriptor, peer);
   }
   // If somebody else took the number, the next shortage tries again.
   spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));

@@ -36,20 +36,17 @@ int32_t Engine::adopt_listener(int descriptor, const ListenOptions& options, Ado
   return start_listener(*listener, options, account);
 }
 
-int32_t Engine::borrow_listener(int memory, int eventfd, int acceptor, bool unix_domain,
+int32_t Engine::borrow_listener(const InletDescriptors& theirs, bool unix_domain,
                                 const ListenOptions& options,
                                 const std::shared_ptr<Account>& account) {
   auto inlet = std::make_unique<Inlet>();
-  const int result = inlet->open(memory, acceptor);
+  Descriptor watched;
+  const int result = inlet->open(theirs, watched);
   if (result < 0) return result;
-  const int own = duplicate(eventfd);
-  if (own < 0) return own;
-  Descriptor descriptor(own);
   Listener* listener = sockets_.insert<Listener>();
   if (listener == nullptr) return -ENOMEM;
   listener->unix_domain = unix_domain;
-  // The acceptor has a descriptor of the same eventfd.
-  listener->descriptor = std::move(descriptor);
+  listener->descriptor = std::move(watched);
   listener->adopted = true;
   listener->inlet = std::move(inlet);
   borrowed_.push_back(listener->id);

@@ -1,6 +1,7 @@
 // The taker's side of the queue of accepted connections, and its memory; see inlet.h.
 #include "inlet.h"
 
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
@@ -11,6 +12,17 @@
 #include "socket.h"
 
 namespace marketplace::engine {
+
+namespace {
+
+int duplicate_into(Descriptor& out, int descriptor) {
+  const int result = duplicate(descriptor);
+  if (result < 0) return result;
+  out.reset(result);
+  return 0;
+}
+
+}  // namespace
 
 InletMapping::~InletMapping() {
   if (memory_ != nullptr) static_cast<void>(munmap(memory_, sizeof(InletMemory)));
@@ -34,19 +46,36 @@ void wake(int eventfd) {
   static_cast<void>(eventfd_write(eventfd, 1));
 }
 
-int Inlet::open(int memory, int acceptor) {
-  const int duplicated = duplicate(acceptor);
-  if (duplicated < 0) return duplicated;
-  acceptor_.reset(duplicated);
-  const int result = memory_.map(memory);
+int Inlet::open(const InletDescriptors& theirs, Descriptor& watched) {
+  int result = duplicate_into(acceptor_, theirs.acceptor);
+  if (result == 0) result = duplicate_into(eventfd_, theirs.eventfd);
+  if (result == 0 && theirs.socket >= 0) result = duplicate_into(socket_, theirs.socket);
+  if (result == 0) result = watch(watched);
+  if (result == 0) result = memory_.map(theirs.memory);
   if (result == 0) released_ = false;
   return result;
+}
+
+int Inlet::watch(Descriptor& watched) {
+  if (!socket_.valid()) return duplicate_into(watched, eventfd_.get());
+  watched.reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!watched.valid()) return -errno;
+  epoll_ = watched.get();
+  for (const int one : {eventfd_.get(), socket_.get()}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = one;
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, one, &event) != 0) return -errno;
+  }
+  return 0;
 }
 
 void Inlet::want(bool wanted) {
   if (released_) return;
   memory_->open.store(wanted ? 1 : 0);
   if (wanted) tell_starved();
+  // What comes to its own socket meanwhile is the acceptor's to accept.
+  if (socket_.valid()) wake(acceptor_.get());
 }
 
 // The acceptor sets the flag before it looks a last time: one of both sees what the other did.
@@ -54,13 +83,42 @@ void Inlet::tell_starved() {
   if (memory_->starved.load() != 0 && memory_->starved.exchange(0) != 0) wake(acceptor_.get());
 }
 
-int Inlet::take(int eventfd, Descriptor& out, Address& peer) {
+int Inlet::next(Descriptor& out, Address& peer) {
   if (released_) return -EAGAIN;
+  // What somebody else has accepted has waited longer. To find that there is none costs a system
+  // call, which is spared as long as its own socket has some.
+  if (socket_.valid() && memory_->taken.load() == memory_->put.load(std::memory_order_acquire)) {
+    const int result = accept_own(out, peer);
+    if (result != -EAGAIN) return result;
+  }
+  return take(out, peer);
+}
+
+int Inlet::accept_own(Descriptor& out, Address& peer) {
+  const int result = memory_->own.load() == 0 ? -EAGAIN : accept_socket(socket_.get(), out, peer);
+  if (result == 0) {
+    memory_->accepted.fetch_add(1, std::memory_order_release);
+    return 0;
+  }
+  // From now on the acceptor does it, or the listener was closed.
+  if (memory_->own.load() != 0) return result;
+  drop_socket();
+  return -EAGAIN;
+}
+
+// The socket stays open, as the acceptor has a descriptor of it: so it would stay in the epoll.
+void Inlet::drop_socket() {
+  if (!socket_.valid()) return;
+  static_cast<void>(epoll_ctl(epoll_, EPOLL_CTL_DEL, socket_.get(), nullptr));
+  socket_.reset();
+}
+
+int Inlet::take(Descriptor& out, Address& peer) {
   for (;;) {
     uint32_t taken = memory_->taken.load();
     if (taken == memory_->put.load(std::memory_order_acquire)) {
       eventfd_t count = 0;
-      static_cast<void>(eventfd_read(eventfd, &count));
+      static_cast<void>(eventfd_read(eventfd_.get(), &count));
       // What came before the eventfd was read is not told again.
       if (taken == memory_->put.load()) return -EAGAIN;
     }
@@ -82,6 +140,7 @@ void Inlet::release() {
   released_ = true;
   memory_->open.store(0);
   memory_->released.store(1);
+  drop_socket();
   wake(acceptor_.get());
 }
 

@@ -1,5 +1,6 @@
 // Connections that somebody else has accepted, on their way to this engine: a queue in memory that
-// an acceptor, on a thread of its own, puts them into, and a listener takes them out of.
+// an acceptor, on a thread of its own, puts them into, and a listener takes them out of. Beside
+// that the listener may have a listening socket of the acceptor's, of which it accepts by itself.
 //
 // Both sides map the memory and have descriptors of their own, so either may end first. A
 // descriptor in the queue is the acceptor's until it was taken out; what is left in it when the
@@ -7,7 +8,8 @@
 //
 // Invariants: one side only puts, the other only takes; but the acceptor may take back, and each is
 // whose `taken` goes up first; `gone` never counts a connection that was not taken; after
-// `released` is set nothing is taken any more.
+// `released` is set nothing is taken any more; once `own` is 0 nothing is accepted by the taker
+// that was not about to be.
 #pragma once
 
 #include <atomic>
@@ -31,8 +33,10 @@ struct InletMemory {
 
   // Numbers that go up for ever; their difference is what is in the queue.
   alignas(64) std::atomic<uint32_t> taken;
-  // Connections that were taken and have ended.
+  // Connections that were taken, or accepted by the taker itself, and have ended.
   std::atomic<uint32_t> gone;
+  // Connections that the taker has accepted by itself.
+  std::atomic<uint32_t> accepted;
   // Whether the taker wants connections at present.
   std::atomic<uint32_t> open;
   // The taker has ended.
@@ -40,6 +44,8 @@ struct InletMemory {
   alignas(64) std::atomic<uint32_t> put;
   // The acceptor waits for room, or for somebody who wants connections: it is to be woken.
   std::atomic<uint32_t> starved;
+  // Whether the taker may accept by itself: otherwise the acceptor does it.
+  std::atomic<uint32_t> own;
   alignas(64) Entry entries[inlet_capacity];
 };
 
@@ -66,6 +72,17 @@ int make_inlet_memory(Descriptor& out);
 // Makes the eventfd readable. It fails only where it is readable already.
 void wake(int eventfd);
 
+// What a taker needs of the acceptor's, to be duplicated.
+struct InletDescriptors {
+  int memory = -1;
+  // Readable when something was put.
+  int eventfd = -1;
+  // Wakes the acceptor.
+  int acceptor = -1;
+  // A listening socket, of which the taker accepts by itself; -1: it has none.
+  int socket = -1;
+};
+
 // The taker's side.
 class Inlet {
  public:
@@ -74,23 +91,34 @@ class Inlet {
   Inlet& operator=(const Inlet&) = delete;
   ~Inlet() { release(); }
 
-  // The memory, and the eventfd that wakes the acceptor. 0 or negative errno; both descriptors stay
-  // the caller's.
-  int open(int memory, int acceptor);
+  // `watched` is readable when there may be a connection; it is to live as long as this. 0 or
+  // negative errno.
+  int open(const InletDescriptors& theirs, Descriptor& watched);
   // Whether connections are wanted.
   void want(bool wanted);
-  // The next one, or -EAGAIN; then `eventfd` is not readable until there is one.
-  int take(int eventfd, Descriptor& out, Address& peer);
-  // One that was taken is no more.
+  // The next one, or -EAGAIN; then what is watched is not readable until there is one. Other errors
+  // are those of accepting by itself.
+  int next(Descriptor& out, Address& peer);
+  // The listening socket of which it accepts by itself, or -1.
+  int socket() const { return socket_.get(); }
+  // One that it had is no more.
   void left() { memory_->gone.fetch_add(1, std::memory_order_release); }
   // Nothing is taken from now on.
   void release();
 
  private:
+  int watch(Descriptor& watched);
+  int take(Descriptor& out, Address& peer);
+  int accept_own(Descriptor& out, Address& peer);
+  void drop_socket();
   void tell_starved();
 
   InletMapping memory_;
+  Descriptor eventfd_;
   Descriptor acceptor_;
+  Descriptor socket_;
+  // What is watched, where there is a socket of its own: both descriptors are in this epoll.
+  int epoll_ = -1;
   bool released_ = true;
 };
 

@@ -94,10 +94,18 @@ int get_option(int socket, int level, int option, int32_t& out) {
 }  // namespace
 
 int open_listener(const Address& address, const ListenOptions& options, Descriptor& out) {
+  if (address.is_unix()) {
+    const int result = open_socket(address, options.socket, out);
+    return result < 0 ? result : bind_unix(out.get(), address, options.backlog);
+  }
+  const int result = bind_listener(address, options, out);
+  return result < 0 ? result : begin_to_listen(out.get(), options.backlog);
+}
+
+int bind_listener(const Address& address, const ListenOptions& options, Descriptor& out) {
   int result = open_socket(address, options.socket, out);
   if (result < 0) return result;
   const int socket = out.get();
-  if (address.is_unix()) return bind_unix(socket, address, options.backlog);
   // Otherwise the connections of an earlier listener, which linger, would keep the port.
   if (!options.exclusive) result = set_option(socket, SOL_SOCKET, SO_REUSEADDR, 1);
   if (result == 0 && options.reuse_port) result = set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -105,8 +113,7 @@ int open_listener(const Address& address, const ListenOptions& options, Descript
   if (result == 0 && address.is_v6()) {
     result = set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
   }
-  if (result == 0) result = bind_socket(socket, address);
-  return result < 0 ? result : begin_to_listen(socket, options.backlog);
+  return result < 0 ? result : bind_socket(socket, address);
 }
 
 int open_connection(const Address& address, const ConnectOptions& options, Descriptor& out,

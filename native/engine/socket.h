@@ -15,6 +15,8 @@ namespace marketplace::engine {
 
 // A listening socket: non-blocking, close-on-exec. What it accepts inherits its options.
 int open_listener(const Address& address, const ListenOptions& options, Descriptor& out);
+// The same for TCP, but that it does not listen yet.
+int bind_listener(const Address& address, const ListenOptions& options, Descriptor& out);
 // A socket that is connecting: 0 when the attempt has begun. `bind_failed` tells the errors of the
 // local address from those of the remote one.
 int open_connection(const Address& address, const ConnectOptions& options, Descriptor& out,

@@ -32,6 +32,14 @@ export interface Borrower {
   readonly choosesFreely: boolean
 }
 
+/** How connections come to workers: with none of these, each goes to the one that has the fewest. */
+export interface Sharing {
+  /** Where the program says. */
+  readonly routes?: RouteSettings
+  /** So many places have a socket of their own at each listener, among which the kernel divides connections. */
+  readonly ownSockets?: number
+}
+
 /** A listener, and who sits at it. */
 interface Shared extends AcceptorListener {
   readonly key: string
@@ -48,8 +56,10 @@ export class SharedListeners {
   /** Not once nothing is to be accepted any more. */
   #lends = true
 
-  /** @param routes without it each connection goes to the worker that has the fewest */
-  constructor(routes?: RouteSettings) {
+  readonly #ownSockets: number
+
+  constructor({ routes, ownSockets = 0 }: Sharing = {}) {
+    this.#ownSockets = ownSockets
     this.#router = routes === undefined ? undefined : new Router(routes)
     this.acceptor = new Acceptor(routes === undefined ? undefined : {
       prefixMax: routes.prefixBytes, waitMs: routes.prefixMs, ask: () => { this.#routeSome() },
@@ -88,7 +98,7 @@ export class SharedListeners {
     const key = JSON.stringify([host, port, ipv6Only, nth])
     let shared = this.#shared.get(key)
     if (shared === undefined) {
-      const listener = this.acceptor.listen(request)
+      const listener = this.acceptor.listen(request, this.#ownSockets)
       if (typeof listener === 'number') return listener
       shared = { ...listener, key, seats: new Map() }
       this.#shared.set(key, shared)

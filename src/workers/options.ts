@@ -7,7 +7,8 @@ import type { ResourceLimits } from 'node:worker_threads'
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError, fromCaller, rangeError } from '../support/errors.js'
 import { supervisor, type SupervisionBackoff } from '../vm/index.js'
-import type { Route, RouteSettings } from './router.js'
+import type { Sharing } from './listeners.js'
+import type { Route } from './router.js'
 
 /** Options of `serve`. */
 export interface ServeOptions {
@@ -24,9 +25,10 @@ export interface ServeOptions {
   readonly name?: string | undefined
   /**
    * How connections come to workers. 'least': each goes to the worker that has the fewest. 'route': to the one that
-   * `route` names. Default: 'route' if there is a `route`, else 'least'.
+   * `route` names. 'reuseport': the kernel divides them among sockets of the workers' own, without regard to how many
+   * each has. Default: 'route' if there is a `route`, else 'least'.
    */
-  readonly share?: 'least' | 'route' | undefined
+  readonly share?: 'least' | 'reuseport' | 'route' | undefined
   /**
    * Which worker gets a connection, by its addresses and what it has sent first: rooms, tenants, who was there before.
    * Called on the thread that serves. What it throws, or a result that is none, resets that connection, and is logged.
@@ -89,7 +91,7 @@ const checks: Checks = {
   name: (call, name, value) => {
     if (typeof value !== 'string' || value === '') throw argumentError(call, name, 'a string that is not empty', value)
   },
-  share: oneOf('least', 'route'),
+  share: oneOf('least', 'reuseport', 'route'),
   route: ofType('function'),
   prefixBytes: integer(0, PREFIX_MAX, 'bytes'),
   prefixMs: milliseconds,
@@ -118,8 +120,7 @@ export interface ServeSettings {
   readonly drainMs: number
   readonly resourceLimits: ResourceLimits | undefined
   readonly signals: boolean
-  /** undefined: each goes to the worker that has the fewest. */
-  readonly routes: RouteSettings | undefined
+  readonly sharing: Sharing
 }
 
 /** @throws TypeError, RangeError, or Error with the code ERR_MODULE_NOT_FOUND */
@@ -137,23 +138,23 @@ export function serveSettings(call: string, options: ServeOptions): ServeSetting
     throw Object.assign(error, { cause })
   }
   const module = moduleUrl(call, options.module)
-  const routes = routesOf(call, options, workers)
+  const sharing = sharingOf(call, options, workers)
   return {
     module, workers, data, name, intensity, period, backoff, readyMs, stuckAfterMs, drainMs, resourceLimits, signals,
-    routes,
+    sharing,
   }
 }
 
-function routesOf(
+function sharingOf(
   call: string, { share, route, prefixBytes, prefixMs }: ServeOptions, workers: number,
-): RouteSettings | undefined {
-  if (share === 'least' || route === undefined) {
+): Sharing {
+  if ((share !== undefined && share !== 'route') || route === undefined) {
     if (share === 'route') throw argumentError(call, 'options.route', 'a function, as share is \'route\'', route)
     const without = Object.entries({ route, prefixBytes, prefixMs }).find(([, value]) => value !== undefined)
-    if (without === undefined) return undefined
+    if (without === undefined) return share === 'reuseport' ? { ownSockets: workers } : {}
     throw argumentError(call, `options.${without[0]}`, 'undefined where connections are not routed', without[1])
   }
-  return { route, workers, prefixBytes: prefixBytes ?? 4096, prefixMs: prefixMs ?? 10_000 }
+  return { routes: { route, workers, prefixBytes: prefixBytes ?? 4096, prefixMs: prefixMs ?? 10_000 } }
 }
 
 function moduleUrl(call: string, module: string | URL): string {

@@ -72,9 +72,9 @@ export class Server {
   #lookForUnwanted: NodeJS.Timeout | undefined
 
   constructor(
-    settings: Omit<ThreadSettings, 'listeners'> & Pick<ServeSettings, 'workers' | 'routes'>, drainMs: number,
+    settings: Omit<ThreadSettings, 'listeners'> & Pick<ServeSettings, 'workers' | 'sharing'>, drainMs: number,
   ) {
-    this.listeners = new SharedListeners(settings.routes)
+    this.listeners = new SharedListeners(settings.sharing)
     this.settings = { ...settings, listeners: this.listeners }
     this.#workers = settings.workers
     this.drainMs = drainMs

@@ -32,11 +32,12 @@ void until_true(const std::function<bool()>& done) {
 // An acceptor that listens, and clients of it.
 struct Room {
   Room() : Room(engine::Routing{}) {}
-  explicit Room(engine::Routing routing) {
+  explicit Room(engine::Routing routing) : Room(std::move(routing), 0) {}
+  Room(engine::Routing routing, int32_t places) {
     CHECK_EQUAL(acceptor.open(std::move(routing)), 0);
     Address address;
     CHECK_EQUAL(Address::parse("127.0.0.1", 0, address), 0);
-    listener = acceptor.listen(address, {});
+    listener = acceptor.listen(address, {}, places);
     CHECK(listener > 0);
     CHECK_EQUAL(acceptor.local(listener, where), 0);
   }
@@ -58,8 +59,7 @@ struct Worker {
   Worker(Room& room, int32_t number) : host(std::make_unique<Host>()) {
     Acceptor::Seat seat{};
     CHECK_EQUAL(room.acceptor.sit(room.listener, number, number, seat), 0);
-    const int32_t result =
-        host->engine.borrow_listener(seat.memory, seat.eventfd, seat.acceptor, false, {});
+    const int32_t result = host->engine.borrow_listener(seat.descriptors, false, {});
     CHECK(result > 0);
     id = static_cast<uint32_t>(result);
     host->engine.flush();
@@ -167,7 +167,7 @@ TEST("a connection that ends is counted out, also one that a limit has refused")
   Host host;
   engine::ListenOptions options;
   options.limits.most = 1;
-  CHECK(host.engine.borrow_listener(seat.memory, seat.eventfd, seat.acceptor, false, options) > 0);
+  CHECK(host.engine.borrow_listener(seat.descriptors, false, options) > 0);
   host.engine.flush();
   std::vector<Descriptor> clients;
   for (int i = 0; i < 3; i++) clients.push_back(room.dial());
@@ -192,6 +192,128 @@ TEST("a listener that is closed gives away who waits first") {
   Descriptor late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   CHECK_EQUAL(::connect(late.get(), room.where.data(), room.where.length), -1);
   CHECK_EQUAL(errno, ECONNREFUSED);
+}
+
+namespace {
+
+// A room with a socket for each of two places, 0 and 1, and their workers; the kernel divides.
+struct DividedRoom {
+  DividedRoom() : room(engine::Routing{}, 2) {}
+
+  void dial(int count) {
+    for (int i = 0; i < count; i++) clients.push_back(room.dial());
+  }
+
+  Room room;
+  std::vector<Descriptor> clients;
+};
+
+}  // namespace
+
+TEST("sockets of their own: each engine accepts by itself, and its connections are counted") {
+  DividedRoom divided;
+  Worker one(divided.room, 0);
+  Worker two(divided.room, 1);
+  // Until both have had some: which socket the kernel chooses is its own affair.
+  until_true([&] {
+    divided.dial(4);
+    static_cast<void>(one.host->run_for(5));
+    static_cast<void>(two.host->run_for(5));
+    return connections(one) > 0 && connections(two) > 0 &&
+           connections(one) + connections(two) == divided.clients.size();
+  });
+  for (Worker* worker : {&one, &two}) {
+    const auto counts = divided.room.acceptor.counts(worker == &one ? 0 : 1);
+    CHECK_EQUAL(counts.live, connections(*worker));
+    CHECK_EQUAL(counts.given, connections(*worker));
+    CHECK_EQUAL(counts.waiting, 0);
+  }
+  for (Worker* worker : {&one, &two}) {
+    worker->host->on_record = [worker](const Record& record) {
+      if (record.event == Event::end) {
+        worker->host->engine.close(static_cast<uint32_t>(record.id));
+      }
+    };
+  }
+  divided.clients.clear();
+  one.host->until([&] { return divided.room.acceptor.counts(0).live == 0; });
+  two.host->until([&] { return divided.room.acceptor.counts(1).live == 0; });
+}
+
+TEST("sockets of their own: of an engine that ends, is paused or is recalled others get them") {
+  DividedRoom divided;
+  auto ending = std::make_unique<Worker>(divided.room, 0);
+  Worker stays(divided.room, 1);
+  // What the kernel has given to either, and nobody has accepted.
+  divided.dial(20);
+  ending.reset();
+  stays.host->until([&] { return connections(stays) == 20; });
+  Worker pauses(divided.room, 0);
+  divided.dial(20);
+  pauses.host->engine.pause_listener(pauses.id, true);
+  stays.host->until([&] { return connections(stays) == 40; });
+  CHECK_EQUAL(connections(pauses), 0);
+  pauses.host->engine.pause_listener(pauses.id, false);
+  until_true([&] {
+    divided.dial(4);
+    static_cast<void>(pauses.host->run_for(5));
+    return connections(pauses) > 0;
+  });
+  const uint32_t before = connections(pauses);
+  divided.room.acceptor.recall(0);
+  divided.dial(20);
+  stays.host->until([&] { return connections(stays) + before == divided.clients.size(); });
+  static_cast<void>(pauses.host->run_for(50));
+  CHECK_EQUAL(connections(pauses), before);
+}
+
+TEST("sockets of their own: while nobody has a place, and for the next one at it") {
+  DividedRoom divided;
+  Worker stays(divided.room, 1);
+  divided.dial(20);
+  stays.host->until([&] { return connections(stays) == 20; });
+  CHECK_EQUAL(divided.room.acceptor.counts(1).given, 20);
+  Worker next(divided.room, 0);
+  until_true([&] {
+    divided.dial(4);
+    static_cast<void>(next.host->run_for(5));
+    static_cast<void>(stays.host->run_for(5));
+    return connections(next) > 0;
+  });
+}
+
+TEST("sockets of their own: one that is closed gives away who waits, and listens no more") {
+  DividedRoom divided;
+  Worker one(divided.room, 0);
+  Worker two(divided.room, 1);
+  divided.dial(20);
+  divided.room.acceptor.close_listener(divided.room.listener);
+  Descriptor late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const Address& where = divided.room.where;
+  CHECK_EQUAL(::connect(late.get(), where.data(), where.length), -1);
+  CHECK_EQUAL(errno, ECONNREFUSED);
+  until_true([&] {
+    static_cast<void>(one.host->run_for(5));
+    static_cast<void>(two.host->run_for(5));
+    return connections(one) + connections(two) == 20;
+  });
+  // Neither waits in a loop for the socket that hangs up.
+  const int64_t cpu = ::clock();
+  static_cast<void>(one.host->run_for(200));
+  CHECK(::clock() - cpu < CLOCKS_PER_SEC / 10);
+}
+
+TEST("sockets of their own: a port that somebody else has, even one who would share it") {
+  Address address;
+  CHECK_EQUAL(Address::parse("127.0.0.1", 0, address), 0);
+  engine::ListenOptions options;
+  options.reuse_port = true;
+  Descriptor foreign;
+  CHECK_EQUAL(engine::open_listener(address, options, foreign), 0);
+  CHECK_EQUAL(engine::local_address(foreign.get(), address), 0);
+  Acceptor acceptor;
+  CHECK_EQUAL(acceptor.open(), 0);
+  CHECK_EQUAL(acceptor.listen(address, {}, 2), -EADDRINUSE);
 }
 
 namespace {

@@ -332,7 +332,7 @@ t.test('options that do not go together', { skip }, async (t) => {
   await fails({ prefixBytes: 5 }, /options\.prefixBytes must be undefined where connections are not routed; got 5/)
   await fails({ route: () => 0, prefixBytes: 65_537 }, /options\.prefixBytes must be an integer from 0 to 65536 bytes/)
   await fails({ route: () => 0, prefixMs: 0 }, /options\.prefixMs must be an integer from 1/)
-  await fails({ share: 'most' }, /options\.share must be 'least' or 'route'; got 'most'/)
+  await fails({ share: 'most' }, /options\.share must be 'least', 'reuseport' or 'route'; got 'most'/)
 })
 
 t.test('a program of the VM, with its own answers', { skip }, async (t) => {

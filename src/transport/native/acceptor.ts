@@ -74,11 +74,17 @@ export class Acceptor {
     this.#acceptor = acceptor
   }
 
-  /** Listens there. @returns a negative errno if that can't be had */
-  listen({ host, port, ipv6Only, words }: LoanRequest): AcceptorListener | number {
-    let id = this.#addon.acceptorListen(this.#acceptor, host ?? '::', port, words)
+  /**
+   * Listens there.
+   *
+   * @param places so many have a socket each, of which their workers accept by themselves; 0: all have one,
+   *   of which the acceptor accepts, as it does for Unix sockets
+   * @returns a negative errno if that can't be had
+   */
+  listen({ host, port, ipv6Only, words }: LoanRequest, places = 0): AcceptorListener | number {
+    let id = this.#addon.acceptorListen(this.#acceptor, host ?? '::', port, words, places)
     if (host === undefined && !ipv6Only && lacksIPv6(id)) {
-      id = this.#addon.acceptorListen(this.#acceptor, '0.0.0.0', port, words)
+      id = this.#addon.acceptorListen(this.#acceptor, '0.0.0.0', port, words, places)
     }
     if (id < 0) return id
     if (port === UNIX_PORT) return { id, address: unixAddress(host ?? '') }
@@ -124,7 +130,7 @@ export class Acceptor {
    * @returns a negative errno if it can't be had
    */
   sit(listener: number, worker: number, place: number): Seat | number {
-    const words = new Int32Array(4)
+    const words = new Int32Array(5)
     const result = this.#addon.acceptorSit(this.#acceptor, listener, worker, place, words)
     return result < 0 ? result : { id: words[0], descriptors: words.slice(1) }
   }

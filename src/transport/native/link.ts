@@ -58,7 +58,7 @@ export interface Addon extends SlabCalls {
     handle: object, account: number, descriptors: Int32Array, unix: boolean, options: Int32Array,
   ): number
   createAcceptor(prefixMax?: number, waitMs?: number, ask?: () => void): object | number
-  acceptorListen(acceptor: object, address: string, port: number, options: Int32Array): number
+  acceptorListen(acceptor: object, address: string, port: number, options: Int32Array, places: number): number
   acceptorAddress(acceptor: object, listener: number, words: Int32Array): number
   acceptorSit(acceptor: object, listener: number, worker: number, place: number, seat: Int32Array): number
   acceptorCloseListener(acceptor: object, listener: number): void
