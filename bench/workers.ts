@@ -1,37 +1,51 @@
 /**
  * What several workers cost and gain, against one: CPU per message, throughput with handlers that cost, CPU per
- * accepted connection. The client is a process of its own, so that its CPU is not counted.
+ * accepted connection, and a chat room that is spread over them.
  *
- *   node dist/bench/workers.js            the three figures, as lines of JSON
+ * Each server is a process of its own, and the client is the C load generator. Rounds go through the pairs in turns; a
+ * figure is the median of the rounds' ratios, with the lowest and the highest of them.
+ *
+ *   npm run bench:workers [-- --rounds N --seconds N]     a line of JSON for each figure
  */
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   _, currentWorker, endpoint, groundVm, quit, sendMessage, serve, spawn, tcpBare, tcpChannel, tcpListener,
-  tcpListening, type TcpEnd,
+  tcpListening, type ServeOptions, type TcpEnd,
 } from '../src/index.js'
 import { readArguments } from './lib/arguments.js'
+import { runLoad, type LoadResult } from './lib/load.js'
+import { root } from './lib/paths.js'
+import { startServer } from './lib/server.js'
+import { median } from './lib/stats.js'
 
-const CONNECTIONS = 100
-const SECONDS = 5
-const PAYLOAD = Buffer.alloc(64, 'x')
+const MICROS = 50
+const CALIBRATION = 200_000_000
 
-/** What a handler does before it answers, in microseconds. */
-interface Work { readonly micros: number }
+/** What a handler does before it answers: rounds of a loop. It is work, and no time that passes while others run. */
+interface Work { readonly rounds: number }
 
-function busy(micros: number): void {
-  if (micros === 0) return
-  const until = performance.now() + micros / 1000
-  while (performance.now() < until);
+let sink = 0
+
+function busy(rounds: number): void {
+  let value = sink
+  for (let i = 0; i < rounds; i++) value = (value * 1_103_515_245 + 12_345) & 0x7fffffff
+  sink = value
 }
 
-const session = (them: TcpEnd, us: TcpEnd, { micros }: Work) => endpoint.subscriber(tcpChannel(them, us, _), {
+/** How many rounds take that long on this machine, when it has nothing else to do. */
+function roundsOf(micros: number): number {
+  busy(CALIBRATION / 100)
+  const { user: before } = process.cpuUsage()
+  busy(CALIBRATION)
+  const { user } = process.cpuUsage()
+  return Math.round(CALIBRATION * micros / (user - before))
+}
+
+const session = (them: TcpEnd, us: TcpEnd, { rounds }: Work) => endpoint.subscriber(tcpChannel(them, us, _), {
   onAbsence: () => quit(),
   onMessage: ({ subpacket }) => {
-    busy(micros)
+    busy(rounds)
     return sendMessage(tcpChannel(us, them, subpacket))
   },
 })
@@ -43,106 +57,110 @@ const echo = (work: Work) => endpoint.subscriber(tcpChannel(_, tcpListener(0), _
 
 /** What each worker runs. */
 export default () => [
-  tcpBare({ transport: 'native', host: '127.0.0.1' }), echo((currentWorker()?.data ?? { micros: 0 }) as Work),
+  tcpBare({ transport: 'native', host: '127.0.0.1' }), echo((currentWorker()?.data ?? { rounds: 0 }) as Work),
 ]
 
-/** A server that is up, and how it ends. */
-interface Up {
-  readonly port: number
-  stop(): Promise<void>
+const listens = (port: number): void => { console.log(`listening on 127.0.0.1:${port} `) }
+
+/** In a server's process. */
+const SERVERS: Readonly<Record<string, (argument: string) => Promise<void>>> = {
+  async workers(argument) {
+    const { workers, share, rounds } = JSON.parse(argument) as { workers: number, rounds: number } & ServeOptions
+    const served = serve({ module: import.meta.url, workers, share, data: { rounds } })
+    await served.ready
+    listens(served.addresses()[0].port)
+    await served
+  },
+  async alone() {
+    await groundVm(() => [
+      tcpBare({ transport: 'native', host: '127.0.0.1' }), echo({ rounds: 0 }),
+      spawn(() => endpoint.subscriber(tcpListening(tcpListener(0), _), {
+        onPresence: ({ address }) => { listens(address.port) },
+      })),
+    ])
+  },
 }
 
-async function withWorkers(workers: number, work: Work): Promise<Up> {
-  const served = serve({ module: import.meta.url, workers, data: work, signals: false })
-  await served.ready
-  return { port: served.addresses()[0].port, stop: () => served.stop() }
+type Command = readonly string[]
+
+const own = (name: string, argument: object = {}): Command =>
+  [process.execPath, fileURLToPath(import.meta.url), 'server', name, JSON.stringify(argument)]
+const workers = (count: number, options: object = {}): Command =>
+  own('workers', { workers: count, rounds: 0, ...options })
+const chat = (count: number): Command =>
+  [process.execPath, join(root, 'dist/src/cli/main.js'), 'chat', '--port', '0', '--workers', String(count)]
+
+/** Two servers under one load, and what is told of both. */
+interface Figure {
+  readonly name: string
+  readonly one: Command
+  readonly other: Command
+  readonly load: readonly string[]
+  readonly value: (result: LoadResult) => number
 }
 
-/** One process with a listener of its own. */
-async function alone(work: Work): Promise<Up> {
-  let listening: (port: number) => void = () => undefined
-  const port = new Promise<number>((resolve) => { listening = resolve })
-  const vm = groundVm(() => [
-    tcpBare({ transport: 'native', host: '127.0.0.1' }), echo(work),
-    spawn(() => endpoint.subscriber(tcpListening(tcpListener(0), _), {
-      onPresence: ({ address }) => { listening(address.port) },
-    })),
-  ])
-  return { port: await port, stop: async () => { await vm.stop() } }
+const cpu = ({ server }: LoadResult): number => server.cpu_us_per_message
+const pingPong = ['--mode', 'pingpong', '--connections', '100']
+const storm = ['--mode', 'storm', '--count', '10000', '--connections', '50']
+
+function figures(rounds: number): Figure[] {
+  return [
+    { name: 'CPU per message, 2 workers / 1', one: workers(1), other: workers(2), load: pingPong, value: cpu },
+    {
+      name: `throughput with handlers of ${MICROS} us, 2 workers / 1`,
+      one: workers(1, { rounds }), other: workers(2, { rounds }), load: pingPong,
+      value: (result) => result.messages_per_second,
+    },
+    {
+      name: 'CPU per connection with a round trip, least / own listener',
+      one: own('alone'), other: workers(1), load: storm, value: cpu,
+    },
+    {
+      name: 'CPU per connection with a round trip, reuseport / own listener',
+      one: own('alone'), other: workers(1, { share: 'reuseport' }), load: storm, value: cpu,
+    },
+    {
+      name: 'chat, 1,000 members, CPU per delivery, 2 workers / 1',
+      one: chat(1), other: chat(2), load: ['--mode', 'chat', '--connections', '1000', '--stall', '20'], value: cpu,
+    },
+  ]
 }
 
-/** In the client's process: messages there and back on all connections, or connections one after the other. */
-async function client(what: string, port: number): Promise<void> {
-  let count = 0
-  let over = false
-  const open = async (): Promise<Socket> => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-    await once(socket, 'connect')
-    return socket
+async function measure(command: Command, { load, value }: Figure, seconds: number): Promise<number> {
+  const server = await startServer({ command }, [])
+  try {
+    return value(await runLoad(server, [], load, { warmup: 2, duration: seconds }))
+  } finally {
+    await server.stop()
   }
-  if (what === 'messages') {
-    const sockets = await Promise.all(Array.from({ length: CONNECTIONS }, open))
-    for (const socket of sockets) {
-      let left = PAYLOAD.length
-      socket.on('data', (data) => {
-        left -= data.length
-        if (left > 0) return
-        left = PAYLOAD.length
-        count++
-        if (!over) socket.write(PAYLOAD)
-      })
-      socket.write(PAYLOAD)
+}
+
+async function main(rounds: number, seconds: number): Promise<void> {
+  const all = figures(roundsOf(MICROS)).map((figure) => ({ figure, one: [] as number[], other: [] as number[] }))
+  for (let round = 0; round < rounds; round++) {
+    for (const { figure, one, other } of all) {
+      // Neither always comes first.
+      const arms = [() => measure(figure.one, figure, seconds).then((value) => { one.push(value) }),
+        () => measure(figure.other, figure, seconds).then((value) => { other.push(value) })]
+      for (const arm of round % 2 === 0 ? arms : arms.reverse()) await arm()
     }
-    await sleep(SECONDS * 1000)
-    over = true
-    for (const socket of sockets) socket.destroy()
-  } else {
-    await Promise.all(Array.from({ length: 16 }, async () => {
-      const end = performance.now() + SECONDS * 1000
-      while (performance.now() < end) {
-        const socket = await open()
-        count++
-        socket.resetAndDestroy()
-      }
-    }))
   }
-  process.send?.(count, () => { process.exit(0) })
-}
-
-/** CPU of this process per unit, in microseconds, and units per second. */
-async function measure(up: Up, what: string): Promise<{ cpu: number, rate: number }> {
-  const before = process.cpuUsage()
-  const child = fork(fileURLToPath(import.meta.url), ['client', what, String(up.port)])
-  const exited = once(child, 'exit')
-  const [count] = await once(child, 'message') as [number]
-  const { user, system } = process.cpuUsage(before)
-  await up.stop()
-  await exited
-  return { cpu: (user + system) / count, rate: count / SECONDS }
-}
-
-async function main(): Promise<void> {
-  const tell = (figure: string, values: object): void => { console.log(JSON.stringify({ figure, ...values })) }
-  const none = { micros: 0 }
-  const one = await measure(await withWorkers(1, none), 'messages')
-  const two = await measure(await withWorkers(2, none), 'messages')
-  tell('CPU per message, 2 workers / 1', { one: one.cpu, two: two.cpu, ratio: two.cpu / one.cpu })
-  const work = { micros: 50 }
-  const slow = await measure(await withWorkers(1, work), 'messages')
-  const fast = await measure(await withWorkers(2, work), 'messages')
-  const gain = fast.rate / slow.rate
-  tell('throughput with 50 us handlers, 2 workers / 1', { one: slow.rate, two: fast.rate, ratio: gain })
-  const own = await measure(await alone(none), 'connections')
-  const least = await measure(await withWorkers(1, none), 'connections')
-  const price = least.cpu / own.cpu
-  tell('CPU per accepted connection, least / own listener', { own: own.cpu, least: least.cpu, ratio: price })
+  for (const { figure: { name }, one, other } of all) {
+    const ratios = other.map((value, i) => value / one[i])
+    const figure = {
+      figure: name, one: median(one), other: median(other), ratio: median(ratios),
+      low: Math.min(...ratios), high: Math.max(...ratios),
+    }
+    console.log(JSON.stringify(figure))
+  }
 }
 
 if (currentWorker() === undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (process.argv[2] === 'client') {
-    await client(process.argv[3], Number(process.argv[4]))
+  if (process.argv[2] === 'server') {
+    await SERVERS[process.argv[3]](process.argv[4])
   } else {
-    readArguments('usage: npm run bench:workers; a minute, three lines of JSON', {})
-    await main()
+    const usage = 'usage: npm run bench:workers [-- --rounds N] [--seconds N]; two minutes, a line of JSON per figure'
+    const { number } = readArguments(usage, { rounds: 3, seconds: 4 })
+    await main(number('rounds'), number('seconds'))
   }
 }
