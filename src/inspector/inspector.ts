@@ -218,10 +218,11 @@ function asked(name: string): string | undefined {
 
 /**
  * `MARKETPLACE_RECORD=FILE`: the first ground VM that is started is recorded from its start, and the trace written into
- * the file when it ends, or the program does; `=1`: it is recorded, and clients of an inspector can export it.
+ * the file when it ends, or the program does; `%p` in its name is the program's process id. `=1`: it is recorded, and
+ * clients of an inspector can export it.
  */
 export function recordAsAsked(): void {
-  const file = asked('MARKETPLACE_RECORD')
+  const file = asked('MARKETPLACE_RECORD')?.replaceAll('%p', String(process.pid))
   // There is one file: threads would write over what the program has recorded.
   if (file === undefined || (file !== '1' && !isMainThread)) return
   let isFirst = true

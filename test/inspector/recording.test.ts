@@ -126,6 +126,15 @@ t.test('the file', { timeout: 120_000 }, async (t) => {
     t.same(readdirSync(t.testdirName.replace(/-is-for.*$/, '')).filter((name) => name.endsWith('.part')), [])
   })
 
+  await t.test('has the number of its process in its name, where that is asked for', async (t) => {
+    const directory = t.testdir()
+    const ends = await Promise.all([1, 2].map(() => ended(join(directory, 'trace-%p.json'), ['ends'])))
+    t.strictSame(ends.map((text) => text.endsWith('0')), [true, true])
+    const names = readdirSync(directory)
+    t.equal(names.length, 2, names.join(' '))
+    t.ok(names.every((name) => /^trace-\d+\.json$/.test(name)))
+  })
+
   await t.test('is the program\'s own: threads and programs that it starts leave it alone', async (t) => {
     t.match(await ended(file, ['others']), /0$/)
     const { recording } = JSON.parse(readFileSync(file, 'utf8')) as { recording: { steps: { who: string }[] } }
