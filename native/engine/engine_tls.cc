@@ -67,9 +67,7 @@ int Engine::start_tls(uint32_t id, std::shared_ptr<const TlsContext> context,
   // Both are for the host to see to: what was received or written since cannot be told apart.
   if (connection->tls != nullptr || connection->piece_first != Connection::no_piece)
     return -EISCONN;
-  if (connection->halves.input() == Input::ended || !connection->halves.takes_output()) {
-    return -ENOTCONN;
-  }
+  if (connection->halves.input() == Input::ended) return -ENOTCONN;
   std::unique_ptr<Tls> tls = Tls::open(std::move(context), target);
   if (tls == nullptr) return -ENOMEM;
   if (sealed_input_ == nullptr) {
@@ -77,6 +75,8 @@ int Engine::start_tls(uint32_t id, std::shared_ptr<const TlsContext> context,
     gathered_ = std::make_unique_for_overwrite<uint8_t[]>(gathered_max);
   }
   tls->follow(connection->output.size());
+  // The host's end was before: the peer will say what it thinks of that.
+  if (connection->halves.output() != Output::open) tls->mute();
   connection->tls = std::move(tls);
   return 0;
 }

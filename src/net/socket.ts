@@ -103,7 +103,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   server: unknown = null
   _server: SocketOwner | null = null
   _hadError = false
-  _parent = null
+  _parent: object | null = null
   _host: string | null = null
   timeout: number | undefined = undefined
   declare autoSelectFamilyAttemptedAddresses?: string[]
@@ -112,6 +112,8 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   _nativeLink: TransportConnection | undefined = undefined
   /** The socket that has its connection: TLS was put on it. */
   _nativeAbove: Socket | undefined = undefined
+  /** The socket whose connection it has, and which closes it, as with Node. */
+  _nativeBelow: Socket | undefined = undefined
 
   readonly #reader!: Reader
   readonly #writer = new Writer(this)
@@ -312,17 +314,39 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
       // Its address is asked for later, too.
       this._getpeername()
       const resource = this.#takeResource()
-      this.#stopTimeout()
       const waiting = this.#detach()
       taken(connection, resource, unread)
       waiting?.()
     })
   }
 
+  /** It is put on that one, whose connection it gets when all that has come until then is there. */
+  protected _nativePutOn(below: Socket): void {
+    this._parent = this._nativeBelow = below
+    below._nativeAbove = this
+    this.#updateTimed()
+  }
+
   /** It gets the connection of another one, which is paused. */
   protected _nativeGiven(connection: TransportConnection, resource: AsyncResource): void {
     this.#begin(resource)
     this.#attach(connection, true)
+  }
+
+  /**
+   * The connection goes back to the socket below, which is to close it. Returns whom to tell that nothing is written
+   * any more.
+   */
+  #giveBack(below: Socket): Callback | undefined {
+    const connection = this._nativeLink
+    const waiting = this.#detach()
+    const resource = this.#takeResource()
+    if (resource !== undefined) below.#resource = resource
+    if (connection !== undefined) {
+      below._nativeLink = connection
+      below.#reset ||= this.#reset
+    }
+    return waiting
   }
 
   /** The connection is gone, or somebody else's. Returns whom to tell that nothing is written any more. */
@@ -344,6 +368,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     this.#reader.renew()
     this.#writer.endTaken = false
     this.#dialer?.renew()
+    this._nativeAbove = this._nativeBelow = undefined
     this._hadError = false
   }
 
@@ -356,7 +381,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
 
   _nativeReceived(received: Buffer): void {
     if (this._nativeLink === undefined) return
-    this.#idle?.touch(netEngine().now)
+    this.#touch(netEngine().now)
     this.#reader.received(received)
   }
 
@@ -454,6 +479,12 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   override _final(callback: Callback): void {
+    const above = this._nativeAbove
+    const connection = above?._nativeLink
+    if (above !== undefined && connection !== undefined) {
+      above.#writer.cut(connection, above._nativeResource, callback)
+      return
+    }
     const awaited = this._nativeAwaits
     if (awaited === undefined) this.#writer.end(callback)
     else this.once(awaited, () => { this._final(callback) })
@@ -502,7 +533,12 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
    * Members that ask for it work on the prototype, too, which tools look at: so it is no private getter.
    */
   static #isAttached(socket: Socket): boolean {
-    return (socket._nativeLink !== undefined || socket.connecting) && !socket.destroyed
+    return (Socket.#linkOf(socket) !== undefined || socket.connecting) && !socket.destroyed
+  }
+
+  /** Its connection, also where that is with the socket above: as Node's, it can be asked about. */
+  static #linkOf(socket: Socket): TransportConnection | undefined {
+    return socket._nativeLink ?? socket._nativeAbove?._nativeLink
   }
 
   /** While it connects or is connected, what programs use of libuv's; otherwise null, as Node's. */
@@ -603,14 +639,16 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   _getpeername(): Partial<nodeNet.AddressInfo> {
     if (!(#remote in this)) return {}
     if (Socket.#isAttached(this) && !this.connecting) {
-      this.#remote ??= this._nativeLink?.peer ?? this._nativeLink?.remote
+      const link = Socket.#linkOf(this)
+      this.#remote ??= link?.peer ?? link?.remote
     }
     return addressObject(this.#remote)
   }
 
   _getsockname(): Partial<nodeNet.AddressInfo> {
     if (!Socket.#isAttached(this)) return {}
-    return addressObject(this._nativeLink === undefined ? this.#dialer?.local : this._nativeLink.local)
+    const link = Socket.#linkOf(this)
+    return addressObject(link === undefined ? this.#dialer?.local : link.local)
   }
 
   get remoteAddress(): string | undefined {
@@ -693,7 +731,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
       return this
     }
     this.#idle ??= new IdleTimeout(() => this.#writer.moves(), () => { this.emit('timeout') })
-    this.#writer.idle = this.#idle
+    this.#updateTimed()
     this.#idle.start(limit)
     if (callback !== undefined) this.once('timeout', callback)
     return this
@@ -701,12 +739,27 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
 
   /** Something came or went. */
   _unrefTimer(): void {
-    this.#idle?.touch(performance.now())
+    if (this.#writer.timed) this.#touch(performance.now())
+  }
+
+  /** As Node's: what comes and goes is no silence of the socket below, either. @param now as `performance.now` */
+  #touch(now: number): void {
+    this.#idle?.touch(now)
+    const below = this._nativeBelow
+    if (below !== undefined) below.#touch(now)
   }
 
   #stopTimeout(): void {
     this.#idle?.stop()
-    this.#idle = this.#writer.idle = undefined
+    this.#idle = undefined
+    this.#updateTimed()
+  }
+
+  #updateTimed(): void {
+    const below = this._nativeBelow
+    const above = this._nativeAbove
+    this.#writer.timed = this.#idle !== undefined || (below !== undefined && below.#writer.timed)
+    if (above !== undefined) above.#updateTimed()
   }
 
   // The end.
@@ -720,9 +773,9 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   resetAndDestroy(): this {
     if (this.connecting) {
       this.once('connect', () => this.#destroyWithReset())
-    } else if (this._nativeLink === undefined) {
+    } else if (Socket.#linkOf(this) === undefined) {
       this.destroy(socketClosed())
-    } else if (this._nativeLink.remote?.family === 'unix') {
+    } else if (Socket.#linkOf(this)?.remote?.family === 'unix') {
       throw invalidHandleType()
     } else {
       this.#destroyWithReset()
@@ -731,6 +784,14 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    const hadError = error !== null && error !== undefined
+    const below = this._nativeBelow
+    if (below !== undefined) {
+      this.#destroyOn(below, error, callback)
+      return
+    }
+    const above = this._nativeAbove
+    const writingAbove = above?.destroyed === false ? above.#giveBack(this) : undefined
     // Also if what was to begin has thrown.
     const dialing = this.connecting
     const connection = this._nativeLink
@@ -739,7 +800,6 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     this.connecting = false
     this.#stopTimeout()
     this.#dialer?.cancel()
-    const hadError = error !== null && error !== undefined
     const resource = this.#takeResource()
     if (connection !== undefined) {
       connection.context = new Closing(this, resource as AsyncResource, hadError)
@@ -750,15 +810,48 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     }
     callback(error)
     waiting?.(error ?? streamDestroyed('write'))
+    if (writingAbove !== undefined) {
+      netEngine().later(() => { writingAbove(socketError(-constants.errno.ECANCELED, 'write')) })
+    }
     this._server?._nativeSocketGone()
     this._server = null
     // If there is a connection, with `closed`. Otherwise in a later phase than the error, as Node's.
     if (connection !== undefined) return
     if (resource !== undefined && (dialing || this.#connected)) {
       netEngine().later(() => { emitClose(this, resource, hadError) })
+    } else if (this._nativeKeepsHandle) {
+      netEngine().later(() => { this.emit('close', hadError) })
     } else {
       resource?.emitDestroy()
       process.nextTick(() => { this.emit('close') })
+    }
+  }
+
+  /** Whether Node's has a handle from the start, so that its 'close' says whether there was an error. */
+  protected get _nativeKeepsHandle(): boolean {
+    return false
+  }
+
+  /** As Node's: the socket below closes the connection, and it is closed when that is. */
+  #destroyOn(below: Socket, error: Error | null, callback: (error: Error | null) => void): void {
+    const isClosed = below.destroyed
+    const waiting = this.#giveBack(below)
+    this.connecting = false
+    this.#stopTimeout()
+    const hadError = error !== null && error !== undefined
+    const tell = (): void => { this.emit('close', hadError) }
+    // The error is told in a tick that this asks for, and before the end.
+    callback(error)
+    waiting?.(error ?? streamDestroyed('write'))
+    this._server?._nativeSocketGone()
+    this._server = null
+    if (!isClosed) {
+      below.once('close', tell)
+      below.destroy()
+    } else if (hadError) {
+      process.nextTick(tell)
+    } else {
+      tell()
     }
   }
 

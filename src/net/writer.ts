@@ -13,11 +13,9 @@ import { AsyncResource } from 'node:async_hooks'
 import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { socketError } from '../support/errors.js'
-import { performance } from '../support/real-time.js'
 import type { TransportConnection } from '../transport/seam/transport.js'
 import { netEngine } from './engine.js'
 import { closedBeforeConnection, nodeError, socketClosed } from './errors.js'
-import type { IdleTimeout } from './timeouts.js'
 
 export type Callback = (error?: Error | null) => void
 
@@ -40,10 +38,17 @@ function bytesOf({ chunk, encoding }: Chunk): Uint8Array | string {
   throw nodeError(TypeError, 'ERR_INVALID_ARG_TYPE', 'Second argument must be a buffer')
 }
 
+/** @param connection the async context of one */
+function requestOf(connection: AsyncResource, type: 'WRITEWRAP' | 'SHUTDOWNWRAP'): AsyncResource {
+  return new AsyncResource(type, { triggerAsyncId: connection.asyncId(), requireManualDestroy: true })
+}
+
 /** The socket, as far as this concerns it. */
 type Written = Duplex & {
   /** The event that comes before anything can be written; undefined if nothing has to come. */
   readonly _nativeAwaits: string | undefined
+  /** Something came or went. */
+  _unrefTimer(): void
 }
 
 export class Writer {
@@ -57,8 +62,8 @@ export class Writer {
   endTaken = false
   /** A program has put null in the place of the socket's handle, or has closed it. */
   handle: 'there' | 'null' | 'closed' = 'there'
-  /** The socket's time-out: what is written is no silence. */
-  idle: IdleTimeout | undefined = undefined
+  /** There is a time-out, of the socket's or of the one below: what is written is no silence. */
+  timed = false
   readonly #stream: Written
   #connection: TransportConnection | undefined = undefined
   /** The async context of the connection. */
@@ -73,6 +78,10 @@ export class Writer {
   #isLost = false
   /** Of the write, or of the end, that the kernel is taking. */
   #onTaken: Callback | undefined = undefined
+  /** The socket below has ended: the kernel takes nothing of this one any more. */
+  #isCut = false
+  /** Of that end, until the kernel has taken what was before it. */
+  #onCut: Callback | undefined = undefined
 
   constructor(stream: Written) {
     this.#stream = stream
@@ -98,10 +107,15 @@ export class Writer {
   /** There is no connection any more. Returns whom to tell: who waited for it to take something. */
   detach(): Callback | undefined {
     const callback = this.#onTaken
-    this.#onTaken = undefined
+    const onCut = this.#onCut
+    this.#onTaken = this.#onCut = undefined
     this.#connection = undefined
-    this.direct = false
-    return callback
+    this.#isCut = this.direct = false
+    if (onCut === undefined) return callback
+    return (error) => {
+      callback?.(error)
+      onCut()
+    }
   }
 
   /** Something else may have changed that `direct` depends on. */
@@ -131,8 +145,8 @@ export class Writer {
     connection.write(chunk as Uint8Array | string, true)
     this.bytesSent += length
     const { queuedBytes } = connection
-    if (this.idle !== undefined) {
-      this.idle.touch(performance.now())
+    if (this.timed) {
+      this.#stream._unrefTimer()
       this.#takenBefore = this.bytesSent - queuedBytes
       // It may take long; as long as the peer takes some of it, the connection is not idle.
       if (queuedBytes > LONG) connection.reportWrites = true
@@ -154,7 +168,11 @@ export class Writer {
       callback(this.handle === 'closed' ? socketError(-constants.errno.EBADF, 'write') : socketClosed())
       return
     }
-    this.idle?.touch(performance.now())
+    if (this.#isCut) {
+      callback(socketError(-constants.errno.EPIPE, 'write'))
+      return
+    }
+    this.#stream._unrefTimer()
     this.#takenBefore = this.bytesSent - connection.queuedBytes
     for (const piece of chunks) {
       const data = bytesOf(piece)
@@ -171,7 +189,7 @@ export class Writer {
   /** The stream has ended. */
   end(callback: Callback): void {
     const connection = this.#connection
-    if (connection === undefined) {
+    if (connection === undefined || this.#isCut) {
       callback()
       return
     }
@@ -188,18 +206,45 @@ export class Writer {
     })
   }
 
+  /**
+   * The socket below ends the output, behind what this one has written until now.
+   *
+   * @param connection of this one, also before `attach` @param resource its async context @param callback of that end
+   */
+  cut(connection: TransportConnection, resource: AsyncResource, callback: Callback): void {
+    this.#isCut = true
+    this.direct = false
+    connection.shutdown()
+    this.#onCut = callback
+    const request = requestOf(resource, 'SHUTDOWNWRAP')
+    netEngine().continue(request, () => {
+      request.emitDestroy()
+      if (this.#connection === undefined) this.#tellCut()
+      else this.offered()
+    })
+  }
+
+  #tellCut(): void {
+    const callback = this.#onCut
+    this.#onCut = undefined
+    callback?.()
+  }
+
   /** The kernel was offered all that was written, or took more of it. */
   offered(): void {
-    const callback = this.#onTaken
     const connection = this.#connection
     if (connection === undefined) return
     const all = this.#hasTaken(connection)
     // Without a callback it is a time-out that wants to know.
     connection.reportWrites = !all
-    if (!all || callback === undefined) return
-    this.#onTaken = undefined
-    callback()
-    this.direct = this.#isDirect()
+    if (!all) return
+    const callback = this.#onTaken
+    if (callback !== undefined) {
+      this.#onTaken = undefined
+      callback()
+      this.direct = this.#isDirect()
+    }
+    this.#tellCut()
   }
 
   /** Whether output waits, and the kernel has taken some since the last write, or since this was asked. */
@@ -221,7 +266,7 @@ export class Writer {
   }
 
   #isDirect(): boolean {
-    if (this.#connection === undefined || this.handle === 'null') return false
+    if (this.#connection === undefined || this.#isCut || this.handle === 'null') return false
     const stream = this.#stream
     return stream.writableLength === 0 && stream.writableCorked === 0 && !stream.writableEnded
   }
@@ -248,7 +293,6 @@ export class Writer {
   }
 
   #request(type: 'WRITEWRAP' | 'SHUTDOWNWRAP'): AsyncResource {
-    const triggerAsyncId = (this.#resource as AsyncResource).asyncId()
-    return new AsyncResource(type, { triggerAsyncId, requireManualDestroy: true })
+    return requestOf(this.#resource as AsyncResource, type)
   }
 }

@@ -69,6 +69,8 @@ export class TLSSocket extends Socket {
   readonly #isServer!: boolean
   readonly #owner: HandshakeOwner | undefined
   readonly #target!: Given
+  /** By `connect`, or for a server, and not by the program. */
+  readonly #isMade!: boolean
   #credentials!: Credentials
   #phase: Phase = 'before'
   #deadline: NodeJS.Timeout | undefined = undefined
@@ -96,36 +98,54 @@ export class TLSSocket extends Socket {
     this.#target = setup?.target ?? given
     this.#credentials = setup?.credentials ?? credentialsFor(given, this.#isServer)
     this.#owner = setup?.owner
+    this.#isMade = setup !== undefined
+    // The first to hear of it, as with Node: who is told by that listens to it in vain.
+    this.on('secure', () => { this.#tellSecured() })
     if (takes) this.#take(socket)
     if (options.signal) addAbortSignal(options.signal, this)
   }
 
   /** The connection of another socket, which is left without one, and ends with this one. */
   #take(socket: Socket): void {
-    this._parent = socket as never
+    this._nativePutOn(socket)
     this._host = socket._host
     this.connecting = socket.connecting || socket._handle === null
     if (!socket._nativeReader.referenced) this.unref()
-    socket._nativeAbove = this
     socket.once('connect', () => {
       this.connecting = false
       this.emit('connect')
     })
-    this.once('close', () => { socket.destroy() })
-    let lost: Error | undefined
-    socket.on('error', (error) => { lost = error })
+    let failed = false
+    socket.on('error', (error) => {
+      failed = true
+      this.#failedBelow(error)
+    })
     socket.once('close', () => {
-      if (this.#phase === 'before') this.#fail(lost ?? cutHandshakeError(this.#isServer))
-      else this.destroy(lost)
+      const told = failed || this.#phase === 'secured' || this.#phase === 'failed'
+      if (told) this.destroy()
+      else this.#fail(cutHandshakeError(this.#isServer))
     })
     socket._nativeTake((connection, resource, unread) => { this.#taken(connection, resource, unread) })
+  }
+
+  /** As Node's: it is an error of this one, too, which is destroyed when the socket below has closed. */
+  #failedBelow(error: Error): void {
+    if (this.destroyed) return
+    if (this.#phase !== 'secured' && this.#owner !== undefined) {
+      this.#fail(error)
+      return
+    }
+    this.emit('_tlsError', error)
+    // One that the program has made itself has no other to tell than the socket below.
+    if (this.#isMade) this.emit('error', error)
   }
 
   #taken(
     connection: TransportConnection | undefined, resource: AsyncResource | undefined, unread: readonly Uint8Array[],
   ): void {
     if (connection === undefined || resource === undefined) {
-      this.#fail(cutHandshakeError(this.#isServer))
+      // If the socket below is destroyed, its 'close' is the end of this one, too.
+      if (this._nativeBelow?.destroyed !== true) this.#fail(cutHandshakeError(this.#isServer))
     } else if (this.destroyed) {
       connection.context = undefined
       connection.close()
@@ -134,6 +154,10 @@ export class TLSSocket extends Socket {
       this.#unread = unread
       this._nativeGiven(connection, resource)
     }
+  }
+
+  protected override get _nativeKeepsHandle(): boolean {
+    return true
   }
 
   override connect(...args: unknown[]): this {
@@ -225,14 +249,13 @@ export class TLSSocket extends Socket {
     }
     this.#phase = 'secured'
     this.secureConnecting = false
-    this._nativePrepared(() => { this.#tellSecured() })
+    // What was written until now is passed on by it.
+    this._nativePrepared(() => { this.emit('secure') })
   }
 
   #tellSecured(): void {
     if (!this.#isServer) this.emit('secureConnect')
     else this.#owner?.secured(this)
-    // What was written until now is passed on by it.
-    if (!this.destroyed) this.emit('secure')
   }
 
   #wrongServer(state: TlsState): Error | undefined {

@@ -442,6 +442,183 @@ test('over a socket that connects yet, that fails to, and that is gone', async (
   t.match(await refusal(lost), { code: 'ECONNRESET' })
 })
 
+/** A client's secured socket over one of `net`, which is connected. */
+async function over(env: Env, port: number): Promise<{ below: nodeNet.Socket, above: nodeTls.TLSSocket }> {
+  const below = env.client.net.connect(port, host)
+  await once(below, 'connect')
+  return { below, above: env.client.tls.connect({ socket: below, ca, servername: 'localhost' }) }
+}
+
+/** What comes of a connection's end, in order: errors by their code, and what 'close' says. */
+function ends(...sockets: (readonly [string, Duplex])[]): string[] {
+  const seen: string[] = []
+  for (const [name, socket] of sockets) {
+    socket.on('error', (error: NodeJS.ErrnoException) => { seen.push(`${name} ${error.code ?? error.message}`) })
+    socket.on('close', (hadError: unknown) => { seen.push(`${name} closed ${String(hadError)}`) })
+  }
+  return seen
+}
+
+test('a time-out of the socket below is heard when nobody answers the handshake', async (t, env) => {
+  const port = await env.listen(env.server.net.createServer((socket) => { socket.resume() }))
+  const { below, above } = await over(env, port)
+  // Also one that is set when TLS has the connection.
+  for (let i = 0; i < 2; i++) {
+    await once(below.setTimeout(50), 'timeout')
+    t.equal(above.destroyed, false, 'the program decides')
+  }
+  above.destroy()
+  await once(above, 'close')
+})
+
+test('a time-out of the socket below counts from what the secured socket has last sent or received', async (t, env) => {
+  const port = await env.listen(env.server.tls.createServer(shown, echo))
+  const limit = 200
+  for (const when of ['before', 'after']) {
+    const { below, above } = await over(env, port)
+    if (when === 'before') below.setTimeout(limit)
+    await once(above, 'secureConnect')
+    if (when === 'after') below.setTimeout(limit)
+    let active = 0
+    above.on('data', () => { active = performance.now() })
+    const timeout = once(below, 'timeout').then(() => performance.now())
+    setTimeout(() => { above.write('x') }, limit / 2)
+    await once(above, 'data')
+    const silence = await timeout - active
+    // On a machine that was too busy for that it was over before, which says nothing.
+    t.ok(silence >= limit - 5 || silence < 0, `set ${when} the handshake: ${silence} ms`)
+    above.destroy()
+    await once(above, 'close')
+  }
+})
+
+test('the end of the socket below is that of the secured one, which is read on', async (t, env) => {
+  const server = env.server.tls.createServer({ ...shown, allowHalfOpen: true }, (peer) => {
+    peer.resume().on('error', () => undefined).on('end', () => { peer.end('answer') })
+  })
+  const port = await env.listen(server)
+  // Node's client says that it is secured before it has sent the last of the handshake.
+  const accepted = once(server, 'secureConnection')
+  const { below, above } = await over(env, port)
+  const seen = ends(['below', below], ['above', above])
+  await Promise.all([accepted, once(above, 'secureConnect')])
+  await new Promise<void>((resolve) => { below.end(resolve) })
+  t.equal(above.writable, true)
+  t.equal((await all(above)).toString(), 'answer')
+  await until(() => seen.length === 2)
+  t.same(seen, ['below closed false', 'above closed false'])
+})
+
+test('what is written after the end of the socket below fails, what was before arrives', async (t, env) => {
+  const bytes = pattern(3_000_000)
+  const heard: Promise<Buffer>[] = []
+  const server = env.server.tls.createServer({ ...shown, allowHalfOpen: true }, (peer) => {
+    peer.on('error', () => undefined)
+    heard.push(all(peer))
+  })
+  const port = await env.listen(server)
+  const { below, above } = await over(env, port)
+  const seen = ends(['below', below], ['above', above])
+  await once(above, 'secureConnect')
+  const written = new Promise((resolve) => above.write(bytes, resolve))
+  await new Promise<void>((resolve) => { below.end(resolve) })
+  t.notOk(await written)
+  await until(() => heard.length === 1)
+  t.ok((await heard[0]).equals(bytes))
+  const failed = new Promise((resolve) => above.write('more', resolve))
+  t.match(await failed, { code: 'EPIPE', syscall: 'write' })
+  await until(() => seen.length === 3)
+  t.same(seen, ['above EPIPE', 'below closed false', 'above closed true'])
+})
+
+test('an end of the socket below reaches a peer that has not answered the handshake', async (t, env) => {
+  const server = env.server.net.createServer({ allowHalfOpen: true }, (peer) => {
+    peer.on('error', () => undefined).resume().on('end', () => { peer.end() })
+  })
+  const port = await env.listen(server)
+  for (const when of ['before', 'in the handshake'] as const) {
+    const below = env.client.net.connect(port, host)
+    await once(below, 'connect')
+    if (when === 'before') below.end()
+    const above = env.client.tls.connect({ socket: below, ca, servername: 'localhost' })
+    const seen = ends(['below', below], ['above', above])
+    above.resume()
+    if (when !== 'before') {
+      await new Promise(setImmediate)
+      below.end()
+    }
+    await until(() => seen.length === 3)
+    t.same(seen, ['above ECONNRESET', 'below closed false', 'above closed true'], when)
+  }
+})
+
+test('\'secure\' comes first, and tells of the secured connection', async (t, env) => {
+  const seen: string[] = []
+  const server = env.server.tls.createServer(shown, (peer) => {
+    seen.push('secureConnection')
+    // It has been told of by then.
+    peer.on('secure', () => { seen.push('too late') })
+    peer.resume().end()
+  })
+  const port = await env.listen(server)
+  const socket = env.client.tls.connect({ port, host, ca, servername: 'localhost' }, () => {
+    seen.push('secureConnect')
+    socket.on('secure', () => { seen.push('too late') })
+  })
+  socket.prependListener('secure', () => { seen.push('secure, first') })
+  socket.on('secure', () => { seen.push('secure') })
+  await once(socket.resume(), 'close')
+  t.same(seen.filter((what) => what !== 'secureConnection'), ['secure, first', 'secureConnect', 'secure'])
+  t.equal(seen.filter((what) => what === 'secureConnection').length, 1)
+})
+
+test('\'close\' says whether there was an error, also if there was never a connection', async (t, env) => {
+  const nobody = nodeNet.createServer().listen(0, host)
+  await once(nobody, 'listening')
+  const { port } = nobody.address() as nodeNet.AddressInfo
+  await new Promise((resolve) => nobody.close(resolve))
+  const { tls, net } = env.client
+  const closed = async (above: nodeTls.TLSSocket, begin: () => void): Promise<string[]> => {
+    const below = (above as unknown as { _parent: nodeNet.Socket | null })._parent
+    const seen = below === null ? ends(['above', above]) : ends(['below', below], ['above', above])
+    begin()
+    await until(() => seen.filter((what) => what.includes('closed')).length === (below === null ? 1 : 2))
+    return seen
+  }
+  const fresh = new tls.TLSSocket(undefined as never)
+  t.same(await closed(fresh, () => fresh.destroy()), ['above closed false'])
+  const failed = new tls.TLSSocket(undefined as never)
+  t.same(await closed(failed, () => failed.destroy(new Error('mine'))), ['above mine', 'above closed true'])
+  const refused = tls.connect({ socket: net.connect(port, host) })
+  t.same(await closed(refused, () => undefined), [
+    'above ECONNREFUSED', 'below ECONNREFUSED', 'above closed false', 'below closed true',
+  ])
+  const given = tls.connect({ socket: net.connect(port, host) })
+  t.same(await closed(given, () => given.destroy()), ['below closed false', 'above closed false'])
+})
+
+test('the socket below closes the connection, and with it the secured one', async (t, env) => {
+  const port = await env.listen(env.server.tls.createServer(shown, echo))
+  for (const [how, end, expected] of [
+    ['destroyed', (above) => { above.destroy() }, ['below closed false', 'above closed false']],
+    ['failed', (above) => { above.destroy(new Error('mine')) }, [
+      'above mine', 'below closed false', 'above closed true',
+    ]],
+    ['destroyed below', (_, below) => { below.destroy() }, ['above closed false', 'below closed false']],
+    ['failed below', (_, below) => { below.destroy(new Error('its own')) }, [
+      'above its own', 'below its own', 'above closed false', 'below closed true',
+    ]],
+  ] as [string, (above: nodeTls.TLSSocket, below: nodeNet.Socket) => void, string[]][]) {
+    const { below, above } = await over(env, port)
+    await once(above, 'secureConnect')
+    const seen = ends(['below', below], ['above', above])
+    end(above, below)
+    t.equal(below.destroyed, true, how)
+    await until(() => seen.length === expected.length)
+    t.same(seen, expected, how)
+  }
+})
+
 test('a server is given a connection by its event, and any Duplex', async (t, env) => {
   const secure = env.server.tls.createServer(shown, echo)
   const port = await env.listen(env.server.net.createServer((socket) => { secure.emit('connection', socket) }))
