@@ -366,7 +366,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     this.#reset = false
     this.#connected = false
     this.#reader.renew()
-    this.#writer.endTaken = false
+    this.#writer.renew()
     this.#dialer?.renew()
     this._nativeAbove = this._nativeBelow = undefined
     this._hadError = false
@@ -387,6 +387,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
 
   _nativeHappened({ kind, error }: TransportEvent): void {
     if (kind === 'end') {
+      this._unrefTimer()
       this.#reader.end()
     } else if (kind === 'written') {
       this._unrefTimer()

@@ -110,12 +110,17 @@ export class Writer {
     const onCut = this.#onCut
     this.#onTaken = this.#onCut = undefined
     this.#connection = undefined
-    this.#isCut = this.direct = false
+    this.direct = false
     if (onCut === undefined) return callback
     return (error) => {
       callback?.(error)
       onCut()
     }
+  }
+
+  /** The socket may connect again. */
+  renew(): void {
+    this.endTaken = this.#isCut = false
   }
 
   /** Something else may have changed that `direct` depends on. */
@@ -163,13 +168,13 @@ export class Writer {
       this.#when(awaited, chunks, callback)
       return
     }
+    if (this.#isCut) {
+      callback(socketError(-constants.errno.EPIPE, 'write'))
+      return
+    }
     const connection = this.#connection
     if (connection === undefined || this.handle === 'null') {
       callback(this.handle === 'closed' ? socketError(-constants.errno.EBADF, 'write') : socketClosed())
-      return
-    }
-    if (this.#isCut) {
-      callback(socketError(-constants.errno.EPIPE, 'write'))
       return
     }
     this.#stream._unrefTimer()

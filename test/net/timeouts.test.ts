@@ -45,6 +45,16 @@ both('can-reset-timeout', 'what comes or goes starts the time anew', async (t, e
   t.ok(performance.now() - begin >= 1000)
 })
 
+both('can-reset-timeout', 'the other side\'s end starts the time anew', async (t, env) => {
+  const { client, peer } = await env.pair({ allowHalfOpen: true }, { allowHalfOpen: true })
+  await once(client.resume().setTimeout(30), 'timeout')
+  const again = once(client, 'timeout')
+  peer.end()
+  await once(client, 'end')
+  await again
+  t.equal(client.destroyed, false)
+})
+
 both('settimeout', 'setTimeout(0) and its callback', async (t, env) => {
   const { client } = await env.pair()
   const callback = (): void => { t.fail('timeout') }

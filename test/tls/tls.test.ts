@@ -443,8 +443,10 @@ test('over a socket that connects yet, that fails to, and that is gone', async (
 })
 
 /** A client's secured socket over one of `net`, which is connected. */
-async function over(env: Env, port: number): Promise<{ below: nodeNet.Socket, above: nodeTls.TLSSocket }> {
-  const below = env.client.net.connect(port, host)
+async function over(
+  env: Env, port: number, options: object = {},
+): Promise<{ below: nodeNet.Socket, above: nodeTls.TLSSocket }> {
+  const below = env.client.net.connect({ port, host, ...options })
   await once(below, 'connect')
   return { below, above: env.client.tls.connect({ socket: below, ca, servername: 'localhost' }) }
 }
@@ -529,6 +531,17 @@ test('what is written after the end of the socket below fails, what was before a
   t.match(await failed, { code: 'EPIPE', syscall: 'write' })
   await until(() => seen.length === 3)
   t.same(seen, ['above EPIPE', 'below closed false', 'above closed true'])
+})
+
+test('the same where both directions have ended', async (t, env) => {
+  const server = env.server.tls.createServer(shown, (peer) => { peer.on('error', () => undefined).resume().end() })
+  const port = await env.listen(server)
+  const { below, above } = await over(env, port, { allowHalfOpen: true })
+  await once(above.resume(), 'end')
+  await new Promise<void>((resolve) => { below.end(resolve) })
+  const failed = new Promise((resolve) => above.write('more', resolve))
+  above.on('error', () => undefined)
+  t.match(await failed, { code: 'EPIPE', syscall: 'write' })
 })
 
 test('an end of the socket below reaches a peer that has not answered the handshake', async (t, env) => {
