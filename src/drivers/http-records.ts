@@ -1,9 +1,10 @@
 /** What a server of HTTP and the handlers of requests say to each other. */
 import { httpModule } from '../support/builtins.js'
-import { argumentError, rangeError } from '../support/errors.js'
-import { defineRecord, shareSymbol, type RecordFrom } from '../topic/index.js'
+import { integer, ofType, type Check } from '../support/checks.js'
+import { argumentError, fromCaller, rangeError } from '../support/errors.js'
+import { defineCheckedRecord, shareSymbol, type RecordFrom } from '../topic/index.js'
 import { sendMessage, type Action } from '../vm/index.js'
-import type { Eof } from './tcp-records.js'
+import { eof, type Eof } from './tcp-records.js'
 
 /** Which request an answer is for: the number of who asks on behalf of it, and the request's there. */
 export type HttpRequestId = readonly [asker: number, request: number]
@@ -38,15 +39,45 @@ export type HttpWanted = typeof httpWanted
 shareSymbol('httpStreamed', httpStreamed)
 shareSymbol('httpWanted', httpWanted)
 
-/** A request: `endpoint.subscriber(httpRequest(_, 'GET', ['users', _], _), ...)` handles `GET /users/7`. */
-export const httpRequest = defineRecord('http-request', ['id', 'method', 'path', 'request']).of<
+/** Of a request or a topic of some: the parts between the slashes, which may be wildcards. */
+const path: Check = (call, name, value) => {
+  if (!Array.isArray(value)) throw argumentError(call, name, "an array of its parts, such as ['users', '7']", value)
+}
+
+const status = integer(200, 599)
+
+/** Of an answer. */
+const body: Check = (call, name, value) => {
+  if (typeof value === 'string' || value instanceof Uint8Array || value === httpStreamed) return
+  throw argumentError(call, name, 'a string, a Uint8Array or httpStreamed', value)
+}
+
+const part: Check = (call, name, value) => {
+  if (typeof value === 'string' || value instanceof Uint8Array || value === eof || value === httpWanted) return
+  throw argumentError(call, name, 'a string, a Uint8Array, eof or httpWanted', value)
+}
+
+/**
+ * A request: `endpoint.subscriber(httpRequest(_, 'GET', ['users', _], _), ...)` handles `GET /users/7`.
+ *
+ * @throws TypeError for a method that is no text, or a path that is no array
+ */
+export const httpRequest = defineCheckedRecord('http-request', ['id', 'method', 'path', 'request'], {
+  method: ofType('string'), path,
+}).of<
   [id: HttpRequestId, method: string, path: readonly unknown[], request: HttpRequestData]
 >()
 /** A record that `httpRequest` makes. */
 export type HttpRequest = RecordFrom<typeof httpRequest>
 
-/** Its answer. Use `httpReply`, which checks it. */
-export const httpAnswer = defineRecord('http-answer', ['id', 'status', 'headers', 'body']).of<
+/**
+ * Its answer. Use `httpReply`, which checks the headers too.
+ *
+ * @throws TypeError or RangeError for a status that is not from 200 to 599, or what is no body
+ */
+export const httpAnswer = defineCheckedRecord('http-answer', ['id', 'status', 'headers', 'body'], {
+  status, headers: ofType('object'), body,
+}).of<
   [
     id: HttpRequestId, status: number, headers: Readonly<Record<string, string>>,
     body: string | Uint8Array | HttpStreamed,
@@ -55,8 +86,12 @@ export const httpAnswer = defineRecord('http-answer', ['id', 'status', 'headers'
 /** A record that `httpAnswer` makes. */
 export type HttpAnswer = RecordFrom<typeof httpAnswer>
 
-/** A part of an answer's body, or `eof` after the last one; `httpWanted`, the other way, asks for one. */
-export const httpPart = defineRecord('http-part', ['id', 'part']).of<
+/**
+ * A part of an answer's body, or `eof` after the last one; `httpWanted`, the other way, asks for one.
+ *
+ * @throws TypeError for what is none of these
+ */
+export const httpPart = defineCheckedRecord('http-part', ['id', 'part'], { part }).of<
   [id: HttpRequestId, part: string | Uint8Array | Eof | HttpWanted]
 >()
 /** A record that `httpPart` makes. */
@@ -85,8 +120,12 @@ export function httpReply(
     throw rangeError('httpReply', 'status', 'one with a body, where it is streamed', status)
   }
   for (const [name, value] of Object.entries(headers)) {
-    httpModule().validateHeaderName(name)
-    httpModule().validateHeaderValue(name, value)
+    try {
+      httpModule().validateHeaderName(name)
+      httpModule().validateHeaderValue(name, value)
+    } catch (error) {
+      throw fromCaller(error as Error)
+    }
     if (FRAMING.has(name.toLowerCase())) {
       throw argumentError('httpReply', 'headers', 'without those that say how long the body is', name)
     }

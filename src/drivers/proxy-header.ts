@@ -5,6 +5,7 @@
  * Source: "The PROXY protocol, versions 1 & 2", HAProxy Technologies (proxy-protocol.txt, 2020/03/05 and later).
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net'
+import { checkOptions, ofType, type Checks } from '../support/checks.js'
 import { argumentError, rangeError } from '../support/errors.js'
 import { crc32c } from '../support/crc32c.js'
 
@@ -335,6 +336,18 @@ export interface ProxyHeaderOptions {
   readonly checksum?: boolean | undefined
 }
 
+const headerChecks: Checks = {
+  version: (call, name, value) => {
+    if (value !== 1 && value !== 2) throw argumentError(call, name, '1 or 2', value)
+  },
+  source: ofType('object'),
+  destination: ofType('object'),
+  tlvs: (call, name, value) => {
+    if (!Array.isArray(value)) throw argumentError(call, name, 'an array', value)
+  },
+  checksum: ofType('boolean'),
+}
+
 /**
  * Writes a header of the PROXY protocol, to be sent as the first bytes of a connection: it tells a server behind this
  * program whose connection that is.
@@ -343,13 +356,8 @@ export interface ProxyHeaderOptions {
  */
 export function proxyHeader(options: ProxyHeaderOptions = {}): Buffer {
   const call = 'proxyHeader'
-  if (typeof options !== 'object' || (options as unknown) === null) {
-    throw argumentError(call, 'options', 'an object', options)
-  }
+  checkOptions(call, options, headerChecks, 'options.')
   const { version = 2, source, destination, tlvs = [], checksum = false } = options
-  if ((version as unknown) !== 1 && (version as unknown) !== 2) {
-    throw argumentError(call, 'options.version', '1 or 2', version)
-  }
   if ((source === undefined) !== (destination === undefined)) {
     throw argumentError(call, 'options.destination', 'given if, and only if, options.source is', destination)
   }

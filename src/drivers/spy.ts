@@ -1,6 +1,7 @@
 /** The drivers `spy` and `tcp-spy`: print what goes on in a VM. */
 import { endpoint } from '../dsl/index.js'
 import { _ } from '../topic/index.js'
+import { checkOptions, ofType, type Checks } from '../support/checks.js'
 import { argumentError, safeInspect } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { onOneLine } from '../support/printable.js'
@@ -14,11 +15,11 @@ export interface SpyOptions {
   readonly print?: ((line: string) => void) | undefined
 }
 
-function printer(call: string, { print }: SpyOptions): (line: string) => void {
-  if (print !== undefined && typeof print !== 'function') {
-    throw argumentError(call, 'options.print', 'a function', print)
-  }
-  return print ?? ((line) => void process.stderr.write(`${line}\n`))
+const checks: Checks = { print: ofType('function') }
+
+function printer(call: string, options: SpyOptions): (line: string) => void {
+  checkOptions(call, options, checks, 'options.')
+  return options.print ?? ((line) => void process.stderr.write(`${line}\n`))
 }
 
 const text = (value: unknown): string =>

@@ -1,4 +1,5 @@
 /** Reads from topics what the TCP drivers are asked for, checks the addresses in them, and tells who asked in vain. */
+import { wrong } from '../support/checks.js'
 import { rangeError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { isGround } from '../topic/index.js'
@@ -7,7 +8,7 @@ import type { SocketError } from '../transport/seam/transport.js'
 import { sendMessage, type ActionTree } from '../vm/index.js'
 import { PeerRole, type Role } from '../vm/role.js'
 import { answeredByDriver } from '../vm/wiring.js'
-import { isPort, wrongDescriptor } from './record-checks.js'
+import { descriptor, isPort } from './record-checks.js'
 import {
   fdAddress,
   fdListener,
@@ -106,7 +107,7 @@ export function whereTo(end: RemoteEnd): { path: string } | { fd: number } | { h
 
 /** The error for what is no descriptor's number. */
 function badDescriptor(syscall: string, fd: unknown): SocketError | undefined {
-  const error = wrongDescriptor(syscall, fd)
+  const error = wrong(descriptor, syscall, 'fd', fd)
   return error && Object.assign(error, { errno: -22, syscall }) as unknown as SocketError
 }
 

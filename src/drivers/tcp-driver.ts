@@ -50,6 +50,7 @@ import {
 } from './tcp-demand.js'
 import { TcpListeners, type Listener } from './tcp-listeners.js'
 import { TcpNames } from './tcp-names.js'
+import { heardTcpAddress } from './heard-records.js'
 import { tellOfClient, tellOfServer, tellViews } from './tcp-socket-view.js'
 import { checkTcpOptions, connectOptions, type LocalEnd, type TcpOptions } from './tcp-options.js'
 import {
@@ -447,7 +448,7 @@ class TcpDriver implements ConversationHost, Introduced, DriverSockets {
       source && { address: source.host, port: source.port, family: header?.family as 'IPv4' | 'IPv6' }
     const conversation = this.named(socket, local, address ?? real)
     const via = header && (real?.family === 'unix' || real === undefined
-      ? unixPeer(this.names.takeNumber()) : tcpAddress(plainHost(real.address), real.port))
+      ? unixPeer(this.names.takeNumber()) : heardTcpAddress(plainHost(real.address), real.port))
     const told = [
       header && via && this.tell(conversation, tcpProxied(conversation.remote, local, { ...header, via })),
       tls && this.tell(conversation, tcpSecured(conversation.remote, local, tls)),
@@ -534,7 +535,7 @@ class TcpDriver implements ConversationHost, Introduced, DriverSockets {
     const local = (socket.listener?.context as Listener | undefined)?.local
     const { remote } = socket
     const via = remote === undefined || remote.family === 'unix'
-      ? undefined : tcpAddress(plainHost(remote.address), remote.port)
+      ? undefined : heardTcpAddress(plainHost(remote.address), remote.port)
     if (local !== undefined) return tellFailed(local, via, error)
     log('warning', error.message, { via, reason: error })
     return undefined

@@ -25,8 +25,9 @@ import {
 } from './tcp-demand.js'
 import type { ListeningSocket } from './tcp-engine.js'
 import { checkFrameTimeout, listenOptions, type TcpOptions } from './tcp-options.js'
+import { heardTcpAddress, heardUnixAddress } from './heard-records.js'
 import {
-  fdListener, fdListening, tcpAddress, tcpError, tcpListener, tcpListening, unixAddress, unixListener, unixListening,
+  fdListener, fdListening, tcpError, tcpListener, tcpListening, unixListener, unixListening,
   type TcpAccepting, type TcpLimits,
 } from './tcp-records.js'
 
@@ -70,8 +71,8 @@ function whereToListen(local: ListenerEnd): { path: string } | { fd: number } | 
 /** What is published of a listener that listens here. */
 function listeningOn(local: ListenerEnd, { address, family, port }: SocketAddress): object {
   if (unixListener.is(local)) return unixListening(local)
-  if (tcpListener.is(local)) return tcpListening(local, tcpAddress(address, port))
-  return fdListening(local, family === 'unix' ? unixAddress(address) : tcpAddress(address, port))
+  if (tcpListener.is(local)) return tcpListening(local, heardTcpAddress(address, port))
+  return fdListening(local, family === 'unix' ? heardUnixAddress(address) : heardTcpAddress(address, port))
 }
 
 export class TcpListeners {
@@ -244,7 +245,7 @@ export class TcpListeners {
   private droppedSome(listener: Listener, { count, remote, limits }: Dropped): ActionTree {
     const { local } = listener
     const unix = remote.family === 'unix'
-    const from = unix ? undefined : tcpAddress(plainHost(remote.address), remote.port)
+    const from = unix ? undefined : heardTcpAddress(plainHost(remote.address), remote.port)
     const limit = reasons(listener.limits, limits)
     const now = performance.now()
     listener.dropped += count

@@ -14,6 +14,7 @@
  */
 import { cryptoModule } from '../support/builtins.js'
 import { instanceOf, KeyTable, withInstance } from '../topic/index.js'
+import { heardTcpAddress } from './heard-records.js'
 import type { ListenerEnd } from './tcp-demand.js'
 import { fdListener, tcpAddress, tcpListener, unixPeer, type TcpAddress, type TcpEnd } from './tcp-records.js'
 
@@ -77,7 +78,7 @@ export class TcpNames {
 
   /** What a connection that was just accepted is called from now on. */
   take(host: string, port: number, local: ListenerEnd): TcpAddress {
-    const address = tcpAddress(host, port)
+    const address = heardTcpAddress(host, port)
     // On a Unix socket peers are numbered, but for those that a balancer has told the address of.
     const listener = listenerNumber(local)
     if (listener === undefined) return withInstance(address, ++instances)

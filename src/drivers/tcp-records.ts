@@ -7,7 +7,9 @@ import type { FlowMode } from '../transport/seam/framing.js'
 import type { TlsState } from '../transport/seam/tls.js'
 import type { SocketError } from '../transport/seam/transport.js'
 import type { ProxyHeader } from './proxy-header.js'
-import { wrongDescriptor, wrongMode, wrongPort } from './record-checks.js'
+import { hostName, ofType } from '../support/checks.js'
+import { unixPath } from '../transport/seam/socket-options.js'
+import { amount, descriptor, madeBy, mode, optional, port } from './record-checks.js'
 
 /** The subpacket that says that no more bytes will come in its direction. */
 export const eof: unique symbol = Symbol('eof')
@@ -34,8 +36,12 @@ shareSymbol('eof', eof)
 shareSymbol('halfOpen', halfOpen)
 shareSymbol('abort', abort)
 
-/** A remote address: `host` as text, `port` as a number. */
-export const tcpAddress = defineInstancedRecord('tcp-address', ['host', 'port'])
+/**
+ * A remote address: `host` as text, a name or an IP address, and `port` as a number.
+ *
+ * @throws TypeError or RangeError for what is no host, or no port
+ */
+export const tcpAddress = defineInstancedRecord('tcp-address', ['host', 'port'], { host: hostName, port })
   .of<[host: string, port: number]>()
 /** A record that `tcpAddress` makes. */
 export type TcpAddress = RecordFrom<typeof tcpAddress>
@@ -50,23 +56,34 @@ export type TcpHandle = RecordFrom<typeof tcpHandle>
  *
  * @throws TypeError or RangeError for what is no port
  */
-export const tcpListener = defineCheckedRecord('tcp-listener', ['port'], (port) => wrongPort('tcpListener', port))
-  .of<[port: number]>()
+export const tcpListener = defineCheckedRecord('tcp-listener', ['port'], { port }).of<[port: number]>()
 /** A record that `tcpListener` makes. */
 export type TcpListener = RecordFrom<typeof tcpListener>
 
-/** A remote address that is a Unix socket: the path of its file, or a zero byte and an abstract name. */
-export const unixAddress = defineRecord('unix-address', ['path']).of<[path: string]>()
+/**
+ * A remote address that is a Unix socket: the path of its file, or a zero byte and an abstract name.
+ *
+ * @throws TypeError for what is neither
+ */
+export const unixAddress = defineCheckedRecord('unix-address', ['path'], { path: unixPath }).of<[path: string]>()
 /** A record that `unixAddress` makes. */
 export type UnixAddress = RecordFrom<typeof unixAddress>
 
-/** A local address that is a Unix socket, with a path as that of `unixAddress`. */
-export const unixListener = defineRecord('unix-listener', ['path']).of<[path: string]>()
+/**
+ * A local address that is a Unix socket, with a path as that of `unixAddress`.
+ *
+ * @throws TypeError for what is no path
+ */
+export const unixListener = defineCheckedRecord('unix-listener', ['path'], { path: unixPath }).of<[path: string]>()
 /** A record that `unixListener` makes. */
 export type UnixListener = RecordFrom<typeof unixListener>
 
-/** Who has connected to a Unix socket, and has no address: the driver numbers them. */
-export const unixPeer = defineRecord('unix-peer', ['id']).of<[id: number]>()
+/**
+ * Who has connected to a Unix socket, and has no address: the driver numbers them.
+ *
+ * @throws TypeError or RangeError for what is no such number
+ */
+export const unixPeer = defineCheckedRecord('unix-peer', ['id'], { id: amount }).of<[id: number]>()
 /** A record that `unixPeer` makes. */
 export type UnixPeer = RecordFrom<typeof unixPeer>
 
@@ -76,8 +93,7 @@ export type UnixPeer = RecordFrom<typeof unixPeer>
  *
  * @throws TypeError or RangeError for what is no descriptor
  */
-export const fdListener = defineCheckedRecord('fd-listener', ['fd'], (fd) => wrongDescriptor('fdListener', fd))
-  .of<[fd: number]>()
+export const fdListener = defineCheckedRecord('fd-listener', ['fd'], { fd: descriptor }).of<[fd: number]>()
 /** A record that `fdListener` makes. */
 export type FdListener = RecordFrom<typeof fdListener>
 
@@ -87,8 +103,7 @@ export type FdListener = RecordFrom<typeof fdListener>
  *
  * @throws TypeError or RangeError for what is no descriptor
  */
-export const fdAddress = defineCheckedRecord('fd-address', ['fd'], (fd) => wrongDescriptor('fdAddress', fd))
-  .of<[fd: number]>()
+export const fdAddress = defineCheckedRecord('fd-address', ['fd'], { fd: descriptor }).of<[fd: number]>()
 /** A record that `fdAddress` makes. */
 export type FdAddress = RecordFrom<typeof fdAddress>
 
@@ -104,8 +119,18 @@ export type StreamEnd = RecordFrom<typeof streamEnd>
 export type TcpEnd =
   TcpAddress | TcpHandle | TcpListener | UnixAddress | UnixListener | UnixPeer | FdListener | FdAddress | StreamEnd
 
-/** Feedback of flow control: so many more bytes, or frames, such as lines, are welcome. */
-export const tcpCredit = defineRecord('tcp-credit', ['amount']).of<[amount: number]>()
+const end = madeBy(
+  'an end of a connection, such as a tcpAddress, a tcpHandle or a tcpListener',
+  tcpAddress, tcpHandle, tcpListener, unixAddress, unixListener, unixPeer, fdListener, fdAddress, streamEnd,
+)
+const listener = madeBy('a tcpListener, a unixListener or an fdListener', tcpListener, unixListener, fdListener)
+
+/**
+ * Feedback of flow control: so many more bytes, or frames, such as lines, are welcome.
+ *
+ * @throws TypeError or RangeError for what is no whole number from 0 on
+ */
+export const tcpCredit = defineCheckedRecord('tcp-credit', ['amount'], { amount }).of<[amount: number]>()
 /** A record that `tcpCredit` makes. */
 export type TcpCredit = RecordFrom<typeof tcpCredit>
 
@@ -116,13 +141,16 @@ export type TcpCredit = RecordFrom<typeof tcpCredit>
  *
  * @throws TypeError or RangeError for what is no mode
  */
-export const tcpMode = defineCheckedRecord('tcp-mode', ['mode'], wrongMode).of<[mode: FlowMode]>()
+export const tcpMode = defineCheckedRecord('tcp-mode', ['mode'], { mode }).of<[mode: FlowMode]>()
 /** A record that `tcpMode` makes. */
 export type TcpMode = RecordFrom<typeof tcpMode>
 
 /**
  * What travels over a connection, one flow each way. Received subpackets are a `Buffer` or `eof`; to
  * be sent, any `Uint8Array` will do, with `tcpBare` a string too (as UTF-8).
+ *
+ * Nothing is checked where it is made, as there is one for each piece of data: what can't be sent ends the
+ * conversation, with that as the reason.
  */
 export const tcpChannel = defineRecord('tcp-channel', ['source', 'destination', 'subpacket']).of<
   [source: TcpEnd, destination: TcpEnd, subpacket: Buffer | Eof],
@@ -134,8 +162,14 @@ export const tcpChannel = defineRecord('tcp-channel', ['source', 'destination', 
 /** A record that `tcpChannel` makes. */
 export type TcpChannel = RecordFrom<typeof tcpChannel>
 
-/** Published while a listener is bound: where it really listens. */
-export const tcpListening = defineRecord('tcp-listening', ['listener', 'address']).of<
+/**
+ * Published while a listener is bound: where it really listens.
+ *
+ * @throws TypeError for another listener or address
+ */
+export const tcpListening = defineCheckedRecord('tcp-listening', ['listener', 'address'], {
+  listener: madeBy('a tcpListener', tcpListener), address: madeBy('a tcpAddress', tcpAddress),
+}).of<
   [listener: TcpListener, address: TcpAddress]
 >()
 /** A record that `tcpListening` makes. */
@@ -150,8 +184,12 @@ export interface ProxyTold extends ProxyHeader {
 /**
  * Published, before the connection's own flows and as long as they, for a connection that has begun with a header of
  * the PROXY protocol.
+ *
+ * @throws TypeError for what is no end of a connection
  */
-export const tcpProxied = defineRecord('tcp-proxied', ['source', 'destination', 'header']).of<
+export const tcpProxied = defineCheckedRecord('tcp-proxied', ['source', 'destination', 'header'], {
+  source: end, destination: end,
+}).of<
   [source: TcpEnd, destination: TcpEnd, header: ProxyTold]
 >()
 /** A record that `tcpProxied` makes. */
@@ -160,8 +198,12 @@ export type TcpProxied = RecordFrom<typeof tcpProxied>
 /**
  * Published, before the connection's own flows and as long as they, for a connection with TLS: what its handshake has
  * come to.
+ *
+ * @throws TypeError for what is no end of a connection
  */
-export const tcpSecured = defineRecord('tcp-secured', ['source', 'destination', 'tls']).of<
+export const tcpSecured = defineCheckedRecord('tcp-secured', ['source', 'destination', 'tls'], {
+  source: end, destination: end,
+}).of<
   [source: TcpEnd, destination: TcpEnd, tls: TlsState]
 >()
 /** A record that `tcpSecured` makes. */
@@ -170,8 +212,12 @@ export type TcpSecured = RecordFrom<typeof tcpSecured>
 /**
  * Sent to the driver: stop (`false`) or go on (`true`) accepting on this listener. Meanwhile
  * connections wait in the kernel's queue. Means nothing while nobody wants the listener.
+ *
+ * @throws TypeError for what is no listener, or neither `true` nor `false`
  */
-export const tcpAccepting = defineRecord('tcp-accepting', ['listener', 'accepting']).of<
+export const tcpAccepting = defineCheckedRecord('tcp-accepting', ['listener', 'accepting'], {
+  listener, accepting: ofType('boolean'),
+}).of<
   [listener: TcpListener | UnixListener | FdListener, accepting: boolean]
 >()
 /** A record that `tcpAccepting` makes. */
@@ -181,20 +227,37 @@ export type TcpAccepting = RecordFrom<typeof tcpAccepting>
  * Sent to the driver: changes the limits of this listener, of what it accepts from now on; what is not said stays.
  * Means nothing while nobody wants the listener; the next one begins with the driver's options again. What can't be
  * changed so is a `tcpError`.
+ *
+ * @throws TypeError for what is no listener, or no object
  */
-export const tcpLimits = defineRecord('tcp-limits', ['listener', 'changes']).of<
+export const tcpLimits = defineCheckedRecord('tcp-limits', ['listener', 'changes'], {
+  listener, changes: ofType('object'),
+}).of<
   [listener: TcpListener | UnixListener, changes: LimitChanges]
 >()
 /** A record that `tcpLimits` makes. */
 export type TcpLimits = RecordFrom<typeof tcpLimits>
 
-/** Published while a Unix socket is listened on. */
-export const unixListening = defineRecord('unix-listening', ['listener']).of<[listener: UnixListener]>()
+/**
+ * Published while a Unix socket is listened on.
+ *
+ * @throws TypeError for another listener
+ */
+export const unixListening = defineCheckedRecord('unix-listening', ['listener'], {
+  listener: madeBy('a unixListener', unixListener),
+}).of<[listener: UnixListener]>()
 /** A record that `unixListening` makes. */
 export type UnixListening = RecordFrom<typeof unixListening>
 
-/** Published while an adopted socket is listened on: where that is. */
-export const fdListening = defineRecord('fd-listening', ['listener', 'address']).of<
+/**
+ * Published while an adopted socket is listened on: where that is.
+ *
+ * @throws TypeError for another listener or address
+ */
+export const fdListening = defineCheckedRecord('fd-listening', ['listener', 'address'], {
+  listener: madeBy('an fdListener', fdListener),
+  address: madeBy('a tcpAddress or a unixAddress', tcpAddress, unixAddress),
+}).of<
   [listener: FdListener, address: TcpAddress | UnixAddress]
 >()
 /** A record that `fdListening` makes. */
@@ -203,8 +266,12 @@ export type FdListening = RecordFrom<typeof fdListening>
 /**
  * Published when a listen, an accept or a connect failed. `remote` is undefined for listeners, but
  * for connections that were refused because of the listener's limits (`ECONNABORTED`). Nothing is retried.
+ *
+ * @throws TypeError for what is no end of a connection
  */
-export const tcpError = defineRecord('tcp-error', ['local', 'remote', 'error']).of<
+export const tcpError = defineCheckedRecord('tcp-error', ['local', 'remote', 'error'], {
+  local: end, remote: optional(end),
+}).of<
   [
     local: TcpListener | UnixListener | FdListener | TcpHandle,
     remote: TcpAddress | UnixAddress | FdAddress | undefined,

@@ -1,7 +1,7 @@
 /** The records that programs and the timer driver exchange. */
 import { defineCheckedRecord, defineRecord, type RecordFrom } from '../topic/index.js'
 import { answeredByDriver } from '../vm/wiring.js'
-import { wrongTime } from './record-checks.js'
+import { number } from './record-checks.js'
 
 /**
  * Asks for a timer. `relative`: in `msecs` milliseconds, by the monotonic clock. `absolute`: when the
@@ -9,7 +9,7 @@ import { wrongTime } from './record-checks.js'
  *
  * @throws TypeError for `msecs` that are no number
  */
-export const setTimer = defineCheckedRecord('set-timer', ['label', 'msecs', 'kind'], wrongTime).of<
+export const setTimer = defineCheckedRecord('set-timer', ['label', 'msecs', 'kind'], { msecs: number }).of<
   [label: unknown, msecs: number, kind: 'relative' | 'absolute']
 >()
 /** A record that `setTimer` makes. */
@@ -20,8 +20,12 @@ export const cancelTimer = defineRecord('cancel-timer', ['label']).of<[label: un
 /** A record that `cancelTimer` makes. */
 export type CancelTimer = RecordFrom<typeof cancelTimer>
 
-/** A timer is due. `now`: milliseconds since 1970. */
-export const timerExpired = defineRecord('timer-expired', ['label', 'now']).of<
+/**
+ * A timer is due. `now`: milliseconds since 1970.
+ *
+ * @throws TypeError for a `now` that is no number
+ */
+export const timerExpired = defineCheckedRecord('timer-expired', ['label', 'now'], { now: number }).of<
   [label: unknown, now: number]
 >()
 /** A record that `timerExpired` makes. */

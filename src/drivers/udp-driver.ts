@@ -14,6 +14,7 @@ import { endpoint } from '../dsl/index.js'
 import { openUdpTransport, type TransportName } from '../transport/choose.js'
 import type { SleepIn, SocketAddress, SocketError } from '../transport/seam/transport.js'
 import type { UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport } from '../transport/seam/udp-transport.js'
+import { heardUdpAddress } from './heard-records.js'
 import { isPort } from './record-checks.js'
 import { CommonTransport } from './common-transport.js'
 import {
@@ -229,7 +230,7 @@ export class UdpDriver {
         if (!binding.current) return undefined
         const { remote, data } = event
         if (remote === undefined || data === undefined) return undefined
-        const from = udpRemoteAddress(remote.address, remote.port)
+        const from = heardUdpAddress(remote.address, remote.port)
         if (data.length !== event.length) return this.failed(address, from, takenAway(remote))
         return sendMessage(udpPacket(from, address, data))
       }
@@ -259,7 +260,7 @@ export class UdpDriver {
         name: binding.outbound,
         onMessage: (packet) => this.send(binding, packet),
       }),
-      endpoint.publisher(udpBound(address, udpRemoteAddress(where.address, where.port)), {
+      endpoint.publisher(udpBound(address, heardUdpAddress(where.address, where.port)), {
         name: binding.where,
       }),
       [...local.memberships.values()].map((membership) => this.join(local, membership)),
@@ -287,7 +288,7 @@ export class UdpDriver {
 
   private reported(binding: Binding, { remote, error }: UdpEvent): ActionTree {
     if (error === undefined) return undefined
-    const about = remote === undefined ? undefined : udpRemoteAddress(remote.address, remote.port)
+    const about = remote === undefined ? undefined : heardUdpAddress(remote.address, remote.port)
     return this.failed(binding.local.address, about, error)
   }
 

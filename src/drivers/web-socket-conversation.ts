@@ -9,6 +9,7 @@
  * has counted as queued is in the sum of all until it is closed.
  */
 import { constants } from 'node:os'
+import { wrong } from '../support/checks.js'
 import { isError, show, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, Wildcard } from '../topic/index.js'
@@ -20,7 +21,7 @@ import { PeerRole } from '../vm/role.js'
 import { abort } from './tcp-records.js'
 import { sizeOf, type CarrierEvent, type CarrierSocket, type Ending, type Received } from './web-socket-carrier.js'
 import {
-  wrongClose, wsChannel, wsClose, wsClosed, wsCredit, type WsChannel, type WsClose, type WsEnd,
+  closeCode, closeReason, wsChannel, wsClose, wsClosed, wsCredit, type WsChannel, type WsClose, type WsEnd,
 } from './web-socket-records.js'
 
 /** What is the same for all conversations of a driver. */
@@ -228,8 +229,8 @@ export class WsConversation extends Label {
 
   private closeAsAsked(wish: WsClose): ActionTree {
     if (!isGround(wish)) return this.refuse(wish)
-    const wrong = wrongClose(wish.code, wish.reason)
-    if (wrong !== undefined) return this.fail(1011, '', wrong)
+    const why = wrong(closeCode, 'wsClose', 'code', wish.code) ?? wrong(closeReason, 'wsClose', 'reason', wish.reason)
+    if (why !== undefined) return this.fail(1011, '', why)
     return this.close({ code: wish.code, reason: wish.reason, error: undefined })
   }
 

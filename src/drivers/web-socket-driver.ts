@@ -10,13 +10,16 @@
  */
 import { constants } from 'node:os'
 import { endpoint } from '../dsl/index.js'
-import { argumentError, asError, show, socketError } from '../support/errors.js'
+import { wrong } from '../support/checks.js'
+import { argumentError, asError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
 import {
   deleteEndpoint, sendMessage, type ActionTree, type EventSink, type Shutdown,
 } from '../vm/index.js'
 import { CommonTransport, type Fired, type Opened } from './common-transport.js'
+import { heardWsAddress } from './heard-records.js'
+import { port as checkPort } from './record-checks.js'
 import { Admissions } from './web-socket-admission.js'
 import {
   Outlets, type Carrier, type CarrierEvent, type CarrierServer, type CarrierSocket, type Refusal, type ServerHooks,
@@ -25,12 +28,11 @@ import { WsConversation, WsOutbound, type WsConversationHost } from './web-socke
 import { HttpRequests } from './web-socket-http.js'
 import { checkConnect, type WebSocketSettings } from './web-socket-options.js'
 import {
-  wrongPath, wsAddress, wsChannel, wsConnected, wsError, wsHandle, wsListener, wsListening, wsPeer,
+  wsAddress, wsChannel, wsConnected, wsError, wsHandle, wsListener, wsListening, wsPath, wsPeer, wsUrl,
   type WsAddress, type WsChannel, type WsHandle, type WsListener,
 } from './web-socket-records.js'
 import { loadUws, UwsCarrier } from './web-socket-uws.js'
 import { dial, loadWs, sharedOf, WsCarrier, type WsModules, type WsShared, type WsSocket } from './web-socket-ws.js'
-import { wrongPort } from './record-checks.js'
 
 /** Of all connections of this thread: no two are ever called the same. */
 let peers = 0
@@ -232,8 +234,8 @@ export class WebSocketDriver implements WsConversationHost {
     const local = wantedListener(topic)
     if (local === undefined) return undefined
     const { port, path } = local
-    const wrong = wrongPort('wsListener', port) ?? wrongPath(path)
-    if (wrong !== undefined) return tellFailed(local, undefined, wrong)
+    const why = wrong(checkPort, 'wsListener', 'port', port) ?? wrong(wsPath, 'wsListener', 'path', path)
+    if (why !== undefined) return tellFailed(local, undefined, why)
     if (this.settings.origins === undefined) {
       const expected = "said before anything is listened on: '*', a list of origins, or a function"
       return tellFailed(local, undefined, argumentError('webSocket', 'options.origins', expected, undefined))
@@ -316,7 +318,7 @@ export class WebSocketDriver implements WsConversationHost {
     const { path } = listener.local
     const scheme = this.settings.tls === undefined ? 'ws' : 'wss'
     const url = `${scheme}://${hostInUrl(where.host)}:${where.port}${path.endsWith('/*') ? path.slice(0, -1) : path}`
-    return endpoint.publisher(wsListening(listener.local, wsAddress(url)), { name: listener })
+    return endpoint.publisher(wsListening(listener.local, heardWsAddress(url)), { name: listener })
   }
 
   private listenerUnwanted(topic: WsChannel): ActionTree {
@@ -357,8 +359,8 @@ export class WebSocketDriver implements WsConversationHost {
 
   private connect(handle: Handle): ActionTree {
     const { local, remote } = handle
-    const wrong = wrongUrl(remote.url)
-    if (wrong !== undefined) return tellFailed(local, remote, wrong)
+    const why = wrong(wsUrl, 'wsAddress', 'url', remote.url)
+    if (why !== undefined) return tellFailed(local, remote, why)
     handle.active = true
     handle.socket = undefined
     return this.common.take((sockets) => {
@@ -594,18 +596,4 @@ export class WebSocketDriver implements WsConversationHost {
     log('warning', 'the WebSocket driver could not do what it was asked for', { reason: error, what: subject })
     return undefined
   }
-}
-
-/** Why nothing can be connected to at this URL. */
-function wrongUrl(url: unknown): Error | undefined {
-  const expected = 'the URL of a WebSocket, ws://host/path or wss://host/path, without a fragment'
-  if (typeof url !== 'string') return argumentError('wsAddress', 'url', expected, url)
-  let parsed: URL | undefined
-  try {
-    parsed = new URL(url)
-  } catch {
-    parsed = undefined
-  }
-  const right = (parsed?.protocol === 'ws:' || parsed?.protocol === 'wss:') && parsed.hash === ''
-  return right ? undefined : argumentError('wsAddress', 'url', expected, show(url))
 }

@@ -1,9 +1,9 @@
 /** The records that programs and the WebSocket driver exchange. */
+import { ofType, type Check } from '../support/checks.js'
 import { argumentError, rangeError } from '../support/errors.js'
-import { defineCheckedRecord, defineRecord, Wildcard, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, defineRecord, isGround, type RecordFrom } from '../topic/index.js'
 import { answeredByDriver } from '../vm/wiring.js'
-import { isGround } from '../topic/index.js'
-import { wrongPort } from './record-checks.js'
+import { amount, madeBy, number, optional, port } from './record-checks.js'
 import type { Abort } from './tcp-records.js'
 
 /** What a peer has asked for when it wanted a WebSocket. Compared by identity, as each connection has its own. */
@@ -43,8 +43,53 @@ export interface WsAnswer {
   readonly compressed: boolean
 }
 
-/** A server to connect to: `ws://host:port/path` or `wss://...`. */
-export const wsAddress = defineRecord('ws-address', ['url']).of<[url: string]>()
+/** Of a server of WebSockets. */
+export const wsUrl: Check = (call, name, value) => {
+  const expected = 'the URL of a WebSocket, ws://host/path or wss://host/path, without a fragment'
+  if (typeof value !== 'string') throw argumentError(call, name, expected, value)
+  let parsed: URL | undefined
+  try {
+    parsed = new URL(value)
+  } catch {
+    parsed = undefined
+  }
+  if ((parsed?.protocol === 'ws:' || parsed?.protocol === 'wss:') && parsed.hash === '') return
+  throw argumentError(call, name, expected, value)
+}
+
+/** Of the URLs that a listener is for. */
+export const wsPath: Check = (call, name, value) => {
+  const expected = 'a path of URLs: "/", printable ASCII without spaces, "?" and "#"; "*" only as the last part'
+  if (typeof value !== 'string') throw argumentError(call, name, expected, value)
+  if (/^\/(?:[!"$-)+->@-~%]*\*?)$/.test(value) && (!value.endsWith('*') || value.endsWith('/*'))) return
+  throw rangeError(call, name, expected, value)
+}
+
+/** Of a close frame that programs may send. */
+export const closeCode: Check = (call, name, value) => {
+  const expected = '1000 to 1003, 1007 to 1014, or 3000 to 4999'
+  if (typeof value !== 'number') throw argumentError(call, name, expected, value)
+  const known = (value >= 1000 && value <= 1003) || (value >= 1007 && value <= 1014)
+    || (value >= 3000 && value <= 4999)
+  if (!known || !Number.isInteger(value)) throw rangeError(call, name, expected, value)
+}
+
+/** Bytes of a close frame that are left for the reason. */
+const CLOSE_REASON_MAX = 123
+
+/** Of a close frame. */
+export const closeReason: Check = (call, name, value) => {
+  const expected = `a string of at most ${CLOSE_REASON_MAX} bytes`
+  if (typeof value !== 'string') throw argumentError(call, name, expected, value)
+  if (Buffer.byteLength(value) > CLOSE_REASON_MAX) throw rangeError(call, name, expected, value)
+}
+
+/**
+ * A server to connect to: `ws://host:port/path` or `wss://...`.
+ *
+ * @throws TypeError for what is no such URL
+ */
+export const wsAddress = defineCheckedRecord('ws-address', ['url'], { url: wsUrl }).of<[url: string]>()
 /** A record that `wsAddress` makes. */
 export type WsAddress = RecordFrom<typeof wsAddress>
 
@@ -59,18 +104,27 @@ export type WsHandle = RecordFrom<typeof wsHandle>
  *
  * @throws TypeError or RangeError for what is no port or no path
  */
-export const wsListener = defineCheckedRecord('ws-listener', ['port', 'path'], (port, path) =>
-  wrongPort('wsListener', port) ?? wrongPath(path)).of<[port: number, path: string]>()
+export const wsListener = defineCheckedRecord('ws-listener', ['port', 'path'], { port, path: wsPath })
+  .of<[port: number, path: string]>()
 /** A record that `wsListener` makes. */
 export type WsListener = RecordFrom<typeof wsListener>
 
-/** Who has connected: a number that no other connection of this thread ever has, and what it asked for. */
-export const wsPeer = defineRecord('ws-peer', ['id', 'request']).of<[id: number, request: WsRequest]>()
+/**
+ * Who has connected: a number that no other connection of this thread ever has, and what it asked for.
+ *
+ * @throws TypeError or RangeError for what is no such number
+ */
+export const wsPeer = defineCheckedRecord('ws-peer', ['id', 'request'], { id: amount })
+  .of<[id: number, request: WsRequest]>()
 /** A record that `wsPeer` makes. */
 export type WsPeer = RecordFrom<typeof wsPeer>
 
 /** Either end of a connection. */
 export type WsEnd = WsAddress | WsHandle | WsListener | WsPeer
+
+const listener = madeBy('a wsListener', wsListener)
+const handle = madeBy('a wsHandle', wsHandle)
+const address = madeBy('a wsAddress', wsAddress)
 
 /**
  * A message that is sent, not received: close the connection with this code and reason. What was sent before goes
@@ -80,8 +134,9 @@ export type WsEnd = WsAddress | WsHandle | WsListener | WsPeer
  * @param reason at most 123 bytes in UTF-8
  * @throws TypeError or RangeError for other ones
  */
-export const wsClose = defineCheckedRecord('ws-close', ['code', 'reason'], (code, reason) =>
-  wrongClose(code, reason)).of<[code: number, reason: string]>()
+export const wsClose = defineCheckedRecord('ws-close', ['code', 'reason'], {
+  code: closeCode, reason: closeReason,
+}).of<[code: number, reason: string]>()
 /** A record that `wsClose` makes. */
 export type WsClose = RecordFrom<typeof wsClose>
 
@@ -91,21 +146,31 @@ export type WsClose = RecordFrom<typeof wsClose>
  * the one of RFC 6455 that fits: 1006 for a connection that was lost or timed out, 1002 and 1007 for a peer that
  * doesn't keep to the protocol, 1009 for a message that is too long, 1008 or 1013 for one that doesn't read or sends
  * too much.
+ *
+ * @throws TypeError for a code that is no number, or a reason that is no text
  */
-export const wsClosed = defineRecord('ws-closed', ['code', 'reason', 'error']).of<
+export const wsClosed = defineCheckedRecord('ws-closed', ['code', 'reason', 'error'], {
+  code: number, reason: ofType('string'),
+}).of<
   [code: number, reason: string, error: Error | undefined]
 >()
 /** A record that `wsClosed` makes. */
 export type WsClosed = RecordFrom<typeof wsClosed>
 
-/** Feedback with `flow: 'credit'`: so many more messages are welcome; or, the other way, so many were taken. */
-export const wsCredit = defineRecord('ws-credit', ['amount']).of<[amount: number]>()
+/**
+ * Feedback with `flow: 'credit'`: so many more messages are welcome; or, the other way, so many were taken.
+ *
+ * @throws TypeError or RangeError for what is no whole number from 0 on
+ */
+export const wsCredit = defineCheckedRecord('ws-credit', ['amount'], { amount }).of<[amount: number]>()
 /** A record that `wsCredit` makes. */
 export type WsCredit = RecordFrom<typeof wsCredit>
 
 /**
  * What travels over a connection, one flow each way. Received messages are a string (of a text frame) or a `Buffer`
  * (of a binary one). To be sent, a string or any `Uint8Array`; or `wsClose(code, reason)`, or `abort`.
+ *
+ * Nothing is checked where it is made: what can't be sent ends the connection, with that as the reason.
  */
 export const wsChannel = defineRecord('ws-channel', ['source', 'destination', 'message']).of<
   [source: WsEnd, destination: WsEnd, message: string | Buffer],
@@ -114,52 +179,42 @@ export const wsChannel = defineRecord('ws-channel', ['source', 'destination', 'm
 /** A record that `wsChannel` makes. */
 export type WsChannel = RecordFrom<typeof wsChannel>
 
-/** Published while a listener is bound: the URL that leads to it. */
-export const wsListening = defineRecord('ws-listening', ['listener', 'address']).of<
+/**
+ * Published while a listener is bound: the URL that leads to it.
+ *
+ * @throws TypeError for another listener or address
+ */
+export const wsListening = defineCheckedRecord('ws-listening', ['listener', 'address'], { listener, address }).of<
   [listener: WsListener, address: WsAddress]
 >()
 /** A record that `wsListening` makes. */
 export type WsListening = RecordFrom<typeof wsListening>
 
-/** Published while a connection that goes out is there: what the server has answered. */
-export const wsConnected = defineRecord('ws-connected', ['local', 'remote', 'answer']).of<
+/**
+ * Published while a connection that goes out is there: what the server has answered.
+ *
+ * @throws TypeError for another end
+ */
+export const wsConnected = defineCheckedRecord('ws-connected', ['local', 'remote', 'answer'], {
+  local: handle, remote: address,
+}).of<
   [local: WsHandle, remote: WsAddress, answer: WsAnswer]
 >()
 /** A record that `wsConnected` makes. */
 export type WsConnected = RecordFrom<typeof wsConnected>
 
-/** Published when a listen or a connect failed. `remote` is undefined for listeners. Nothing is retried. */
-export const wsError = defineRecord('ws-error', ['local', 'remote', 'error']).of<
+/**
+ * Published when a listen or a connect failed. `remote` is undefined for listeners. Nothing is retried.
+ *
+ * @throws TypeError for another end
+ */
+export const wsError = defineCheckedRecord('ws-error', ['local', 'remote', 'error'], {
+  local: madeBy('a wsListener or a wsHandle', wsListener, wsHandle), remote: optional(address),
+}).of<
   [local: WsListener | WsHandle, remote: WsAddress | undefined, error: Error]
 >()
 /** A record that `wsError` makes. */
 export type WsError = RecordFrom<typeof wsError>
-
-/** Why a listener can't have this path. */
-export function wrongPath(path: unknown): Error | undefined {
-  if (path instanceof Wildcard) return undefined
-  const expected = 'a path of URLs: "/", printable ASCII without spaces, "?" and "#"; "*" only as the last part'
-  if (typeof path !== 'string') return argumentError('wsListener', 'path', expected, path)
-  return /^\/(?:[!"$-)+->@-~%]*\*?)$/.test(path) && (!path.endsWith('*') || path.endsWith('/*'))
-    ? undefined : rangeError('wsListener', 'path', expected, path)
-}
-
-/** Bytes of a close frame that are left for the reason. */
-const CLOSE_REASON_MAX = 123
-
-/** Why a connection can't be closed so. */
-export function wrongClose(code: unknown, reason: unknown): Error | undefined {
-  const codes = '1000 to 1003, 1007 to 1014, or 3000 to 4999'
-  if (!(code instanceof Wildcard)) {
-    if (typeof code !== 'number') return argumentError('wsClose', 'code', codes, code)
-    const known = (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999)
-    if (!known || !Number.isInteger(code)) return rangeError('wsClose', 'code', codes, code)
-  }
-  if (reason instanceof Wildcard) return undefined
-  const expected = `a string of at most ${CLOSE_REASON_MAX} bytes`
-  if (typeof reason !== 'string') return argumentError('wsClose', 'reason', expected, reason)
-  return Buffer.byteLength(reason) > CLOSE_REASON_MAX ? rangeError('wsClose', 'reason', expected, reason) : undefined
-}
 
 answeredByDriver(wsChannel, {
   driver: 'the WebSocket driver: webSocket()',

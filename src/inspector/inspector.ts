@@ -11,7 +11,7 @@ import { cryptoModule } from '../support/builtins.js'
 import { checkOptions, hostName, integer, ofType, type Check } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { log } from '../support/log.js'
-import { defineRecord, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, type RecordFrom } from '../topic/index.js'
 import { AddEndpoint, Inner, Quit, Spawn, type Action } from '../vm/action.js'
 import { whenGroundStarts } from '../vm/ground.js'
 import type { Process } from '../vm/process.js'
@@ -29,8 +29,12 @@ import { Session, type PortGreeting } from './session.js'
 import { recordedTrace } from './trace.js'
 import type { InspectorServer, ServerOptions } from './server.js'
 
-/** Published by an inspector as long as it listens. */
-export const inspecting = defineRecord('inspecting', ['url']).of<[url: string]>()
+/**
+ * Published by an inspector as long as it listens.
+ *
+ * @throws TypeError for a URL that is no text
+ */
+export const inspecting = defineCheckedRecord('inspecting', ['url'], { url: ofType('string') }).of<[url: string]>()
 /** A record that `inspecting` makes. */
 export type Inspecting = RecordFrom<typeof inspecting>
 

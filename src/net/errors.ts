@@ -4,18 +4,21 @@
  */
 import { BlockList } from 'node:net'
 import { format, inspect } from 'node:util'
-import { socketError } from '../support/errors.js'
+import { fromCaller, socketError } from '../support/errors.js'
 import type { SocketAddress, SocketError } from '../transport/seam/transport.js'
 
 type Coded<E extends Error> = E & { code: string }
 
-/** An error with a code, which its name in the stack shows, as that of Node's errors does. */
+/**
+ * An error with a code, which its name in the stack shows, as that of Node's errors does. The stack begins where the
+ * program called us.
+ */
 export function nodeError<E extends Error>(
   Class: new (message: string) => E, code: string, message: string,
 ): Coded<E> {
   const error = Object.assign(new Class(message), { code })
   error.stack = error.stack?.replace(error.name, `${error.name} [${code}]`) ?? ''
-  return error
+  return fromCaller(error)
 }
 
 /** How Node's ERR_INVALID_ARG_TYPE describes what came. */

@@ -3,7 +3,7 @@
  * Owns nothing. Every check throws for a value that is wrong, and only for that.
  */
 import { closest, distance } from 'fastest-levenshtein'
-import { argumentError, fromCaller, rangeError } from './errors.js'
+import { argumentError, asError, fromCaller, rangeError } from './errors.js'
 
 /** Throws if `value` can't be the argument `name` of `call`. `undefined` never gets here. */
 export type Check = (call: string, name: string, value: unknown) => void
@@ -32,6 +32,11 @@ export const hostName: Check = (call, name, value) => {
   throw argumentError(call, name, 'a name or an address', value)
 }
 
+export const notEmpty: Check = (call, name, value) => {
+  if (typeof value === 'string' && value !== '') return
+  throw argumentError(call, name, 'a string that is not empty', value)
+}
+
 /** @param unit what is counted, as the error says it */
 export function integer(lowest: number, highest: number, unit = ''): Check {
   const expected = `an integer from ${lowest} to ${highest}${unit === '' ? '' : ` ${unit}`}`
@@ -40,6 +45,16 @@ export function integer(lowest: number, highest: number, unit = ''): Check {
     if (!Number.isInteger(value) || value < lowest || value > highest) {
       throw rangeError(call, name, expected, value)
     }
+  }
+}
+
+/** Why `value` can't be the argument `name` of `call`; `undefined` if it can. For those who report it later. */
+export function wrong(check: Check, call: string, name: string, value: unknown): Error | undefined {
+  try {
+    check(call, name, value)
+    return undefined
+  } catch (error) {
+    return asError(error, name)
   }
 }
 

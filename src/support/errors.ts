@@ -117,7 +117,8 @@ const OURS = ['dist/src/', 'dist/lib/', 'src/'].flatMap((path) => {
 
 /**
  * Lets an error's stack begin where the program called us: the mistake is there. What JavaScript itself calls us back
- * from (`Array.forEach (<anonymous>)`) is ours as well, unless it was the program that called it.
+ * from (`Array.forEach (<anonymous>)`), and what of Node's we have called, is ours as well, unless it was the program
+ * that called it.
  */
 export function fromCaller<E extends Error>(error: E): E {
   const stack = error.stack?.split('\n') ?? []
@@ -126,7 +127,7 @@ export function fromCaller<E extends Error>(error: E): E {
   let theirs = first
   for (let at = first; at < stack.length; at++) {
     if (OURS.some((place) => stack[at].includes(place))) theirs = at + 1
-    else if (!stack[at].endsWith(' (<anonymous>)')) break
+    else if (!/ \(<anonymous>\)$|[ (]node:/.test(stack[at])) break
   }
   // Without a frame of theirs, ours are better than none.
   if (theirs < stack.length) stack.splice(first, theirs - first)

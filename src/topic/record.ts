@@ -17,6 +17,7 @@
  * pattern fits every instance, and two ground values of equal fields and different instances are different.
  */
 import { inspect, type InspectOptions } from 'node:util'
+import type { Check } from '../support/checks.js'
 import { argumentError, fromCaller } from '../support/errors.js'
 import { ANY_INSTANCE, Wildcard } from './wildcard.js'
 
@@ -267,7 +268,10 @@ function miscount({ label, arity }: RecordKind, got: number): TypeError {
   return fromCaller(new TypeError(`${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`))
 }
 
-function makerOf(kind: RecordKind): (...args: unknown[]) => RecordBase {
+/** A constructor of records, as it is called. */
+type RecordMaker = (...args: unknown[]) => RecordBase
+
+function makerOf(kind: RecordKind): RecordMaker {
   const miscounted = (got: number): never => {
     throw miscount(kind, got)
   }
@@ -366,14 +370,17 @@ export function defineRecord<const L extends string, const N extends readonly st
 
 /**
  * Defines a type of records of two fields that can have namesakes (see the top of this file).
+ *
+ * @param checks what each field may be, as with `defineCheckedRecord`; nothing, and it may be anything
  */
 export function defineInstancedRecord<const L extends string, const N extends readonly [string, string]>(
   label: L,
   fields: N,
+  checks?: FieldChecks<N>,
 ): RecordType<L, N, { readonly [K in keyof N]: unknown }> {
   const kind = kindFor(label, Object.freeze([...fields]), 1)
   if (kind.slots === kind.arity) throw new Error(`${label} is defined already, as a record without instances`)
-  return typeOf(kind) as never
+  return typeOf(kind, checks === undefined ? makerOf(kind) : checkedMaker(kind, checks)) as never
 }
 
 /** The kind of the records with this label and so many fields, if they are defined. */
@@ -409,29 +416,70 @@ export function withInstance<R extends RecordBase>(record: R, instance: number):
   return new record.$kind.Maker(record.$kind, record.$0, record.$1, instance) as R
 }
 
+/** For fields by name: what each may be. Wildcards may be everywhere, and are not asked about. */
+export type FieldChecks<N extends readonly string[]> = { readonly [K in N[number]]?: Check }
+
 /**
  * Defines a type of records with values that make no sense refused where they are made, so that the error
  * points there. The one who is sent such records checks them all the same: others can define them, too.
  *
- * @param wrong the error for these values, if they are wrong; each may be a wildcard
+ * @param checks what each field may be; one that isn't there may be anything
  */
 export function defineCheckedRecord<const L extends string, const N extends readonly string[]>(
   label: L,
   fields: N,
-  wrong: (first: unknown, second: unknown, third: unknown) => Error | undefined,
+  checks: FieldChecks<N>,
 ): RecordType<L, N, { readonly [K in keyof N]: unknown }> {
   const kind = kindFor(label, Object.freeze([...fields]))
-  const { Maker, arity } = kind
-  if (arity > 3) throw new Error(`${label}: only up to three fields can be checked`)
-  return typeOf(kind, function (a, b, c) {
-    if (arguments.length !== arity) throw miscount(kind, arguments.length)
-    const error = wrong(a, b, c)
-    if (error !== undefined) throw error
-    return new Maker(kind, a, b, c)
-  }) as never
+  return typeOf(kind, checkedMaker(kind, checks)) as never
 }
 
-function typeOf(kind: RecordKind, make: (...args: unknown[]) => RecordBase = makerOf(kind)): unknown {
+/** The constructor's name in programs: `tcpAddress` makes records that are called `tcp-address`. */
+const constructorName = (label: string): string =>
+  label.replace(/-(\w)/g, (_dash, letter: string) => letter.toUpperCase())
+
+/** Where nothing is checked. */
+const anything: Check = () => undefined
+
+/** What makes the records of a kind once their fields are checked: written out, as a loop takes five times as long. */
+function checkedMaker(kind: RecordKind, checks: Readonly<Record<string, Check | undefined>>): RecordMaker {
+  const { label, arity, slots, fields, Maker } = kind
+  if (arity > 4) throw new Error(`${label}: only up to four fields can be checked`)
+  const call = constructorName(label)
+  const wanted = fields.map((name) => checks[name])
+  const [checkA = anything, checkB = anything, checkC = anything, checkD = anything] = wanted
+  const [nameA, nameB, nameC, nameD] = fields
+  const counted = (got: number): void => {
+    if (got !== arity) throw miscount(kind, got)
+  }
+  const hasInstances = slots > arity
+  switch (arity) {
+    case 1:
+      return function (a) {
+        counted(arguments.length)
+        if (!(a instanceof Wildcard)) checkA(call, nameA, a)
+        return new Maker(kind, a, undefined, undefined)
+      }
+    case 2:
+      return function (a, b) {
+        counted(arguments.length)
+        if (!(a instanceof Wildcard)) checkA(call, nameA, a)
+        if (!(b instanceof Wildcard)) checkB(call, nameB, b)
+        return new Maker(kind, a, b, hasInstances && (isOpen(a) || isOpen(b)) ? ANY_INSTANCE : undefined)
+      }
+    default:
+      return function (a, b, c, d) {
+        counted(arguments.length)
+        if (!(a instanceof Wildcard)) checkA(call, nameA, a)
+        if (!(b instanceof Wildcard)) checkB(call, nameB, b)
+        if (!(c instanceof Wildcard)) checkC(call, nameC, c)
+        if (arity === 4 && !(d instanceof Wildcard)) checkD(call, nameD, d)
+        return new Maker(kind, a, b, c, d)
+      }
+  }
+}
+
+function typeOf(kind: RecordKind, make: RecordMaker = makerOf(kind)): unknown {
   const { label } = kind
   Object.defineProperties(make, {
     name: { value: label },

@@ -13,7 +13,7 @@
 import { checkOptions, integer, ofType, oneOf, type Check, type Checks } from '../support/checks.js'
 import { argumentError, rangeError } from '../support/errors.js'
 import { log } from '../support/log.js'
-import { defineRecord, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, type RecordFrom } from '../topic/index.js'
 import {
   AddEndpoint, checkBoot, DeleteEndpoint, Inner, Quit, Spawn, type Action, type AnyHandlers, type Boot,
   type SpawnOptions,
@@ -22,27 +22,47 @@ import type { Booted, Process } from './process.js'
 import { checkTopic, role } from './role.js'
 import { endWith } from './ties.js'
 
-/** Published by a supervisor from when all its children have been ready for the first time, until it ends. */
-export const supervising = defineRecord('supervising', ['supervisor']).of<[supervisor: string]>()
+const name = ofType('string')
+
+/**
+ * Published by a supervisor from when all its children have been ready for the first time, until it ends.
+ *
+ * @throws TypeError for a name that is no text
+ */
+export const supervising = defineCheckedRecord('supervising', ['supervisor'], { supervisor: name })
+  .of<[supervisor: string]>()
 /** A record that `supervising` makes. */
 export type Supervising = RecordFrom<typeof supervising>
 
 /**
  * Published by a supervisor as long as a child is to run. A child with `stopMs` hears of its absence that it is to end.
+ *
+ * @throws TypeError for a name that is no text
  */
-export const childWanted = defineRecord('child-wanted', ['supervisor', 'child'])
-  .of<[supervisor: string, child: string]>()
+export const childWanted = defineCheckedRecord('child-wanted', ['supervisor', 'child'], {
+  supervisor: name, child: name,
+}).of<[supervisor: string, child: string]>()
 /** A record that `childWanted` makes. */
 export type ChildWanted = RecordFrom<typeof childWanted>
 
-/** Published by a supervisor as long as a child is ready. The absence has the reason with which the child ended. */
-export const childReady = defineRecord('child-ready', ['supervisor', 'child'])
-  .of<[supervisor: string, child: string]>()
+/**
+ * Published by a supervisor as long as a child is ready. The absence has the reason with which the child ended.
+ *
+ * @throws TypeError for a name that is no text
+ */
+export const childReady = defineCheckedRecord('child-ready', ['supervisor', 'child'], {
+  supervisor: name, child: name,
+}).of<[supervisor: string, child: string]>()
 /** A record that `childReady` makes. */
 export type ChildReady = RecordFrom<typeof childReady>
 
-/** A message for a supervisor: it stops its children, the last one first, and then quits. */
-export const stopSupervisor = defineRecord('stop-supervisor', ['supervisor']).of<[supervisor: string]>()
+/**
+ * A message for a supervisor: it stops its children, the last one first, and then quits.
+ *
+ * @throws TypeError for a name that is no text
+ */
+export const stopSupervisor = defineCheckedRecord('stop-supervisor', ['supervisor'], { supervisor: name })
+  .of<[supervisor: string]>()
 /** A record that `stopSupervisor` makes. */
 export type StopSupervisor = RecordFrom<typeof stopSupervisor>
 

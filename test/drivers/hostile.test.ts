@@ -11,17 +11,20 @@ import t, { type Test } from 'tap'
 import {
   _, atMetaLevel, cancelTimer, channelFor, deleteEndpoint, emitterSource, endpoint, eof, eventRelay,
   eventSource, fromChannel, groundVm, isGround as isGroundOrThrows, iterableSource, nestedVm, quit,
-  sendFeedback, sendMessage, setTimer, spawn, spy, streamEnd, tcp, tcpAccepting, tcpAddress, tcpBare,
+  sendFeedback, sendMessage, setTimer, spawn, spy, streamEnd, tcp, tcpAddress, tcpBare,
   tcpChannel, tcpCredit, tcpError,
   tcpHandle, tcpListener, tcpListening, tcpSpy, timerDriver, timerError, timerExpired, timerRelay, transition,
-  udp, udpBound, udpHandle, udpListener, udpMembership, udpPacket, udpRemoteAddress, unixAddress,
-  unixListener, wild, yieldTurn, type Action, type ActionTree, type EventSink, type Release,
+  udp, udpBound, udpHandle, udpListener, udpPacket, udpRemoteAddress,
+  wild, yieldTurn, type Action, type ActionTree, type EventSink, type Release,
 } from 'marketplace-native'
 import { VARIANTS, type Variant } from '../support/transports.js'
 import { client, deferred, freePort, until } from '../support/util.js'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { anySetTimer, anyTcpListener, anyUdpListener } from '../support/unchecked.js'
+import {
+  anySetTimer, anyTcpAccepting, anyTcpAddress, anyTcpError, anyTcpListener, anyUdpAddress, anyUdpListener,
+  anyUdpMembership, anyUnixAddress, anyUnixListener,
+} from '../support/unchecked.js'
 
 const trap = (): never => { throw new Error('trap') }
 const cyclic: unknown[] = ['cyclic']
@@ -57,7 +60,7 @@ const hostile: Readonly<Record<string, unknown>> = {
   'detached bytes': detached, 'shared bytes': new Uint8Array(new SharedArrayBuffer(4)),
   'other bytes': new Float64Array(2),
   'a data view': new DataView(new ArrayBuffer(2)), 'an array buffer': new ArrayBuffer(2),
-  'an address': tcpAddress('', 80), 'a wild address': tcpAddress(_, 1), 'a listener': anyTcpListener(-1),
+  'an address': anyTcpAddress('', 80), 'a wild address': tcpAddress(_, 1), 'a listener': anyTcpListener(-1),
   'a handle of nothing': tcpHandle(undefined), 'a promise': Promise.resolve(1),
   'an error': new Error('hostile'),
 }
@@ -90,30 +93,31 @@ const asks: Readonly<Record<string, Any>> = {
   'setTimer(l, 1, x)': (x) => sendMessage(anySetTimer('hostile', 1, x)),
   'setTimer(x, x, x)': (x) => sendMessage(anySetTimer(x, x, x)),
   'cancelTimer(x)': (x) => sendMessage(cancelTimer(x)),
-  'tcpAddress(x, 80)': (x) => endpoint.publisher(tcpChannel(tcpHandle('h'), tcpAddress(x, 80), _)),
-  'tcpAddress(h, x)': (x) => endpoint.subscriber(tcpChannel(tcpAddress('127.0.0.1', x), tcpHandle('p'), _)),
+  'tcpAddress(x, 80)': (x) => endpoint.publisher(tcpChannel(tcpHandle('h'), anyTcpAddress(x, 80), _)),
+  'tcpAddress(h, x)': (x) =>
+    endpoint.subscriber(tcpChannel(anyTcpAddress('127.0.0.1', x), tcpHandle('p'), _)),
   'tcpHandle(x)': (x) => endpoint.publisher(tcpChannel(tcpHandle(x), tcpAddress('127.0.0.1', 9), _)),
-  'unixAddress(x)': (x) => endpoint.publisher(tcpChannel(tcpHandle('u'), unixAddress(x), _)),
+  'unixAddress(x)': (x) => endpoint.publisher(tcpChannel(tcpHandle('u'), anyUnixAddress(x), _)),
   'tcpListener(x)': (x) => endpoint.subscriber(tcpChannel(_, anyTcpListener(x), _)),
-  'unixListener(x)': (x) => endpoint.subscriber(tcpChannel(_, unixListener(x), _)),
+  'unixListener(x)': (x) => endpoint.subscriber(tcpChannel(_, anyUnixListener(x), _)),
   'tcpChannel(x, l, _)': (x) => endpoint.subscriber(tcpChannel(x, tcpListener(0), _)),
   'tcpChannel(_, _, x)': (x) => [sendMessage(tcpChannel(_, _, x)), sendFeedback(tcpChannel(_, _, x))],
   'tcpChannel(x, x, x)': (x) => [sendMessage(tcpChannel(x, x, x)), sendFeedback(tcpChannel(x, x, x))],
   'tcpChannel(listener, _, x)': (x) => sendMessage(tcpChannel(tcpListener(0), _, x)),
   'tcpAccepting(x)': (x) =>
-    [sendMessage(tcpAccepting(x, true)), sendMessage(tcpAccepting(anyTcpListener(x), true))],
-  'tcpAccepting(l, x)': (x) => x !== false && sendMessage(tcpAccepting(tcpListener(0), x)),
-  'tcpError(x, x, x)': (x) => sendMessage(tcpError(x, x, x)),
+    [sendMessage(anyTcpAccepting(x, true)), sendMessage(anyTcpAccepting(anyTcpListener(x), true))],
+  'tcpAccepting(l, x)': (x) => x !== false && sendMessage(anyTcpAccepting(tcpListener(0), x)),
+  'tcpError(x, x, x)': (x) => sendMessage(anyTcpError(x, x, x)),
   'udpListener(x)': (x) => endpoint.subscriber(udpPacket(_, anyUdpListener(x), _)),
   'udpHandle(x)': (x) => endpoint.subscriber(udpPacket(_, udpHandle(x), _)),
   'udpPacket(x, x, x)': (x) => sendMessage(udpPacket(x, x, x)),
   'udpPacket(_, a, x)': (x) => sendMessage(udpPacket(_, udpRemoteAddress('127.0.0.1', 9), x)),
   'udpPacket(l, a, x)': (x) => sendMessage(udpPacket(udpListener(0), udpRemoteAddress('127.0.0.1', 9), x)),
-  'udpRemoteAddress(x, 9)': (x) => sendMessage(udpPacket(udpListener(0), udpRemoteAddress(x, 9), 'u')),
+  'udpRemoteAddress(x, 9)': (x) => sendMessage(udpPacket(udpListener(0), anyUdpAddress(x, 9), 'u')),
   'udpRemoteAddress(h, x)': (x) =>
-    sendMessage(udpPacket(udpListener(0), udpRemoteAddress('127.0.0.1', x), 'u')),
-  'udpMembership(x, g, i)': (x) => endpoint.subscriber(udpMembership(x, '224.0.0.9', undefined)),
-  'udpMembership(l, x, x)': (x) => endpoint.subscriber(udpMembership(udpListener(0), x, x)),
+    sendMessage(udpPacket(udpListener(0), anyUdpAddress('127.0.0.1', x), 'u')),
+  'udpMembership(x, g, i)': (x) => endpoint.subscriber(anyUdpMembership(x, '224.0.0.9', undefined)),
+  'udpMembership(l, x, x)': (x) => endpoint.subscriber(anyUdpMembership(udpListener(0), x, x)),
   '[source, x]': (x) => endpoint.subscriber([eventSource('hostile', (sink) => { sink.fire(x) }), _]),
   '[x, _]': (x) => endpoint.subscriber([x, _], { name: 'a source' }),
   'activation that throws x': (x) => source(() => fails(x)),

@@ -2,13 +2,13 @@
 import t from 'tap'
 import {
   _, cancelTimer, endpoint, groundVm, nestedVm, quit, sendFeedback, sendMessage, setTimer, spawn, tcp, tcpAccepting,
-  tcpAddress, tcpBare, tcpChannel, tcpCredit, tcpError, tcpHandle, tcpListener, tcpListening, timerDriver, timerError,
+  tcpBare, tcpChannel, tcpCredit, tcpError, tcpHandle, tcpListener, tcpListening, timerDriver, timerError,
   timerExpired, timerRelay, type ActionTree, type TcpEnd,
 } from 'marketplace-native'
 import { once } from 'node:events'
 import { collectLog } from '../vm/log-records.js'
 import { client, deferred, freePort } from '../support/util.js'
-import { anySetTimer, anyTcpListener } from '../support/unchecked.js'
+import { anySetTimer, anyTcpAddress, anyTcpListener } from '../support/unchecked.js'
 
 const cyclic: unknown[] = ['cyclic']
 cyclic.push(cyclic)
@@ -34,7 +34,7 @@ for (const transport of ['native', 'node'] as const) {
         // What it sends to everybody comes here as well.
         onMessage: (message) => Array.isArray(message) && [
           spawn(() => [
-            endpoint.publisher(tcpChannel(tcpHandle('h'), tcpAddress('', 80), _)),
+            endpoint.publisher(tcpChannel(tcpHandle('h'), anyTcpAddress('', 80), _)),
             endpoint.subscriber(tcpError(tcpHandle('h'), _, _), {
               onMessage: ({ error }) => {
                 failed.resolve(error.message)

@@ -35,6 +35,8 @@ t.test('what is written is what the specification has', async (t) => {
   t.equal(proxyHeader({ version: 1, ...mixed }).toString(), 'PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 56324 443\r\n')
   t.throws(() => proxyHeader({ version: 3 as never }), /version must be 1 or 2/)
   t.throws(() => proxyHeader({ source: far.source }), /destination/)
+  t.throws(() => proxyHeader({ sorce: far.source } as never), /unknown option 'sorce'; did you mean 'source'/)
+  t.throws(() => proxyHeader({ tlvs: 5 as never }), /options\.tlvs must be an array; got 5/)
   t.throws(() => proxyHeader({ source: { host: 'example.org', port: 1 }, destination: far.source }), /source\.host/)
   t.throws(() => proxyHeader({ source: { host: '::1', port: 65536 }, destination: far.source }), /source\.port/)
   t.throws(() => proxyHeader({ version: 1, ...far, checksum: true }), /checksum/)

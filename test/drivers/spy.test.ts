@@ -130,4 +130,7 @@ t.test('wrong arguments are told', async (t) => {
   t.throws(() => tcpSpy({ print: 1 as never }), {
     name: 'TypeError', message: 'tcpSpy: options.print must be a function; got 1',
   })
+  t.throws(() => spy('x', { prnt: () => undefined } as never), {
+    code: 'ERR_INVALID_ARG_VALUE', message: "spy: unknown option 'prnt'; did you mean 'print'?",
+  })
 })

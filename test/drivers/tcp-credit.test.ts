@@ -3,10 +3,10 @@ import { onBothWithCredit, writeApart } from './credit-session.js'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
-import { eof, tcpCredit } from 'marketplace-native'
+import { eof } from 'marketplace-native'
 import { pattern, randomSource, readAll, sleep, until } from '../support/util.js'
 import { patient } from '../support/patience.js'
-import { anyTcpMode } from '../support/unchecked.js'
+import { anyTcpCredit, anyTcpMode } from '../support/unchecked.js'
 
 onBothWithCredit('line ends are LF, CRLF and CR, also when packets cut them', async (t, open) => {
   const { session, socket } = await open()
@@ -174,7 +174,7 @@ onBothWithCredit('the credit for what is written adds up to its bytes', async (t
 
 onBothWithCredit('illegal feedback and subpackets end the connection, with a reason', async (t, open) => {
   const illegal: readonly [unknown, RegExp][] = [
-    [tcpCredit(-1), /credit.*-1/], [tcpCredit(NaN), /credit.*NaN/], [tcpCredit('5' as never), /credit.*'5'/],
+    [anyTcpCredit(-1), /credit.*-1/], [anyTcpCredit(NaN), /credit.*NaN/], [anyTcpCredit('5'), /credit.*'5'/],
     [anyTcpMode('blocks'), /mode.*blocks/], [Buffer.from('data'), /Buffer/], [eof, /eof/], [7, /7/],
   ]
   for (const [subpacket, text] of illegal) {
@@ -213,16 +213,17 @@ onBothWithCredit('a line longer than maxLineLength ends the connection', async (
 
 const PACKAGE = new URL('../../src/index.js', import.meta.url).href
 const FRACTION = `
-  import { _, endpoint, groundVm, sendFeedback, tcp, tcpChannel, tcpCredit, tcpListener, tcpListening }
+  import { _, defineRecord, endpoint, groundVm, sendFeedback, tcp, tcpChannel, tcpListener, tcpListening }
     from ${JSON.stringify(PACKAGE)}
   import { connect } from 'node:net'
+  const anyTcpCredit = defineRecord('tcp-credit', ['amount'])
   const vm = groundVm(() => [
     tcp({ transport: 'node', host: '127.0.0.1' }),
     endpoint.subscriber(tcpListening(_, _), {
       onPresence: ({ address }) => { connect(address.port, '127.0.0.1').end('abc') },
     }),
     endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
-      onPresence: ({ source, destination }) => sendFeedback(tcpChannel(source, destination, tcpCredit(1.5))),
+      onPresence: ({ source, destination }) => sendFeedback(tcpChannel(source, destination, anyTcpCredit(1.5))),
       onAbsence: () => { console.log('absence'); process.exit() },
       onMessage: ({ subpacket }) => { console.log(String(subpacket)) },
     }),

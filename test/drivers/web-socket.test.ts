@@ -10,6 +10,7 @@ import {
 } from 'marketplace-native'
 import { freePort, pattern, sleep, until } from '../support/util.js'
 import { onEachCarrier, RawClient, server, type WsProgram } from './web-socket-program.js'
+import { anyWsAddress } from '../support/unchecked.js'
 
 const echo = (program: WsProgram, who = 'session') => (them: WsPeer, us: unknown) =>
   endpoint.subscriber(wsChannel(them, us as never, _), {
@@ -239,7 +240,7 @@ onEachCarrier('a connect that fails is told: nobody there, no WebSocket there, n
   const there = start((program) => server(echo(program), '/right'))
   const url = (await there.url()).replace('right', 'wrong')
   const urls = ['ws://127.0.0.1:1/', url, 'http://127.0.0.1/', 'nonsense']
-  const here = start(() => urls.map((one, i) => endpoint.subscriber(wsChannel(wsAddress(one), wsHandle(i), _))))
+  const here = start(() => urls.map((one, i) => endpoint.subscriber(wsChannel(anyWsAddress(one), wsHandle(i), _))))
   await until(() => here.errors.length === urls.length)
   const errorOf = (one: string) =>
     here.errors.find(({ remote }) => remote?.url === one)?.error as Error & { code: string }

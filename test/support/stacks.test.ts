@@ -4,8 +4,11 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import {
-  endpoint, fromChannel, groundVm, hexDump, prometheusText, serve, spawn, supervise, tcpBare, tlsCredentials, udp,
+  endpoint, fromChannel, groundVm, hexDump, httpReply, prometheusText, serve, spawn, spy, supervise, tcpAddress,
+  tcpBare, tlsCredentials, udp,
 } from 'marketplace-native'
+import net from 'marketplace-native/net'
+import tls from 'marketplace-native/tls'
 
 const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
@@ -22,6 +25,7 @@ function firstFrame(call: () => unknown): string {
 
 void t.test('errors of wrong arguments begin where the mistake is', async (t) => {
   const wrong = 5 as never
+  const socket = new net.Socket()
   const calls: Record<string, () => unknown> = {
     spawn: () => spawn(wrong),
     groundVm: () => groundVm(wrong),
@@ -34,6 +38,15 @@ void t.test('errors of wrong arguments begin where the mistake is', async (t) =>
     hexDump: () => hexDump(wrong),
     tlsCredentials: () => tlsCredentials(wrong),
     'supervise, in a list': () => supervise([{ name: 'x', boot: () => [], restart: wrong }]),
+    tcpAddress: () => tcpAddress(wrong, wrong),
+    'spy, unknown': () => spy('SPY', { prnt: 1 } as never),
+    'httpReply, of what Node checks': () => httpReply([1, 1], 200, '', { 'a b': '' }),
+    'net.connect': () => net.connect({} as never),
+    'net.connect, port': () => net.connect(70_000),
+    'net.Socket.setTimeout': () => socket.setTimeout('x' as never),
+    'net.Socket.connect': () => socket.connect({ port: 1, localAddress: 'x' }),
+    'tls.connect': () => tls.connect({ port: 70_000 }),
+    'tls.Server.setTicketKeys': () => { tls.createServer().setTicketKeys(Buffer.alloc(1)) },
     'serve, without its module': () => serve({ module: './there-is-none.js' }),
   }
   for (const [name, call] of Object.entries(calls)) {

@@ -3,18 +3,27 @@
  * defines the same records himself can send them.
  */
 import {
-  defineRecord, type SetTimer, type TcpListener, type TcpMode, type UdpListener,
+  defineRecord, tcpAccepting, tcpCredit, tcpError, tcpListener, tcpMode, setTimer, udpListener, udpMembership,
+  udpRemoteAddress, unixAddress, unixListener, wsAddress,
 } from 'marketplace-native'
+import { defineInstancedRecord } from '../../src/topic/index.js'
 
-/** `setTimer` of anything. */
-export const anySetTimer = defineRecord('set-timer', ['label', 'msecs', 'kind']) as unknown as
-  (...fields: unknown[]) => SetTimer
-/** `tcpListener` of anything. */
-export const anyTcpListener = defineRecord('tcp-listener', ['port']) as unknown as
-  (port: unknown) => TcpListener
-/** `tcpMode` of anything. */
-export const anyTcpMode = defineRecord('tcp-mode', ['mode']) as unknown as
-  (mode: unknown) => TcpMode
-/** `udpListener` of anything. */
-export const anyUdpListener = defineRecord('udp-listener', ['port']) as unknown as
-  (port: unknown) => UdpListener
+/** A constructor of the same records that takes anything. */
+function unchecked<R>(known: { label: string, fields: readonly string[], is(value: unknown): value is R }):
+(...fields: unknown[]) => R {
+  return defineRecord(known.label, known.fields) as unknown as (...fields: unknown[]) => R
+}
+
+export const anySetTimer = unchecked(setTimer)
+export const anyTcpAccepting = unchecked(tcpAccepting)
+export const anyTcpAddress = defineInstancedRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
+export const anyTcpCredit = unchecked(tcpCredit)
+export const anyTcpError = unchecked(tcpError)
+export const anyTcpListener = unchecked(tcpListener)
+export const anyTcpMode = unchecked(tcpMode)
+export const anyUdpAddress = unchecked(udpRemoteAddress)
+export const anyUdpListener = unchecked(udpListener)
+export const anyUdpMembership = unchecked(udpMembership)
+export const anyUnixAddress = unchecked(unixAddress)
+export const anyUnixListener = unchecked(unixListener)
+export const anyWsAddress = unchecked(wsAddress)

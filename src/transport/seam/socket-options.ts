@@ -41,6 +41,12 @@ const checkPort = integer(0, 0xffff)
 /** What fits into the address of a Unix socket with its final zero byte, on Linux. */
 const PATH_MAX = 107
 
+/** What names a Unix socket, however long a path the system takes. */
+export const unixPath: Check = (call, name, value) => {
+  if (typeof value === 'string' && value !== '' && value !== '\0' && !value.includes('\0', 1)) return
+  throw argumentError(call, name, 'a path, or a zero byte and a name', value)
+}
+
 /** Before the system call: Node would cut off what is too long. */
 const checkPath: Check = (call, name, value) => {
   if (typeof value !== 'string') throw argumentError(call, name, 'a string', value)
@@ -50,8 +56,7 @@ const checkPath: Check = (call, name, value) => {
     const error = rangeError(call, name, `at most ${PATH_MAX} bytes long`, value)
     throw Object.assign(error, { code: 'ENAMETOOLONG', errno: -constants.errno.ENAMETOOLONG, syscall: call })
   }
-  if (value.length > 0 && value !== '\0' && !value.includes('\0', 1)) return
-  throw argumentError(call, name, 'a path, or a zero byte and a name', value)
+  unixPath(call, name, value)
 }
 
 /** The error for what can't be the path of a Unix socket; `undefined` if it can. */
