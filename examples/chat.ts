@@ -169,18 +169,29 @@ export const chatServer = (port: number, nats?: Nats) =>
   room(new Network(undefined, nats), guestsOf(nats), guestsByTcp(port))
 
 /** The same on a worker of `serve`: one room with those of all other workers, and of other processes. */
-export const chatServerOfWorker = (port: number, worker: CurrentWorker, nats?: Nats) => {
+export const chatServerOfWorker = (port: number, worker: CurrentWorker, nats?: Nats, web?: Web) => {
   const network = new Network(worker, nats)
   // The number in a worker's name is one that no other worker of the process has.
   const number = network.node.slice(network.node.lastIndexOf('-') + 1)
-  return room(network, `${guestsOf(nats)}${number}.`, guestsByTcp(port))
+  return roomWithPage(network, `${guestsOf(nats)}${number}.`, port, web)
 }
 
-/** The same room for browsers, too: `webSocket(webOptions)` has to be there. */
-export const chatServerWithPage = (port: number, webPort: number, page: string, nats?: Nats) => [
-  room(new Network(undefined, nats), guestsOf(nats), guestsByTcp(port), guestsByWeb(webPort)),
-  spawn(() => webPage(page), { name: 'page' }),
-]
+/** The room for browsers, too: `webSocket(webOptions)` has to be there. */
+export interface Web {
+  readonly port: number
+  /** HTML. */
+  readonly page: string
+}
+
+const roomWithPage = (network: Network, prefix: string, port: number, web: Web | undefined) =>
+  web === undefined ? room(network, prefix, guestsByTcp(port)) : [
+    room(network, prefix, guestsByTcp(port), guestsByWeb(web.port)),
+    spawn(() => webPage(web.page), { name: 'page' }),
+  ]
+
+/** The room of a process of its own, for browsers, too. */
+export const chatServerWithPage = (port: number, webPort: number, page: string, nats?: Nats) =>
+  roomWithPage(new Network(undefined, nats), guestsOf(nats), port, { port: webPort, page })
 
 export const webOptions: WebSocketOptions = {
   origins: ownPageOnly,

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander'
 import { natsOf } from '../../examples/support/network.js'
 import { CommandError, type Address } from './messages.js'
 import { addServerOptions, parseNats, parseNode, parsePort, type ChatOptions } from './options.js'
-import { startChat } from './programs.js'
+import { startChat, webPortOf } from './programs.js'
 import { runServer } from './run-server.js'
 import { runWorkers } from './run-workers.js'
 
@@ -34,13 +34,13 @@ export function addChat(program: Command, done: (code: Promise<number>) => Promi
         `(or, without telnet: "nc ${clientArguments(address)}")`,
         'Ctrl-C ends it',
       ]
-      const { workers, webPort, nats, node } = options
+      const { workers, web, nats, node } = options
       if (workers === undefined) return done(runServer({ name: 'chat', start: startChat, hints }, options))
-      const wrong = webPort !== undefined ? '--web-port does not go with --workers'
-        : (node?.length ?? 0) > NODE_MAX ? `with --workers, which add numbers, --node may have ${NODE_MAX} characters`
-        : undefined
-      return done(wrong === undefined
-        ? runWorkers('chat', hints, options, workers, natsOf(nats, node))
-        : Promise.reject(new CommandError(wrong)))
+      if ((node?.length ?? 0) > NODE_MAX) {
+        const wrong = `with --workers, which add numbers, --node may have ${NODE_MAX} characters`
+        return done(Promise.reject(new CommandError(wrong)))
+      }
+      const network = { nats: natsOf(nats, node), webPort: web ? webPortOf(options) : undefined }
+      return done(runWorkers('chat', hints, options, workers, network))
     })
 }

@@ -54,13 +54,14 @@ function start(
 export const startEcho: StartProgram = (options, reports) =>
   start('echo', echoServer(options.port), options, reports)
 
+/** What to type into a browser of this machine. @param host with its port */
+export const pageAddress = (host: string): string =>
+  `http://${host.replace(/^(127\.0\.0\.1|0\.0\.0\.0|\[::\]):/, 'localhost:')}/`
+
 /** Hears where browsers can connect, and tells where the page is. */
 const webReporter = (reports: Reports): ActionTree => [
   endpoint.subscriber(wsListening(_, _), {
-    onPresence: ({ address }) => {
-      const { host } = new URL(address.url)
-      reports.page?.(`http://${host.replace(/^(127\.0\.0\.1|0\.0\.0\.0|\[::\]):/, 'localhost:')}/`)
-    },
+    onPresence: ({ address }) => { reports.page?.(pageAddress(new URL(address.url).host)) },
   }),
   endpoint.subscriber(wsError(_, _, _), {
     onMessage: ({ error }) => { reports.failed(error as SocketError) },
@@ -68,17 +69,19 @@ const webReporter = (reports: Reports): ActionTree => [
 ]
 
 /** By default the port before that for telnet: browsers refuse 6000, which comes after its default. */
-const webPortOf = ({ port, webPort }: ChatOptions): number => webPort ?? (port > 1 ? port - 1 : port === 0 ? 0 : 2)
+export const webPortOf = ({ port, webPort }: Pick<ChatOptions, 'port' | 'webPort'>): number =>
+  webPort ?? (port > 1 ? port - 1 : port === 0 ? 0 : 2)
+
+const chatPage = (): string => readFileSync(join(PACKAGE_ROOT ?? '', 'examples/chat.html'), 'utf8')
 
 export const startChat = (options: ChatOptions, reports: Reports): GroundVm => {
   const { port, host, web, nats, node } = options
   const network = natsOf(nats, node)
   if (!web) return start('chat', chatServer(port, network), options, reports)
-  const page = readFileSync(join(PACKAGE_ROOT ?? '', 'examples/chat.html'), 'utf8')
   const program = [
     webSocket({ ...webOptions, host }),
     spawn(() => webReporter(reports), { name: 'web reporter' }),
-    chatServerWithPage(port, webPortOf(options), page, network),
+    chatServerWithPage(port, webPortOf(options), chatPage(), network),
   ]
   return start('chat', program, options, reports)
 }
@@ -96,13 +99,21 @@ export interface WorkerTask {
   readonly host: string
   readonly port: number
   readonly nats?: Nats | undefined
+  /** Of the page for browsers; undefined: there is none. */
+  readonly webPort?: number | undefined
 }
 
-/** What a worker runs. */
-export function workerProgram(worker: CurrentWorker): ActionTree {
-  const { program, host, port, nats } = worker.data as WorkerTask
+/** What a worker runs. @param up called when all listen that are in no hurry */
+export function workerProgram(worker: CurrentWorker, up: () => void): ActionTree {
+  const { program, host, port, nats, webPort } = worker.data as WorkerTask
+  const driver = tcpBare({ transport: 'native', host })
+  if (program === 'echo' || webPort === undefined) {
+    up()
+    return [driver, program === 'chat' ? chatServerOfWorker(port, worker, nats) : echoServer(port)]
+  }
   return [
-    tcpBare({ transport: 'native', host }),
-    program === 'chat' ? chatServerOfWorker(port, worker, nats) : echoServer(port),
+    driver, webSocket({ ...webOptions, host }),
+    spawn(() => endpoint.subscriber(wsListening(_, _), { onPresence: up }), { name: 'web reporter' }),
+    chatServerOfWorker(port, worker, nats, { port: webPort, page: chatPage() }),
   ]
 }

@@ -41,8 +41,8 @@ export interface WsCompression {
 /** Options of `webSocket`. */
 export interface WebSocketOptions {
   /**
-   * What carries listeners: 'uws', uWebSockets.js, which you install; 'ws', on the engine; 'auto', uws where it loads.
-   * Connections that go out are carried by `ws` in any case. Default 'auto'.
+   * What carries listeners: 'uws', uWebSockets.js, which you install, and not in threads; 'ws', on the engine;
+   * 'auto', uws where it can be had. Connections that go out are carried by `ws` in any case. Default 'auto'.
    */
   readonly carrier?: 'auto' | 'uws' | 'ws' | undefined
   /** Name or address that listeners bind to. Default: all interfaces. */

@@ -15,6 +15,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
+import { isMainThread } from 'node:worker_threads'
 import { asError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import {
@@ -83,8 +84,15 @@ export interface UwsModule {
  */
 const SHARED_PORT = 0
 
-/** The library, or why it can't be used. */
+/**
+ * The library, or why it can't be used. Not in threads: where one ends while the library listens in it (by `terminate`,
+ * an error, or the program's own end), Node finds the library's handle in that thread's loop, and aborts the process.
+ */
 export async function loadUws(): Promise<UwsModule | Error> {
+  if (!isMainThread) {
+    return new Error("uWebSockets.js can't be used: this is a thread, and when one ends in which the library listens, "
+      + 'the whole process does')
+  }
   let found: { default?: UwsModule }
   const name = 'uWebSockets.js'
   try {

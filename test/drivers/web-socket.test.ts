@@ -1,6 +1,8 @@
 /** The WebSocket driver: presence, absence, opening, accepting, sending and closing, over each carrier. */
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -364,6 +366,36 @@ void t.test('auto: where uWebSockets.js is not installed, the log says so, and w
   t.equal(auto.stdout, 'listening\n')
   t.match(auto.stderr, /WebSockets are carried by ws reason=.*it is not installed/)
   t.match(run('uws').stdout, /uWebSockets\.js can't be used: it is not installed/)
+})
+
+void t.test('in a thread uWebSockets.js is left alone: the process would end with the thread', (t) => {
+  const thread = `
+    import { parentPort, workerData } from 'node:worker_threads'
+    import { _, endpoint, groundVm, spawn, webSocket, wsChannel, wsError, wsListener, wsListening }
+      from 'marketplace-native'
+    const say = (text) => { parentPort.postMessage(text) }
+    groundVm(() => [webSocket({ host: '127.0.0.1', origins: '*', carrier: workerData }), spawn(() => [
+      endpoint.subscriber(wsChannel(_, wsListener(0, '/'), _)),
+      endpoint.subscriber(wsListening(_, _), { onPresence: () => { say('listening') } }),
+      endpoint.subscriber(wsError(_, _, _), { onMessage: ({ error }) => { say(error.message) } }),
+    ])])`
+  const file = join(t.testdir(), 'thread.mjs')
+  const library = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
+  writeFileSync(file, thread.replace("'marketplace-native'", library))
+  const main = `
+    import { Worker } from 'node:worker_threads'
+    for (const workerData of ['auto', 'uws']) {
+      const worker = new Worker(${JSON.stringify(file)}, { workerData, execArgv: [] })
+      console.log(await new Promise((resolve) => worker.once('message', resolve)))
+      console.log(await worker.terminate())
+    }`
+  const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', main], {
+    encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' },
+  })
+  t.match(stdout, /^listening\n1\nuWebSockets\.js can't be used: this is a thread,.*\n1\n$/)
+  t.equal(stderr, '')
+  t.equal(status, 0)
+  t.end()
 })
 
 void t.test('wrong records and options say what is wrong', async (t) => {

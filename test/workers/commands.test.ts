@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
+import { WebSocket } from 'ws'
 import { Cli } from '../support/cli.js'
 import { open } from './load.js'
 import { skip } from './start.js'
@@ -44,6 +45,37 @@ t.test('chat: guests on different workers are in one room', { skip }, async (t) 
   t.equal(cli.stderr, '')
 })
 
+t.test('chat: guests with browsers, on all workers', { skip }, async (t) => {
+  const cli = start(t, 'chat', '--workers', '2', '--port', '0', '--web-port', '0')
+  const port = await cli.listening()
+  const address = /http:\/\/localhost:\d+\//
+  await until(() => address.test(cli.stdout))
+  const [page] = address.exec(cli.stdout) as RegExpExecArray
+  t.match(await (await fetch(page)).text(), /<title>.*chat/i)
+  const telnet = await open(port)
+  let heard = ''
+  telnet.on('data', (text: string) => { heard += text })
+  const browsers = Array.from({ length: 4 }, () =>
+    new WebSocket(`${page.replace('http', 'ws')}room`, { origin: page.replace(/\/$/, '') }))
+  t.teardown(() => { for (const browser of browsers) browser.terminate() })
+  const told = await Promise.all(browsers.map((browser) => new Promise<string>((resolve) => {
+    browser.on('message', (data: Buffer) => {
+      const { you } = JSON.parse(data.toString()) as { you?: string }
+      if (you !== undefined) resolve(you)
+    })
+  })))
+  t.equal(new Set(told.map((name) => name.split('.')[0])).size, 2, `on both workers: ${told.join(' ')}`)
+  await until(() => told.every((name) => heard.includes(`${name} arrived.`)))
+  for (const browser of browsers) browser.send('hello')
+  await until(() => told.every((name) => heard.includes(`${name}: hello`)))
+  const ended = browsers.map((browser) => once(browser, 'close') as Promise<[number]>)
+  cli.signal('SIGTERM')
+  telnet.end()
+  t.strictSame((await Promise.all(ended)).map(([code]) => code), [1001, 1001, 1001, 1001])
+  t.equal(await cli.ended(), 0)
+  t.equal(cli.stderr, '')
+})
+
 t.test('echo: the port is in use; what does not go with workers', { skip }, async (t) => {
   const foreign = createServer().listen(0, '127.0.0.1')
   await once(foreign, 'listening')
@@ -54,7 +86,7 @@ t.test('echo: the port is in use; what does not go with workers', { skip }, asyn
   t.equal(cli.stderr, `marketplace: port ${port} of 127.0.0.1 is in use; choose another one with --port (EADDRINUSE)\n`)
   for (const [args, message] of [
     [['echo', '--workers', '0'], /whole number from 1 to 1024/], [['echo', '--workers', '2', '-t', 'node'], /native/],
-    [['chat', '--workers', '2', '--web-port', '0'], /--web-port/],
+    [['chat', '--workers', '2', '--port', '0', '--web-port', String(port)], /port \d+ .* is in use; .* --web-port/],
   ] as const) {
     const wrong = start(t, ...args)
     t.not(await wrong.ended(), 0)
