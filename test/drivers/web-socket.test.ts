@@ -393,7 +393,7 @@ void t.test('in a thread uWebSockets.js is left alone: the process would end wit
     encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' },
   })
   t.match(stdout, /^listening\n1\nuWebSockets\.js can't be used: this is a thread,.*\n1\n$/)
-  t.equal(stderr, '')
+  t.notMatch(stderr, /open handles|Assertion/)
   t.equal(status, 0)
   t.end()
 })
