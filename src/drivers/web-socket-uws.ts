@@ -18,6 +18,7 @@ import { Readable, Writable } from 'node:stream'
 import { isMainThread } from 'node:worker_threads'
 import { asError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
+import { socketsChanged } from '../transport/heap.js'
 import {
   CarrierSocket, Liveness, type Outlets, type Admission, type Carrier, type CarrierServer, type CarrierSettings,
   type Report, type Sendable, type ServerHooks,
@@ -236,6 +237,7 @@ class UwsCarrierSocket extends CarrierSocket {
 
   over(code: number, text: string): void {
     this.#shared.liveness.delete(this)
+    socketsChanged()
     if (this.#error !== undefined) this.ended({ code: 1006, reason: '', error: this.#error })
     else if (this.#ending !== undefined) this.ended({ ...this.#ending, error: undefined })
     else this.ended(code === 1006 ? this.#cut(text) : { code, reason: text, error: undefined })
@@ -348,6 +350,7 @@ class UwsServer implements CarrierServer {
         const socket = new UwsCarrierSocket(this.#shared, ws, request.address)
         data.socket = socket
         liveness.add(socket)
+        socketsChanged()
         report({ kind: 'accepted', socket, owner, request })
       }),
       message: safely((ws: UwsSocket, message: ArrayBuffer, isBinary: boolean) => {

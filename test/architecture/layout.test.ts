@@ -58,9 +58,10 @@ t.test('the transports are two rooms behind a seam, and doors lead to them', asy
     // The doors.
     ['descriptors.ts', [/^seam\/adoption\.js$/, /^native\/(addon|engine|layout)\.js$/]],
     ['shared-listeners.ts', [/^native\/(acceptor|addon|engine|loan)\.js$/]],
+    ['heap.ts', [/^native\/heap-trimmer\.js$/]],
     ['choose.ts', [/^seam\/.*transport\.js$/, /^native\/(addon|transport|udp)\.js$/, /^node\/(transport|udp)\.js$/]],
   ])
-  const outside = [/^seam\//, /^choose\.js$/, /^descriptors\.js$/, /^shared-listeners\.js$/]
+  const outside = [/^seam\//, /^choose\.js$/, /^descriptors\.js$/, /^heap\.js$/, /^shared-listeners\.js$/]
   const inside = 'src/transport/'
   const seen = new Set<string>()
   for (const path of filesBelow('src', '.ts')) {

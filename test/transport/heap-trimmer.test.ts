@@ -1,13 +1,15 @@
 /** What a crowd of connections has taken of V8's heap is given back when it is over; no collection comes for less. */
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { loadUws } from '../../src/drivers/web-socket-uws.js'
 import { HeapTrimmer } from '../../src/transport/native/heap-trimmer.js'
 import { loadNative } from '../../src/transport/native/transport.js'
-import { Cli } from '../support/cli.js'
+import { cleanEnvironment, Cli } from '../support/cli.js'
 import { patient } from '../support/patience.js'
 import { until } from '../support/util.js'
 
@@ -19,32 +21,62 @@ function resident(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024
 }
 
-/** So many connections at once, with one round trip each. */
-async function wave(port: number, count: number): Promise<void> {
+/** So many connections at once, which send this, and close when there is an answer. */
+async function wave(port: number, count: number, greeting: string): Promise<void> {
   const sockets = Array.from({ length: count }, () => connect(port, '127.0.0.1'))
   await Promise.all(sockets.map(async (socket: Socket) => {
-    socket.write('hello\n')
+    socket.write(greeting)
     await once(socket, 'data')
     socket.destroy()
     await once(socket, 'close')
   }))
 }
 
-t.test('a server gives memory back after a crowd', {
-  skip: loadNative().ok ? false : 'no native engine', timeout: patient(120_000),
-}, async (t) => {
-  const server = new Cli(['echo', '--port', '0'], { MARKETPLACE_NATIVE: 'require' })
-  t.teardown(() => server.child.kill('SIGKILL'))
-  const port = await server.listening()
-  const pid = server.child.pid as number
+/** Waves come over a server: what they have taken is given back. */
+async function givesBack(t: Test, pid: number, port: number, greeting: string): Promise<void> {
   const before = resident(pid)
-  for (let i = 0; i < 10; i++) await wave(port, 500)
+  for (let i = 0; i < 10; i++) await wave(port, 500, greeting)
   const peak = resident(pid)
   t.ok(peak > before + 16, `${before} MiB, then ${peak}`)
   await until(() => resident(pid) < before + (peak - before) / 2, 50)
   t.pass(`and then ${resident(pid)}`)
   // It goes on as before.
-  await wave(port, 10)
+  await wave(port, 10, greeting)
+}
+
+const skip = loadNative().ok ? false : 'no native engine'
+
+t.test('a server gives memory back after a crowd', { skip, timeout: patient(120_000) }, async (t) => {
+  const server = new Cli(['echo', '--port', '0'], { MARKETPLACE_NATIVE: 'require' })
+  t.teardown(() => server.child.kill('SIGKILL'))
+  const port = await server.listening()
+  await givesBack(t, server.child.pid as number, port, 'hello\n')
+})
+
+const WEB_SOCKETS = `
+  import { _, endpoint, groundVm, webSocket, wsChannel, wsListener, wsListening }
+    from '${new URL('../../src/index.js', import.meta.url).href}'
+  await groundVm(() => [
+    webSocket({ host: '127.0.0.1', origins: '*', carrier: 'uws' }),
+    endpoint.subscriber(wsChannel(_, wsListener(0, '/'), _)),
+    endpoint.subscriber(wsListening(_, _), { onPresence: ({ address }) => { console.log(new URL(address.url).port) } }),
+  ])
+`
+
+const uws = await loadUws()
+
+t.test('and if the crowd were sockets of uWebSockets.js, which no transport has', {
+  skip: uws instanceof Error ? uws.message : skip, timeout: patient(120_000),
+}, async (t) => {
+  const server = spawn(process.execPath, ['--input-type=module', '-e', WEB_SOCKETS], {
+    env: cleanEnvironment(), stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => server.kill('SIGKILL'))
+  const [line] = await once(server.stdout, 'data') as [Buffer]
+  await givesBack(t, server.pid as number, Number(line), [
+    'GET / HTTP/1.1', 'Host: 127.0.0.1', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==', '\r\n',
+  ].join('\r\n'))
 })
 
 t.test('a collection comes for crowds only, and not soon again', async (t) => {

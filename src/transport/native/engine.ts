@@ -22,7 +22,7 @@ import { backendNumber, transportInfo } from './backend.js'
 import {
   AcceptedRecord, Command, DataRecord, Family, INDEX_MASK, Record, RECORD_WORDS, SenderRecord,
 } from './layout.js'
-import { HeapTrimmer } from './heap-trimmer.js'
+import { socketsChanged } from './heap-trimmer.js'
 import { type AccountLimits, type Addon, type EngineSettings, Link } from './link.js'
 import { sleepsInEngine } from './sleep.js'
 import { slabOptions } from './slabs.js'
@@ -89,9 +89,6 @@ export function isEngines(fd: number): boolean {
 export function ownFile(fd: number): boolean {
   return [...engines.values()].some(({ link }) => link.ownFile(fd))
 }
-
-/** Of the thread: what a crowd has left in the heap stays when its engine goes. */
-const trimmer = new HeapTrimmer(() => { loadedAddon().shrinkHeap() })
 
 class NativeEngine implements EngineCounts {
   readonly link: Link
@@ -196,12 +193,12 @@ class NativeEngine implements EngineCounts {
     const index = socket.id & INDEX_MASK
     this.#sockets[index] = socket
     this.link.reserveGauge(index)
-    trimmer.changed()
+    socketsChanged()
   }
 
   remove(id: number): void {
     this.#sockets[id & INDEX_MASK] = undefined
-    trimmer.changed()
+    socketsChanged()
   }
 
   /** All sockets of all transports. */

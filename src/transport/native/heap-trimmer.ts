@@ -12,6 +12,7 @@
  */
 import { getHeapStatistics } from 'node:v8'
 import { performance, setTimeout } from '../../support/real-time.js'
+import { addonOrReason } from './addon.js'
 
 /** A crowd are so many sockets that came or went. */
 const CROWD_MIN = 2048
@@ -70,4 +71,15 @@ export class HeapTrimmer {
     this.#last = performance.now()
     this.#trim()
   }
+}
+
+/** Of the thread: what a crowd has left in the heap stays when its engine goes. Without the addon nothing is done. */
+const ofThread = new HeapTrimmer(() => {
+  const found = addonOrReason()
+  if (found.ok) found.addon.shrinkHeap()
+})
+
+/** A socket of this thread came or went, whoever carries it. */
+export function socketsChanged(): void {
+  ofThread.changed()
 }
