@@ -38,7 +38,9 @@ export class Admissions {
   readonly #counts = new Map<string, number>()
   #total = 0
   /** Of the last request: idle connections share what is mostly equal. */
+  #address = ''
   #path = ''
+  #origin: string | undefined = undefined
   #host = ''
 
   constructor(settings: WebSocketSettings) {
@@ -121,7 +123,9 @@ export class Admissions {
     if (protocol !== undefined && !request.offered.includes(protocol)) {
       return broken('protocols', new RangeError(`'${protocol}' was not offered`))
     }
-    const { address, port, query, origin, secure } = request
+    const { port, query, secure } = request
+    const address = this.#address = same(this.#address, request.address)
+    const origin = this.#origin = same(this.#origin, request.origin)
     const path = this.#path = same(this.#path, request.path)
     const host = this.#host = same(this.#host, request.host)
     const offered = request.offered.length === 0 ? NO_NAMES : request.offered
@@ -137,7 +141,7 @@ const NO_NAMES: readonly string[] = Object.freeze([])
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
 
 /** The string that is there already, if it is equal. */
-function same(before: string, now: string): string {
+function same<T extends string | undefined>(before: T, now: T): T {
   return before === now ? before : now
 }
 

@@ -9,6 +9,7 @@
  * Invariants: nothing that was sent is left out silently; after `closed` was reported, nothing is asked of a socket.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Label } from '../vm/label.js'
 import type { WsAnswer, WsRequest } from './web-socket-records.js'
 
 /** How a connection came to its end: what `wsClosed` is made of. */
@@ -25,7 +26,8 @@ export type Sendable = string | Uint8Array
 
 export type CarrierEvent =
   | { readonly kind: 'message', readonly socket: CarrierSocket, readonly data: Received }
-  | { readonly kind: 'written' | 'connected', readonly socket: CarrierSocket }
+  | { readonly kind: 'written', readonly socket: CarrierSocket }
+  | { readonly kind: 'connected', readonly socket: CarrierSocket, readonly answer: WsAnswer }
   | { readonly kind: 'closed', readonly socket: CarrierSocket, readonly ending: Ending }
   | { readonly kind: 'accepted', readonly socket: CarrierSocket, readonly owner: unknown, readonly request: WsRequest }
   | { readonly kind: 'listening', readonly server: CarrierServer, readonly host: string, readonly port: number }
@@ -138,6 +140,8 @@ export class Outlets {
   #full: CarrierSocket[] = []
   /** Counts how often the program has seen what was reported. */
   turn = 0
+  /** `written` is wanted each time that something has gone, not only where a part has waited. */
+  reportWrites = false
 
   /**
    * @param report where it is told that something has gone
@@ -209,32 +213,44 @@ export class Outlets {
   }
 }
 
-/** One WebSocket. */
-export abstract class CarrierSocket {
+/** What all sockets of a carrier have in common. */
+export interface CarrierShared {
+  readonly outlets: Outlets
+  readonly report: Report
+  readonly settings: CarrierSettings
+  readonly liveness: Liveness
+}
+
+/**
+ * One WebSocket. There are many, most of them idle: what is the same for all of a carrier is `shared`, or in the class,
+ * and numbers are whole ones, which V8 has no object for.
+ *
+ * It is the name of the driver's endpoint for what is to go out.
+ */
+export abstract class CarrierSocket<S extends CarrierShared = CarrierShared> extends Label {
   /** Whose it is: the driver's business. */
   context: unknown = undefined
   /** Of a connection that came in, the address that it is counted for. */
   countedFor: string | undefined = undefined
-  /** `written` is wanted each time that something has gone, not only where a part has waited. */
-  reportWrites = false
   /** Nothing may be asked of the carrier any more. */
   closed = false
   /** Something came since this was set to false. */
   heard = true
-  /** When something came last, as far as anybody has looked. */
+  /** When something came last, as far as anybody has looked; when it is looked at next, and its neighbours in that. */
   heardAt = 0
+  due = 0
+  dueBefore: CarrierSocket | undefined = undefined
+  dueAfter: CarrierSocket | undefined = undefined
   #outbox: Sendable[] | undefined = undefined
   #outboxBytes = 0
   /** The close frame that follows what is in the outbox. */
   #closing: { readonly code: number, readonly reason: string } | undefined
   #told = 0
 
-  constructor(protected readonly outlets: Outlets) {}
+  constructor(readonly shared: S) {
+    super()
+  }
 
-  /** Whether the peer can be made to wait. */
-  abstract readonly canPause: boolean
-  /** Only for connections that go out. */
-  readonly answer: WsAnswer | undefined = undefined
   /** Bytes that the kernel has not taken. */
   protected abstract readonly backlog: number
   /** Hands messages to the carrier. */
@@ -251,8 +267,10 @@ export abstract class CarrierSocket {
     // Only where the peer can be made to wait.
   }
 
-  /** How many bytes came, where that is known: a long message on its way is a sign of life, too. */
-  abstract readonly bytesRead: number | undefined
+  /** Whether bytes came since it was asked last, where that is known: a long message on its way is a sign of life. */
+  moved(): boolean {
+    return false
+  }
 
   /** Bytes that wait to be sent. */
   get queuedBytes(): number {
@@ -264,7 +282,7 @@ export abstract class CarrierSocket {
     if (this.closed || this.#closing !== undefined) return
     if (this.#outbox === undefined) {
       this.#outbox = [data]
-      this.outlets.add(this)
+      this.shared.outlets.add(this)
     } else {
       this.#outbox.push(data)
     }
@@ -278,7 +296,7 @@ export abstract class CarrierSocket {
     this.#closing = { code, reason }
     if (this.#outbox === undefined) {
       this.#outbox = []
-      this.outlets.add(this)
+      this.shared.outlets.add(this)
     }
   }
 
@@ -298,22 +316,22 @@ export abstract class CarrierSocket {
     const { backlog } = this
     if (backlog > 0) {
       this.#told = backlog
-      this.outlets.slow(this)
+      this.shared.outlets.slow(this)
     }
-    if (this.reportWrites || backlog > 0) this.outlets.report({ kind: 'written', socket: this })
+    if (this.shared.outlets.reportWrites || backlog > 0) this.shared.outlets.report({ kind: 'written', socket: this })
   }
 
   /** Tells if some of what has waited has gone. */
   look(): void {
     if (this.closed) {
-      this.outlets.quick(this)
+      this.shared.outlets.quick(this)
       return
     }
     const { backlog } = this
-    if (backlog === 0) this.outlets.quick(this)
+    if (backlog === 0) this.shared.outlets.quick(this)
     if (backlog === this.#told) return
     this.#told = backlog
-    this.outlets.report({ kind: 'written', socket: this })
+    this.shared.outlets.report({ kind: 'written', socket: this })
   }
 
   /** The carrier says that it is over. */
@@ -322,8 +340,8 @@ export abstract class CarrierSocket {
     this.closed = true
     this.#outbox = undefined
     this.#outboxBytes = 0
-    this.outlets.quick(this)
-    this.outlets.report({ kind: 'closed', socket: this, ending })
+    this.shared.outlets.quick(this)
+    this.shared.outlets.report({ kind: 'closed', socket: this, ending })
   }
 }
 
@@ -337,8 +355,9 @@ const TOGETHER = 50
  * nothing is done for a message that comes but to note that one came.
  */
 export class Liveness {
-  readonly #due = new Map<CarrierSocket, number>()
-  readonly #bytes = new WeakMap<CarrierSocket, number>()
+  /** Those that are due, in this order. */
+  #first: CarrierSocket | undefined = undefined
+  #last: CarrierSocket | undefined = undefined
   #timer: NodeJS.Timeout | undefined
   readonly #interval: number
 
@@ -350,50 +369,68 @@ export class Liveness {
   constructor(
     readonly pingInterval: number, readonly idleTimeout: number, readonly silent: (socket: CarrierSocket) => void,
   ) {
-    this.#interval = Math.min(pingInterval || Infinity, idleTimeout / 2 || Infinity)
+    this.#interval = Math.ceil(Math.min(pingInterval || Infinity, idleTimeout / 2 || Infinity))
   }
 
   add(socket: CarrierSocket): void {
     if (this.#interval === Infinity) return
-    const now = performance.now()
+    const now = wholeNow()
     socket.heardAt = now
     socket.heard = false
-    this.#due.set(socket, now + this.#interval)
+    this.#append(socket, now + this.#interval)
     this.#arm(this.#interval)
   }
 
   delete(socket: CarrierSocket): void {
-    if (!this.#due.delete(socket) || this.#due.size > 0) return
+    if (socket.due === 0) return
+    this.#remove(socket)
+    if (this.#first !== undefined) return
     clearTimeout(this.#timer)
     this.#timer = undefined
+  }
+
+  #append(socket: CarrierSocket, due: number): void {
+    socket.due = due
+    socket.dueBefore = this.#last
+    if (this.#last === undefined) this.#first = socket
+    else this.#last.dueAfter = socket
+    this.#last = socket
+  }
+
+  #remove(socket: CarrierSocket): void {
+    const { dueBefore, dueAfter } = socket
+    if (dueBefore === undefined) this.#first = dueAfter
+    else dueBefore.dueAfter = dueAfter
+    if (dueAfter === undefined) this.#last = dueBefore
+    else dueAfter.dueBefore = dueBefore
+    socket.due = 0
+    socket.dueBefore = undefined
+    socket.dueAfter = undefined
   }
 
   #arm(msecs: number): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#look()
-    }, Math.max(TOGETHER, Math.ceil(msecs)))
+    }, Math.max(TOGETHER, msecs))
   }
 
   #look(): void {
-    const now = performance.now()
-    for (const [socket, due] of this.#due) {
-      if (due > now) {
-        this.#arm(due - now)
+    const now = wholeNow()
+    for (let socket = this.#first; socket !== undefined; socket = this.#first) {
+      if (socket.due > now) {
+        this.#arm(socket.due - now)
         return
       }
-      this.#due.delete(socket)
+      this.#remove(socket)
       if (socket.closed) continue
-      this.#due.set(socket, now + this.#interval)
+      this.#append(socket, now + this.#interval)
       this.#lookAt(socket, now)
     }
   }
 
   #lookAt(socket: CarrierSocket, now: number): void {
-    const { bytesRead } = socket
-    const moved = bytesRead !== undefined && bytesRead !== this.#bytes.get(socket)
-    if (moved) this.#bytes.set(socket, bytesRead)
-    if (socket.heard || moved) {
+    if (socket.moved() || socket.heard) {
       socket.heard = false
       socket.heardAt = now
       return
@@ -402,4 +439,9 @@ export class Liveness {
     if (this.idleTimeout > 0 && silence >= this.idleTimeout) this.silent(socket)
     else if (this.pingInterval > 0) socket.ping()
   }
+}
+
+/** Milliseconds. */
+function wholeNow(): number {
+  return Math.round(performance.now())
 }

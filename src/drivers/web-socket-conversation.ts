@@ -57,15 +57,13 @@ const creditInbound: Handlers<WsChannel> = {
 }
 
 const outbound: Handlers<WsChannel> = {
-  onAbsence: (_topic, _state, reason, peer, name) => (name as WsOutbound).conversation.peerLeft(peer, reason),
-  onMessage: ({ message }, _state, name) => (name as WsOutbound).conversation.send(message),
+  onAbsence: (_topic, _state, reason, peer, name) => conversationOf(name).peerLeft(peer, reason),
+  onMessage: ({ message }, _state, name) => conversationOf(name).send(message),
 }
 
-/** The name of the subscriber of what is to go; the publisher of what comes is called by the conversation. */
-export class WsOutbound extends Label {
-  constructor(readonly conversation: WsConversation) {
-    super()
-  }
+/** The subscriber of what is to go has the socket as its name; the publisher of what comes has the conversation. */
+function conversationOf(name: unknown): WsConversation {
+  return (name as CarrierSocket).context as WsConversation
 }
 
 /** Whether a peer takes part in a conversation, or only observes it: it takes part if it names its own end. */
@@ -77,33 +75,72 @@ function takesPart(peer: Role): boolean {
 /** So many messages that were taken are let go of together. */
 const TAKEN_MIN = 256
 
+/* What has happened to a conversation, as bits of one number: there are many conversations. */
+/** The program had no chance yet to react to the connection. */
+const FRESH = 1
+/** Its endpoints are gone. */
+const CLOSED = 2
+/** Its own output is too long for anything to be delivered. */
+const HIGH = 4
+/** The peer waits. */
+const PAUSED = 8
+/** The log has said, once, that a message with wildcards can't be sent. */
+const TOLD_OF_NOTHING = 16
+
+/** What only conversations with credit have. */
+class Credit {
+  /** So many messages may be delivered. */
+  messages = 0
+  /** Sizes of messages that were sent and not told of as taken, from `taken` on, and their sum. */
+  sizes: number[] | undefined = undefined
+  taken = 0
+  untold = 0
+
+  sent(size: number): void {
+    (this.sizes ??= []).push(size)
+    this.untold += size
+  }
+
+  /** The oldest messages, but for those that what is queued may be of. @returns how many they are */
+  take(queued: number): number {
+    const { sizes } = this
+    if (sizes === undefined) return 0
+    let amount = 0
+    while (this.taken < sizes.length && this.untold - sizes[this.taken] >= queued) {
+      this.untold -= sizes[this.taken++]
+      amount++
+    }
+    if (this.taken === sizes.length) {
+      this.sizes = undefined
+      this.taken = 0
+    } else if (this.taken >= TAKEN_MIN && this.taken * 2 > sizes.length) {
+      this.sizes = sizes.slice(this.taken)
+      this.taken = 0
+    }
+    return amount
+  }
+}
+
 export class WsConversation extends Label {
-  private readonly outbound = new WsOutbound(this)
-  /** Its endpoints are gone. */
-  private closed = false
-  /** The log has said, once, that a message with wildcards can't be sent. */
-  private toldOfNothing = false
-  /** Events that wait until the program had a chance to react to the connection. */
-  private early: CarrierEvent[] | undefined = []
+  private bits = FRESH
+  /** Events that wait until the program had its chance. */
+  private early: CarrierEvent[] | undefined = undefined
   private inbox: Received[] | undefined = undefined
   private inboxBytes = 0
-  private credit = 0
-  /** Its own output is too long for anything to be delivered. */
-  private isHigh = false
-  private paused = false
   /** What is counted of it in the sum of all. */
   private counted = 0
-  /** With credit: sizes of messages that were sent and not told of as taken, from `taken` on, and their sum. */
-  private sizes: number[] | undefined = undefined
-  private taken = 0
-  private untold = 0
+  private readonly credit: Credit | undefined
 
   constructor(
     readonly socket: CarrierSocket, readonly remote: WsEnd, readonly local: WsEnd,
     private readonly host: WsConversationHost,
   ) {
     super()
-    if (host.settings.credit) socket.reportWrites = true
+    this.credit = host.settings.credit ? new Credit() : undefined
+  }
+
+  private has(bits: number): boolean {
+    return (this.bits & bits) !== 0
   }
 
   /** Makes the connection known in the VM. */
@@ -112,7 +149,7 @@ export class WsConversation extends Label {
     const handlers = this.host.settings.credit ? creditInbound : inbound
     return [
       addEndpoint(this, new Role('publisher', wsChannel(remote, local, _)), handlers),
-      addEndpoint(this.outbound, new Role('subscriber', wsChannel(local, remote, _)), outbound),
+      addEndpoint(this.socket, new Role('subscriber', wsChannel(local, remote, _)), outbound),
     ]
   }
 
@@ -120,12 +157,13 @@ export class WsConversation extends Label {
   release(): ActionTree {
     const { early } = this
     this.early = undefined
+    this.bits &= ~FRESH
     return early?.map((event) => this.handle(event))
   }
 
   handle(event: CarrierEvent): ActionTree {
-    if (this.early !== undefined) {
-      this.early.push(event)
+    if (this.has(FRESH)) {
+      (this.early ??= []).push(event)
       return undefined
     }
     if (event.kind === 'message') return this.received(event.data)
@@ -137,11 +175,11 @@ export class WsConversation extends Label {
   // What comes
 
   private get isHeld(): boolean {
-    return this.isHigh || this.host.floods || (this.host.settings.credit && this.credit <= 0)
+    return this.has(HIGH) || this.host.floods || (this.credit !== undefined && this.credit.messages <= 0)
   }
 
   private received(data: Received): ActionTree {
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     if (this.inbox === undefined && !this.isHeld) return this.deliver(data)
     const { maxInboxBytes } = this.host.settings
     const size = sizeOf(data)
@@ -153,7 +191,7 @@ export class WsConversation extends Label {
   }
 
   private deliver(data: Received): ActionTree {
-    if (this.host.settings.credit) this.credit--
+    if (this.credit !== undefined) this.credit.messages--
     return sendMessage(wsChannel(this.remote, this.local, data))
   }
 
@@ -167,7 +205,7 @@ export class WsConversation extends Label {
   /** Delivers what waits, as far as it may. */
   proceed(): ActionTree {
     const { inbox } = this
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     const out: ActionTree[] = []
     if (inbox !== undefined) {
       let next = 0
@@ -183,32 +221,29 @@ export class WsConversation extends Label {
 
   /** The peer waits while something waits here. */
   balance(): void {
-    const pause = this.inbox !== undefined || this.isHigh || this.host.floods
-    if (pause === this.paused) return
-    this.paused = pause
+    const pause = this.inbox !== undefined || this.has(HIGH) || this.host.floods
+    if (pause === this.has(PAUSED)) return
+    this.bits ^= PAUSED
     if (pause) this.socket.pause()
     else this.socket.resume()
   }
 
   /** A subscriber's feedback. */
   feedback(message: unknown): ActionTree {
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     const amount: unknown = wsCredit.is(message) ? message.amount : undefined
     if (!Number.isSafeInteger(amount) || (amount as number) < 0) return this.refuse(message)
-    this.credit += amount as number
+    if (this.credit !== undefined) this.credit.messages += amount as number
     return this.proceed()
   }
 
   // What goes
 
   send(message: unknown): ActionTree {
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     if (typeof message !== 'string' && !(message instanceof Uint8Array)) return this.sendOther(message)
     this.socket.send(message)
-    if (this.host.settings.credit) {
-      ;(this.sizes ??= []).push(message.length)
-      this.untold += message.length
-    }
+    this.credit?.sent(message.length)
     return undefined
   }
 
@@ -221,8 +256,8 @@ export class WsConversation extends Label {
     }
     if (message !== undefined && !(message instanceof Wildcard)) return this.refuse(message)
     // A session that sends back what it receives has received a message such as `sendMessage(_)`.
-    if (this.toldOfNothing) return undefined
-    this.toldOfNothing = true
+    if (this.has(TOLD_OF_NOTHING)) return undefined
+    this.bits |= TOLD_OF_NOTHING
     log('warning', `${show(message)} as message sends nothing; ${SENDABLE}`, { local: this.local, remote: this.remote })
     return undefined
   }
@@ -242,37 +277,23 @@ export class WsConversation extends Label {
     const before = this.counted
     this.counted = queued
     const flooded = queued === before ? undefined : host.queued(queued - before)
-    if (this.closed) return flooded
+    if (this.has(CLOSED)) return flooded
     if (queued > maxQueuedBytes && !pauses) return [flooded, this.overflow(`maxQueuedBytes is ${maxQueuedBytes}`)]
     const high = Math.min(highWaterMark, maxQueuedBytes)
     const taken = this.tellTaken(queued)
-    if (this.isHigh ? queued > high / 2 : queued <= high) return [flooded, taken]
-    this.isHigh = !this.isHigh
+    if (this.has(HIGH) ? queued > high / 2 : queued <= high) return [flooded, taken]
+    this.bits ^= HIGH
     return [flooded, taken, this.proceed()]
   }
 
-  /** The oldest messages, but for those that what is queued may be of. */
   private tellTaken(queued: number): ActionTree {
-    const { sizes } = this
-    if (sizes === undefined) return undefined
-    let amount = 0
-    while (this.taken < sizes.length && this.untold - sizes[this.taken] >= queued) {
-      this.untold -= sizes[this.taken++]
-      amount++
-    }
-    if (this.taken === sizes.length) {
-      this.sizes = undefined
-      this.taken = 0
-    } else if (this.taken >= TAKEN_MIN && this.taken * 2 > sizes.length) {
-      this.sizes = sizes.slice(this.taken)
-      this.taken = 0
-    }
+    const amount = this.credit?.take(queued) ?? 0
     return amount > 0 && sendFeedback(wsChannel(this.local, this.remote, wsCredit(amount)))
   }
 
   /** More waits to be sent than may. */
   overflow(limit: string): ActionTree {
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     const error = this.error('ENOBUFS', 'write')
     error.message += `: ${this.counted} bytes wait to be sent; ${limit}`
     log('warning', 'WebSocket closed', { local: this.local, remote: this.remote, reason: error })
@@ -301,7 +322,7 @@ export class WsConversation extends Label {
   /** An unexpected failure in handling this conversation: it ends, and no other does. */
   broken(error: Error): ActionTree {
     log('error', 'WebSocket failed', { local: this.local, remote: this.remote, reason: error })
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     this.socket.abort(error)
     return this.leave({ code: 1011, reason: '', error })
   }
@@ -317,7 +338,7 @@ export class WsConversation extends Label {
 
   /** Ends the conversation in order; what was sent before goes first. */
   close(ending: Ending): ActionTree {
-    if (this.closed) return undefined
+    if (this.has(CLOSED)) return undefined
     this.socket.close(ending.code, ending.reason)
     return this.leave(ending)
   }
@@ -325,7 +346,7 @@ export class WsConversation extends Label {
   /** Its connection was aborted on this side. */
   aborted(error: Error): ActionTree {
     this.socket.abort(error)
-    return this.closed ? undefined : this.leave({ code: 1006, reason: '', error })
+    return this.has(CLOSED) ? undefined : this.leave({ code: 1006, reason: '', error })
   }
 
   private lost(ending: Ending): ActionTree {
@@ -333,19 +354,19 @@ export class WsConversation extends Label {
     const { counted } = this
     this.counted = 0
     const sum = counted > 0 ? this.host.queued(-counted) : undefined
-    if (this.closed) return [gone, sum]
+    if (this.has(CLOSED)) return [gone, sum]
     // What came before the end, and waits, is told before it.
     const { inbox } = this
-    const rest = inbox === undefined || this.host.settings.credit ? undefined : inbox.map((data) => this.deliver(data))
+    const rest = inbox === undefined || this.credit !== undefined ? undefined : inbox.map((data) => this.deliver(data))
     return [rest, this.leave(ending), gone, sum]
   }
 
   private leave({ code, reason, error }: Ending): ActionTree {
-    this.closed = true
+    this.bits |= CLOSED
     this.inbox = undefined
     this.inboxBytes = 0
     const told = wsClosed(code, reason, error)
-    return [deleteEndpoint(this, told), deleteEndpoint(this.outbound, told), this.host.left(this)]
+    return [deleteEndpoint(this, told), deleteEndpoint(this.socket, told), this.host.left(this)]
   }
 }
 

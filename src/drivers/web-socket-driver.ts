@@ -22,14 +22,14 @@ import { heardWsAddress } from './heard-records.js'
 import { port as checkPort } from './record-checks.js'
 import { Admissions } from './web-socket-admission.js'
 import {
-  Outlets, type Carrier, type CarrierEvent, type CarrierServer, type CarrierSocket, type Refusal, type ServerHooks,
+  CarrierSocket, Outlets, type Carrier, type CarrierEvent, type CarrierServer, type Refusal, type ServerHooks,
 } from './web-socket-carrier.js'
-import { WsConversation, WsOutbound, type WsConversationHost } from './web-socket-conversation.js'
+import { WsConversation, type WsConversationHost } from './web-socket-conversation.js'
 import { HttpRequests } from './web-socket-http.js'
 import { checkConnect, type WebSocketSettings } from './web-socket-options.js'
 import {
   wsAddress, wsChannel, wsConnected, wsError, wsHandle, wsListener, wsListening, wsPath, wsPeer, wsUrl,
-  type WsAddress, type WsChannel, type WsHandle, type WsListener,
+  type WsAddress, type WsAnswer, type WsChannel, type WsHandle, type WsListener,
 } from './web-socket-records.js'
 import { loadUws, UwsCarrier } from './web-socket-uws.js'
 import { dial, loadWs, sharedOf, WsCarrier, type WsModules, type WsShared, type WsSocket } from './web-socket-ws.js'
@@ -115,7 +115,13 @@ class Sockets {
     readonly admissions: Admissions,
   ) {
     this.outlets = new Outlets((event) => { this.#report(event) }, (callback) => { sink.whenIdle(callback) })
+    this.outlets.reportWrites = settings.credit
     this.ws = sharedOf(this.outlets, settings)
+  }
+
+  /** Of those that have one. */
+  get conversations(): WsConversation[] {
+    return [...this.all].map(({ context }) => context).filter((context) => context instanceof WsConversation)
   }
 
   /** The library `ws`, for connections that go out. */
@@ -189,7 +195,6 @@ export class WebSocketDriver implements WsConversationHost {
   private sum = 0
   private readonly servers = new Map<number, Server>()
   private readonly handles = new Map<unknown, Handle>()
-  private readonly conversations = new Set<WsConversation>()
   private readonly admissions: Admissions
   private readonly http: HttpRequests
   private fresh: WsConversation[] = []
@@ -400,18 +405,16 @@ export class WebSocketDriver implements WsConversationHost {
     return undefined
   }
 
-  private connected(socket: CarrierSocket): ActionTree {
+  private connected(socket: CarrierSocket, answer: WsAnswer): ActionTree {
     const handle = socket.context as Handle
     if (handle.demand <= 0) {
       // Given up when this was on its way.
       socket.abort()
       return undefined
     }
-    const { answer } = socket
     const conversation = this.converse(socket, new WsConversation(socket, handle.remote, handle.local, this))
     return [
-      answer !== undefined
-        && endpoint.publisher(wsConnected(handle.local, handle.remote, answer), { name: handle.told }),
+      endpoint.publisher(wsConnected(handle.local, handle.remote, answer), { name: handle.told }),
       conversation.open(),
     ]
   }
@@ -451,7 +454,7 @@ export class WebSocketDriver implements WsConversationHost {
       const untold = servers.flatMap(({ paths }) =>
         [...paths.values()].map((listener) => listener.told && deleteEndpoint(listener)))
       const closed = servers.map((server) => this.closeServer(server))
-      const ended = [...this.conversations].map((conversation) =>
+      const ended = sockets.conversations.map((conversation) =>
         conversation.close({ code: 1001, reason: '', error: undefined }))
       return [untold, ended, closed]
     })
@@ -492,7 +495,7 @@ export class WebSocketDriver implements WsConversationHost {
     try {
       if (context instanceof WsConversation) return context.handle(event)
       if (event.kind === 'accepted') return this.accepted(socket, event)
-      if (event.kind === 'connected') return this.connected(socket)
+      if (event.kind === 'connected') return this.connected(socket, event.answer)
       if (event.kind !== 'closed') return undefined
       return context instanceof Handle ? this.connectFailed(context, event.ending.error) : this.common.letGo()
     } catch (error) {
@@ -520,7 +523,6 @@ export class WebSocketDriver implements WsConversationHost {
 
   private converse(socket: CarrierSocket, conversation: WsConversation): WsConversation {
     socket.context = conversation
-    this.conversations.add(conversation)
     this.fresh.push(conversation)
     if (!this.idleWanted) {
       this.idleWanted = true
@@ -544,7 +546,6 @@ export class WebSocketDriver implements WsConversationHost {
   }
 
   left(conversation: WsConversation): ActionTree {
-    this.conversations.delete(conversation)
     const { local, remote } = conversation
     if (!wsHandle.is(local)) return undefined
     const handle = this.handles.get(mapKey([local, remote]))
@@ -566,7 +567,7 @@ export class WebSocketDriver implements WsConversationHost {
       const floods = this.floods ? this.sum > most / 2 : this.sum > most
       if (floods === this.floods) return undefined
       this.floods = floods
-      return [...this.conversations].map((conversation) => conversation.proceed())
+      return this.common.current?.conversations.map((conversation) => conversation.proceed())
     }
     if (this.sum <= most) return undefined
     // One after the other, those that take least of what they are sent.
@@ -585,7 +586,7 @@ export class WebSocketDriver implements WsConversationHost {
   broken(error: Error, name: unknown, subject: unknown): ActionTree {
     if (name === this.common.source) return this.common.failed(error)
     if (this.http.broken(error, name)) return undefined
-    const conversation = name instanceof WsOutbound ? name.conversation : name
+    const conversation = name instanceof CarrierSocket ? name.context : name
     if (conversation instanceof WsConversation) return conversation.broken(error)
     if (wsChannel.is(subject)) {
       const connection = wantedConnection(subject)

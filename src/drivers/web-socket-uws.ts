@@ -21,7 +21,7 @@ import { log } from '../support/log.js'
 import { socketsChanged } from '../transport/heap.js'
 import {
   CarrierSocket, Liveness, type Outlets, type Admission, type Carrier, type CarrierServer, type CarrierSettings,
-  type Report, type Sendable, type ServerHooks,
+  type CarrierShared, type Refusal, type Sendable, type ServerHooks,
 } from './web-socket-carrier.js'
 import type { WsRequest } from './web-socket-records.js'
 import { offeredIn, PHRASES, silentError, wrongUpgrade } from './web-socket-ws.js'
@@ -34,7 +34,11 @@ interface UwsSocket {
   close(): void
   ping(): number
   cork(callback: () => void): void
-  getUserData(): { socket: UwsCarrierSocket | undefined, admission: Admission & { accepted: true } }
+  getUserData(): {
+    socket: UwsCarrierSocket | undefined
+    /** Until it is open. */
+    admission: Admission & { accepted: true } | undefined
+  }
 }
 interface UwsRequest {
   getUrl(): string
@@ -155,28 +159,20 @@ class Texts {
 /** A longer text is not worth the memory. */
 const TEXT_KEPT_MAX = 16 * 1024
 
-interface Shared {
-  readonly outlets: Outlets
-  readonly report: Report
-  readonly settings: CarrierSettings
-  readonly liveness: Liveness
+interface Shared extends CarrierShared {
   readonly texts: Texts
 }
 
-/** One WebSocket of the library's. */
-class UwsCarrierSocket extends CarrierSocket {
-  readonly canPause = false
-  readonly bytesRead = undefined
+/** One WebSocket of the library's. (Private methods that begin with # would be a field of each.) */
+class UwsCarrierSocket extends CarrierSocket<Shared> {
   readonly #ws: UwsSocket
-  readonly #shared: Shared
   readonly #address: string
   /** The program ends it: what the library says of it is no news. */
   #ending: { readonly code: number, readonly reason: string } | undefined = undefined
   #error: Error | undefined = undefined
 
   constructor(shared: Shared, ws: UwsSocket, address: string) {
-    super(shared.outlets)
-    this.#shared = shared
+    super(shared)
     this.#ws = ws
     this.#address = address
   }
@@ -186,16 +182,16 @@ class UwsCarrierSocket extends CarrierSocket {
   }
 
   protected put(messages: readonly Sendable[]): void {
-    if (messages.length === 1) this.#send(messages[0])
-    else this.#ws.cork(() => { for (const data of messages) this.#send(data) })
+    if (messages.length === 1) this.sendOne(messages[0])
+    else this.#ws.cork(() => { for (const data of messages) this.sendOne(data) })
   }
 
-  #send(data: Sendable): void {
+  private sendOne(data: Sendable): void {
     if (this.closed) return
     const isText = typeof data === 'string'
-    const { compression } = this.#shared.settings
+    const { compression } = this.shared.settings
     const compress = compression !== undefined && data.length >= compression.threshold
-    const accepted = this.#ws.send(isText ? this.#shared.texts.of(data) : data, !isText, compress)
+    const accepted = this.#ws.send(isText ? this.shared.texts.of(data) : data, !isText, compress)
     if (accepted !== 2) return
     const error = socketError(-constants.errno.ENOBUFS, 'write', this.#address)
     error.message += ': uWebSockets.js has dropped a message'
@@ -221,7 +217,7 @@ class UwsCarrierSocket extends CarrierSocket {
   pinged(): void {
     this.heard = true
     const queued = this.#ws.getBufferedAmount()
-    if (queued <= this.#shared.settings.maxQueuedBytes) return
+    if (queued <= this.shared.settings.maxQueuedBytes) return
     const error = socketError(-constants.errno.ENOBUFS, 'write', this.#address)
     error.message += ': answers to pings wait to be sent'
     setImmediate(() => { this.abort(error) })
@@ -236,21 +232,21 @@ class UwsCarrierSocket extends CarrierSocket {
   }
 
   over(code: number, text: string): void {
-    this.#shared.liveness.delete(this)
+    this.shared.liveness.delete(this)
     socketsChanged()
     if (this.#error !== undefined) this.ended({ code: 1006, reason: '', error: this.#error })
     else if (this.#ending !== undefined) this.ended({ ...this.#ending, error: undefined })
-    else this.ended(code === 1006 ? this.#cut(text) : { code, reason: text, error: undefined })
+    else this.ended(code === 1006 ? cutOff(this.#address, text) : { code, reason: text, error: undefined })
   }
+}
 
-  /** It was lost, or the library has found something wrong with it. */
-  #cut(text: string): { code: number, reason: string, error: Error } {
-    const [, code, name] = CUT.find(([pattern]) => pattern.test(text)) ?? [undefined, 1006, 'ECONNRESET']
-    if (name === 'ETIMEDOUT') return { code, reason: '', error: silentError(this.#address) }
-    const error = socketError(-constants.errno[name as 'EPROTO'], 'read', this.#address)
-    error.message += `: ${text === '' ? 'the connection ended without a close frame' : text}`
-    return { code, reason: '', error }
-  }
+/** It was lost, or the library has found something wrong with it. */
+function cutOff(address: string, text: string): { code: number, reason: string, error: Error } {
+  const [, code, name] = CUT.find(([pattern]) => pattern.test(text)) ?? [undefined, 1006, 'ECONNRESET']
+  if (name === 'ETIMEDOUT') return { code, reason: '', error: silentError(address) }
+  const error = socketError(-constants.errno[name as 'EPROTO'], 'read', address)
+  error.message += `: ${text === '' ? 'the connection ended without a close frame' : text}`
+  return { code, reason: '', error }
 }
 
 export class UwsCarrier implements Carrier {
@@ -342,13 +338,21 @@ class UwsServer implements CarrierServer {
       compression: settings.compression === undefined
         ? this.#uws.DISABLED : this.#uws.SHARED_COMPRESSOR | this.#uws.SHARED_DECOMPRESSOR,
       upgrade: safely((response: UwsResponse, request: UwsRequest, context: unknown) => {
-        this.#upgrade(response, request, context)
+        try {
+          this.#upgrade(response, request, context)
+        } catch (error) {
+          log('error', 'a request for a WebSocket failed', { reason: error })
+          // The library ends the process over a request that has no answer, and for which nobody waits.
+          response.close()
+        }
       }),
       open: safely((ws: UwsSocket) => {
         const data = ws.getUserData()
+        if (data.admission === undefined) return
         const { request, owner } = data.admission
         const socket = new UwsCarrierSocket(this.#shared, ws, request.address)
         data.socket = socket
+        data.admission = undefined
         liveness.add(socket)
         socketsChanged()
         report({ kind: 'accepted', socket, owner, request })
@@ -392,46 +396,40 @@ class UwsServer implements CarrierServer {
       protocol: undefined,
       verified: undefined,
     }
-    let aborted = false
-    const pending = { abort: () => { if (!aborted) response.close() } }
-    response.onAborted(() => {
-      aborted = true
-      clearTimeout(late)
-      this.#pending.delete(pending)
-    })
-    this.#pending.add(pending)
-    const settle = (answer: () => void): void => {
-      if (aborted) return
-      aborted = true
-      clearTimeout(late)
-      this.#pending.delete(pending)
-      response.cork(answer)
-    }
-    const refuse = (status: number, text: string): void => {
-      settle(() => {
-        response.writeStatus(`${status} ${PHRASES[status] ?? httpModule().STATUS_CODES[status] ?? 'Refused'}`)
-        response.writeHeader('content-type', 'text/plain')
-        if (status === 426) response.writeHeader('sec-websocket-version', '13')
-        response.end(`${text}\n`, true)
-      })
-    }
-    const late = setTimeout(() => { refuse(408, 'the answer took too long') }, this.#shared.settings.handshakeTimeout)
-    if (wrong !== undefined) {
-      refuse(wrong.status, wrong.text)
-      return
-    }
-    const judged = (admission: Admission): void => {
+    const answer = (admission: Admission): void => {
       const no = admission.accepted ? this.#hooks.objection(admission) : admission
       if (no !== undefined) {
-        refuse(no.status, no.text)
+        refuse(response, no)
         return
       }
       const { protocol = '' } = (admission as Admission & { accepted: true }).request
-      settle(() => { response.upgrade({ socket: undefined, admission }, key, protocol, extensions, context) })
+      response.upgrade({ socket: undefined, admission }, key, protocol, extensions, context)
     }
-    const admission = this.#hooks.admit(asked)
-    if (admission instanceof Promise) void admission.then(safely(judged))
-    else judged(admission)
+    const admission = wrong === undefined ? this.#hooks.admit(asked) : { ...wrong, accepted: false as const }
+    if (admission instanceof Promise) this.#await(response, admission, answer)
+    else answer(admission)
+  }
+
+  /** Answers when it is known what, if the peer is still there. */
+  #await(response: UwsResponse, admission: Promise<Admission>, answer: (admission: Admission) => void): void {
+    let over = false
+    const pending = { abort: () => { if (!over) response.close() } }
+    const end = (): boolean => {
+      if (over) return false
+      over = true
+      clearTimeout(late)
+      this.#pending.delete(pending)
+      return true
+    }
+    response.onAborted(() => { end() })
+    this.#pending.add(pending)
+    const settle = safely((known: Admission) => {
+      if (end()) response.cork(safely(() => { answer(known) }))
+    })
+    const late = setTimeout(() => {
+      settle({ accepted: false, status: 408, text: 'the answer took too long' })
+    }, this.#shared.settings.handshakeTimeout)
+    void admission.then(settle)
   }
 
   #request(response: UwsResponse, request: UwsRequest): void {
@@ -480,6 +478,14 @@ function copyOf(message: ArrayBuffer, isolates: boolean): Buffer {
   const copy = isolates ? Buffer.allocUnsafeSlow(byteLength) : Buffer.allocUnsafe(byteLength)
   copy.set(new Uint8Array(message))
   return copy
+}
+
+/** Answers a request for a WebSocket in words, and goes. */
+function refuse(response: UwsResponse, { status, text }: Refusal): void {
+  response.writeStatus(`${status} ${PHRASES[status] ?? httpModule().STATUS_CODES[status] ?? 'Refused'}`)
+  response.writeHeader('content-type', 'text/plain')
+  if (status === 426) response.writeHeader('sec-websocket-version', '13')
+  response.end(`${text}\n`, true)
 }
 
 /** Each header once: values of one that came more than once are joined, as Node does it. */

@@ -15,10 +15,9 @@ import { socketError } from '../support/errors.js'
 import { isLent, isolatedFromNode } from '../transport/seam/buffers-option.js'
 import {
   CarrierSocket, Liveness, type Outlets, type Admission, type Carrier, type CarrierServer, type CarrierSettings,
-  type Dial,
-  type Report, type Sendable, type ServerHooks,
+  type CarrierShared, type Dial, type Sendable, type ServerHooks,
 } from './web-socket-carrier.js'
-import type { WsAnswer, WsRequest } from './web-socket-records.js'
+import type { WsRequest } from './web-socket-records.js'
 
 /** The modules, which are loaded when they are first needed. */
 export interface WsModules {
@@ -122,11 +121,7 @@ class Frames {
 }
 
 /** What all sockets of this carrier share. */
-export interface WsShared {
-  readonly outlets: Outlets
-  readonly report: Report
-  readonly settings: CarrierSettings
-  readonly liveness: Liveness
+export interface WsShared extends CarrierShared {
   readonly frames: Frames
 }
 
@@ -141,9 +136,7 @@ export function sharedOf(outlets: Outlets, settings: CarrierSettings): WsShared 
 /** Node's socket, or ours, or one of TLS: what is looked at in it. */
 type Below = Duplex & Partial<Pick<Net.Socket, 'bytesRead' | 'resetAndDestroy' | 'remoteAddress' | 'remotePort'>>
 
-export class WsSocket extends CarrierSocket {
-  readonly canPause = true
-  override answer: WsAnswer | undefined = undefined
+export class WsSocket extends CarrierSocket<WsShared> {
   /** Where frames are written; undefined: the library has to. */
   #raw: Duplex | undefined = undefined
   #below: Below | undefined = undefined
@@ -157,9 +150,11 @@ export class WsSocket extends CarrierSocket {
   #turn = 0
   /** Whether there is nothing between this and the socket of TCP. */
   #resettable = false
+  /** Of all bytes that came, so many had come when somebody looked last. */
+  #bytesLookedAt: number | undefined = undefined
 
-  constructor(readonly shared: WsShared, readonly ws: Ws.WebSocket) {
-    super(shared.outlets)
+  constructor(shared: WsShared, readonly ws: Ws.WebSocket) {
+    super(shared)
     ws.on('error', (error) => { this.#error ??= error })
     ws.on('close', (code, reason) => { this.#closed(code, reason.toString()) })
   }
@@ -175,8 +170,9 @@ export class WsSocket extends CarrierSocket {
       this.heard = true
       const bytes = data as Buffer
       const received = isBinary ? (isolates ? isolatedFromNode(bytes) : bytes) : bytes.toString()
-      if (this.#turn !== this.outlets.turn) {
-        this.#turn = this.outlets.turn
+      const { turn } = shared.outlets
+      if (this.#turn !== turn) {
+        this.#turn = turn
         this.#unseen = 0
       }
       this.#unseen += bytes.length
@@ -202,8 +198,11 @@ export class WsSocket extends CarrierSocket {
     return error
   }
 
-  get bytesRead(): number | undefined {
-    return this.#below?.bytesRead
+  override moved(): boolean {
+    const bytes = this.#below?.bytesRead
+    if (bytes === this.#bytesLookedAt) return false
+    this.#bytesLookedAt = bytes
+    return true
   }
 
   protected get backlog(): number {
@@ -266,7 +265,7 @@ export class WsSocket extends CarrierSocket {
     if (this.#full) return
     this.#full = true
     if (!this.#paused) this.ws.pause()
-    this.outlets.full(this)
+    this.shared.outlets.full(this)
   }
 
   override seen(): void {
@@ -577,12 +576,12 @@ export function dial(shared: WsShared, { ws, net }: WsModules, url: string, opti
   const client = new ws.WebSocket(url, [...options.protocols], asked)
   const socket = new WsSocket(shared, client)
   client.on('open', () => {
-    socket.answer = {
+    const answer = {
       protocol: client.protocol === '' ? undefined : client.protocol,
       compressed: client.extensions !== '',
     }
     socket.open(below as Below, false, secure)
-    shared.report({ kind: 'connected', socket })
+    shared.report({ kind: 'connected', socket, answer })
   })
   return socket
 }
