@@ -25,8 +25,12 @@ constexpr uint64_t wake_key = 0;
 // What the kernel's queue holds at most is as much as a listener can be asked for.
 constexpr int drain_max = 65'536;
 
+bool lacks_descriptors(int error) {
+  return error == -EMFILE || error == -ENFILE;
+}
+
 bool is_shortage(int error) {
-  return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+  return lacks_descriptors(error) || error == -ENOBUFS || error == -ENOMEM;
 }
 
 // How often another port of the kernel's choice is tried.
@@ -85,6 +89,8 @@ Acceptor::~Acceptor() {
 }
 
 int Acceptor::open(Routing routing) {
+  const int spared = spare_.open();
+  if (spared < 0) return spared;
   epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return -errno;
   wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -143,28 +149,30 @@ int Acceptor::add_source(Listener& listener, Descriptor descriptor, int32_t plac
 
 int Acceptor::local(int32_t listener, Address& out) {
   const std::lock_guard lock(mutex_);
-  const auto found = listeners_.find(listener);
-  if (found == listeners_.end()) return -EBADF;
-  return local_address(found->second->sources.front()->descriptor.get(), out);
+  const Listener* found = find_open(listener);
+  if (found == nullptr) return -EBADF;
+  return local_address(found->sources.front()->descriptor.get(), out);
 }
 
 void Acceptor::close_listener(int32_t id) {
   const std::lock_guard lock(mutex_);
-  const auto found = listeners_.find(id);
-  if (found == listeners_.end()) return;
-  Listener& listener = *found->second;
+  Listener* found = find_open(id);
+  if (found == nullptr) return;
+  Listener& listener = *found;
   for (const auto& worker : workers_) {
     for (const auto& place : worker->places) {
       if (place->listener == &listener) place->inlet->own.store(0);
     }
   }
+  listener.closing = true;
   serve(listener, drain_max);
   unrouted_.drop(id);
-  for (const auto& worker : workers_) {
-    for (const auto& place : worker->places) {
-      if (place->listener == &listener) place->listener = nullptr;
-    }
-  }
+  close_sources(listener);
+  if (finish_closing(listener)) listeners_.erase(id);
+  wake_touched();
+}
+
+void Acceptor::close_sources(Listener& listener) {
   for (const auto& source : listener.sources) {
     sources_.erase(source->id);
     if (source->place == fewest) continue;
@@ -173,15 +181,40 @@ void Acceptor::close_listener(int32_t id) {
     static_cast<void>(epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket, nullptr));
     static_cast<void>(::shutdown(socket, SHUT_RDWR));
   }
-  listeners_.erase(found);
-  wake_touched();
+  listener.sources.clear();
+  listener.file.remove();
+}
+
+// Gives away what is unplaced. True if there is nothing left that anybody could have: then nobody
+// sits at it any more.
+bool Acceptor::finish_closing(Listener& listener) {
+  static_cast<void>(place_unplaced(listener));
+  std::erase_if(listener.unplaced, [&](const auto& one) { return !may_want(listener, one.first); });
+  if (!listener.unplaced.empty()) return false;
+  for (const auto& worker : workers_) {
+    for (const auto& place : worker->places) {
+      if (place->listener == &listener) place->listener = nullptr;
+    }
+  }
+  return true;
+}
+
+// Whether there is a worker that could have one for that place, if it has room and wants any.
+bool Acceptor::may_want(const Listener& listener, int32_t where) const {
+  return std::ranges::any_of(workers_, [&](const auto& worker) {
+    return (where == fewest || worker->place == where) &&
+           std::ranges::any_of(worker->places, [&](const auto& place) {
+             return place->listener == &listener && !place->retired &&
+                    place->inlet->released.load() == 0;
+           });
+  });
 }
 
 void Acceptor::hurry(int32_t id) {
   const std::lock_guard lock(mutex_);
-  const auto found = listeners_.find(id);
-  if (found == listeners_.end() || !unrouted_.on()) return;
-  serve(*found->second, drain_max);
+  Listener* found = find_open(id);
+  if (found == nullptr || !unrouted_.on()) return;
+  serve(*found, drain_max);
   unrouted_.hurry(id);
 }
 
@@ -223,9 +256,8 @@ int Acceptor::sit(int32_t listener, int32_t worker_id, int32_t place_number, Sea
   place->eventfd.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!place->eventfd.valid()) return -errno;
   const std::lock_guard lock(mutex_);
-  const auto found = listeners_.find(listener);
-  if (found == listeners_.end()) return -EBADF;
-  place->listener = found->second.get();
+  place->listener = find_open(listener);
+  if (place->listener == nullptr) return -EBADF;
   place->id = ++last_id_;
   for (const auto& source : place->listener->sources) {
     if (source->place == fewest || source->place != place_number) continue;
@@ -272,8 +304,10 @@ void Acceptor::recall(int32_t worker_id) {
   for (const auto& place : worker->places) {
     place->retired = true;
     place->inlet->own.store(0);
-    // Where nothing is accepted any more, nobody else could have them.
-    if (place->listener != nullptr) take_back(*place);
+    // Where nothing is accepted any more, nobody else may be there who could have them.
+    const Listener* listener = place->listener;
+    if (listener == nullptr) continue;
+    if (!listener->closing || may_want(*listener, fewest)) take_back(*place);
   }
   wake(wake_.get());
 }
@@ -293,7 +327,7 @@ void Acceptor::leave_seat(int32_t seat) {
   const std::lock_guard lock(mutex_);
   for (const auto& worker : workers_) {
     for (const auto& place : worker->places) {
-      if (place->id == seat) place->inlet->released.store(1);
+      if (place->id == seat && !place->left) place->inlet->released.store(1);
     }
   }
   wake(wake_.get());
@@ -316,6 +350,11 @@ Acceptor::Counts Acceptor::counts(int32_t worker_id) {
 Acceptor::Worker* Acceptor::find(int32_t id) {
   const auto found = std::ranges::find(workers_, id, [](const auto& one) { return one->id; });
   return found == workers_.end() ? nullptr : found->get();
+}
+
+Acceptor::Listener* Acceptor::find_open(int32_t id) {
+  const auto found = listeners_.find(id);
+  return found == listeners_.end() || found->second->closing ? nullptr : found->second.get();
 }
 
 uint32_t Acceptor::unplaced() {
@@ -373,13 +412,17 @@ void Acceptor::run() {
 void Acceptor::review() {
   for (const auto& worker : workers_) {
     for (const auto& place : worker->places) {
-      if (place->inlet->released.load() == 0) continue;
-      take_back(*place);
-      worker->given += place->inlet->accepted.load();
-      place->id = 0;
+      if (place->inlet->released.load() != 0 && !place->left) part(*place);
     }
-    std::erase_if(worker->places, [](const auto& place) { return place->id == 0; });
+    std::erase_if(worker->places, [&](const auto& place) {
+      if (!place->left || live(*place) > 0) return false;
+      worker->given += place->inlet->accepted.load();
+      return true;
+    });
   }
+  std::erase_if(listeners_, [&](const auto& one) {
+    return one.second->closing && finish_closing(*one.second);
+  });
   for (const auto& [id, listener] : listeners_) {
     for (const auto& source : listener->sources) {
       // Of one that is watched it may be the worker's turn again.
@@ -388,6 +431,17 @@ void Acceptor::review() {
       }
     }
   }
+}
+
+// Of a place that its worker has left nothing stays but what counts its connections.
+void Acceptor::part(Place& place) {
+  take_back(place);
+  place.inlet->own.store(0);
+  place.left = true;
+  place.listener = nullptr;
+  place.memory.reset();
+  place.eventfd.reset();
+  place.socket.reset();
 }
 
 // Whether a worker accepts from it by itself at present.
@@ -407,37 +461,57 @@ void Acceptor::serve(Listener& listener, int most) {
 }
 
 // Gives away who has come. At the end the socket is watched exactly if there is somebody to give
-// the next one to, no worker accepts from it, and it does not rest.
+// the next one to, no worker accepts from it, and it does not rest. Where the listener closes, who
+// can't be given away yet is kept, if there is anybody who may want it.
 void Acceptor::serve(Source& source, int most) {
   Listener& listener = *source.listener;
-  if (source.rest_until_ms != 0 && source.rest_until_ms > monotonic_ms()) {
+  const bool closing = listener.closing;
+  if (!closing && source.rest_until_ms != 0 && source.rest_until_ms > monotonic_ms()) {
     return watch(source, false);
   }
   source.rest_until_ms = 0;
-  if (!place_unplaced(listener)) return watch(source, false);
+  if (!place_unplaced(listener) && !closing) return watch(source, false);
   if (has_taker(source)) return watch(source, false);
   for (int i = 0; i < most; i++) {
     if (unrouted_.on() && unrouted_.full()) return watch(source, false);
     const Choice choice = choose_or_starve(listener, fewest);
-    if (choice.place == nullptr) return watch(source, false);
-    Descriptor descriptor;
-    Address peer;
-    const int result = accept_socket(source.descriptor.get(), descriptor, peer);
-    if (result == -EAGAIN) break;
-    if (is_shortage(result) || is_broken(result)) {
-      failure_ = result;
-      source.rest_until_ms = monotonic_ms() + rest_for_ms;
-      return watch(source, false);
-    }
-    // Others are about a connection that ended before it was accepted: the next may be well.
-    if (result != 0) continue;
-    if (unrouted_.on()) {
-      unrouted_.add(listener.id, std::move(descriptor), peer);
-    } else {
-      give(choice, fewest, std::move(descriptor), peer);
-    }
+    const bool keeps = closing && may_want(listener, fewest);
+    if (choice.place == nullptr && !keeps) return watch(source, false);
+    if (!accept_from(source, choice)) break;
   }
-  watch(source, true);
+  watch(source, source.rest_until_ms == 0);
+}
+
+// False if there is none.
+bool Acceptor::accept_from(Source& source, const Choice& choice) {
+  Listener& listener = *source.listener;
+  Descriptor descriptor;
+  Address peer;
+  const int result = accept_socket(source.descriptor.get(), descriptor, peer);
+  if (result == -EAGAIN) return false;
+  if (is_shortage(result) || is_broken(result)) {
+    short_of(source, result);
+    return false;
+  }
+  // Others are about a connection that ended before it was accepted: the next may be well.
+  if (result != 0) return true;
+  source.shortages = 0;
+  if (unrouted_.on()) {
+    unrouted_.add(listener.id, std::move(descriptor), peer);
+  } else if (choice.place == nullptr) {
+    listener.unplaced[fewest].push_back(Waiting{std::move(descriptor), peer});
+  } else {
+    give(choice, fewest, std::move(descriptor), peer);
+  }
+  return true;
+}
+
+void Acceptor::short_of(Source& source, int error) {
+  failure_ = error;
+  source.rest_until_ms = monotonic_ms() + rest_for_ms;
+  if (lacks_descriptors(error)) {
+    spare_.shed_connections(source.descriptor.get(), source.shortages);
+  }
 }
 
 // False if nobody wants any of those that may go to any place.
@@ -571,12 +645,14 @@ uint32_t Acceptor::waiting(const Place& place) {
 
 uint32_t Acceptor::live(const Worker& worker) {
   uint32_t live = 0;
-  for (const auto& place : worker.places) {
-    // Read first: what has ended was counted as accepted before.
-    const uint32_t gone = place->inlet->gone.load(std::memory_order_acquire);
-    live += place->put - place->back + place->inlet->accepted.load() - gone;
-  }
+  for (const auto& place : worker.places) live += Acceptor::live(*place);
   return live;
+}
+
+uint32_t Acceptor::live(const Place& place) {
+  // Read first: what has ended was counted as accepted before.
+  const uint32_t gone = place.inlet->gone.load(std::memory_order_acquire);
+  return place.put - place.back + place.inlet->accepted.load() - gone;
 }
 
 }  // namespace marketplace::engine

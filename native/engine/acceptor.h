@@ -29,6 +29,7 @@
 #include "inlet.h"
 #include "layout.h"
 #include "options.h"
+#include "socket.h"
 #include "socket_file.h"
 #include "unrouted.h"
 
@@ -69,8 +70,9 @@ class Acceptor {
   // which the kernel divides nothing.
   int32_t listen(const Address& address, const ListenOptions& options, int32_t places = 0);
   int local(int32_t listener, Address& out);
-  // Who waits in the kernel's queue is accepted and given away first, as far as there are workers.
-  // What the host has not routed then is reset: see `hurry`.
+  // Who waits in the kernel's queue is accepted first, and given away as soon as workers have room
+  // for it, as far as there are workers: until then it is `unplaced`. What the host has not routed
+  // is reset: see `hurry`.
   void close_listener(int32_t listener);
   // Who waits in the kernel's queue is accepted, and the host is asked about all that it has not
   // routed, for the last time.
@@ -113,6 +115,8 @@ class Acceptor {
     // Of these, taken back.
     uint32_t back = 0;
     bool retired = false;
+    // The worker has left it, and is known here as long as it has connections from there.
+    bool left = false;
     // It was given something that it was not woken for.
     bool touched = false;
   };
@@ -137,6 +141,8 @@ class Acceptor {
     // Whether the thread is told when somebody comes.
     bool watched = false;
     int64_t rest_until_ms = 0;
+    // How often in a row clients that waited were sent away as there were no descriptors.
+    uint8_t shortages = 0;
   };
   struct Listener {
     int32_t id = 0;
@@ -145,6 +151,8 @@ class Acceptor {
     SocketFile file;
     // Accepted, and given to nobody yet: by where they are routed to.
     std::map<int32_t, std::deque<Waiting>> unplaced;
+    // It has no sockets any more, and is there for who is unplaced.
+    bool closing = false;
   };
 
   // Who gets the next one.
@@ -155,11 +163,18 @@ class Acceptor {
   };
 
   Worker* find(int32_t id);
+  Listener* find_open(int32_t id);
   void run();
   int add_source(Listener& listener, Descriptor descriptor, int32_t place);
   bool has_taker(const Source& source) const;
   void serve(Listener& listener, int most);
   void serve(Source& source, int most);
+  bool accept_from(Source& source, const Choice& choice);
+  void short_of(Source& source, int error);
+  void close_sources(Listener& listener);
+  bool finish_closing(Listener& listener);
+  bool may_want(const Listener& listener, int32_t where) const;
+  void part(Place& place);
   bool place_unplaced(Listener& listener);
   bool place_unplaced(Listener& listener, int32_t where, std::deque<Waiting>& waiting);
   Choice choose(const Listener& listener, int32_t where);
@@ -171,6 +186,7 @@ class Acceptor {
   int rest_ms();
   void review();
   static uint32_t waiting(const Place& place);
+  static uint32_t live(const Place& place);
   static uint32_t live(const Worker& worker);
 
   std::mutex mutex_;
@@ -180,6 +196,7 @@ class Acceptor {
   bool stopping_ = false;
   int32_t last_id_ = 0;
   int failure_ = 0;
+  SpareDescriptor spare_;
   Unrouted unrouted_;
   std::unordered_map<int32_t, std::unique_ptr<Listener>> listeners_;
   // Those of all listeners, by the id with which the epoll names them.

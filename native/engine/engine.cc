@@ -2,7 +2,6 @@
 // accepting have files of their own.
 #include "engine.h"
 
-#include <fcntl.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -37,8 +36,8 @@ Engine::~Engine() {
 }
 
 int Engine::open() {
-  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!spare_.valid()) return -errno;
+  const int spared = spare_.open();
+  if (spared < 0) return spared;
   if (getrandom(&seed_, sizeof(seed_), 0) != sizeof(seed_)) return -errno;
   return backend_->open();
 }
@@ -83,6 +82,8 @@ void Engine::close_listener(uint32_t id) {
   if (listener->inlet != nullptr) {
     listener->inlet->release();
     std::erase(borrowed_, id);
+    // The connections that it has had from there are counted until they end.
+    if (listener->inlet->live() > 0) parted_.emplace(listener->key, std::move(listener->inlet));
   }
   // Connections that it has accepted may be on their way to the host, under its id.
   sockets_.retire(*listener, reported_);
@@ -273,6 +274,13 @@ bool Engine::loses_output(const Traffic& socket, Call call) const {
   return piece != Connection::no_piece;
 }
 
+void Engine::left_parted(Key listener) {
+  const auto found = parted_.find(listener);
+  if (found == parted_.end()) return;
+  found->second->left();
+  if (found->second->live() == 0) parted_.erase(found);
+}
+
 void Engine::end(Traffic& socket, int error, Call call) {
   const size_t left = std::min<size_t>(socket.queued_bytes, INT32_MAX);
   report(Record::closed(socket.id, error, call, static_cast<uint32_t>(left)));
@@ -287,6 +295,8 @@ void Engine::end(Traffic& socket, int error, Call call) {
     if (Listener* listener = sockets_.find_key<Listener>(connection.listener)) {
       listener->admission->leave(connection.prefix);
       if (listener->inlet != nullptr) listener->inlet->left();
+    } else if (!parted_.empty()) {
+      left_parted(connection.listener);
     }
     idle_.forget(connection);
     connection.framing.reset();

@@ -33,6 +33,7 @@
 #include "layout.h"
 #include "options.h"
 #include "slab.h"
+#include "socket.h"
 #include "table.h"
 #include "udp_socket.h"
 
@@ -350,6 +351,7 @@ class Engine final : private BackendSink {
   void close_late(Traffic& socket);
   void finish(Connection& connection, int error, Call call);
   void end(Traffic& socket, int error, Call call);
+  void left_parted(Key listener);
   bool loses_output(const Traffic& socket, Call call) const;
   void set_alarm();
   void watch(uint32_t id, int64_t time_ms, void (IdleWheel::*begin)(Connection&, int64_t));
@@ -368,7 +370,6 @@ class Engine final : private BackendSink {
   static void own_file_of(Listener& listener);
 
   void shed_connections(Listener& listener);
-  bool shed_connection(Listener& listener);
   void rest_listener(Listener& listener);
   void update_listener(Listener& listener);
   void guard(Listener& listener);
@@ -489,8 +490,9 @@ class Engine final : private BackendSink {
   bool alarm_stale_ = false;
   // Listeners for which an acceptor accepts.
   std::vector<uint32_t> borrowed_;
-  // Kept open so that one descriptor can be had when there are no others.
-  Descriptor spare_;
+  // What closed ones of them had, as long as connections from there are left.
+  std::unordered_map<Key, std::unique_ptr<Inlet>> parted_;
+  SpareDescriptor spare_;
 };
 
 template <typename Item>

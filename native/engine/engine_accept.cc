@@ -1,7 +1,5 @@
 // Accepting: what a listener does with a new connection, whom it refuses, and what it does without
 // the means to have one.
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -99,35 +97,11 @@ bool Engine::accept_failed(Socket& socket, int error) {
   return false;
 }
 
-// Out of descriptors: clients that wait are told so by an end of their connections, where they
-// would hang otherwise. In a short shortage few are, as the others will be served soon; in a long
-// one all.
+// Out of descriptors: clients that wait are told so by an end of their connections.
 void Engine::shed_connections(Listener& listener) {
-  constexpr uint8_t shortages_max = 10;
-  const int count = 1 << listener.shortages;
-  if (listener.shortages < shortages_max) listener.shortages++;
-  for (int i = 0; i < count; i++) {
-    if (!shed_connection(listener)) return;
-  }
-}
-
-// Takes the spare descriptor's number for as long as that takes. False if nobody was sent away.
-bool Engine::shed_connection(Listener& listener) {
-  if (!spare_.valid()) spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const bool borrows = listener.inlet != nullptr;
   const int source = borrows ? listener.inlet->socket() : listener.descriptor.get();
-  if (!spare_.valid() || source < 0) return false;
-  spare_.reset();
-  int result = 0;
-  {
-    Address peer;
-    Descriptor descriptor;
-    // It fails if somebody else was faster, or nobody waits.
-    result = accept_socket(source, descriptor, peer);
-  }
-  // If somebody else took the number, the next shortage tries again.
-  spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  return result == 0;
+  if (source >= 0) spare_.shed_connections(source, listener.shortages);
 }
 
 // The kernel goes on reporting the listener as ready, so it has to be left alone for a while.

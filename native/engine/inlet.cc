@@ -85,6 +85,12 @@ void Inlet::tell_starved() {
 
 int Inlet::next(Descriptor& out, Address& peer) {
   if (released_) return -EAGAIN;
+  const int result = next_of_both(out, peer);
+  if (result == 0) live_++;
+  return result;
+}
+
+int Inlet::next_of_both(Descriptor& out, Address& peer) {
   // What somebody else has accepted has waited longer. To find that there is none costs a system
   // call, which is spared as long as its own socket has some.
   if (socket_.valid() && memory_->taken.load() == memory_->put.load(std::memory_order_acquire)) {
@@ -133,6 +139,20 @@ int Inlet::take(Descriptor& out, Address& peer) {
   }
   tell_starved();
   return 0;
+}
+
+Inlet::~Inlet() {
+  release();
+  if (live_ == 0) return;
+  memory_->gone.fetch_add(live_, std::memory_order_release);
+  wake(acceptor_.get());
+}
+
+void Inlet::left() {
+  live_--;
+  memory_->gone.fetch_add(1, std::memory_order_release);
+  // The acceptor keeps its side until then.
+  if (released_ && live_ == 0) wake(acceptor_.get());
 }
 
 void Inlet::release() {

@@ -6,6 +6,9 @@
 // descriptor in the queue is the acceptor's until it was taken out; what is left in it when the
 // taker has ended, or is not to be waited for, goes back to the acceptor.
 //
+// Connections may outlive their listener: as long as there are any, its end of this is kept, so
+// that they are counted.
+//
 // Invariants: one side only puts, the other only takes; but the acceptor may take back, and each is
 // whose `taken` goes up first; `gone` never counts a connection that was not taken; after
 // `released` is set nothing is taken any more; once `own` is 0 nothing is accepted by the taker
@@ -89,7 +92,8 @@ class Inlet {
   Inlet() = default;
   Inlet(const Inlet&) = delete;
   Inlet& operator=(const Inlet&) = delete;
-  ~Inlet() { release(); }
+  // Connections that there are yet are counted no longer.
+  ~Inlet();
 
   // `watched` is readable when there may be a connection; it is to live as long as this. 0 or
   // negative errno.
@@ -102,12 +106,15 @@ class Inlet {
   // The listening socket of which it accepts by itself, or -1.
   int socket() const { return socket_.get(); }
   // One that it had is no more.
-  void left() { memory_->gone.fetch_add(1, std::memory_order_release); }
+  void left();
+  // How many it has.
+  uint32_t live() const { return live_; }
   // Nothing is taken from now on.
   void release();
 
  private:
   int watch(Descriptor& watched);
+  int next_of_both(Descriptor& out, Address& peer);
   int take(Descriptor& out, Address& peer);
   int accept_own(Descriptor& out, Address& peer);
   void drop_socket();
@@ -119,6 +126,7 @@ class Inlet {
   Descriptor socket_;
   // What is watched, where there is a socket of its own: both descriptors are in this epoll.
   int epoll_ = -1;
+  uint32_t live_ = 0;
   bool released_ = true;
 };
 

@@ -209,6 +209,35 @@ int accept_socket(int listener, Descriptor& out, Address& peer) {
 
 // Neither waits, whatever the descriptor's mode: others may share it, such as a child that has
 // the socket as its standard input, and make it a blocking one.
+int SpareDescriptor::open() {
+  descriptor_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return descriptor_.valid() ? 0 : -errno;
+}
+
+bool SpareDescriptor::shed_connection(int listener) {
+  if (!descriptor_.valid() && open() < 0) return false;
+  descriptor_.reset();
+  int result = 0;
+  {
+    Address peer;
+    Descriptor descriptor;
+    // It fails if somebody else was faster, or nobody waits.
+    result = accept_socket(listener, descriptor, peer);
+  }
+  // If somebody else took the number, the next shortage tries again.
+  static_cast<void>(open());
+  return result == 0;
+}
+
+void SpareDescriptor::shed_connections(int listener, uint8_t& shortages) {
+  constexpr uint8_t shortages_max = 10;
+  const int count = 1 << shortages;
+  if (shortages < shortages_max) shortages++;
+  for (int i = 0; i < count; i++) {
+    if (!shed_connection(listener)) return;
+  }
+}
+
 ssize_t receive_into(int socket, uint8_t* memory, size_t size) {
   for (;;) {
     const ssize_t result = ::recv(socket, memory, size, MSG_DONTWAIT);

@@ -39,6 +39,22 @@ int set_type_of_service(int socket, int value);
 int type_of_service(int socket);
 
 int accept_socket(int listener, Descriptor& out, Address& peer);
+
+// Kept open so that one descriptor can be had when there are no others.
+class SpareDescriptor {
+ public:
+  // 0 or negative errno.
+  int open();
+  // Ends a connection that waits at the listener. False if none was.
+  bool shed_connection(int listener);
+  // The same for many. How many they may be at most grows with `shortages`, how often in a row
+  // descriptors were short: in a short shortage few are sent away, as the others will be served
+  // soon; in a long one all, as they would hang otherwise.
+  void shed_connections(int listener, uint8_t& shortages);
+
+ private:
+  Descriptor descriptor_;
+};
 ssize_t receive_into(int socket, uint8_t* memory, size_t size);
 ssize_t send_pieces(int socket, const iovec* pieces, int count);
 // A further descriptor of the same socket; or negative errno.

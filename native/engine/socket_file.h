@@ -14,6 +14,7 @@ class SocketFile {
   SocketFile(const SocketFile&) = delete;
   SocketFile& operator=(const SocketFile&) = delete;
   ~SocketFile() { remove(); }
+  void remove();
 
   // Takes charge of the file that a socket was just bound to.
   void own(const char* path);
@@ -21,8 +22,6 @@ class SocketFile {
   void disown() { path_.clear(); }
 
  private:
-  void remove();
-
   std::string path_;
   dev_t device_ = 0;
   ino_t inode_ = 0;

@@ -132,11 +132,16 @@ class ServeWorker {
     if (message.kind === 'metrics') this.#say({ kind: 'metrics', asked: message.asked, metrics: threadMetrics() })
     else if (message.kind === 'peer') this.#current.met({ node: message.node, port: message.port })
     else if (message.kind === 'inspect') lookedIntoBy(this.#grounds, message.port)
-    else this.#shutDown(message.drainMs)
+    else this.#shutDownSoon(message.drainMs)
+  }
+
+  /** Connections that this thread has taken may not have been told of yet: with their listener they would go, too. */
+  #shutDownSoon(drainMs: number): void {
+    this.#ending = true
+    setImmediate(() => { setImmediate(() => { this.#shutDown(drainMs) }) })
   }
 
   #shutDown(drainMs: number): void {
-    this.#ending = true
     for (const ground of [...this.#grounds]) ground.shutdown({ drainMs })
     const { shutdown } = this.#exports
     const own = typeof shutdown === 'function'

@@ -71,6 +71,16 @@ export class SharedListeners {
     return [...this.#shared.values()].map(({ address }) => address)
   }
 
+  /** Connections that are accepted, and that nobody could be given so far. */
+  get unplaced(): number {
+    return this.#closed ? 0 : this.acceptor.unplaced
+  }
+
+  /** Why connections could not be accepted, since this was asked last: a negative errno, or 0. */
+  takeFailure(): number {
+    return this.#closed ? 0 : this.acceptor.takeFailure()
+  }
+
   /** Answers a worker's questions, from now on. */
   serve(borrower: Borrower): void {
     borrower.loans.on('message', (question: LoanQuestion) => {

@@ -6,13 +6,17 @@
  * ready.
  */
 import type { MessagePort } from 'node:worker_threads'
+import { socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { clearInterval, clearTimeout, setInterval, setTimeout } from '../support/real-time.js'
 import { metricsSum, type TransportMetrics } from '../transport/seam/metrics.js'
 import type { SocketAddress } from '../support/socket-error.js'
 import { SharedListeners } from './listeners.js'
 import type { ServeSettings } from './options.js'
-import { WorkerThread, type ThreadSettings } from './thread.js'
+import { pause, WorkerThread, type ThreadSettings } from './thread.js'
+
+/** Milliseconds that it may take at least until workers have room for all who wait at the end. */
+const GIVE_MS = 1000
 
 /** A worker, as `workers()` has it. */
 export interface WorkerStatus {
@@ -70,6 +74,8 @@ export class Server {
   #nextRestart: Promise<void> | undefined
   readonly #workers: number
   #lookForUnwanted: NodeJS.Timeout | undefined
+  /** At the last look. */
+  #isShort = false
 
   constructor(
     settings: Omit<ThreadSettings, 'listeners'> & Pick<ServeSettings, 'workers' | 'sharing'>, drainMs: number,
@@ -186,9 +192,13 @@ export class Server {
     this.ending = true
     // If it is the program's `route` that says so, it has its say of the connection first that it was asked about.
     await Promise.resolve()
-    // Who waits already goes to them first.
+    // Who waits already goes to them first, and more than they have room for at once.
+    const began = performance.now()
     this.listeners.closeListeners()
-    await Promise.all([...this.#threads].map((thread) => thread.drain(drainMs)))
+    const most = Math.max(drainMs, GIVE_MS)
+    while (this.listeners.unplaced > 0 && performance.now() - began < most) await pause(5)
+    const left = Math.max(0, Math.ceil(drainMs - (performance.now() - began)))
+    await Promise.all([...this.#threads].map((thread) => thread.drain(left)))
   }
 
   /** All is over. Resolves when no thread is left. */
@@ -215,7 +225,17 @@ export class Server {
     this.#lookForUnwanted.unref()
   }
 
+  /** Once for each shortage, not for each try. */
+  #lookForShortage(): void {
+    const errno = this.listeners.takeFailure()
+    if (errno < 0 && !this.#isShort) {
+      log('warning', 'connections can not be accepted', { reason: socketError(errno, 'accept') })
+    }
+    this.#isShort = errno < 0
+  }
+
   #look(pause: number): void {
+    this.#lookForShortage()
     const now = performance.now()
     const late = now - this.#lookedAt - pause
     this.#lookedAt = now

@@ -278,6 +278,7 @@ function untold(value: unknown): unknown {
   return told === undefined ? value : errorOf(told)
 }
 
-function pause(ms: number): Promise<void> {
+/** Resolves after so long. */
+export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => { setTimeout(resolve, ms) })
 }

@@ -194,6 +194,56 @@ TEST("a listener that is closed gives away who waits first") {
   CHECK_EQUAL(errno, ECONNREFUSED);
 }
 
+TEST("a listener that is closed: who waits and finds no room is given away when there is some") {
+  Room room;
+  Worker one(room, 1);
+  constexpr uint32_t all = engine::inlet_capacity + 100;
+  std::vector<Descriptor> clients;
+  for (uint32_t i = 0; i < engine::inlet_capacity; i++) {
+    clients.push_back(room.dial());
+    if (i % 64 == 63) until_true([&] { return room.acceptor.counts(1).waiting == i + 1; });
+  }
+  for (int i = 0; i < 100; i++) clients.push_back(room.dial());
+  room.acceptor.close_listener(room.listener);
+  CHECK_EQUAL(room.acceptor.unplaced(), 100);
+  one.host->until([&] { return connections(one) == all; });
+  CHECK_EQUAL(room.acceptor.unplaced(), 0);
+}
+
+TEST("a listener that is closed: who waits for a worker that has ended is let go") {
+  Room room;
+  Worker one(room, 1);
+  std::vector<Descriptor> clients;
+  for (uint32_t i = 0; i < engine::inlet_capacity + 1; i++) {
+    clients.push_back(room.dial());
+    if (i % 64 == 63) until_true([&] { return room.acceptor.counts(1).waiting == i + 1; });
+  }
+  room.acceptor.close_listener(room.listener);
+  CHECK_EQUAL(room.acceptor.unplaced(), 1);
+  room.acceptor.leave(1);
+  until_true([&] { return room.acceptor.unplaced() == 0; });
+}
+
+TEST("connections whose engine has closed their listener are counted until they end") {
+  Room room;
+  Worker one(room, 1);
+  std::vector<Descriptor> clients;
+  for (int i = 0; i < 3; i++) clients.push_back(room.dial());
+  one.host->until([&] { return connections(one) == 3; });
+  one.host->on_record = [&](const Record& record) {
+    if (record.event == Event::end) one.host->engine.close(static_cast<uint32_t>(record.id));
+  };
+  one.host->engine.close_listener(one.id);
+  static_cast<void>(one.host->run_for(20));
+  CHECK_EQUAL(room.acceptor.counts(1).live, 3);
+  clients.pop_back();
+  one.host->until([&] { return room.acceptor.counts(1).live == 2; });
+  // Its engine ends, and they with it.
+  one.host.reset();
+  until_true([&] { return room.acceptor.counts(1).live == 0; });
+  CHECK_EQUAL(room.acceptor.counts(1).given, 3);
+}
+
 namespace {
 
 // A room with a socket for each of two places, 0 and 1, and their workers; the kernel divides.

@@ -310,3 +310,67 @@ t.test('what a program says to its parent is its own affair', { skip }, async (t
   socket.destroy()
   await served.stop()
 })
+
+for (const share of ['least', 'reuseport'] as const) {
+  t.test(`shutdown: all are served who wait, however many: ${share}`, { skip }, async (t) => {
+    // More than an inlet has room for (see inlet.h), for each of two workers.
+    const path = program(t, `
+      import { currentWorker } from 'marketplace-native'
+      import { createServer } from 'marketplace-native/net'
+      createServer((socket) => {
+        socket.on('error', () => undefined)
+        socket.on('data', (data) => {
+          if (String(data) === 'be busy\\n') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+          else socket.write(currentWorker().index + ' is here')
+        })
+      }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 })`)
+    const { served, port } = await started({ share, module: path })
+    const talks = await Promise.all(Array.from({ length: 30 }, () => open(port)))
+    const whose = await Promise.all(talks.map((socket) => ask(socket, 'who')))
+    for (const index of [0, 1]) talks[whose.findIndex((answer) => answer.startsWith(`${index} `))].write('be busy\n')
+    let waiting = 0
+    const answers = Promise.all(Array.from({ length: 1500 }, async () => {
+      const socket = await open(port)
+      waiting++
+      const answer = await ask(socket, 'who')
+      socket.end()
+      return answer
+    }))
+    await until(() => waiting === 1500)
+    const down = served.shutdown({ drainMs: patient(10_000) })
+    for (const socket of talks) socket.end()
+    t.equal((await answers).filter((answer) => answer === '').length, 0, 'nobody is lost')
+    await down
+    await served
+  })
+}
+
+t.test('connections of a worker that has closed its listener are counted until they end', { skip },
+  async (t) => {
+    const path = program(t, `
+      import { currentWorker } from 'marketplace-native'
+      import { createServer } from 'marketplace-native/net'
+      const server = createServer((socket) => {
+        socket.on('data', (data) => {
+          if (String(data) === 'close\\n') server.close()
+          socket.write(data)
+        })
+        socket.on('end', () => socket.end())
+      }).listen(0, '127.0.0.1')
+      // By itself a program that has closed its servers goes on.
+      setInterval(() => undefined, 1000)`)
+    for (const share of ['least', 'reuseport'] as const) {
+      const { served, port } = await started({ share, module: path, workers: 1 })
+      const connections = (): number[] => served.workers().map((worker) => worker.connections)
+      const sockets = await Promise.all(Array.from({ length: 3 }, () => open(port)))
+      t.equal(await ask(sockets[0], 'close'), 'close')
+      await until(() => served.addresses().length === 0)
+      t.equal(await ask(sockets[1], 'still there?'), 'still there?')
+      t.strictSame(connections(), [3])
+      sockets[0].end()
+      await until(() => connections()[0] === 2)
+      for (const socket of sockets) socket.end()
+      await until(() => connections()[0] === 0)
+      await served.stop()
+    }
+  })

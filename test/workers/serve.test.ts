@@ -1,12 +1,14 @@
 /** Workers that share their listeners: who gets connections, when they are ready, and what is wrong with options. */
 import t from 'tap'
 import { connect, createServer, type AddressInfo } from 'node:net'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { LOG_CHANNEL, serve, type LogRecord, type ServeOptions } from '../../src/index.js'
-import { ask, open } from './load.js'
+import { ask, askOnce, open } from './load.js'
 import { module, program, quiet, skip, started } from './start.js'
-import { until } from '../support/util.js'
+import { sleep, until } from '../support/util.js'
 
 quiet(t)
 
@@ -108,3 +110,22 @@ t.test('metrics and the log say which worker', { skip }, async (t) => {
   await served.stop()
 })
 
+
+t.test('out of descriptors: it is said, and clients are told by an end where they would hang', { skip }, async (t) => {
+  const script = fileURLToPath(new URL('few-descriptors.js', import.meta.url))
+  const child = spawn('sh', ['-c', 'ulimit -n 100 && exec "$0" "$1"', process.execPath, script])
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => { said += String(data) })
+  await until(() => said.includes('listens on'))
+  const port = Number(/listens on (\d+)/.exec(said)?.[1])
+  const sockets = await Promise.all(Array.from({ length: 200 }, () => open(port)))
+  const answers = await Promise.all(sockets.map((socket) => ask(socket, 'who')))
+  const served = answers.filter((answer) => answer !== '').length
+  t.ok(served > 10 && served < 100, `${served} of 200 are served`)
+  await until(() => said.includes('connections can not be accepted'))
+  t.match(said, /EMFILE/)
+  for (const socket of sockets) socket.destroy()
+  while (await askOnce(port, 'who') === '') await sleep(50)
+  child.stdin.end()
+  t.strictSame(await once(child, 'exit'), [0, null])
+})

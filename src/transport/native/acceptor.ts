@@ -118,8 +118,8 @@ export class Acceptor {
   }
 
   /**
-   * Who waits to be accepted is given to workers first, as far as there are any. What is not routed is reset: see
-   * `hurry`.
+   * Who waits to be accepted is given to workers, as far as there are any, as soon as they have room for it: until then
+   * it is `unplaced`. What is not routed is reset: see `hurry`.
    */
   closeListener(listener: number): void {
     this.#addon.acceptorCloseListener(this.#acceptor, listener)
@@ -159,6 +159,12 @@ export class Acceptor {
     this.#addon.acceptorCounts(this.#acceptor, worker, counts)
     this.failure = counts[4] === 0 ? this.failure : counts[4]
     return { live: counts[0], waiting: counts[1], given: counts[2] }
+  }
+
+  /** Connections that nobody could be given so far. */
+  get unplaced(): number {
+    this.connections(0)
+    return this.#counts[3]
   }
 
   /** Why connections could not be accepted, since this was asked last: a negative errno, or 0. */
