@@ -99,6 +99,9 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     hint: (host, port) => `try it: curl http://${host}:${port}/`,
     boot: (values) => {
       const chosen = optionsOf(values)
+      if (chosen.backends.length === 0) {
+        console.log('no backend yet: clients are turned away until you type "add HOST:PORT", or --backend says one')
+      }
       const log = (text: string) => { if (!text.startsWith('client ')) console.log(text) }
       return [
         tcp({ ...driverOptions, host: String(values['host']), proxy: proxyIn(values) }),

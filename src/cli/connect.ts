@@ -37,7 +37,7 @@ export function addConnect(program: Command, done: (code: Promise<number>) => Pr
     .command('connect')
     .summary('run the chat client')
     .description('Connect to a server: what is typed goes out line by line, what comes is printed.')
-    .addArgument(new Argument('[host]', 'the same as --host').argParser(parseHost))
+    .addArgument(new Argument('[host]', 'the same as --host; the port is not part of it').argParser(parseHost))
     .addArgument(new Argument('[port]', 'the same as --port').argParser(parsePort))
   addCommonOptions(command, 'name or address to connect to', 'port to connect to')
     .action((host: string | undefined, port: number | undefined, options: CommonOptions) => done(runClient({

@@ -1,5 +1,6 @@
 /** The options that all commands share, and how their values are read and refused. */
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import { isIPv6 } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { natsRelay } from '../index.js'
 import type { TransportName } from '../transport/choose.js'
@@ -76,7 +77,11 @@ export const parseNode = natsOption('node')
 export function parseHost(text: string): string {
   if (text === '' || /\s/.test(text)) throw new InvalidArgumentError('A host is a name or an address.')
   // As it is written in front of a port; brackets are no part of the address.
-  return text.replace(/^\[(.*)\]$/, '$1')
+  const host = text.replace(/^\[(.*)\]$/, '$1')
+  if (host.includes(':') && !isIPv6(host)) {
+    throw new InvalidArgumentError('A host is a name or an address; its port is said apart, with --port.')
+  }
+  return host
 }
 
 /** Adds those of servers. */

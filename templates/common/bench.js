@@ -35,8 +35,12 @@ async function said(child, pattern) {
   }
 }
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
+
 async function start(args) {
   const child = spawn(process.execPath, ['--import', meter, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  // However this process ends, the server does, too.
+  process.once('exit', () => child.kill('SIGKILL'))
   child.output = ''
   child.stdout.on('data', (text) => { child.output += text })
   child.once('exit', (code) => { if (code !== null) throw new Error(`${args.at(-1)} ended: ${code}`) })

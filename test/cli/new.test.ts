@@ -67,6 +67,9 @@ for (const language of ['javascript', 'typescript']) {
       t.equal(wrong.status, 1)
       t.match(wrong.stderr, /^[^\n]*(got 70000|got x|'--prot')[^\n]*\n$/, 'one line')
     }
+    const help = node(project, `${dist}main.js`, '--help')
+    t.same([help.status, help.stderr], [0, ''])
+    t.match(help.stdout, /^usage: .*--port/)
     const taken = createServer().listen(0, '127.0.0.1')
     await once(taken, 'listening')
     const { port } = taken.address() as AddressInfo

@@ -31,6 +31,7 @@ const MISTAKES: readonly (readonly [string, readonly string[], RegExp])[] = [
   ['a bad port to connect to', ['connect', 'localhost', 'x'], /'x' is invalid/],
   ['a port without a value', ['chat', '--port'], /argument missing/],
   ['an empty host', ['chat', '--host', ''], /host/],
+  ['a port behind the host', ['connect', 'localhost:5999'], /'localhost:5999' is invalid.*said apart, with --port/],
   ['an unknown transport', ['chat', '--transport', 'pigeon'], /'pigeon' is invalid.*native, node, auto/],
 ]
 

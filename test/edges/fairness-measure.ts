@@ -7,12 +7,16 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { readArguments } from '../../bench/lib/arguments.js'
 import { Cli } from '../support/cli.js'
 
 const BENCH = fileURLToPath(new URL('../../../bench', import.meta.url))
 const LOAD = fileURLToPath(new URL('../../../build/bench/load', import.meta.url))
 const ROUNDS = 5
 const RATIO_MAX = 3
+
+readArguments(`usage: npm run test:fairness
+  takes 75 s, on a machine with nothing else to do; exits with 1 if a server is unfair`, {})
 
 interface Latency {
   readonly p50: number

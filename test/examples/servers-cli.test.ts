@@ -126,6 +126,7 @@ for (const name of ['http', 'balancer', 'redis', 'mqtt', 'game', 'net-echo']) {
       t.equal(await program.end(), 2)
       t.match(program.errors, message)
     }
+    if (name === 'balancer') t.match(busy.out, /^no backend yet: .*--backend/)
     const help = new Running(t, name, '--help')
     t.equal(await help.end(), 0)
     t.match(help.out, /^usage: /)

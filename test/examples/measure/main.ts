@@ -8,9 +8,18 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { readArguments } from '../../../bench/lib/arguments.js'
 import { client, readAll, runProgram, until } from '../../support/util.js'
 
-const ROUNDS = Number(process.argv[2] ?? 5)
+const { positionals } = readArguments(
+  `usage: node dist/test/examples/measure/main.js [ROUNDS]
+  the servers of examples/ beside the same on Node, in turns; 5 rounds, in about two minutes. Needs wrk`, {}, [], 1,
+)
+const ROUNDS = Number(positionals[0] ?? 5)
+if (!Number.isInteger(ROUNDS) || ROUNDS < 1) {
+  process.stderr.write(`error: ROUNDS is a whole number from 1 on, not '${positionals[0]}'\n`)
+  process.exit(2)
+}
 const SECONDS = 3
 const MIB = 512
 const MESSAGES = 60_000
@@ -19,11 +28,20 @@ const CONNECTIONS = 50
 const script = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const ticksPerSecond = Number(spawnSync('getconf', ['CLK_TCK']).stdout.toString())
 
+/** However this process ends, its servers end, too: only a signal that nobody listens to would end it before that. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => { for (const child of running) child.kill('SIGKILL') })
+for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]] as const) {
+  process.once(signal, () => process.exit(128 + number))
+}
+
 class Program {
   private constructor(readonly child: ChildProcess, readonly port: number) {}
 
   static async start(path: string, ...args: string[]): Promise<Program> {
     const child = spawn(process.execPath, [script(path), ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    running.add(child)
+    child.once('exit', () => running.delete(child))
     let out = ''
     child.stdout.on('data', (text) => { out += String(text) })
     const port = /listening on .*:(\d+)/
