@@ -2,8 +2,9 @@
  * What several workers cost and gain, against one: CPU per message, throughput with handlers that cost, CPU per
  * accepted connection, and a chat room that is spread over them.
  *
- * Each server is a process of its own, and the client is the C load generator. Rounds go through the pairs in turns; a
- * figure is the median of the rounds' ratios, with the lowest and the highest of them.
+ * Each server is a process of its own, and the client is the C load generator: two processes of it where messages are
+ * counted, as one can't keep two workers busy, which then wake up for few messages at a time. Rounds go through the
+ * pairs in turns; a figure is the median of the rounds' ratios, with the lowest and the highest of them.
  *
  *   npm run bench:workers [-- --rounds N --seconds N]     a line of JSON for each figure
  */
@@ -96,20 +97,25 @@ interface Figure {
   readonly one: Command
   readonly other: Command
   readonly load: readonly string[]
-  readonly value: (result: LoadResult) => number
+  /** Processes of the load generator, side by side. Default 1. */
+  readonly clients?: number
+  readonly value: (results: readonly LoadResult[]) => number
 }
 
-const cpu = ({ server }: LoadResult): number => server.cpu_us_per_message
-const pingPong = ['--mode', 'pingpong', '--connections', '100']
+const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
+/** Each has seen the same server's CPU. */
+const cpu = (results: readonly LoadResult[]): number =>
+  sum(results.map(({ server }) => server.cpu_us)) / results.length / sum(results.map(({ messages }) => messages))
+const rate = (results: readonly LoadResult[]): number => sum(results.map((result) => result.messages_per_second))
+const pingPong = { load: ['--mode', 'pingpong', '--connections', '50'], clients: 2 }
 const storm = ['--mode', 'storm', '--count', '10000', '--connections', '50']
 
 function figures(rounds: number): Figure[] {
   return [
-    { name: 'CPU per message, 2 workers / 1', one: workers(1), other: workers(2), load: pingPong, value: cpu },
+    { name: 'CPU per message, 2 workers / 1', one: workers(1), other: workers(2), ...pingPong, value: cpu },
     {
       name: `throughput with handlers of ${MICROS} us, 2 workers / 1`,
-      one: workers(1, { rounds }), other: workers(2, { rounds }), load: pingPong,
-      value: (result) => result.messages_per_second,
+      one: workers(1, { rounds }), other: workers(2, { rounds }), ...pingPong, value: rate,
     },
     {
       name: 'CPU per connection with a round trip, least / own listener',
@@ -126,10 +132,13 @@ function figures(rounds: number): Figure[] {
   ]
 }
 
-async function measure(command: Command, { load, value }: Figure, seconds: number): Promise<number> {
+async function measure(
+  command: Command, { load, clients = 1, value }: Figure, seconds: number,
+): Promise<number> {
   const server = await startServer({ command }, [])
   try {
-    return value(await runLoad(server, [], load, { warmup: 2, duration: seconds }))
+    const times = { warmup: 2, duration: seconds }
+    return value(await Promise.all(Array.from({ length: clients }, () => runLoad(server, [], load, times))))
   } finally {
     await server.stop()
   }

@@ -21,7 +21,7 @@ let threads = 0
 
 /** Milliseconds beyond the time to drain that a worker may take to end. */
 const END_MS = 2000
-/** Milliseconds that a worker may take to take what it was given before it drains. */
+/** Milliseconds that a worker may take to take what it was given, until others get it. */
 const TAKE_MS = 1000
 
 /** What all threads of a `serve` have in common. */
@@ -150,17 +150,25 @@ export class WorkerThread {
     this.state = 'draining'
     // One that was not ready yet needn't become so any more.
     clearTimeout(this.#unready)
-    const { acceptor } = this.#settings.listeners
-    acceptor.retire(this.id)
-    const until = performance.now() + TAKE_MS
-    // What it was given already is its own, if it gets around to it.
-    while (!this.#isOver && acceptor.connections(this.id).waiting > 0 && performance.now() < until) await pause(5)
+    this.#settings.listeners.acceptor.retire(this.id)
+    const began = performance.now()
+    // What it was given already is its own, if it gets around to it. Otherwise others get it; and if there are none, it
+    // is waited for, as it would be lost with the listener.
+    await this.#hasTaken(began + TAKE_MS)
     if (!this.#isOver) this.#settings.listeners.recall(this)
-    this.#tell({ kind: 'shutdown', drainMs })
+    await this.#hasTaken(began + drainMs)
+    const left = Math.max(0, Math.ceil(drainMs - (performance.now() - began)))
+    this.#tell({ kind: 'shutdown', drainMs: left })
     this.#late = setTimeout(() => {
       void this.kill(coded('ETIMEDOUT', `did not end within ${drainMs + END_MS} ms`))
-    }, Math.min(drainMs + END_MS, 0x7fffffff))
+    }, Math.min(left + END_MS, 0x7fffffff))
     return this.#over
+  }
+
+  /** Resolves when it has taken all that it was given, or by then. */
+  async #hasTaken(until: number): Promise<void> {
+    const { acceptor } = this.#settings.listeners
+    while (!this.#isOver && acceptor.connections(this.id).waiting > 0 && performance.now() < until) await pause(5)
   }
 
   /** Ends it at once, as it is wanted no more: that is no failure. */

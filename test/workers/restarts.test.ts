@@ -311,19 +311,46 @@ t.test('what a program says to its parent is its own affair', { skip }, async (t
   await served.stop()
 })
 
-for (const share of ['least', 'reuseport'] as const) {
-  t.test(`shutdown: all are served who wait, however many: ${share}`, { skip }, async (t) => {
+/** Says who it is, and is busy for a second when it is told to be: as a server of `net`, and as processes of a VM. */
+const BUSY = {
+  net: `
+    import { currentWorker } from 'marketplace-native'
+    import { createServer } from 'marketplace-native/net'
+    createServer((socket) => {
+      socket.on('error', () => undefined)
+      socket.on('data', (data) => {
+        if (String(data) === 'be busy\\n') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+        else socket.write(currentWorker().index + ' is here')
+      })
+    }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 })`,
+  processes: `
+    import { _, currentWorker, endpoint, eof, quit, sendMessage, spawn, tcpBare, tcpChannel, tcpListener }
+      from 'marketplace-native'
+    const session = (them, us) => endpoint.subscriber(tcpChannel(them, us, _), {
+      onAbsence: () => quit(),
+      onMessage: ({ subpacket }) => {
+        if (subpacket === eof) return sendMessage(tcpChannel(us, them, eof))
+        if (String(subpacket) !== 'be busy\\n') {
+          return sendMessage(tcpChannel(us, them, currentWorker().index + ' is here'))
+        }
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+      },
+    })
+    export default () => [
+      tcpBare({ transport: 'native', host: '127.0.0.1', backlog: 4096 }),
+      endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
+        interest: 'observer',
+        onPresence: ({ source: them, destination: us }) => spawn(() => session(them, us)),
+      }),
+    ]`,
+}
+
+for (const [share, what] of [
+  ['least', 'net'], ['reuseport', 'net'], ['least', 'processes'], ['reuseport', 'processes'],
+] as const) {
+  t.test(`shutdown: all are served who wait, however many: ${share}, ${what}`, { skip }, async (t) => {
     // More than an inlet has room for (see inlet.h), for each of two workers.
-    const path = program(t, `
-      import { currentWorker } from 'marketplace-native'
-      import { createServer } from 'marketplace-native/net'
-      createServer((socket) => {
-        socket.on('error', () => undefined)
-        socket.on('data', (data) => {
-          if (String(data) === 'be busy\\n') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
-          else socket.write(currentWorker().index + ' is here')
-        })
-      }).listen({ port: 0, host: '127.0.0.1', backlog: 4096 })`)
+    const path = program(t, BUSY[what])
     const { served, port } = await started({ share, module: path })
     const talks = await Promise.all(Array.from({ length: 30 }, () => open(port)))
     const whose = await Promise.all(talks.map((socket) => ask(socket, 'who')))
