@@ -381,7 +381,9 @@ export class Server extends inPlace(nodeNet.Server) implements SocketOwner {
       return
     }
     internals._handle = handle
-    handle.closed = onThreadEnd(() => new Promise((resolve) => { this.close(() => { resolve() }) }))
+    const ended = onThreadEnd(() => new Promise((resolve) => { this.close(() => { resolve() }) }))
+    // Its connections may end by themselves, too, when it has been closed before.
+    if (ended !== undefined) handle.closed = () => { this.once('close', ended) }
     if (listenEnds.hasSubscribers) listenEnds.publish({ server: this })
     internals._connectionKey = connectionKey(to, handle.listener.address)
     if (internals._unref) handle.unref()

@@ -396,8 +396,13 @@ t.test('connections of a worker that has closed its listener are counted until t
       t.strictSame(connections(), [3])
       sockets[0].end()
       await until(() => connections()[0] === 2)
-      for (const socket of sockets) socket.end()
-      await until(() => connections()[0] === 0)
-      await served.stop()
+      const down = served.shutdown({ drainMs: patient(20_000) })
+      await until(() => served.workers()[0].state === 'draining')
+      await sleep(100)
+      t.equal(await ask(sockets[1], 'and now?'), 'and now?', 'they may end by themselves')
+      sockets[1].end()
+      await until(() => connections()[0] === 1)
+      sockets[2].end()
+      await down
     }
   })

@@ -49,10 +49,10 @@ const endings = new Set<() => Promise<void>>()
  * Whoever listens on loan, and is no VM that is ended by itself, says how it ends in good order.
  *
  * @param end called at most once: nothing more is accepted, and who is there may end
- * @returns takes it back
+ * @returns takes it back; undefined where nobody asks
  */
-export function onThreadEnd(end: () => Promise<void>): () => void {
-  if (currentLender() === undefined) return () => undefined
+export function onThreadEnd(end: () => Promise<void>): (() => void) | undefined {
+  if (currentLender() === undefined) return undefined
   endings.add(end)
   return () => { endings.delete(end) }
 }
