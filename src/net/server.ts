@@ -19,6 +19,7 @@ import type {
   ListenOptions, SocketAddress, SocketError, TransportConnection, TransportEvent, TransportListener,
 } from '../transport/seam/transport.js'
 import { fromCaller, socketError } from '../support/errors.js'
+import { log } from '../support/log.js'
 import { accept, netEngine, type Acceptor, type Listed } from './engine.js'
 import { checkBlockList } from './errors.js'
 import type { SocketHandle } from './handle.js'
@@ -533,8 +534,10 @@ class ServerAcceptor implements Acceptor {
       this.over()
       server.emit('error', failure)
     } else if (kind === 'accept-failed') {
-      // As Node's accept: the server goes on, the program is told.
-      server.emit('error', error)
+      const { code } = error as SocketError
+      // As with Node clients are sent away, and the server goes on: a flood of them is no error of the program's.
+      if (code === 'EMFILE' || code === 'ENFILE') log('warning', 'connections can not be accepted', { reason: error })
+      else server.emit('error', error)
     } else if (dropped !== undefined) {
       server.emit('drop', { ...addressOf(dropped.remote), count: dropped.count, limits: dropped.limits })
     }

@@ -1,9 +1,11 @@
 /** What keeps a process alive, and what crosses its border: each in a process of its own. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import * as nodeNet from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { both, type Behaviour } from './both.js'
+import { both, type Behaviour, type Socket } from './both.js'
 import { patient } from '../support/patience.js'
+import { sleep } from '../support/util.js'
 
 const OURS = new URL('../../src/net/index.js', import.meta.url).href
 
@@ -189,3 +191,30 @@ both('connect-destroy', 'connects, ends and long writes are async resources', as
     })`)
   t.match(outcome, { code: 0, out: 'WRITEWRAP true true' })
 })
+
+both('server-out-of-descriptors', 'a server that is out of descriptors sends clients away, and goes on',
+  async (t, { ours }) => {
+    const code = `import * as net from ${JSON.stringify(ours ? OURS : 'node:net')}
+      const server = net.createServer((socket) => { socket.on('error', () => undefined).pipe(socket) })
+      server.listen(0, '127.0.0.1', () => { console.log(server.address().port) })
+      process.stdin.on('end', () => { process.exit(0) }).resume()`
+    const args = ['-c', 'ulimit -n 60 && exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', code]
+    const child = spawn('sh', args, { stdio: ['pipe', 'pipe', 'ignore'] })
+    const ended = once(child, 'exit')
+    const [text] = await once(child.stdout, 'data') as [Buffer]
+    const port = Number(String(text))
+    const sockets: Socket[] = []
+    const ask = (): Promise<boolean> => new Promise((resolve) => {
+      const socket = nodeNet.connect(port, '127.0.0.1')
+      sockets.push(socket)
+      socket.on('connect', () => { socket.write('x') }).on('error', () => undefined)
+      socket.on('data', () => { resolve(true) }).on('close', () => { resolve(false) })
+    })
+    const served = (await Promise.all(Array.from({ length: 120 }, ask))).filter(Boolean).length
+    t.ok(served > 5 && served < 60, `${served} of 120 are served, and the others told`)
+    for (const socket of sockets) socket.destroy()
+    while (!await ask()) await sleep(20)
+    for (const socket of sockets) socket.destroy()
+    child.stdin.end()
+    t.strictSame(await ended, [0, null])
+  })
