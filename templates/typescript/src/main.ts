@@ -15,7 +15,7 @@ function portOf(args: string[]): number | undefined {
 try {
   const port = portOf(process.argv.slice(2))
   if (port === undefined) {
-    console.log('usage: node dist/main.js [--port 5998]\n  0 is any free port')
+    console.log('usage: node dist/main.js [--port 5998], where 0 is any free port')
   } else {
     const vm = serve(port, (found) => console.log(`listening on 127.0.0.1:${found}`))
     // SIGTERM lets conversations end by themselves, for a while; Ctrl-C does not.
