@@ -9,6 +9,7 @@ import {
   _, endpoint, proxyHeader, sendFeedback, sendMessage, spawn, tcp, tcpBare, tcpChannel, tcpCredit, tcpEngine, tcpLimits,
   tcpListener, unixListener, type BufferLifetime, type FlowMode, type TcpEnd,
 } from 'marketplace-native'
+import { anyTcpLimits } from '../support/unchecked.js'
 import { client, pattern, readAll, sleep, until } from '../support/util.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'marketplace-'))
@@ -62,7 +63,7 @@ onBoth('a program changes the limits of a listener, also of one that is not open
     endpoint.subscriber(tcpChannel(_, unixListener(path), _), { interest: 'observer' }),
   ], { maxConnections: 0 })
   const change = (changes: Parameters<typeof tcpLimits>[1], listener: unknown = tcpListener(0)): void => {
-    program.do(sendMessage(tcpLimits(listener as never, changes)))
+    program.do(sendMessage(anyTcpLimits(listener, changes)))
   }
   change({ maxConnections: 1 })
   const port = await program.port()

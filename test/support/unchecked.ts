@@ -3,8 +3,8 @@
  * defines the same records himself can send them.
  */
 import {
-  defineRecord, tcpAccepting, tcpCredit, tcpError, tcpListener, tcpMode, setTimer, udpListener, udpMembership,
-  udpRemoteAddress, unixAddress, unixListener, wsAddress,
+  defineRecord, tcpAccepting, tcpCredit, tcpError, tcpLimits, tcpListener, tcpMode, setTimer, udpListener,
+  udpMembership, udpRemoteAddress, unixAddress, unixListener, wsAddress, wsCredit,
 } from 'marketplace-native'
 import { defineInstancedRecord } from '../../src/topic/index.js'
 
@@ -19,6 +19,7 @@ export const anyTcpAccepting = unchecked(tcpAccepting)
 export const anyTcpAddress = defineInstancedRecord('tcp-address', ['host', 'port']).of<[host: string, port: number]>()
 export const anyTcpCredit = unchecked(tcpCredit)
 export const anyTcpError = unchecked(tcpError)
+export const anyTcpLimits = unchecked(tcpLimits)
 export const anyTcpListener = unchecked(tcpListener)
 export const anyTcpMode = unchecked(tcpMode)
 export const anyUdpAddress = unchecked(udpRemoteAddress)
@@ -27,3 +28,4 @@ export const anyUdpMembership = unchecked(udpMembership)
 export const anyUnixAddress = unchecked(unixAddress)
 export const anyUnixListener = unchecked(unixListener)
 export const anyWsAddress = unchecked(wsAddress)
+export const anyWsCredit = unchecked(wsCredit)
