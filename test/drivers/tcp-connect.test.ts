@@ -8,6 +8,7 @@ import {
   type ActionTree, type TcpChannel,
 } from 'marketplace-native'
 import { freePort } from '../conformance/sockets.js'
+import { anyTcpAddress } from '../support/unchecked.js'
 import { pattern, readAll, sleep, until } from '../support/util.js'
 
 /** A plain server; every socket that it accepted, in order. */
@@ -202,7 +203,7 @@ onBoth('a handle works after a failure, and bad addresses are told', async (t, s
     [host, 0], [host, 65536], [host, 1.5], [host, '80'], [5, 80], [undefined, 80],
   ]
   const second = start(() => bad.map(([at, number]) =>
-    endpoint.publisher(tcpChannel(tcpHandle('x'), tcpAddress(at as string, number as number), _))))
+    endpoint.publisher(tcpChannel(tcpHandle('x'), anyTcpAddress(at as string, number as number), _))))
   await until(() => second.errors.length === bad.length)
   for (const { error } of second.errors) {
     t.match(error, { code: 'ERR_OUT_OF_RANGE', syscall: 'connect', errno: Number, message: /1 to 65535/ })
