@@ -8,12 +8,12 @@ import type { SocketError } from '../transport/seam/transport.js'
 import { sendMessage, type ActionTree } from '../vm/index.js'
 import { PeerRole, type Role } from '../vm/role.js'
 import { answeredByDriver } from '../vm/wiring.js'
+import { heardTcpError } from './heard-records.js'
 import { descriptor, isPort } from './record-checks.js'
 import {
   fdAddress,
   fdListener,
   tcpChannel,
-  tcpError,
   tcpCredit,
   tcpHandle,
   tcpListener,
@@ -81,7 +81,7 @@ export function tellFailed(
   local: ListenerEnd | TcpHandle, remote: RemoteEnd | undefined, error: SocketError,
 ): ActionTree {
   log('warning', error.message, { local, remote, reason: error })
-  return sendMessage(tcpError(local, remote, error))
+  return sendMessage(heardTcpError(local, remote, error))
 }
 
 /** The error for a remote end that nothing can be connected to. */

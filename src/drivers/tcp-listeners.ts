@@ -25,9 +25,9 @@ import {
 } from './tcp-demand.js'
 import type { ListeningSocket } from './tcp-engine.js'
 import { checkFrameTimeout, listenOptions, type TcpOptions } from './tcp-options.js'
-import { heardTcpAddress, heardUnixAddress } from './heard-records.js'
+import { heardTcpAddress, heardTcpError, heardUnixAddress } from './heard-records.js'
 import {
-  fdListener, fdListening, tcpError, tcpListener, tcpListening, unixListener, unixListening,
+  fdListener, fdListening, tcpListener, tcpListening, unixListener, unixListening,
   type TcpAccepting, type TcpLimits,
 } from './tcp-records.js'
 
@@ -256,7 +256,7 @@ export class TcpListeners {
     }
     const error = socketError(-constants.errno.ECONNABORTED, 'accept', from?.host, from?.port)
     error.message += `: ${count} dropped, as ${limit}`
-    return sendMessage(tcpError(local, from, error))
+    return sendMessage(heardTcpError(local, from, error))
   }
 }
 

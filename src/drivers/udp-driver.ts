@@ -14,7 +14,7 @@ import { endpoint } from '../dsl/index.js'
 import { openUdpTransport, type TransportName } from '../transport/choose.js'
 import type { SleepIn, SocketAddress, SocketError } from '../transport/seam/transport.js'
 import type { UdpEvent, UdpSocket, UdpSocketOptions, UdpTransport } from '../transport/seam/udp-transport.js'
-import { heardUdpAddress } from './heard-records.js'
+import { heardUdpAddress, heardUdpError } from './heard-records.js'
 import { isPort } from './record-checks.js'
 import { CommonTransport } from './common-transport.js'
 import {
@@ -25,7 +25,6 @@ import {
   udpMembership,
   udpPacket,
   udpRemoteAddress,
-  type UdpFailure,
   type UdpLocalAddress,
   type UdpMembership,
   type UdpPacket,
@@ -296,7 +295,7 @@ export class UdpDriver {
     log('warning', error.message, { local, remote, reason: error })
     // With wildcards in it, it would be told to those who asked for something else.
     if (!isGround(local)) return undefined
-    return sendMessage(udpError(local, isGround(remote) ? remote : undefined, error as UdpFailure))
+    return sendMessage(heardUdpError(local, isGround(remote) ? remote : undefined, error))
   }
 
   // Multicast

@@ -18,7 +18,7 @@ import {
   deleteEndpoint, sendMessage, type ActionTree, type EventSink, type Shutdown,
 } from '../vm/index.js'
 import { CommonTransport, type Fired, type Opened } from './common-transport.js'
-import { heardWsAddress } from './heard-records.js'
+import { heardWsAddress, heardWsError } from './heard-records.js'
 import { port as checkPort } from './record-checks.js'
 import { Admissions } from './web-socket-admission.js'
 import {
@@ -89,7 +89,7 @@ function wantedConnection(topic: WsChannel): [WsHandle, WsAddress] | undefined {
 
 function tellFailed(local: WsListener | WsHandle, remote: WsAddress | undefined, error: Error): ActionTree {
   log('warning', error.message, { local, remote, reason: error })
-  return sendMessage(wsError(local, remote, error))
+  return sendMessage(heardWsError(local, remote, error))
 }
 
 function hostInUrl(host: string): string {
