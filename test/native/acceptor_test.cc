@@ -194,6 +194,22 @@ TEST("a listener that is closed gives away who waits first") {
   CHECK_EQUAL(errno, ECONNREFUSED);
 }
 
+TEST("a listener that is closed: who waits and finds no room is given away when there is some") {
+  Room room;
+  Worker one(room, 1);
+  constexpr uint32_t all = engine::inlet_capacity + 100;
+  std::vector<Descriptor> clients;
+  for (uint32_t i = 0; i < engine::inlet_capacity; i++) {
+    clients.push_back(room.dial());
+    if (i % 64 == 63) until_true([&] { return room.acceptor.counts(1).waiting == i + 1; });
+  }
+  for (int i = 0; i < 100; i++) clients.push_back(room.dial());
+  room.acceptor.close_listener(room.listener);
+  CHECK_EQUAL(room.acceptor.unplaced(), 100);
+  one.host->until([&] { return connections(one) == all; });
+  CHECK_EQUAL(room.acceptor.unplaced(), 0);
+}
+
 TEST("a listener that is closed: who waits for a worker that has ended is let go") {
   Room room;
   Worker one(room, 1);
