@@ -693,7 +693,7 @@ napi_value tls_error(napi_env env, napi_callback_info info) {
                         static_cast<int32_t>(arguments.number(1)));
 }
 
-// handle, account, descriptors (memory, eventfd, the acceptor's, a socket of its own or -1),
+// handle, account, descriptors (memory, a pipe, the acceptor's, a socket of its own or -1),
 // whether it is a Unix socket, options: a listener that has its connections from an acceptor
 napi_value borrow_listener(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -827,7 +827,7 @@ napi_value acceptor_address(napi_env env, napi_callback_info info) {
   return arguments.result(status, address, 2);
 }
 
-// handle, listener, worker, its place, an Int32Array of five: id, memory, eventfd, the acceptor's,
+// handle, listener, worker, its place, an Int32Array of five: id, memory, a pipe, the acceptor's,
 // its own socket or -1
 napi_value acceptor_sit(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -842,7 +842,7 @@ napi_value acceptor_sit(napi_env env, napi_callback_info info) {
   if (result < 0) return arguments.result(result);
   out[0] = seat.id;
   out[1] = seat.descriptors.memory;
-  out[2] = seat.descriptors.eventfd;
+  out[2] = seat.descriptors.told;
   out[3] = seat.descriptors.acceptor;
   out[4] = seat.descriptors.socket;
   return arguments.result(0);

@@ -252,9 +252,8 @@ int Acceptor::sit(int32_t listener, int32_t worker_id, int32_t place_number, Sea
   auto place = std::make_unique<Place>();
   int result = make_inlet_memory(place->memory);
   if (result == 0) result = place->inlet.map(place->memory.get());
+  if (result == 0) result = make_pipe(place->told, place->tells);
   if (result < 0) return result;
-  place->eventfd.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!place->eventfd.valid()) return -errno;
   const std::lock_guard lock(mutex_);
   place->listener = find_open(listener);
   if (place->listener == nullptr) return -EBADF;
@@ -277,7 +276,7 @@ int Acceptor::sit(int32_t listener, int32_t worker_id, int32_t place_number, Sea
   place->inlet->own.store(place->retired ? 0 : 1);
   out.id = place->id;
   out.descriptors =
-      InletDescriptors{place->memory.get(), place->eventfd.get(), wake_.get(), place->socket.get()};
+      InletDescriptors{place->memory.get(), place->told.get(), wake_.get(), place->socket.get()};
   // Whoever comes first says that it is open, and wakes the thread.
   place->inlet->starved.store(1);
   worker.places.push_back(std::move(place));
@@ -440,7 +439,8 @@ void Acceptor::part(Place& place) {
   place.left = true;
   place.listener = nullptr;
   place.memory.reset();
-  place.eventfd.reset();
+  place.told.reset();
+  place.tells.reset();
   place.socket.reset();
 }
 
@@ -621,7 +621,7 @@ void Acceptor::watch(Source& source, bool on) {
 void Acceptor::wake_touched() {
   for (const auto& worker : workers_) {
     for (const auto& place : worker->places) {
-      if (std::exchange(place->touched, false)) wake(place->eventfd.get());
+      if (std::exchange(place->touched, false)) tell(place->tells.get());
     }
   }
 }

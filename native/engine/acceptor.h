@@ -107,7 +107,9 @@ class Acceptor {
     // Where each in the queue was routed to.
     std::array<int32_t, inlet_capacity> routes{};
     Descriptor memory;
-    Descriptor eventfd;
+    // Both ends of the pipe that wakes it.
+    Descriptor told;
+    Descriptor tells;
     // Of the socket that the worker accepts from by itself, if there is one.
     Descriptor socket;
     InletMapping inlet;

@@ -1,9 +1,11 @@
 // The taker's side of the queue of accepted connections, and its memory; see inlet.h.
 #include "inlet.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -46,9 +48,22 @@ void wake(int eventfd) {
   static_cast<void>(eventfd_write(eventfd, 1));
 }
 
+int make_pipe(Descriptor& reading, Descriptor& writing) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return -errno;
+  reading.reset(ends[0]);
+  writing.reset(ends[1]);
+  return 0;
+}
+
+void tell(int writing) {
+  const char mark = 0;
+  static_cast<void>(!::write(writing, &mark, 1));
+}
+
 int Inlet::open(const InletDescriptors& theirs, Descriptor& watched) {
   int result = duplicate_into(acceptor_, theirs.acceptor);
-  if (result == 0) result = duplicate_into(eventfd_, theirs.eventfd);
+  if (result == 0) result = duplicate_into(told_, theirs.told);
   if (result == 0 && theirs.socket >= 0) result = duplicate_into(socket_, theirs.socket);
   if (result == 0) result = watch(watched);
   if (result == 0) result = memory_.map(theirs.memory);
@@ -57,11 +72,11 @@ int Inlet::open(const InletDescriptors& theirs, Descriptor& watched) {
 }
 
 int Inlet::watch(Descriptor& watched) {
-  if (!socket_.valid()) return duplicate_into(watched, eventfd_.get());
+  if (!socket_.valid()) return duplicate_into(watched, told_.get());
   watched.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!watched.valid()) return -errno;
   epoll_ = watched.get();
-  for (const int one : {eventfd_.get(), socket_.get()}) {
+  for (const int one : {told_.get(), socket_.get()}) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = one;
@@ -119,13 +134,18 @@ void Inlet::drop_socket() {
   socket_.reset();
 }
 
+// If it has more than that, it stays readable.
+void Inlet::empty_pipe() {
+  char marks[512];
+  static_cast<void>(!::read(told_.get(), marks, sizeof(marks)));
+}
+
 int Inlet::take(Descriptor& out, Address& peer) {
   for (;;) {
     uint32_t taken = memory_->taken.load();
     if (taken == memory_->put.load(std::memory_order_acquire)) {
-      eventfd_t count = 0;
-      static_cast<void>(eventfd_read(eventfd_.get(), &count));
-      // What came before the eventfd was read is not told again.
+      empty_pipe();
+      // What came before the pipe was read is not told again.
       if (taken == memory_->put.load()) return -EAGAIN;
     }
     const InletMemory::Entry entry = memory_->entries[taken % inlet_capacity];

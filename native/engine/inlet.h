@@ -75,11 +75,18 @@ int make_inlet_memory(Descriptor& out);
 // Makes the eventfd readable. It fails only where it is readable already.
 void wake(int eventfd);
 
+// How the taker is woken: a pipe, of which what was written means nothing but that. No eventfd, as
+// the taker's io_uring watches it and has an eventfd to wake the host: from within the wake-up of
+// one eventfd the kernel signals no other one, but later, and Linux 6.18 then lost it.
+int make_pipe(Descriptor& reading, Descriptor& writing);
+// Makes the pipe readable. It fails only where it is readable already.
+void tell(int writing);
+
 // What a taker needs of the acceptor's, to be duplicated.
 struct InletDescriptors {
   int memory = -1;
-  // Readable when something was put.
-  int eventfd = -1;
+  // Readable when something was put: a pipe's end.
+  int told = -1;
   // Wakes the acceptor.
   int acceptor = -1;
   // A listening socket, of which the taker accepts by itself; -1: it has none.
@@ -118,10 +125,11 @@ class Inlet {
   int take(Descriptor& out, Address& peer);
   int accept_own(Descriptor& out, Address& peer);
   void drop_socket();
+  void empty_pipe();
   void tell_starved();
 
   InletMapping memory_;
-  Descriptor eventfd_;
+  Descriptor told_;
   Descriptor acceptor_;
   Descriptor socket_;
   // What is watched, where there is a socket of its own: both descriptors are in this epoll.

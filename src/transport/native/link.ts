@@ -358,7 +358,7 @@ export class Link {
   /**
    * A listener for which an acceptor accepts, on another thread.
    *
-   * @param descriptors of its seat: memory, eventfd, the acceptor's
+   * @param descriptors of its seat, as `Loan` has them
    * @returns an id, or a negative errno
    */
   borrowListener(account: number, descriptors: Int32Array, unix: boolean, options: Int32Array): number {

@@ -16,7 +16,7 @@ export interface LoanRequest {
 
 /** A seat at a listener of another thread's. */
 export interface Loan {
-  /** Its memory, its eventfd, that of the acceptor, and a listening socket or -1: the other thread's. */
+  /** Its memory, a pipe that wakes it, the acceptor's eventfd, and a listening socket or -1: the other thread's. */
   readonly descriptors: Int32Array
   /** Where it listens. */
   readonly address: SocketAddress
