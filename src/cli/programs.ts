@@ -103,7 +103,7 @@ export interface WorkerTask {
   readonly webPort?: number | undefined
 }
 
-/** What a worker runs. @param up called when all listen that are in no hurry */
+/** What a worker runs. @param up called once it listens for browsers, too, if it is to; before that it is not ready */
 export function workerProgram(worker: CurrentWorker, up: () => void): ActionTree {
   const { program, host, port, nats, webPort } = worker.data as WorkerTask
   const driver = tcpBare({ transport: 'native', host })

@@ -4,7 +4,7 @@ import t from 'tap'
 import { readdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
-import { ask, askOnce, Load, open } from './load.js'
+import { ask, askOnce, oneDies, open } from './load.js'
 import { program, quiet, skip, started } from './start.js'
 import { patient } from '../support/patience.js'
 import { until } from '../support/util.js'
@@ -18,19 +18,7 @@ for (const how of ['exit', 'throw', 'loop', 'memory']) {
     const { served, port } = await started({
       stuckAfterMs: patient(300), resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 },
     })
-    const before = served.workers().map(({ node }) => node)
-    const load = new Load(port, 8)
-    await until(() => load.outcome.answered > 50)
-    t.equal(await askOnce(port, `die ${how}`), '', 'it dies')
-    await until(() => {
-      const now = served.workers().filter(({ state }) => state === 'ready')
-      return now.length === 2 && now.some(({ node }) => !before.includes(node))
-    })
-    const { answered } = load.outcome
-    await until(() => load.outcome.answered > answered + 50)
-    const { refused, lost } = await load.stop()
-    t.strictSame(refused, [], 'nobody was refused')
-    t.ok(lost <= 8, `only who lived there was lost: ${lost}`)
+    await oneDies(t, served, port, how)
     t.strictSame(served.workers().map(({ index }) => index), [0, 1])
     await served.stop()
   })

@@ -1,6 +1,9 @@
 /** Clients of the tests' workers: plain sockets of Node's. */
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
+import type { Test } from 'tap'
+import type { Served } from '../../src/index.js'
+import { until } from '../support/util.js'
 
 /** A connected one. */
 export async function open(port: number): Promise<Socket> {
@@ -66,4 +69,21 @@ export class Load {
       socket.destroy()
     }
   }
+}
+
+/** One of two workers dies under load, as it is told to: nobody is refused, and only who lived there is lost. */
+export async function oneDies(t: Test, served: Served, port: number, how: string): Promise<void> {
+  const before = served.workers().map(({ node }) => node)
+  const load = new Load(port, 8)
+  await until(() => load.outcome.answered > 50)
+  t.equal(await askOnce(port, `die ${how}`), '', 'it dies')
+  await until(() => {
+    const now = served.workers().filter(({ state }) => state === 'ready')
+    return now.length === 2 && now.some(({ node }) => !before.includes(node))
+  })
+  const { answered } = load.outcome
+  await until(() => load.outcome.answered > answered + 50)
+  const { refused, lost } = await load.stop()
+  t.strictSame(refused, [], 'nobody was refused')
+  t.ok(lost <= 8, `only who lived there was lost: ${lost}`)
 }

@@ -8,7 +8,7 @@ import { patient } from '../support/patience.js'
 import { socketPath } from '../net/both.js'
 import { until } from '../support/util.js'
 import { VARIANTS } from '../support/variants.js'
-import { ask, askOnce, Load, open } from './load.js'
+import { ask, askOnce, Load, oneDies, open } from './load.js'
 import { onBackend, program, quiet, skip, started } from './start.js'
 
 quiet(t)
@@ -68,19 +68,7 @@ for (const { name, skip } of VARIANTS.filter(({ name }) => name.startsWith('nati
     for (const how of ['exit', 'loop']) {
       await t.test(`a worker dies under load: ${how}`, async (t) => {
         const { served, port } = await started({ share, stuckAfterMs: patient(300) })
-        const before = served.workers().map(({ node }) => node)
-        const load = new Load(port, 8)
-        await until(() => load.outcome.answered > 50)
-        t.equal(await askOnce(port, `die ${how}`), '', 'it dies')
-        await until(() => {
-          const now = served.workers().filter(({ state }) => state === 'ready')
-          return now.length === 2 && now.some(({ node }) => !before.includes(node))
-        })
-        const { answered } = load.outcome
-        await until(() => load.outcome.answered > answered + 50)
-        const { refused, lost } = await load.stop()
-        t.strictSame(refused, [], 'nobody was refused')
-        t.ok(lost <= 8, `only who lived there was lost: ${lost}`)
+        await oneDies(t, served, port, how)
         await stopped(t, served, port)
       })
     }
