@@ -404,6 +404,11 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     return { owner: this, types: connection.queuedBytes > 0 ? ['SimpleWriteWrap', type] : [type] }
   }
 
+  /** An error of the connection, as the program is to have it. */
+  protected _nativeFailure(error: SocketError): Error {
+    return withoutAddress(error)
+  }
+
   #closed(error: SocketError | undefined): void {
     // The peer's address can be had after the end only if it was asked for before.
     const callback = this.#detach()
@@ -412,7 +417,7 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
       // That a peer which had ended is gone concerns only who still has something to write.
       callback?.()
     } else {
-      const failure = withoutAddress(error)
+      const failure = this._nativeFailure(error)
       // It concerns who uses the connection.
       layer?.failed(failure)
       this.destroy(layer === undefined ? failure : undefined)

@@ -49,7 +49,7 @@ export class Server extends NetServer {
       },
       failed: (socket, error) => {
         const { code, syscall } = error as NodeJS.ErrnoException
-        if (code === 'ECONNRESET' && syscall === 'tls') error.message = 'socket hang up'
+        if (code === 'ECONNRESET' && syscall === undefined) error.message = 'socket hang up'
         this.emit('tlsClientError', error, socket)
       },
     }

@@ -13,11 +13,12 @@ import { checkFunction, checkString, nodeError } from '../net/errors.js'
 import { isInPlace } from '../net/in-place.js'
 import { Socket, type AcceptedAs, type SocketOptions, type SocketOwner } from '../net/socket.js'
 import {
-  asTlsError, cutHandshakeError, detailedCertificate, legacyCertificate, wrongIdentity, type Credentials,
+  asTlsError, cutHandshakeError, detailedCertificate, legacyCertificate, NO_CODE, wrongIdentity, type Credentials,
   type TlsState, type TlsStart,
 } from '../transport/seam/tls.js'
 import type { TransportConnection, TransportEvent } from '../transport/seam/transport.js'
 import { asError } from '../support/errors.js'
+import type { SocketError } from '../support/socket-error.js'
 import { credentialsFor, isOurs, sessionOf, type Given } from './setup.js'
 
 /** What a server does with its sockets' handshakes. */
@@ -56,6 +57,20 @@ export function notSupported(what: string): Error {
 /** The code of an error, if it is about the peer's certificate: such as CERT_HAS_EXPIRED. */
 function certificateCode(code: string | undefined): string | undefined {
   return code !== undefined && /^[A-Z]+(_[A-Z]+)+$/.test(code) && !code.startsWith('ERR_') ? code : undefined
+}
+
+/** As Node's: an error of TLS names no system call, and one of the program's own is as the program has made it. */
+function asNodes(error: Error): Error {
+  const fields = error as { errno?: number, syscall?: string, code?: string }
+  if (fields.syscall !== 'tls') return error
+  try {
+    delete fields.errno
+    delete fields.syscall
+    if (fields.code === NO_CODE) delete fields.code
+  } catch {
+    // It is the program's, and can't be written to.
+  }
+  return error
 }
 
 export class TLSSocket extends Socket {
@@ -163,6 +178,7 @@ export class TLSSocket extends Socket {
   override connect(...args: unknown[]): this {
     this.#phase = 'before'
     this.secureConnecting = true
+    this.authorizationError = null
     return super.connect(...args)
   }
 
@@ -226,6 +242,10 @@ export class TLSSocket extends Socket {
     }
   }
 
+  protected override _nativeFailure(error: SocketError): Error {
+    return error.syscall === 'tls' ? asNodes(error) : super._nativeFailure(error)
+  }
+
   #handshakeDone(): void {
     if (this.#phase !== 'handshake') return
     const state = this._nativeLink?.tls
@@ -266,8 +286,9 @@ export class TLSSocket extends Socket {
     }
   }
 
-  #fail(error: Error): void {
+  #fail(failure: Error): void {
     if (this.#phase === 'failed' || this.#phase === 'secured') return
+    const error = asNodes(failure)
     this.#phase = 'failed'
     clearTimeout(this.#deadline)
     if (this.destroyed) return
@@ -283,7 +304,8 @@ export class TLSSocket extends Socket {
       return
     }
     const { code } = error as NodeJS.ErrnoException
-    if (code?.startsWith('ERR_TLS_') !== true) this.authorizationError = certificateCode(code) ?? null
+    // What `checkServerIdentity` said is there already.
+    this.authorizationError ??= certificateCode(code) ?? null
     if (code === 'ECONNRESET' && !this.#isServer) {
       const { path, host, port, localAddress } = this.#target
       Object.assign(error, { path, host, port, localAddress })
@@ -297,7 +319,7 @@ export class TLSSocket extends Socket {
     if (before !== 'secured') this.#phase = 'failed'
     super._destroy(error, callback)
     // Given up by the program, before it was.
-    if (before === 'handshake' && error === null) this.#owner?.failed(this, cutHandshakeError(true))
+    if (before === 'handshake' && error === null) this.#owner?.failed(this, asNodes(cutHandshakeError(true)))
   }
 
   // What was agreed on.

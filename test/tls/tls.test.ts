@@ -828,3 +828,79 @@ void t.test('ours: a peer on a Unix socket that is gone before it has its ticket
   }
   t.same([...new Set(await Promise.all(ends))], ['closed'])
 })
+
+/** What an error has besides its text, as programs tell errors apart by. */
+function fieldsOf(error: unknown): object {
+  const { code, errno, syscall } = error as NodeJS.ErrnoException
+  return { code, errno, syscall }
+}
+
+test('errors of TLS name no system call, and those of the program are as it made them', async (t, env) => {
+  const mine = new Error('none of that name')
+  const cases: readonly (readonly [nodeTls.TlsOptions, nodeTls.ConnectionOptions, string | undefined, string])[] = [
+    [{ ALPNProtocols: ['a'] }, { ALPNProtocols: ['b'] }, 'ERR_SSL_NO_APPLICATION_PROTOCOL',
+      'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL'],
+    [{ minVersion: 'TLSv1.3' }, { maxVersion: 'TLSv1.2' }, 'ERR_SSL_UNSUPPORTED_PROTOCOL',
+      'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION'],
+    [{ SNICallback: (_, done) => { done(mine) } }, {}, undefined, 'ECONNRESET'],
+  ]
+  for (const [forServer, forClient, serverCode, clientCode] of cases) {
+    const server = env.server.tls.createServer({ ...shown, ...forServer }, echo)
+    const failed = once(server, 'tlsClientError') as Promise<[Error]>
+    const port = await env.listen(server)
+    const socket = env.client.tls.connect({ port, host, ca, servername: 'localhost', ...forClient })
+    const told = fieldsOf(await refusal(socket)) as NodeJS.ErrnoException
+    // The kernel may tell of the end first, which is an error of a system call.
+    if (told.code === 'ECONNRESET') t.equal(clientCode, 'ECONNRESET')
+    else t.same(told, { code: clientCode, errno: undefined, syscall: undefined })
+    const [error] = await failed
+    t.same(fieldsOf(error), { code: serverCode, errno: undefined, syscall: undefined })
+    if (serverCode === undefined) t.equal(error, mine)
+  }
+})
+
+test('an end in the handshake is no error of a system call', async (t, env) => {
+  const server = env.server.tls.createServer(shown, echo)
+  const failed = once(server, 'tlsClientError') as Promise<[Error]>
+  const raw = nodeNet.connect(await env.listen(server), host)
+  raw.resume().end()
+  const [error] = await failed
+  t.same(fieldsOf(error), { code: 'ECONNRESET', errno: undefined, syscall: undefined })
+  t.equal(error.message, 'socket hang up')
+  const port = await env.listen(env.server.net.createServer((socket) => {
+    socket.once('data', () => { socket.end() })
+  }))
+  const told = await refusal(env.client.tls.connect({ port, host, ca }))
+  t.same(fieldsOf(told), { code: 'ECONNRESET', errno: undefined, syscall: undefined })
+})
+
+test('a client without the certificate that TLS 1.3 asks it for is told so', async (t, env) => {
+  const server = env.server.tls.createServer({ ...shown, requestCert: true, ca, minVersion: 'TLSv1.3' }, echo)
+  const port = await env.listen(server)
+  const socket = env.client.tls.connect({ port, host, ca, servername: 'localhost' })
+  socket.resume()
+  // It comes when the client's own handshake is over already.
+  const told = await refusal(socket)
+  t.same(fieldsOf(told), {
+    code: 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', errno: undefined, syscall: undefined,
+  })
+  t.match(told, { library: 'SSL routines', reason: 'tlsv13 alert certificate required' })
+  t.match((told as Error).message, 'tlsv13 alert certificate required')
+})
+
+test('what checkServerIdentity says is why a server is not authorized', async (t, env) => {
+  const port = await env.listen(env.server.tls.createServer(shown, echo))
+  const checkServerIdentity = (): Error => Object.assign(new Error('not that one'), { code: 'EOTHER' })
+  const socket = env.client.tls.connect({ port, host, ca, servername: 'localhost', checkServerIdentity })
+  t.match(await refusal(socket), { code: 'EOTHER' })
+  t.equal(socket.authorizationError, 'EOTHER')
+})
+
+test('over a socket whose peer goes before the handshake can begin', async (t, env) => {
+  const port = await env.listen(env.server.net.createServer((socket) => { socket.resetAndDestroy() }))
+  for (let i = 0; i < 20; i++) {
+    const below = env.client.net.connect(port, host)
+    below.on('error', () => undefined)
+    t.equal((await refusal(env.client.tls.connect({ socket: below, ca })) as NodeJS.ErrnoException).code, 'ECONNRESET')
+  }
+})

@@ -455,6 +455,8 @@ export class NativeConnection implements TransportConnection, EngineSocket {
     const name = server ? undefined : serverName(start)
     const named = name === undefined ? undefined : Buffer.from(name)
     const result = this.#link.startTls(this.id, context.native, named, session)
+    // The peer has gone before it began.
+    if (result === ENOTCONN) throw cutHandshakeError(server)
     if (result < 0) throw socketError(result, 'tls')
     this.#secure = { start, context, state: undefined, error: undefined }
     this.#command(Command.secure)

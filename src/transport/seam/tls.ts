@@ -334,6 +334,8 @@ export function verifyCode(verify: number): string {
 }
 
 const PROTO = -constants.errno.EPROTO
+/** The code of an error that has none, as a program's own may. */
+export const NO_CODE = 'ERR_TLS_CALLBACK'
 
 /** An error of TLS has a code and a text of its own, and beside it what errors of sockets have. */
 function tlsFailure(code: string, message: string, fields: object = {}): SocketError {
@@ -382,7 +384,7 @@ export function asTlsError(reason: unknown): SocketError {
   try {
     const fields: Partial<SocketError> = error
     fields.syscall ??= 'tls'
-    fields.code ??= 'ERR_TLS_CALLBACK'
+    fields.code ??= NO_CODE
     fields.errno ??= PROTO
     return error as SocketError
   } catch {
