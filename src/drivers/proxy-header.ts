@@ -210,15 +210,17 @@ function readV2(bytes: Buffer, needsChecksum: boolean): ProxyRead {
   if (length > PROXY_HEADER_MAX) return wrong(`it is longer than ${PROXY_HEADER_MAX} bytes`)
   if (bytes.length < length) return PART
   const isLocal = command === 0
+  // Of `local` what is behind is to be ignored, but for a checksum that it must have.
+  const ignored = isLocal && !needsChecksum
   const addresses = ADDRESSES[family]
   const block = Buffer.from(bytes.subarray(0, length))
   // Of `local` the addresses are to be ignored; and so are they when they don't say all.
   const known = !isLocal && family !== 0 && transport !== 0
   if (length - V2_FIXED < addresses) {
-    return isLocal ? localHeader(length) : wrong('it ends within its addresses')
+    return ignored ? localHeader(length) : wrong('it ends within its addresses')
   }
   const tlvs = readTlvs(block, V2_FIXED + addresses)
-  if (tlvs === undefined) return isLocal ? localHeader(length) : wrong('it ends within a TLV')
+  if (tlvs === undefined) return ignored ? localHeader(length) : wrong('it ends within a TLV')
   const sum = wrongSum(block, tlvs, needsChecksum)
   if (sum !== undefined) return wrong(sum)
   const [source, destination] = known ? endsOf(block, family) : []

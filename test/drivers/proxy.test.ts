@@ -103,6 +103,11 @@ t.test('what is read, cut anywhere', async (t) => {
   }
   t.match(readProxyHeader(v2tcp4, true), { is: 'wrong', why: /no checksum/ })
   t.match(readProxyHeader(v1tcp4, true), { is: 'wrong', why: /no checksum/ })
+  for (const [rest, why] of [['20 11 0003 020000', /addresses/], ['20 00 0003 020009', /TLV/]] as const) {
+    const local = hex(`${signature} ${rest}`)
+    t.match(readProxyHeader(local), { is: 'header' }, "what is behind the balancer's own is ignored")
+    t.match(readProxyHeader(local, true), { is: 'wrong', why }, 'but for the checksum')
+  }
 })
 
 /** What is no header, or a wrong one. */
