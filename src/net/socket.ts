@@ -624,8 +624,14 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
     return this.connecting
   }
 
+  /** Who has the connection: until this one is given it, that is the socket which it is put on. */
+  static #holderOf(socket: Socket): Socket {
+    const below = socket._nativeBelow
+    return below === undefined || socket.destroyed || Socket.#isAttached(socket) ? socket : below
+  }
+
   get pending(): boolean {
-    return !Socket.#isAttached(this) || this.connecting
+    return !Socket.#isAttached(Socket.#holderOf(this)) || this.connecting
   }
 
   get readyState(): nodeNet.SocketReadyState {
@@ -644,6 +650,8 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
 
   _getpeername(): Partial<nodeNet.AddressInfo> {
     if (!(#remote in this)) return {}
+    const holder = Socket.#holderOf(this)
+    if (holder !== this) return holder._getpeername()
     if (Socket.#isAttached(this) && !this.connecting) {
       const link = Socket.#linkOf(this)
       this.#remote ??= link?.peer ?? link?.remote
@@ -652,9 +660,10 @@ export class Socket extends inPlace(Duplex) implements NetSocket, DataReceiver {
   }
 
   _getsockname(): Partial<nodeNet.AddressInfo> {
-    if (!Socket.#isAttached(this)) return {}
-    const link = Socket.#linkOf(this)
-    return addressObject(link === undefined ? this.#dialer?.local : link.local)
+    const holder = Socket.#holderOf(this)
+    if (!Socket.#isAttached(holder)) return {}
+    const link = Socket.#linkOf(holder)
+    return addressObject(link === undefined ? holder.#dialer?.local : link.local)
   }
 
   get remoteAddress(): string | undefined {

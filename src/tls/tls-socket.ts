@@ -303,10 +303,11 @@ export class TLSSocket extends Socket {
       this.destroy()
       return
     }
-    const { code } = error as NodeJS.ErrnoException
+    const { code, syscall } = error as NodeJS.ErrnoException
     // What `checkServerIdentity` said is there already.
     this.authorizationError ??= certificateCode(code) ?? null
-    if (code === 'ECONNRESET' && !this.#isServer) {
+    // As Node's: one that the kernel tells of is as it tells it.
+    if (code === 'ECONNRESET' && syscall === undefined && !this.#isServer) {
       const { path, host, port, localAddress } = this.#target
       Object.assign(error, { path, host, port, localAddress })
     }

@@ -901,6 +901,23 @@ test('over a socket whose peer goes before the handshake can begin', async (t, e
   for (let i = 0; i < 20; i++) {
     const below = env.client.net.connect(port, host)
     below.on('error', () => undefined)
-    t.equal((await refusal(env.client.tls.connect({ socket: below, ca })) as NodeJS.ErrnoException).code, 'ECONNRESET')
+    t.equal((await refusal(env.client.tls.connect({ socket: below, ca }))).code, 'ECONNRESET')
   }
+})
+
+test('a socket that is put on another one has its addresses at once', async (t, env) => {
+  const port = await env.listen(env.server.tls.createServer(shown, echo))
+  const { below, above } = await over(env, port)
+  const known = (): object => {
+    const { pending, remoteAddress, remotePort, localAddress, localPort } = above
+    return { pending, remoteAddress, remotePort, localAddress, localPort, address: above.address() }
+  }
+  const all = {
+    pending: false, remoteAddress: host, remotePort: port, localAddress: host, localPort: below.localPort,
+    address: below.address(),
+  }
+  t.same(known(), all)
+  await once(above, 'secureConnect')
+  t.same(known(), all)
+  above.destroy()
 })
