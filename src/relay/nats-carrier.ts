@@ -22,6 +22,12 @@ import { log } from '../support/log.js'
 import { clearTimeout, setTimeout } from '../support/real-time.js'
 import type { Carrier, CarrierListener } from './carrier.js'
 
+/**
+ * What a node or a prefix may be called: what stands as one part of a subject, with no dot, wildcard or space, and is
+ * short enough to stand in several.
+ */
+export const NATS_NAME = /^[A-Za-z0-9_-]{1,64}$/
+
 /** Who the node is to the server: one of these. */
 export interface NatsAuth {
   /** A user's name. */
@@ -82,6 +88,9 @@ const PACKET_MIN = 1024
 const ASK_AFTER = 64 * 1024
 const ASK_LATER = 50
 
+/** So often in a row a server may refuse who was let in before: one that has just started may not know all yet. */
+const REFUSALS_MAX = 2
+
 /** What the server says when nobody listens. */
 const NO_RESPONDERS = 503
 /** Milliseconds after a connection has come back in which the others may be on their way back, too. */
@@ -119,8 +128,15 @@ function natsError(error: unknown, what: string): Error & { code: string } {
   return Object.assign(new Error(`${what}: ${cause.message}`, { cause }), { code })
 }
 
+/**
+ * What the server says when it has waited too long to hear who this node is: as the machine is busy, the process was
+ * stopped, or the way is slow. For the library that is an error of authorization.
+ */
+const TOO_LATE = /authentication timeout/i
+
 function isFatal(error: unknown): boolean {
   for (let here: unknown = error, n = 0; isError(here) && n < 5; here = here.cause, n++) {
+    if (TOO_LATE.test(here.message)) return false
     if (FATAL.has(here.name) || FATAL_TLS.test(String((here as NodeJS.ErrnoException).code))) return true
   }
   return false
@@ -154,6 +170,8 @@ export class NatsCarrier implements Carrier {
   readonly #toOne: string
   readonly #gone: string
   #othersReturnUntil = 0
+  /** How often in a row the server has refused this node since it was let in. */
+  #refusals = 0
   #listener: CarrierListener | undefined
   #connection: NatsConnection | undefined
   #up = false
@@ -309,6 +327,9 @@ export class NatsCarrier implements Carrier {
       pingInterval: PING_INTERVAL,
       maxPingOut: PINGS_OUT,
       maxReconnectAttempts: -1,
+      // The library would end the connection at the second such error, a time-out too, and however long ago the first
+      // one was. What ends it is decided here.
+      ignoreAuthErrorAbort: true,
       reconnectTimeWait: RECONNECT_WAIT,
       reconnectJitter: RECONNECT_JITTER,
       reconnectJitterTLS: RECONNECT_JITTER,
@@ -331,6 +352,9 @@ export class NatsCarrier implements Carrier {
           // The library has no place for an exception: it would read no more.
           try {
             const from = message.subject.slice(at)
+            // Anybody may publish under a name that no node can have. The subjects of an answer could be longer than
+            // the server takes: it would close this node's connection for it, each time.
+            if (!NATS_NAME.test(from)) return
             // Another one with this node's name has to be found out in any case.
             if (from === node || except?.(from) !== true) take(from, message)
           } catch (error) {
@@ -368,6 +392,7 @@ export class NatsCarrier implements Carrier {
         this.#wentDown(natsError(new Error('the connection is lost'), `natsRelay ${node}: ${status.server}`))
         return
       case 'reconnect':
+        this.#refusals = 0
         this.#counts.reconnects++
         void this.#reconnected(connection, this.#counts.reconnects)
         return
@@ -377,6 +402,10 @@ export class NatsCarrier implements Carrier {
         if (error.name === 'PermissionViolationError') {
           // Told for each packet that it concerns; without the right to send a node is none.
           this.#fail(natsError(error, `natsRelay ${node}: the server forbids it`))
+          return
+        }
+        if (isFatal(error) && ++this.#refusals >= REFUSALS_MAX) {
+          this.#fail(natsError(error, `natsRelay ${node}: ${connection.getServer()}`))
           return
         }
         log('warning', `relay ${node}: the NATS server says`, { error: error.message })

@@ -2,7 +2,7 @@
 import { checkOptions, integer, ofType, type Check } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import type { Action } from '../vm/index.js'
-import { NatsCarrier, type NatsAuth, type NatsMetrics, type NatsTls } from './nats-carrier.js'
+import { NATS_NAME, NatsCarrier, type NatsAuth, type NatsMetrics, type NatsTls } from './nats-carrier.js'
 import { relay, RelayMonitor, type RelayOptions } from './relay.js'
 
 /** Options of `natsRelay`. */
@@ -42,11 +42,9 @@ export class NatsMonitor extends RelayMonitor {
 }
 
 const CALL = 'natsRelay'
-const NAME = /^[A-Za-z0-9_-]{1,64}$/
 
-/** What stands as one part of a subject: no dot, no wildcard, no space. */
 const token: Check = (call, name, value) => {
-  if (typeof value === 'string' && NAME.test(value)) return
+  if (typeof value === 'string' && NATS_NAME.test(value)) return
   throw argumentError(call, name, '1 to 64 letters, digits, "_" and "-"', value)
 }
 

@@ -1,5 +1,5 @@
 /** The carrier over NATS alone, with a real server. */
-import { nkeys } from '@nats-io/transport-node'
+import { connect, nkeys } from '@nats-io/transport-node'
 import t, { type Test } from 'tap'
 import { NatsCarrier, type NatsSettings } from '../../src/relay/nats-carrier.js'
 import { certificateFiles, makeCertificate } from '../support/certificates.js'
@@ -215,6 +215,46 @@ t.test('nats', { skip: noNats }, async (t) => {
     const other = new Node(t, 'a', nkey.url, { auth: { nkey: Buffer.from(nkeys.createUser().getSeed()).toString() } })
     await other.has('failed')
     t.match(other.error, { code: 'EACCES' })
+  })
+
+  t.test('a server that has waited too long for who we are is asked again, however often; at each start', async (t) => {
+    const server = await NatsServer.start(t, 'authorization { user: u, password: p, timeout: 0.3 }')
+    const proxy = await Proxy.start(t, server.port)
+    proxy.delay = 400
+    const a = new Node(t, 'a', proxy.url, { auth: { user: 'u', pass: 'p' } })
+    await sleep(3000)
+    t.same(a.events, [])
+    proxy.delay = 0
+    await up(a)
+    // And while it runs.
+    proxy.delay = 400
+    proxy.cut()
+    await sleep(4000)
+    t.same(a.events, ['up', 'down'])
+    proxy.delay = 0
+    await a.has('up', 2)
+    await server.kill()
+    const wrong = await NatsServer.start(t, 'authorization { user: u, password: other }', server.port)
+    await a.has('failed')
+    t.match(a.error, { code: 'EACCES', message: /Authorization Violation/ })
+    await wrong.kill()
+  })
+
+  t.test('who has a name that no node can have is not heard: to answer it could cost the connection', async (t) => {
+    const server = await NatsServer.start(t)
+    const [a, b] = [new Node(t, 'a', server.url), new Node(t, 'b', server.url)]
+    await up(a, b)
+    const stranger = await connect({ servers: server.url })
+    t.teardown(() => stranger.close())
+    // In the subjects of a packet to it the name stands twice.
+    for (const name of ['x'.repeat(2100), 'x'.repeat(65), '\u00e9', 'a,b']) {
+      stranger.publish(`test.all.${name}`, Uint8Array.of(1))
+      stranger.publish(`test.to.a.${name}`, Uint8Array.of(1))
+    }
+    await stranger.flush()
+    b.send('a', 'end')
+    await until(() => a.texts.includes('b: end'))
+    t.same(a.texts, ['b: end'])
   })
 
   t.test('TLS, with an authority of our own', async (t) => {
