@@ -76,6 +76,8 @@ const PIECE_MIN = 512
 const NOTICES = 10
 /** Nodes whose ages differ by less, in milliseconds, were started at the same time. */
 const SAME_AGE = 500
+/** For so many times `heartbeatMs` two nodes of one name may both believe that the other one is to go. */
+const RIVALRY = 4
 
 /** An endpoint of this node, as others are told. */
 interface LocalEndpoint {
@@ -110,11 +112,16 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   #downError: Error | undefined
   #lastTick: number
   #probes = 0
-  /** Since when another node was heard that has this one's name. */
-  #rivalSince: number | undefined
+  /**
+   * Others that have this node's name: since when they were heard without a pause, when last, and since when it is this
+   * node that has to go.
+   */
+  #rivals: { readonly since: number; last: number; secondSince: number | undefined } | undefined
   #answeredRival = -Infinity
   /** When it was said last that there are as many nodes as there may be. */
   #saidFull = -Infinity
+  /** When it was said last that one that is no node has sent what can't be read. */
+  #saidUnread = -Infinity
   #ended = false
 
   constructor(carrier: Carrier, settings: CoreSettings, allowed: Allowed, vm: VmSide, now: () => number) {
@@ -278,7 +285,7 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   /** Too much waits for a node: it loses its session, not single messages. */
   #checkQueue(peer: Peer, outbound: Outbound, carried = 0): void {
     const { maxQueuedBytes } = this.#settings
-    const waiting = Math.max(outbound.waiting - outbound.snapshotBytes, carried)
+    const waiting = Math.max(outbound.waiting, carried) - outbound.snapshotBytes
     if (waiting <= maxQueuedBytes) return
     const what = `${waiting} bytes wait for node ${show(peer.name)}; maxQueuedBytes is ${maxQueuedBytes}`
     // It has to show that it hears again, or the snapshots would pile up.
@@ -337,11 +344,17 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
 
   /** What a node has sent can't be read, or is more than it may send. It costs that node its session, for a while. */
   #onMalformed(from: string, error: unknown, now: number): void {
-    const what = `node ${show(from)} has sent what can't be read`
-    log('warning', `relay ${this.#settings.node}: ${what}`, { reason: error })
+    const { node, lostAfterMs } = this.#settings
     const peer = this.#peers.get(from)
+    // Those that are no nodes may be as many as they like, and none of them is ignored for a while.
+    if (peer === undefined) {
+      if (now - this.#saidUnread < lostAfterMs) return
+      this.#saidUnread = now
+    }
+    const what = `node ${show(from)} has sent what can't be read`
+    log('warning', `relay ${node}: ${what}`, { reason: error })
     if (peer === undefined) return
-    peer.ignoredUntil = now + this.#settings.lostAfterMs
+    peer.ignoredUntil = now + lostAfterMs
     peer.lastHeard = now
     this.#loseSession(peer, relayError('EPROTO', from, what, error))
   }
@@ -392,7 +405,7 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   /** Whether there may be a node of this name. One that was here a moment ago has its place still. */
   #hasRoom(name: string, now: number): boolean {
     const { node, maxNodes, lostAfterMs } = this.#settings
-    if (this.#formers.has(name) || this.#peers.size + this.#formers.size < maxNodes) return true
+    if (this.#formers.has(name) || this.#peers.size + this.#formers.size < maxNodes || this.#makeRoom(now)) return true
     if (now - this.#saidFull >= lostAfterMs) {
       this.#saidFull = now
       log('warning', `relay ${node}: node ${show(name)} is not heard: maxNodes is ${maxNodes}`)
@@ -400,10 +413,25 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
     return false
   }
 
+  /** Forgets the node that went first, if it is only kept to be told that it was given up: who is there goes first. */
+  #makeRoom(now: number): boolean {
+    for (const [name, { outboundNotBefore, answerNotBefore }] of this.#formers) {
+      return now >= outboundNotBefore && now >= answerNotBefore && this.#formers.delete(name)
+    }
+    return false
+  }
+
   #onRival({ age, epoch }: Beat, now: number): void {
     const { node, heartbeatMs } = this.#settings
+    const known = this.#rivals
+    const rivals = this.#rivals = known !== undefined && now - known.last <= 2 * heartbeatMs
+      ? known : { since: now, last: now, secondSince: undefined }
+    rivals.last = now
     const older = age - (now - this.#started)
-    const second = Math.abs(older) < SAME_AGE ? epoch < this.#epoch : older > 0
+    // A beat is older than it says by the time that it took. So one of the two may find the ages the same and the other
+    // one may not, and each of them that the other one is to go. When both have stayed, epochs alone say who goes.
+    const sameAge = now - rivals.since > RIVALRY * heartbeatMs ? 2 * SAME_AGE : SAME_AGE
+    const second = Math.abs(older) < sameAge ? epoch < this.#epoch : older > 0
     if (!second) {
       // It hears of us at once, and not only with the next beat.
       if (now - this.#answeredRival < heartbeatMs / 2) return
@@ -411,9 +439,9 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
       this.#beat()
       return
     }
-    this.#rivalSince ??= now
+    rivals.secondSince ??= now
     // A beat of a node that was here before, and has ended, may still have been on its way.
-    if (now - this.#rivalSince < heartbeatMs / 2) return
+    if (now - rivals.secondSince < heartbeatMs / 2) return
     this.#vm.refused(relayError('ENODEINUSE', node, `the name ${show(node)} is another node's; each has its own`))
   }
 

@@ -485,6 +485,35 @@ t.test('rule 8: what the carrier says is queued counts as well', async (t) => {
   await stop(a, b)
 })
 
+t.test('rule 8: a snapshot on its way to the carrier is not what may not wait', async (t) => {
+  const network = new Network()
+  const options = { maxQueuedBytes: 262_144 }
+  const a = new Node(network, 'a', options)
+  await network.run(1)
+  const text = 'x'.repeat(1000)
+  a.do(Array.from({ length: 500 }, (_v, i) => endpoint.publisher(['tick', `${text} ${i}`])))
+  await network.run(H)
+  const b = new Node(network, 'b', options)
+  await network.run(1)
+  b.listen(['tick', _])
+  await network.run(3)
+  // It is in the carrier, whose link is slow.
+  a.carrier.setQueued('b', 510_000)
+  await network.run(4 * H)
+  a.carrier.setQueued('b', 0)
+  await network.run(4 * H)
+  const trace = b.takeTrace()
+  t.strictSame(trace.filter((line) => line.startsWith('-')), [])
+  t.equal(trace.length, 500)
+  t.match(a.monitor.peers, [{ node: 'b', gaps: 0 }])
+  // What comes beside it is.
+  a.carrier.setQueued('b', 510_000 + 262_144)
+  b.listen(['room', _, _], 'participant', 'publisher')
+  await network.run(2 * H)
+  t.equal(b.takeTrace().filter((line) => line.startsWith('- ["tick"')).length, 500)
+  await stop(a, b)
+})
+
 t.test('rule 9: old endpoints of a node that is started again are absent before new ones appear', async (t) => {
   const [network, a, b] = await two()
   b.listen(['tick', _])
@@ -525,6 +554,24 @@ t.test('a name used twice: the second one is refused, and the first one is not d
   await network.run(H)
   t.strictSame(b.takeTrace(), ['+ ["tick","third"]'])
   await stop(a, b, second)
+})
+
+t.test('a name used twice: one is refused, however alike the ages are, and however long beats take', async (t) => {
+  for (const delay of [1, 40, 150]) {
+    for (let between = 320; between <= 680; between += 30) {
+      const network = new Network({ delay: [delay, delay] })
+      const other = new Node(network, 'other')
+      const first = new Node(network, 'a')
+      await network.run(between)
+      const second = new Node(network, 'a')
+      await network.run(12 * H)
+      // The relay has ended; without it the carrier has stopped.
+      const refused = [first, second].filter(({ carrier }) => carrier.dead)
+      t.equal(refused.length, 1, `started ${between} ms apart, a beat takes ${delay} ms`)
+      if (between > 500 + delay) t.equal(refused[0], second)
+      await stop(other, first, second)
+    }
+  }
 })
 
 t.test('two nodes that have lost each other at the same time find each other again, once', async (t) => {
@@ -779,6 +826,43 @@ t.test('no more nodes than maxNodes are heard; who has left makes room', async (
   t.strictSame(heard().sort(), [stays.name, out.name].sort())
   t.equal(messages.length, 2)
   await stop(hub, stays, out)
+})
+
+t.test('who is lost makes room for another at once, though it is told for some time that it was', async (t) => {
+  const network = new Network()
+  const hub = new Node(network, 'hub', { maxNodes: 1 })
+  const lost = new Node(network, 'lost')
+  await network.run(3 * H)
+  lost.carrier.kill()
+  await network.run(2)
+  hub.carrier.tellGone('lost')
+  const next = new Node(network, 'next')
+  await network.run(2 * H)
+  t.strictSame(hub.monitor.peers.map(({ node }) => node), ['next'])
+  await stop(hub, next)
+})
+
+t.test('what can\'t be read of those that are no nodes is told of once in a while, however much it is', async (t) => {
+  const network = new Network()
+  const messages: string[] = []
+  const hear = (record: unknown): void => { messages.push((record as LogRecord).message) }
+  setLogLevel('warning')
+  subscribe(LOG_CHANNEL, hear)
+  t.teardown(() => {
+    unsubscribe(LOG_CHANNEL, hear)
+    setLogLevel('off')
+  })
+  const hub = new Node(network, 'hub')
+  await network.run(3 * H)
+  const flood = (): void => {
+    for (let i = 0; i < 1000; i++) network.carrier(`no node ${i % 10}`).forge('hub', Uint8Array.of(99, i % 256))
+  }
+  flood()
+  t.strictSame(messages, ['relay hub: node \'no node 0\' has sent what can\'t be read'])
+  await network.run(T)
+  flood()
+  t.equal(messages.length, 2)
+  await stop(hub)
 })
 
 t.test('wrong options are told', async (t) => {
