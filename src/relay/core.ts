@@ -122,6 +122,8 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   #saidFull = -Infinity
   /** When it was said last that one that is no node has sent what can't be read. */
   #saidUnread = -Infinity
+  /** When it was said last that an endpoint of another node can't be here. */
+  #saidImpossible = -Infinity
   #ended = false
 
   constructor(carrier: Carrier, settings: CoreSettings, allowed: Allowed, vm: VmSide, now: () => number) {
@@ -359,9 +361,31 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
     this.#loseSession(peer, relayError('EPROTO', from, what, error))
   }
 
-  /** Something can't be in this VM that a node has told of. */
-  impossible(node: string, error: unknown): void {
-    this.#onMalformed(node, error, this.#now())
+  /** The VM can't have an endpoint that a node has told of. */
+  impossible(label: RemoteLabel, error: unknown): void {
+    this.#revoke(label)
+    this.#saysImpossible(label.node, error)
+  }
+
+  /**
+   * That there is no room in this VM may be another node's doing, or this program's: so it costs a node nothing but the
+   * endpoint, and not its session.
+   */
+  #saysImpossible(from: string, error: unknown): void {
+    const { node, lostAfterMs } = this.#settings
+    const now = this.#now()
+    if (now - this.#saidImpossible < lostAfterMs) return
+    this.#saidImpossible = now
+    log('warning', `relay ${node}: an endpoint of node ${show(from)} can't be here`, { reason: error })
+  }
+
+  /** Nothing is sent to it any more. @returns whether it was here */
+  #revoke(label: RemoteLabel): boolean {
+    const { route, routes } = label
+    if (route === undefined) return false
+    label.route = undefined
+    this.#routes.remove(routes, route)
+    return true
   }
 
   /** Who has sent a packet; undefined if it isn't to be heard. */
@@ -582,13 +606,19 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
     if (inbound.endpoints.size >= this.#settings.maxEndpoints) {
       throw new MalformedPacket(`more endpoints than maxEndpoints, which is ${this.#settings.maxEndpoints}`)
     }
-    const parts: { label: RemoteLabel; route: Route<Peer> }[] = []
+    const parts: RemoteLabel[] = []
     inbound.endpoints.set(id, { parts, digest })
     inbound.digest = (inbound.digest ^ digest) >>> 0
     for (const part of this.#allowed.partsOf(topic)) {
-      const route = this.#routes.add(peer, inbound.routes, orientation, part)
-      const label = new RemoteLabel(peer.name)
-      parts.push({ label, route })
+      let route: Route<Peer>
+      try {
+        route = this.#routes.add(peer, inbound.routes, orientation, part)
+      } catch (error) {
+        this.#saysImpossible(peer.name, error)
+        continue
+      }
+      const label = new RemoteLabel(peer.name, inbound.routes, route)
+      parts.push(label)
       this.#vm.appeared(label, orientation, part, interest)
     }
   }
@@ -596,10 +626,7 @@ export class Core implements Omit<CarrierListener, 'onFailed'> {
   #remoteDisappeared(inbound: Inbound, id: number, reason: unknown): void {
     const endpoint = inbound.endpoints.get(id)
     inbound.endpoints.delete(id)
-    for (const { label, route } of endpoint?.parts ?? []) {
-      this.#routes.remove(inbound.routes, route)
-      this.#vm.disappeared(label, reason)
-    }
+    for (const label of endpoint?.parts ?? []) if (this.#revoke(label)) this.#vm.disappeared(label, reason)
   }
 
   #onMark(peer: Peer, mark: Mark, now: number): void {

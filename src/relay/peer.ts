@@ -8,14 +8,18 @@ import type { NodeRoutes, Route } from './routes.js'
 
 /** The name of an endpoint of another node in this VM. */
 export class RemoteLabel extends Label {
-  constructor(readonly node: string) {
+  /**
+   * @param routes those of its node
+   * @param route what messages find it by; undefined when it isn't here any more
+   */
+  constructor(readonly node: string, readonly routes: NodeRoutes<Peer>, public route: Route<Peer> | undefined) {
     super()
   }
 }
 
 /** An endpoint of another node: for each part of its topic that is allowed here, one in this VM. */
 export interface RemoteEndpoint {
-  readonly parts: readonly { readonly label: RemoteLabel; readonly route: Route<Peer> }[]
+  readonly parts: readonly RemoteLabel[]
   /** Its part of the digest. */
   readonly digest: number
 }

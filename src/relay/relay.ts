@@ -217,7 +217,7 @@ class RelaySide implements VmSide {
   guard(core: Core, source: unknown): Guard {
     return (error, name) => {
       if (name === source) this.refused(error)
-      else if (name instanceof RemoteLabel) core.impossible(name.node, error)
+      else if (name instanceof RemoteLabel) core.impossible(name, error)
       else log('warning', `relay ${this.node} could not do what it was asked for`, { reason: error })
       return this.take(core)
     }

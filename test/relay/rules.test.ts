@@ -3,7 +3,7 @@ import t from 'tap'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import {
   _, atMetaLevel, deleteEndpoint, endpoint, eventRelay, eventSource, groundVm, LOG_CHANNEL, nestedVm, quit,
-  sendFeedback, sendMessage, spawn, Wildcard, type Action, type ActionTree, type EventSink, type GroundVm,
+  sendFeedback, sendMessage, spawn, topicLimits, Wildcard, type Action, type ActionTree, type EventSink, type GroundVm,
   type LogRecord,
 } from '../../src/index.js'
 import { relayBy, RelayMonitor, type RelayOptions } from '../../src/relay/relay.js'
@@ -863,6 +863,30 @@ t.test('what can\'t be read of those that are no nodes is told of once in a whil
   flood()
   t.equal(messages.length, 2)
   await stop(hub)
+})
+
+t.test('a VM that has no room for an endpoint of a node: it is not there, and its node keeps all others', async (t) => {
+  const before = topicLimits()
+  t.teardown(() => { topicLimits(before) })
+  const form = (i: number): unknown[] => Array.from({ length: 4 }, (_v, bit) => (i >> bit) % 2 === 0 ? bit : _)
+  const [network, a, b] = await two()
+  a.listen(['tick', _])
+  b.do([1, 2, 3].map((i) => endpoint.publisher(['room', form(i), i])))
+  b.publish(['tick', 'b'])
+  await network.run(H)
+  t.strictSame(a.takeTrace(), ['+ ["tick","b"]'])
+  b.do([4, 5].map((i) => endpoint.publisher(['room', form(i), i])))
+  await network.run(0.5)
+  // The nodes are in one thread here: by now it has been told of these, and the other one has not heard of it.
+  topicLimits({ forms: 1 })
+  await network.run(10 * H)
+  t.match(a.monitor.peers, [{ node: 'b', up: true, gaps: 0 }])
+  t.strictSame(a.takeTrace(), [])
+  topicLimits(before)
+  b.end(['tick', 'b'])
+  await network.run(H)
+  t.strictSame(a.takeTrace(), ['- ["tick","b"] orderly'])
+  await stop(a, b)
 })
 
 t.test('wrong options are told', async (t) => {
