@@ -2,7 +2,7 @@
 import { httpModule } from '../support/builtins.js'
 import { integer, ofType, type Check } from '../support/checks.js'
 import { argumentError, fromCaller, rangeError } from '../support/errors.js'
-import { defineCheckedRecord, shareSymbol, type RecordFrom } from '../topic/index.js'
+import { defineCheckedRecord, shareSymbol, Wildcard, type RecordFrom } from '../topic/index.js'
 import { sendMessage, type Action } from '../vm/index.js'
 import { eof, type Eof } from './tcp-records.js'
 
@@ -39,12 +39,28 @@ export type HttpWanted = typeof httpWanted
 shareSymbol('httpStreamed', httpStreamed)
 shareSymbol('httpWanted', httpWanted)
 
+/** Which request: not the request itself. */
+const checkId: Check = (call, name, value) => {
+  const right = Array.isArray(value) && value.length === 2
+    && value.every((one) => typeof one === 'number' || one instanceof Wildcard)
+  if (!right) throw argumentError(call, name, 'the id of a request: the field id of httpRequest', value)
+}
+
+/** Of a request or a topic of some: nobody asks by another name. */
+const method: Check = (call, name, value) => {
+  const right = typeof value === 'string' && value !== '' && value === value.toUpperCase()
+  if (!right) throw argumentError(call, name, "a method in capital letters, such as 'GET'", value)
+}
+
 /** Of a request or a topic of some: the parts between the slashes, which may be wildcards. */
 const path: Check = (call, name, value) => {
-  if (!Array.isArray(value)) throw argumentError(call, name, "an array of its parts, such as ['users', '7']", value)
+  const expected = "an array of its parts, such as ['users', '7'], or [''] for '/'"
+  if (!Array.isArray(value) || value.length === 0) throw argumentError(call, name, expected, value)
 }
 
 const status = integer(200, 599)
+
+const checkHeaders = ofType('object')
 
 /** Of an answer. */
 const body: Check = (call, name, value) => {
@@ -60,10 +76,10 @@ const part: Check = (call, name, value) => {
 /**
  * A request: `endpoint.subscriber(httpRequest(_, 'GET', ['users', _], _), ...)` handles `GET /users/7`.
  *
- * @throws TypeError for a method that is no text, or a path that is no array
+ * @throws TypeError for a method that is none, or a path that is no array, or an empty one
  */
 export const httpRequest = defineCheckedRecord('http-request', ['id', 'method', 'path', 'request'], {
-  method: ofType('string'), path,
+  method, path,
 }).of<
   [id: HttpRequestId, method: string, path: readonly unknown[], request: HttpRequestData]
 >()
@@ -73,10 +89,10 @@ export type HttpRequest = RecordFrom<typeof httpRequest>
 /**
  * Its answer. Use `httpReply`, which checks the headers too.
  *
- * @throws TypeError or RangeError for a status that is not from 200 to 599, or what is no body
+ * @throws TypeError or RangeError for what is no request's id, a status that is not from 200 to 599, or what is no body
  */
 export const httpAnswer = defineCheckedRecord('http-answer', ['id', 'status', 'headers', 'body'], {
-  status, headers: ofType('object'), body,
+  id: checkId, status, headers: checkHeaders, body,
 }).of<
   [
     id: HttpRequestId, status: number, headers: Readonly<Record<string, string>>,
@@ -91,7 +107,7 @@ export type HttpAnswer = RecordFrom<typeof httpAnswer>
  *
  * @throws TypeError for what is none of these
  */
-export const httpPart = defineCheckedRecord('http-part', ['id', 'part'], { part }).of<
+export const httpPart = defineCheckedRecord('http-part', ['id', 'part'], { id: checkId, part }).of<
   [id: HttpRequestId, part: string | Uint8Array | Eof | HttpWanted]
 >()
 /** A record that `httpPart` makes. */
@@ -104,12 +120,14 @@ const FRAMING = new Set(['content-length', 'transfer-encoding', 'connection', 't
  * Answers a request. What is wrong with an answer is its handler's fault, so it is found out here.
  *
  * @param status from 200 to 599
- * @throws TypeError or RangeError for a status or a header that can't be sent
+ * @throws TypeError or RangeError for what is no request's id, or a status or a header that can't be sent
  */
 export function httpReply(
   id: HttpRequestId, status: number, body: string | Uint8Array | HttpStreamed = '',
   headers: Readonly<Record<string, string>> = {},
 ): Action {
+  checkId('httpReply', 'id', id)
+  checkHeaders('httpReply', 'headers', headers)
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw rangeError('httpReply', 'status', 'a whole number from 200 to 599', status)
   }
@@ -124,7 +142,8 @@ export function httpReply(
       httpModule().validateHeaderName(name)
       httpModule().validateHeaderValue(name, value)
     } catch (error) {
-      throw fromCaller(error as Error)
+      const { message, code } = error as NodeJS.ErrnoException
+      throw fromCaller(Object.assign(new TypeError(`httpReply: headers: ${message}`), { code }))
     }
     if (FRAMING.has(name.toLowerCase())) {
       throw argumentError('httpReply', 'headers', 'without those that say how long the body is', name)

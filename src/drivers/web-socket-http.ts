@@ -249,7 +249,9 @@ class HttpExchange {
     const { method, path } = this.#request
     if (this.#takes(method)) {
       this.#phase = 'handled'
-      return sendMessage(httpRequest(this.#id, method === 'HEAD' ? 'GET' : method, path, this.#request))
+      // It is what GET would answer, without the body, unless somebody answers it himself.
+      const asked = method === 'HEAD' && !this.#methods.has('HEAD') ? 'GET' : method
+      return sendMessage(httpRequest(this.#id, asked, path, this.#request))
     }
     if (this.#methods.size > 0) {
       this.#response.setHeader('allow', [...this.#methods.keys()].join(', '))

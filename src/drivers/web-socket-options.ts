@@ -1,5 +1,7 @@
 /** Options of the WebSocket driver, their defaults and their checks. */
-import { checkOptions, hostName, integer, ofType, oneOf, type Check, type Elsewhere } from '../support/checks.js'
+import {
+  checkOptions, hostName, integer, notEmpty, ofType, oneOf, type Check, type Elsewhere,
+} from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
 import { defaultBuffers, keptBuffersCheck, type KeptBuffers } from '../transport/seam/buffers-option.js'
 import { QUEUED_BYTES_MAX, QUEUED_BYTES_MAX_TOTAL } from '../transport/seam/queue-limits.js'
@@ -237,7 +239,7 @@ const checks: Readonly<Record<keyof WebSocketOptions, Check>> = {
   connect: (call, name, value) => {
     if (typeof value !== 'function') checkConnect(call, name, value as WsConnectOptions)
   },
-  files: ofType('string'),
+  files: notEmpty,
   maxBody: integer(0, MOST, 'bytes'),
   answerTimeout: integer(1, LONGEST, 'milliseconds'),
   buffers: keptBuffersCheck,

@@ -52,6 +52,34 @@ async function serve(start: Start, routes: ActionTree, options: WebSocketOptions
   return await program.url()
 }
 
+onEachCarrier('a handler of HEAD is asked; a reply that can not be one is told where it is made', async (t, start) => {
+  const base = await serve(start, [
+    route('HEAD', ['only'], (id) => httpReply(id, 200, '', { 'x-by': 'head' })),
+    route('HEAD', ['both'], (id) => httpReply(id, 200, '', { 'x-by': 'head' })),
+    route('GET', ['both'], (id) => httpReply(id, 200, 'body', { 'x-by': 'get' })),
+    route('GET', [''], (id) => httpReply(id, 200, 'root')),
+  ], { answerTimeout: 2000 })
+  for (const path of ['/only', '/both']) {
+    const { status, headers } = await ask(base, path, { method: 'HEAD' })
+    t.same([status, headers['x-by']], [200, 'head'], path)
+  }
+  t.equal((await ask(base, '/both')).headers['x-by'], 'get')
+  t.equal((await ask(base, '/only')).status, 405)
+  t.equal((await ask(base, '/')).body.toString(), 'root')
+  const wrong: [unknown[], RegExp][] = [
+    [[undefined, 200], /^httpReply: id must be the id of a request: the field id of httpRequest; got undefined/],
+    [[{ id: [1, 1] }, 200], /^httpReply: id must be the id/],
+    [[[1, 1], '200'], /^httpReply: status must be/],
+    [[[1, 1], 200, 'x', null], /^httpReply: headers must be an object; got null/],
+    [[[1, 1], 200, 'x', 'text/html'], /^httpReply: headers must be an object; got 'text\/html'/],
+    [[[1, 1], 200, 'x', { 'a b': 'x' }], /^httpReply: headers: Header name must be/],
+    [[[1, 1], 200, 'x', { a: 'x\n' }], /^httpReply: headers: Invalid character/],
+  ]
+  for (const [given, message] of wrong) {
+    t.throws(() => (httpReply as (...given: unknown[]) => unknown)(...given), { message })
+  }
+})
+
 onEachCarrier('handlers: found by presence; 404, 405, 503; HEAD, bodies, headers, the query', async (t, start) => {
   let slow: HttpRequestId | undefined
   const base = await serve(start, [
