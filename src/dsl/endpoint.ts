@@ -1,10 +1,9 @@
 /** `endpoint.subscriber(topic, {...})` and `endpoint.publisher(topic, {...})`. */
-import { unknownOption } from '../support/checks.js'
+import { holdsOptions, unknownOption } from '../support/checks.js'
 import { argumentError } from '../support/errors.js'
-import { checkHandlers } from '../vm/action.js'
+import { AddEndpoint, checkHandlers } from '../vm/action.js'
 import { checkTopic } from '../vm/role.js'
 import {
-  addEndpoint,
   EventSource,
   role,
   type Action,
@@ -22,24 +21,25 @@ export interface EndpointOptions<T, S> extends Handlers<MessageOf<T>, S> {
   readonly interest?: Interest | undefined
 }
 
-const known = new Set(['name', 'interest', 'onPresence', 'onAbsence', 'onMessage'])
+const KNOWN = ['name', 'interest', 'onPresence', 'onAbsence', 'onMessage']
+const known = new Set(KNOWN)
 
 function makeEndpoint<T, S>(orientation: Orientation, topic: T, options: EndpointOptions<T, S>): Action<S> {
   const call = `endpoint.${orientation}`
-  if (typeof options !== 'object' || options === null) {
+  if (!holdsOptions(options, KNOWN)) {
     throw argumentError(call, 'options', 'an object of handlers', options)
   }
   const keys = Object.keys(options)
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]
-    if (!known.has(key)) throw unknownOption(call, key, [...known])
+    if (!known.has(key)) throw unknownOption(call, key, KNOWN)
   }
   checkTopic(call, topic)
   // It would meet nothing: what a source fires comes with the source.
   if (topic instanceof EventSource) throw argumentError(call, 'topic', '[source, _] for an event source', topic)
   checkHandlers(call, 'options', options)
   const { name = Symbol(orientation), interest = 'participant' } = options
-  return addEndpoint<S>(name, role(orientation, topic, interest), options)
+  return new AddEndpoint<S>(name, role(orientation, topic, interest), options)
 }
 
 /** Ways to add an endpoint to a process. */

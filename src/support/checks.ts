@@ -11,6 +11,25 @@ export type Check = (call: string, name: string, value: unknown) => void
 /** What each option may be. */
 export type Checks = Readonly<Record<string, Check>>
 
+/**
+ * Whether options can be in there. An object of a class in which there are none, such as a promise, a list or a record,
+ * was not meant: all defaults would be taken, and nobody would be told.
+ *
+ * @param known names of options; without them, any may be one
+ */
+export function holdsOptions(value: unknown, known: readonly string[] = []): value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype === Object.prototype || prototype === null) return true
+  // Of another realm; or a class's, with options as fields.
+  if (Object.getPrototypeOf(prototype) === null) return true
+  const given = value as Readonly<Record<string, unknown>>
+  // A record knows the fields of all records, and has its own.
+  if (known.length > 0) return known.some((name) => given[name] !== undefined)
+  for (const name in value) if (name !== '') return true
+  return false
+}
+
 export function oneOf(...values: readonly (string | boolean)[]): Check {
   const texts = values.map((value) => (typeof value === 'string' ? `'${value}'` : String(value)))
   const expected = `${texts.slice(0, -1).join(', ')} or ${texts.slice(-1).join()}`
@@ -20,10 +39,13 @@ export function oneOf(...values: readonly (string | boolean)[]): Check {
 }
 
 export function ofType(type: 'boolean' | 'string' | 'function' | 'object'): Check {
-  return (call, name, value) => {
-    if (typeof value !== type || value === null) {
-      throw argumentError(call, name, `${type === 'object' ? 'an' : 'a'} ${type}`, value)
+  if (type === 'object') {
+    return (call, name, value) => {
+      if (!holdsOptions(value)) throw argumentError(call, name, 'an object', value)
     }
+  }
+  return (call, name, value) => {
+    if (typeof value !== type) throw argumentError(call, name, `a ${type}`, value)
   }
 }
 
@@ -95,8 +117,8 @@ export function unknownOption(
 export function checkOptions(
   call: string, options: object, checks: Checks, prefix = '', elsewhere: Elsewhere = {},
 ): void {
-  if (typeof options !== 'object' || options === null) {
-    throw argumentError(call, 'options', 'an object', options)
+  if (!holdsOptions(options, Object.keys(checks))) {
+    throw argumentError(call, prefix === '' ? 'options' : prefix.replace(/\.$/, ''), 'an object', options)
   }
   for (const name in options) {
     if (!Object.hasOwn(checks, name)) {

@@ -4,7 +4,7 @@
  *
  * Every constructor checks its arguments here, so that a mistake is reported where it was made.
  */
-import { unknownOption, type Elsewhere } from '../support/checks.js'
+import { holdsOptions, unknownOption, type Elsewhere } from '../support/checks.js'
 import { argumentError, show } from '../support/errors.js'
 import {
   Action, adoptPromises, flatten, SendMessage, type ActionTree, type Handler, type HandlerResult, type Handlers,
@@ -207,16 +207,23 @@ export function addEndpoint<S>(
   handlers: Handlers<any, S> | Handler<S>,
 ): AddEndpoint<S> {
   if (!(role instanceof Role)) throw argumentError('addEndpoint', 'role', 'a role(...)', role)
-  if (typeof handlers !== 'function') checkHandlers('addEndpoint', 'handlers', handlers)
+  if (typeof handlers !== 'function') {
+    checkHandlers('addEndpoint', 'handlers', handlers)
+    for (const key in handlers) {
+      if (!EVENTS.includes(key as keyof Handlers)) throw unknownOption('addEndpoint', key, EVENTS, {}, 'handlers')
+    }
+  }
   return new AddEndpoint(name, role, handlers)
 }
 
+const EVENTS: readonly (keyof Handlers)[] = ['onPresence', 'onAbsence', 'onMessage']
+
 /** @internal */
 export function checkHandlers(call: string, argument: string, handlers: unknown): void {
-  if (typeof handlers !== 'object' || handlers === null) {
+  if (!holdsOptions(handlers, EVENTS)) {
     throw argumentError(call, argument, 'an object of handlers', handlers)
   }
-  for (const event of ['onPresence', 'onAbsence', 'onMessage'] as const) {
+  for (const event of EVENTS) {
     const handler = (handlers as Handlers)[event] as unknown
     if (handler !== undefined && typeof handler !== 'function') {
       throw argumentError(call, `${argument}.${event}`, 'a function', handler)
@@ -242,7 +249,7 @@ export function checkBoot(
   elsewhere?: Elsewhere,
 ): void {
   if (typeof boot !== 'function') throw argumentError(call, 'boot', 'a function', boot)
-  if (typeof options !== 'object' || options === null) {
+  if (!holdsOptions(options, known)) {
     throw argumentError(call, 'options', 'an object', options)
   }
   for (const key of Object.keys(options)) {

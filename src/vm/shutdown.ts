@@ -3,7 +3,6 @@
  *
  * Owns the time and the count of what was done. What is to end is told through `Shutdown`.
  */
-import { argumentError } from '../support/errors.js'
 import { checkOptions, integer } from '../support/checks.js'
 
 /** Options of `shutdown`. */
@@ -40,9 +39,6 @@ const checks = { drainMs: integer(0, 0x7fffffff, 'milliseconds'), reason: () => 
 
 /** @internal @throws TypeError or RangeError when an option is wrong */
 export function checkShutdownOptions(call: string, options: ShutdownOptions): void {
-  if (typeof options !== 'object' || options === null) {
-    throw argumentError(call, 'options', 'an object', options)
-  }
   checkOptions(call, options, checks, 'options.')
 }
 

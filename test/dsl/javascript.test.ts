@@ -3,7 +3,7 @@ import { collectLog } from '../vm/log-records.js'
 import t from 'tap'
 import * as api from 'marketplace-native'
 
-const { _, endpoint, sendMessage, sequence, transition } = api
+const { _, addEndpoint, endpoint, role, sendMessage, sequence, transition } = api
 
 type Program = (api: unknown) => unknown
 
@@ -32,6 +32,18 @@ t.test('mistakes are reported where they are made', async (t) => {
     "role('both')": "role: orientation must be 'publisher' or 'subscriber'; got 'both'",
     "sendMessage(1, 'up')": "sendMessage: orientation must be 'publisher' or 'subscriber'; got 'up'",
     "addEndpoint('x', 'publisher', {})": "addEndpoint: role must be a role(...); got 'publisher'",
+    "addEndpoint('x', role('publisher', _), { onMesage() {} })":
+      "addEndpoint: unknown option 'onMesage' of handlers; did you mean 'onMessage'?",
+    'endpoint.subscriber(_, Promise.resolve({}))':
+      /^endpoint.subscriber: options must be an object of handlers; got Promise/ as unknown as string,
+    'endpoint.subscriber(_, [() => {}])':
+      'endpoint.subscriber: options must be an object of handlers; got [ [Function (anonymous)] ]',
+    'spawn(() => {}, [])': 'spawn: options must be an object; got []',
+    'nestedVm(() => {}, Promise.resolve({}))':
+      /^nestedVm: options must be an object; got Promise/ as unknown as string,
+    'groundVm(() => {}, new Map())': 'groundVm: options must be an object; got Map(0) {}',
+    'webSocket(tcpListener(80))': 'webSocket: options must be an object; got tcp-listener(80)',
+    "webSocket({ files: '' })": "webSocket: options.files must be a string that is not empty; got ''",
     'atMetaLevel([quit(), 5])': 'atMetaLevel: action must be an action, or arrays of them; got 5',
     "kill('x')": "kill: pid must be a pid; got 'x'",
     'groundVm(quit())': /^groundVm: boot must be a function; got Quit/ as unknown as string,
@@ -66,6 +78,18 @@ t.test('mistakes in what a handler returns end its process, with the mistake as 
     t.match((reasons[0] as Error).message, expected, returned)
   }
   end()
+})
+
+t.test('handlers may be methods of a class', async (t) => {
+  const got: unknown[] = []
+  class Handlers {
+    onMessage([, n]: readonly [unknown, unknown]): void { got.push(n) }
+  }
+  await api.groundVm(() => [
+    endpoint.subscriber(['m', _], new Handlers()), addEndpoint('low', role('subscriber', ['m', _]), new Handlers()),
+    sendMessage(['m', 1]),
+  ])
+  t.same(got, [1, 1])
 })
 
 t.test('the arguments of groundVm and sequence', async (t) => {
