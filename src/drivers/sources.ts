@@ -6,6 +6,7 @@ import type { EventEmitter } from 'node:events'
 import { constants } from 'node:os'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { atOnce } from '../support/answers.js'
 import { argumentError, isError, rangeError, show } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { eventSource, type EventSource } from '../vm/index.js'
@@ -22,6 +23,9 @@ const TIMEOUT_MAX = 0x7fffffff
 export function signalSource(name: NodeJS.Signals): EventSource<NodeJS.Signals> {
   if (typeof name !== 'string' || !Object.hasOwn(constants.signals, name)) {
     throw argumentError('signalSource', 'name', "a signal's name", name)
+  }
+  if (name === 'SIGKILL' || name === 'SIGSTOP') {
+    throw argumentError('signalSource', 'name', 'a signal that a program can hear', name)
   }
   return emitterSource(process, name, () => name)
 }
@@ -83,11 +87,14 @@ export function emitterSource<T = unknown>(
   if (typeof event !== 'string' && typeof event !== 'symbol') {
     throw argumentError('emitterSource', 'event', "an event's name", event)
   }
+  if (typeof map !== 'function') throw argumentError('emitterSource', 'map', 'a function', map)
   return eventSource<T>(String(event), (sink) => {
     const listener = (...args: unknown[]): void => {
       let value: T
       try {
         value = (map as (...args: unknown[]) => T)(...args)
+        // One that was emitted is the emitter's.
+        if (!args.includes(value)) atOnce('emitterSource', 'map()', value)
       } catch (error) {
         // A failure in the VM must not be thrown at the code that emits the event.
         log('error', `the map of an emitterSource for ${String(event)} failed`, { reason: error })

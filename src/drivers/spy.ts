@@ -1,6 +1,7 @@
 /** The drivers `spy` and `tcp-spy`: print what goes on in a VM. */
 import { endpoint } from '../dsl/index.js'
 import { _ } from '../topic/index.js'
+import { logRejection } from '../support/answers.js'
 import { checkOptions, ofType, type Checks } from '../support/checks.js'
 import { argumentError, safeInspect } from '../support/errors.js'
 import { log } from '../support/log.js'
@@ -19,7 +20,11 @@ const checks: Checks = { print: ofType('function') }
 
 function printer(call: string, options: SpyOptions): (line: string) => void {
   checkOptions(call, options, checks, 'options.')
-  return options.print ?? ((line) => void process.stderr.write(`${line}\n`))
+  const print = options.print as ((line: string) => unknown) | undefined
+  if (print === undefined) return (line) => void process.stderr.write(`${line}\n`)
+  return (line) => {
+    logRejection(`print of ${call}`, print(line))
+  }
 }
 
 const text = (value: unknown): string =>

@@ -5,6 +5,7 @@
  * transport while there is any socket; and hands each event of a socket to its conversation. One
  * process does it all, so that what it sends keeps the order in which it happened.
  */
+import { atOnce, logRejection } from '../support/answers.js'
 import type { Checks } from '../support/checks.js'
 import { asError } from '../support/errors.js'
 import { log } from '../support/log.js'
@@ -283,7 +284,8 @@ class TcpDriver implements ConversationHost, Introduced, DriverSockets {
     this.idleWanted = false
     try {
       transport.open(delivery(transport, sink, this.options.buffers === 'borrowed'))
-      this.options.onTransport?.(transport)
+      const told: unknown = this.options.onTransport?.(transport)
+      logRejection('onTransport', told)
     } catch (error) {
       transport.close().catch(() => undefined) // the error below says why it was closed
       throw error
@@ -653,7 +655,7 @@ function tlsRule(option: TcpOptions['tls']): (local: LocalEnd) => Credentials | 
   // Contexts are expensive: options that it gives more than once have one.
   const known = new WeakMap<object, Credentials>()
   return (local) => {
-    const given = option(local)
+    const given = atOnce('tcp', 'options.tls()', option(local))
     if (given === undefined) return undefined
     const credentials = known.get(given) ?? credentialsOf('tcp', 'options.tls()', given)
     known.set(given, credentials)

@@ -5,6 +5,7 @@
  * Without credit one read is taken in and waits; then the socket is paused, so that the kernel's window
  * closes and the sender blocks. For what is written, credit comes back as the kernel takes it.
  */
+import { atOnce } from '../support/answers.js'
 import { integer } from '../support/checks.js'
 import { asError, lateError } from '../support/errors.js'
 import { log } from '../support/log.js'
@@ -66,7 +67,9 @@ export function creditConversations(common: ConversationSettings, options: Credi
   const limits = { maxLineLength, maxFrameLength }
   const ruleOf = (wanted: unknown): FrameRule | undefined => frameRule('tcp', 'options.mode', wanted, limits)
   const rule = typeof mode === 'function' ? undefined : ruleOf(mode)
-  const first = typeof mode === 'function' ? (local: LocalEnd) => ruleOf(mode(local)) : () => rule
+  const first = typeof mode === 'function'
+    ? (local: LocalEnd) => ruleOf(atOnce('tcp', 'options.mode()', mode(local)))
+    : () => rule
   const settings = { ...common, limits, first, watch: new CreditWatch() }
   return (...ends) => new CreditConversation(settings, ...ends)
 }

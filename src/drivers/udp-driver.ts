@@ -6,6 +6,7 @@
  * sent. One process does it all, so that what it sends keeps the order in which it happened.
  */
 import { constants } from 'node:os'
+import { logRejection } from '../support/answers.js'
 import { argumentError, asError, rangeError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { _, isGround, mapKey } from '../topic/index.js'
@@ -98,7 +99,8 @@ export class UdpDriver {
     this.socketOptions = socketOptions
     this.common = new CommonTransport<UdpTransport, UdpEvent>('udp', (sink) => {
       const opened = openUdpTransport(transport, { busyPoll, sleepIn, maxSlabBytes, buffers: socketOptions.buffers })
-      onTransport?.(opened)
+      const told: unknown = onTransport?.(opened)
+      logRejection('onTransport', told)
       opened.open((events) => { sink.fire(events) })
       return { transport: opened, close: () => opened.close() }
     }, (events) => events.map((event) => this.handleOne(event)))

@@ -6,6 +6,8 @@
  * refusal, and nobody else's trouble.
  */
 import { isPromise } from 'node:util/types'
+import { atOnce } from '../support/answers.js'
+import { argumentError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import type { Admission, Refusal } from './web-socket-carrier.js'
 import type { WebSocketSettings, WsVerdict } from './web-socket-options.js'
@@ -95,7 +97,7 @@ export class Admissions {
     // Browsers always say where a page comes from. Others can write there what they like.
     if (origins === '*' || origin === undefined) return undefined
     const right = typeof origins === 'function'
-      ? origins(origin, request)
+      ? answered(origins(origin, request))
       : origins?.some((one) => one === 'self' ? origin === ownOrigin(request) : one === origin)
     return right === true ? undefined : refusal(403, 'pages of this origin may not connect')
   }
@@ -115,7 +117,7 @@ export class Admissions {
     let protocol: string | undefined
     try {
       protocol = typeof protocols === 'function'
-        ? protocols(request)
+        ? atOnce('webSocket', 'options.protocols()', protocols(request))
         : protocols?.find((name) => request.offered.includes(name))
     } catch (error) {
       return broken('protocols', error)
@@ -135,6 +137,14 @@ export class Admissions {
     }
     return { accepted: true, request: told, owner }
   }
+}
+
+/** What `origins` has answered. Whoever gave it would look for a refusal at the client, if it said nothing. */
+function answered(right: unknown): boolean {
+  const name = 'options.origins()'
+  atOnce('webSocket', name, right)
+  if (typeof right !== 'boolean') throw argumentError('webSocket', name, 'true or false', right)
+  return right
 }
 
 const NO_NAMES: readonly string[] = Object.freeze([])

@@ -10,6 +10,7 @@
  */
 import { constants } from 'node:os'
 import { endpoint } from '../dsl/index.js'
+import { atOnce } from '../support/answers.js'
 import { wrong } from '../support/checks.js'
 import { argumentError, asError, socketError } from '../support/errors.js'
 import { log } from '../support/log.js'
@@ -375,7 +376,8 @@ export class WebSocketDriver implements WsConversationHost {
           return
         }
         const { connect } = this.settings
-        const asked = typeof connect === 'function' ? connect(local, remote) : connect ?? {}
+        const asked = typeof connect === 'function'
+          ? atOnce('webSocket', 'options.connect()', connect(local, remote)) : connect ?? {}
         checkConnect('webSocket', 'options.connect', asked)
         const { protocols = [], headers = {}, origin, ca, rejectUnauthorized = true } = asked
         const socket: WsSocket = dial(

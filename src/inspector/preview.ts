@@ -9,6 +9,7 @@
  * an object that says under `$` what it is; also a program's own object: `{ $: 'object', entries: [...] }`.
  */
 import { types } from 'node:util'
+import { atOnce } from '../support/answers.js'
 import { instanceOf, part, RecordBase, size, Wildcard, _ } from '../topic/index.js'
 import { EventSource } from '../vm/index.js'
 import { previewText, type Preview } from './shown.js'
@@ -116,7 +117,9 @@ class Previewer {
   /** What the hook throws is nobody's failure; but then the value isn't shown. */
   #redacted(value: unknown): unknown {
     try {
-      return this.#redact?.(value, this.#path)
+      const shown = this.#redact?.(value, this.#path)
+      // A promise that was there before is the program's.
+      return shown === value ? shown : atOnce('inspector', 'options.redact()', shown)
     } catch {
       return '[redact failed]'
     }

@@ -1,4 +1,5 @@
 /** Ready-made event sources, in the ground VM and through relays in nested VMs. */
+import { collectLog } from '../vm/log-records.js'
 import { run, type Print, type RunOptions } from '../vm/harness.js'
 import { spawn as spawnChild, spawnSync } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
@@ -6,8 +7,8 @@ import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
-  _, deleteEndpoint, emitterSource, endpoint, eof, eventRelay, every, iterableSource, lineSource, nestedVm, quit,
-  signalSource, spawn, type Action, type ActionTree, type EventSource,
+  _, deleteEndpoint, emitterSource, endpoint, eof, eventRelay, every, groundVm, iterableSource, lineSource, nestedVm,
+  quit, signalSource, spawn, type Action, type ActionTree, type EventSource,
 } from 'marketplace-native'
 import { patient } from '../support/patience.js'
 
@@ -81,6 +82,26 @@ t.test('an emitter\'s events', { timeout: patient(10_000) }, async (t) => {
     emitter.emit('other', 3)
     emitter.emit('news', 5, 6)
   })
+})
+
+t.test('the map of an emitter is no async function', { timeout: patient(10_000) }, async (t) => {
+  const { records, end } = collectLog(({ level }) => level === 'error')
+  const emitter = new EventEmitter()
+  const got: unknown[] = []
+  const hear = { onMessage: ([, value]: readonly [unknown, unknown]) => { got.push(value) } }
+  const failing = emitterSource(emitter, 'news', () => Promise.reject(new Error('async fault')))
+  const vm = groundVm(() => [failing, emitterSource(emitter, 'news')].map((source) =>
+    endpoint.subscriber([source, _], hear)))
+  const promise = Promise.resolve('emitted')
+  while (emitter.listenerCount('news') < 2) await sleep(1)
+  emitter.emit('news', promise)
+  await sleep(5)
+  await vm.stop()
+  end()
+  t.same(got, [promise], 'a promise that was emitted is fired')
+  t.equal(records.length, 1)
+  const told = 'emitterSource: map() must be given at once, by a function that is not async; got Promise'
+  t.ok(String(records[0].fields['reason']).includes(told))
 })
 
 async function* counting(to: number, onEnd: () => void, failure?: unknown): AsyncGenerator<number> {
@@ -233,6 +254,13 @@ t.test('wrong arguments are told', async (t) => {
   t.throws(() => signalSource('INT' as never), { name: 'TypeError', message: /^signalSource: name must be/ })
   t.throws(() => lineSource({} as never), { name: 'TypeError', message: /^lineSource: stream must be/ })
   t.throws(() => emitterSource(null as never, 'x'), { message: /^emitterSource: emitter must be/ })
+  t.throws(() => emitterSource(new EventEmitter(), 'x', 5 as never), {
+    name: 'TypeError', message: 'emitterSource: map must be a function; got 5',
+  })
+  for (const name of ['SIGKILL', 'SIGSTOP'] as const) {
+    const message = `signalSource: name must be a signal that a program can hear; got '${name}'`
+    t.throws(() => signalSource(name), { name: 'TypeError', message })
+  }
   t.throws(() => iterableSource([1] as never), { message: /^iterableSource: iterable must be/ })
 })
 

@@ -1,7 +1,13 @@
 /** Options of the TCP drivers: what is refused, and in which words. */
-import './tcp-program.js'
+import { collectLog } from '../vm/log-records.js'
+import { host, TRANSPORTS } from './tcp-program.js'
+import { connect } from 'node:net'
 import t from 'tap'
-import { tcp, tcpBare, udp } from 'marketplace-native'
+import {
+  _, endpoint, groundVm, tcp, tcpBare, tcpChannel, tcpListener, tcpListening, udp, udpListener, udpPacket,
+  type FlowControlledTcpOptions,
+} from 'marketplace-native'
+import { until } from '../support/util.js'
 
 type Make = (options: unknown) => unknown
 
@@ -96,4 +102,54 @@ t.test('each driver has a number of its own, which is checked like the others', 
   for (const maxLineLength of ['5', -1, NaN] as number[]) {
     t.throws(() => tcp({ maxLineLength }), { message: /^tcp: options.maxLineLength must be an integer/ })
   }
+})
+
+t.test('options are in an object of them, and not in a promise, a list or another thing', async (t) => {
+  const one = tcpListener(5000)
+  for (const [name, make] of [...makers, ['udp', udp as Make]] as const) {
+    for (const none of [[], [1], Promise.resolve({}), new Map([['host', 'x']]), new Date(), one, 5, () => ({})]) {
+      t.throws(() => make(none), { name: 'TypeError', message: /: options must be an object; got / }, name)
+    }
+    class Settings { readonly host = '127.0.0.1' }
+    for (const some of [new Settings(), Object.create(null), Object.create({ host: '::1' })] as object[]) {
+      t.doesNotThrow(() => make(some), name)
+    }
+  }
+  for (const none of [[], Promise.resolve({})] as object[]) {
+    t.throws(() => tcp({ limits: none }), { message: /^tcp: options.limits must be an object; got / })
+    t.throws(() => tcp({ keepAlive: none }), { message: /^tcp: options.keepAlive must be an object; got / })
+  }
+})
+
+t.test('an async function whose answer is wanted at once fails its connection, and nobody else', async (t) => {
+  const failing = (): never => Promise.reject(new Error('async fault')) as never
+  const cases: Record<string, FlowControlledTcpOptions> = {
+    'tcp: options.mode() must be given at once, by a function that is not async; got Promise': { mode: failing },
+    'tcp: options.tls() must be given at once, by a function that is not async; got Promise': { tls: failing },
+    'async fault': { onTransport: failing },
+  }
+  for (const transport of TRANSPORTS) {
+    for (const [told, options] of Object.entries(cases)) {
+      const { records, end } = collectLog()
+      const here = tcpListener(0)
+      const vm = groundVm(() => [
+        tcp({ host, transport, ...options }),
+        endpoint.subscriber(tcpChannel(_, here, _), { interest: 'observer' }),
+        endpoint.subscriber(tcpListening(here, _), {
+          onPresence: ({ address }) => { connect(address.port, host).on('error', () => undefined).resume() },
+        }),
+      ])
+      await until(() => records.some(({ fields }) => String(fields['reason'] ?? fields['error']).includes(told)))
+      await vm.stop()
+      end()
+    }
+  }
+  const { records, end } = collectLog()
+  const vm = groundVm(() => [
+    udp({ host, onTransport: failing }), endpoint.subscriber(udpPacket(_, udpListener(0), _)),
+  ])
+  await until(() => records.some(({ fields }) => String(fields['reason']).includes('async fault')))
+  await vm.stop()
+  end()
+  t.pass('it goes on')
 })

@@ -48,6 +48,20 @@ onEachCarrier('origins: a list, self, a function, all; who sends none is not jud
   t.equal(await statusOf(none, { origin: 'https://example.org' }), 403)
 })
 
+onEachCarrier('origins and protocols answer at once, and rightly; all else is 500, and told', async (t, start) => {
+  const later = (): never => Promise.reject(new Error('async fault')) as never
+  const cases: [WebSocketOptions, string][] = [
+    [{ origins: later }, 'webSocket: options.origins() must be given at once, by a function that is not async; got P'],
+    [{ origins: () => undefined as never }, 'webSocket: options.origins() must be true or false; got undefined'],
+    [{ protocols: later }, 'webSocket: options.protocols() must be given at once, by a function that is not async; g'],
+  ]
+  for (const [options, told] of cases) {
+    const program = echoServer(start, options)
+    t.equal(await statusOf(await program.url(), { origin: 'https://example.org', 'sec-websocket-protocol': 'x' }), 500)
+    t.ok(program.log.some(({ fields }) => String(fields['reason']).includes(told)), told)
+  }
+})
+
 onEachCarrier('verify: yes, no, a status, an object, a promise; what it throws is 500', async (t, start) => {
   const seen: WsRequest[] = []
   const program = echoServer(start, {

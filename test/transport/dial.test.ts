@@ -176,6 +176,12 @@ onEveryTransport('lookups of the program: what they answer, and what they do wro
     [() => { throw new Error('thrown') }, { message: 'thrown', code: 'ENOTFOUND', syscall: 'getaddrinfo' }],
     [(_h, _o, done) => { done(new Error('said')) }, { message: 'said', code: 'ENOTFOUND', errno: -3008 }],
     [(_h, _o, done) => { done(Object.assign(new Error('x'), { code: 'EAI_AGAIN' })) }, { code: 'EAI_AGAIN' }],
+    [() => { throw 'thrown' as unknown as Error }, { message: "the lookup failed: 'thrown'", code: 'ENOTFOUND' }],
+    [(_h, _o, done) => { done('said' as unknown as Error) }, { message: "the lookup failed: 'said'" }],
+    [async () => { await Promise.reject(new Error('rejected')) }, { message: 'rejected', code: 'ENOTFOUND' }],
+    ...[5, {}, [undefined], [5], [{ address: 5 }], ['127.0.0.1']].map((given): [Lookup, object] => [
+      (_h, _o, done) => { done(null, given as never) }, { code: 'ERR_INVALID_IP_ADDRESS', syscall: 'getaddrinfo' },
+    ]),
     [found(), { code: 'ENOTFOUND', syscall: 'getaddrinfo', message: 'getaddrinfo ENOTFOUND name' }],
     [(_h, _o, done) => { done(null) }, { code: 'ENOTFOUND' }],
     [found('127.0.0.1', 'localhost'), {

@@ -13,7 +13,8 @@
 import { lookup as systemLookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { connectError, dialError, show, socketError } from '../../support/errors.js'
+import { isPromise } from 'node:util/types'
+import { asError, connectError, dialError, show, socketError } from '../../support/errors.js'
 import { clearTimeout, setTimeout } from '../../support/real-time.js'
 import { AddressPlan } from './address-plan.js'
 import type { ConnectOptions, Lookup, SocketAddress, SocketError } from './transport.js'
@@ -143,19 +144,24 @@ export class Dial {
       return
     }
     let answered = false
-    const answer = (error: Error | null, addresses: readonly SocketAddress[]): void => {
+    const answer = (error: unknown, addresses: readonly SocketAddress[]): void => {
       if (answered || this.#over) return
       answered = true
       if (error === null) this.#begin(addresses)
-      else this.#fail(lookupError(error, host))
+      else this.#fail(lookupError(asError(error, 'the lookup failed'), host))
     }
+    // The program's function may do anything; what is wrong with it fails this attempt, and nothing else.
+    const failed = (reason: unknown): void => { answer(reason, []) }
     try {
-      lookup(host, { all: true, family }, (error, result) => {
+      const find: (...given: Parameters<Lookup>) => unknown = lookup
+      const returned = find(host, { all: true, family }, (error, result) => {
         if (error !== null && error !== undefined) answer(error, [])
         else answer(...addressesOf(result, family, host, port))
       })
+      // An async function, whose promise nobody else awaits.
+      if (isPromise(returned)) returned.then(undefined, failed)
     } catch (error) {
-      answer(error as Error, [])
+      failed(error)
     }
   }
 
@@ -213,16 +219,17 @@ function lookupError(error: Error, host: string): SocketError {
 function addressesOf(
   result: Parameters<Parameters<Lookup>[2]>[1], family: 0 | 4 | 6, host: string, port: number,
 ): [error: Error | null, addresses: readonly SocketAddress[]] {
-  const list = typeof result === 'string' ? [{ address: result }] : result ?? []
+  const given: unknown = typeof result === 'string' ? [{ address: result }] : result ?? []
   const addresses: SocketAddress[] = []
-  for (const { address } of list) {
-    const version = isIP(address)
+  for (const one of Array.isArray(given) ? given as unknown[] : [given]) {
+    const address = (one as Partial<{ address: unknown }> | null | undefined)?.address
+    const version = typeof address === 'string' ? isIP(address) : 0
     if (version === 0) {
-      const text = `connect: the lookup of ${show(host)} must give IP addresses; got ${show(address)}`
+      const text = `connect: the lookup of ${show(host)} must give IP addresses; got ${show(address ?? one)}`
       return [Object.assign(new TypeError(text), { code: 'ERR_INVALID_IP_ADDRESS' }), []]
     }
     if (family !== 0 && version !== family) continue
-    addresses.push({ address, family: version === 6 ? 'IPv6' : 'IPv4', port })
+    addresses.push({ address: address as string, family: version === 6 ? 'IPv6' : 'IPv4', port })
   }
   if (addresses.length > 0) return [null, addresses]
   return [new Error(`getaddrinfo ENOTFOUND ${host}`), []]
