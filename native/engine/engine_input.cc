@@ -188,7 +188,6 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
     if (connection.halves.input() == Input::ended) return false;
     const uint32_t length = static_cast<uint32_t>(result);
     connection.idle.received = idle_.now();
-    if (connection.idle.due == Due::first_byte) IdleWheel::set_done(connection);
     if (connection.pace != nullptr) connection.pace->bucket.take(length);
     if (connection.tls != nullptr) return receive_sealed(connection, memory, length);
     deliver(connection, memory, length);
@@ -217,6 +216,8 @@ bool Engine::received(Socket& socket, const Memory& memory, ssize_t result) {
 
 // Bytes of the peer's came, and are in memory from `place_input`.
 void Engine::deliver(Connection& connection, const Memory& memory, uint32_t length) {
+  // Here, as those of a handshake are no bytes for the host: a peer could stay silent behind it.
+  if (connection.idle.due == Due::first_byte) IdleWheel::set_done(connection);
   connection.account->counters.bytes_in += length;
   if (connection.framing == nullptr) {
     report_data(connection, keep(memory, length), length);

@@ -4,11 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import t from 'tap'
 import {
   _, endpoint, proxyHeader, sendFeedback, sendMessage, spawn, tcp, tcpBare, tcpChannel, tcpCredit, tcpEngine, tcpLimits,
   tcpListener, unixListener, type BufferLifetime, type FlowMode, type TcpEnd,
 } from 'marketplace-native'
+import { makeCertificate } from '../support/certificates.js'
 import { anyTcpLimits } from '../support/unchecked.js'
 import { client, pattern, readAll, sleep, until } from '../support/util.js'
 
@@ -193,6 +195,21 @@ onBoth('a connection that says nothing is ended; others are served', async (t, s
   t.equal(await fate(silent), 'ECONNRESET')
   t.match(await program.reason('session'), { code: 'ETIMEDOUT', message: /firstByteTimeout/ })
   t.equal(await visit(port), 'served')
+})
+
+onBoth('with TLS the first byte is one behind the handshake', async (t, start) => {
+  const { key, cert } = makeCertificate()
+  const program = start((p) => server((them, us) => spawn(() => [
+    endpoint.subscriber(tcpChannel(them, us, _), p.notes('session')), echo(them, us),
+  ])), { tls: { key, cert }, limits: { firstByteTimeout: 1000 } })
+  const port = await program.port()
+  const speaking = connectTls({ port, host, rejectUnauthorized: false })
+  speaking.write('served')
+  t.equal(await fate(speaking), 'served')
+  const silent = connectTls({ port, host, rejectUnauthorized: false })
+  t.equal(await fate(silent), 'ECONNRESET')
+  t.equal(speaking.destroyed, false)
+  speaking.destroy()
 })
 
 onBoth('behind a balancer each client is counted, by its own prefix', async (t, start) => {

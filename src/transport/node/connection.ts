@@ -113,7 +113,9 @@ export class NodeConnection implements TransportConnection {
     this.#firstByte = setTimeout(() => {
       // What came while the program kept the event loop busy is read before this.
       setImmediate(() => {
-        if (this.#state !== 'open' || this.#firstByte === undefined || socket.bytesRead > 0) return
+        if (this.#state !== 'open' || this.#firstByte === undefined) return
+        // Those of a handshake are no bytes for the host.
+        if (this.#tlsStart === undefined && socket.bytesRead > 0) return
         if (!this.takesInput) {
           this.#firstByte.refresh()
           return
