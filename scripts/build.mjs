@@ -3,7 +3,7 @@
  * changed.
  * Without a usable compiler the addon is left out with one line: the node transport works without it.
  */
-import { existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { buildLibrary } from './bundle.mjs'
@@ -95,7 +95,13 @@ export async function buildTypeScript() {
   const began = Date.now()
   unjoin()
   await step('typescript', process.execPath, [TSC, '-p', '.'], { usually: TYPESCRIPT_USUALLY })
-  writeFileSync(join(ROOT, STAMP), `${began}\n`)
+  stamp(STAMP, began)
+}
+
+/** What is changed while it compiles may be in there or not: it counts as changed afterwards. */
+function stamp(file, began) {
+  writeFileSync(join(ROOT, file), `${began}\n`)
+  utimesSync(join(ROOT, file), began / 1000, began / 1000)
 }
 
 /** The inspector's page is for browsers: a project of its own, whose types know nothing of Node. */
@@ -105,7 +111,7 @@ export async function checkPage() {
   if (upToDate(PAGE_STAMP, inputs)) return
   const began = Date.now()
   await step('inspector page', process.execPath, [TSC, '-p', 'inspector-page'], { usually: PAGE_USUALLY })
-  writeFileSync(join(ROOT, PAGE_STAMP), `${began}\n`)
+  stamp(PAGE_STAMP, began)
 }
 
 export async function build() {
