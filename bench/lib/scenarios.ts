@@ -173,18 +173,21 @@ export const scenarios: readonly Scenario[] = [
     // So that the servers' code is compiled, as each datagram is little work.
     warmup: 1,
   },
-  {
-    name: 'frames-100',
+  ...([
+    ['frames-100', '50,000 a second over 100 connections', '100', '50000'],
+    ['frames-10', 'as many as the server takes over 10 connections', '10', '400000'],
+  ] as const).map(([name, title, count, rate]): Scenario => ({
+    name,
     group: 'frames',
-    title: 'frames of 100 B with a length of 4, in odd pieces, 50,000 a second over 100 connections',
+    title: `frames of 100 B with a length of 4, in odd pieces, ${title}`,
     service: 'frames',
     unit: 'frame',
-    load: ['--mode', 'frames', '--size', '100', '--rate', '50000', ...connections(100)],
+    load: ['--mode', 'frames', '--size', '100', '--rate', rate, '--connections', count],
     arms: [...ours, 'unframed', 'unframed-io_uring', 'node-net'],
     roundsMax: 8,
     // The time of a full run is up.
     askedFor: true,
-  },
+  })),
   ...[[64, 'tls-100', '64 B'], [16384, 'tls-100x16k', '16 KiB']].map(([size, name, title]): Scenario => ({
     ...echo(String(name), `${title} ping-pong over TLS 1.3, 100 connections`, tlsArms,
       ...connections(100), '--size', String(size), '--tls'),
