@@ -52,6 +52,12 @@ export default tseslint.config(
   {
     files: ['test/**/*.ts'],
     rules: {
+      // Machines can be busy: the limits of all tests grow by one factor.
+      'no-restricted-syntax': ['error', {
+        selector:
+          "CallExpression[callee.property.name='test'] > ObjectExpression > Property[key.name='timeout'] > Literal",
+        message: 'A limit of a test is patient(milliseconds).',
+      }],
       // Tests say what comes on purpose, and tap's subtests needn't await anything.
       '@typescript-eslint/require-await': 'off',
       '@typescript-eslint/no-floating-promises': 'off',

@@ -6,8 +6,9 @@ import { loadNative } from '../../src/transport/native/transport.js'
 import { Cli } from '../support/cli.js'
 import { quick } from '../support/quick.js'
 import { client, freePort, readAll, sleep, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
-const TIMEOUT = 30_000
+const TIMEOUT = patient(30_000)
 const native = loadNative()
 const TRANSPORTS = native.ok ? quick ? ['native'] : ['native', 'node'] : ['node']
 if (!native.ok) t.comment(`native transport skipped: ${native.reason}`)
@@ -170,11 +171,15 @@ void t.test('a second Ctrl-C exits at once', { timeout: TIMEOUT }, async (t) => 
   const socket = await client(await cli.listening())
   // The echo can't be delivered: nobody reads it. So the orderly end would take its time.
   socket.on('error', () => undefined).pause()
-  for (let sent = 0; sent < 64; sent += 1) socket.write(Buffer.alloc(1024 * 1024))
-  await sleep(500)
+  let taken = 0
+  const send = (): void => { socket.write(Buffer.alloc(64 * 1024), (error) => { taken += 1; if (!error) send() }) }
+  send()
+  for (let before = -1; before !== taken;) {
+    before = taken
+    await sleep(patient(500))
+  }
   cli.signal('SIGINT')
   await until(() => cli.stdout.includes('closing connections'))
-  await sleep(100)
   t.equal(cli.result, undefined, 'still handing over what is queued')
   cli.signal('SIGINT')
   t.equal(await cli.ended(), 130)

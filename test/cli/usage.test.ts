@@ -5,8 +5,9 @@ import t from 'tap'
 import { explain, formatAddress, formatBytes, formatStatus } from '../../src/cli/messages.js'
 import { metricsSum } from '../../src/transport/seam/metrics.js'
 import { Cli, MAIN } from '../support/cli.js'
+import { patient } from '../support/patience.js'
 
-const TIMEOUT = 20_000
+const TIMEOUT = patient(20_000)
 
 /** Runs a command that is to end by itself. */
 async function ended(...args: string[]): Promise<Cli> {

@@ -12,9 +12,10 @@ import { hasNative } from '../../src/transport/choose.js'
 import { duplicate, isOpen, listeningDescriptor, openSockets } from '../support/descriptors.js'
 import { client, readAll, sleep, until } from '../support/util.js'
 import { conversation, ServerProcess } from './restarting.js'
+import { patient } from '../support/patience.js'
 
 const skip = process.platform === 'linux' && hasNative() ? false : 'the engine is not here'
-const timeout = 30_000
+const timeout = patient(30_000)
 t.setTimeout(0)
 
 function folder(t: Test): string {

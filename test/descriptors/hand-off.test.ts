@@ -6,13 +6,14 @@ import t, { type Test } from 'tap'
 import { hasNative } from '../../src/transport/choose.js'
 import { quick } from '../support/quick.js'
 import { Load, ServerProcess } from './restarting.js'
+import { patient } from '../support/patience.js'
 
 const skip = process.platform === 'linux' && hasNative() ? false : 'the engine is not here'
 /** `npm run test:restarts` has 200. */
 const MANY = process.env.MARKETPLACE_RESTARTS
 const [some, few] = quick ? [2, 1] : [4, 2]
 const RESTARTS = { net: Number(MANY ?? some), drivers: Number(MANY ?? some), node: Number(MANY ?? few) }
-const timeout = 60_000 + Math.max(...Object.values(RESTARTS)) * 20_000
+const timeout = patient(60_000 + Math.max(...Object.values(RESTARTS)) * 20_000)
 t.setTimeout(0)
 
 function directory(t: Test): string {

@@ -7,12 +7,13 @@ import t, { type Test } from 'tap'
 import { systemdSockets } from 'marketplace-native'
 import { hasNative } from '../../src/transport/choose.js'
 import { datagramDescriptor, fileDescriptor, listeningDescriptor } from '../support/descriptors.js'
+import { patient } from '../support/patience.js'
 import { Load, ServerProcess } from './restarting.js'
 
 const skip = process.platform === 'linux' && hasNative() ? false : 'the engine is not here'
 /** `npm run test:restarts` has 200. */
 const RESTARTS = Number(process.env.MARKETPLACE_RESTARTS ?? 2)
-const timeout = 60_000 + RESTARTS * 20_000
+const timeout = patient(60_000 + RESTARTS * 20_000)
 t.setTimeout(0)
 
 function folder(t: Test): string {

@@ -25,6 +25,7 @@ import {
   anySetTimer, anyTcpAccepting, anyTcpAddress, anyTcpError, anyTcpListener, anyUdpAddress, anyUdpListener,
   anyUdpMembership, anyUnixAddress, anyUnixListener,
 } from '../support/unchecked.js'
+import { patient } from '../support/patience.js'
 
 const trap = (): never => { throw new Error('trap') }
 const cyclic: unknown[] = ['cyclic']
@@ -353,7 +354,7 @@ for (const variant of VARIANTS) {
   for (const start of [tcpBare, tcp]) {
     void t.test(
       `${start.name} on ${variant.name}, and all other drivers`,
-      { skip: variant.skip, timeout: 60_000 },
+      { skip: variant.skip, timeout: patient(60_000) },
       (t) => everybodyLives(t, variant, start, variant === first ? /./ : SOCKETS),
     )
   }

@@ -9,12 +9,13 @@ import { once } from 'node:events'
 import { collectLog } from '../vm/log-records.js'
 import { client, deferred, freePort } from '../support/util.js'
 import { anySetTimer, anyTcpAddress, anyTcpListener } from '../support/unchecked.js'
+import { patient } from '../support/patience.js'
 
 const cyclic: unknown[] = ['cyclic']
 cyclic.push(cyclic)
 
 for (const transport of ['native', 'node'] as const) {
-  t.test(`${transport}: wrong demands and messages for everybody`, { timeout: 30_000 }, async (t) => {
+  t.test(`${transport}: wrong demands and messages for everybody`, { timeout: patient(30_000) }, async (t) => {
     const here = tcpListener(await freePort())
     const port = deferred<number>()
     const failed = deferred<string>()
@@ -81,7 +82,7 @@ for (const transport of ['native', 'node'] as const) {
 
 for (const transport of ['native', 'node'] as const) {
   for (const [name, driver] of [['tcpBare', tcpBare], ['tcp', tcp]] as const) {
-    t.test(`${transport}, ${name}: sessions answer messages for everybody`, { timeout: 30_000 }, async (t) => {
+    t.test(`${transport}, ${name}: sessions answer messages for everybody`, { timeout: patient(30_000) }, async (t) => {
       const here = tcpListener(0)
       const port = deferred<number>()
       const { records, end } = collectLog()

@@ -6,6 +6,7 @@ import {
 import { anyWsCredit } from '../support/unchecked.js'
 import { pattern, sleep, until } from '../support/util.js'
 import { onEachCarrier, RawClient, server, type WsProgram } from './web-socket-program.js'
+import { patient } from '../support/patience.js'
 
 /** A session that says what it is told, and does what is asked of it from outside. */
 const listener = (program: WsProgram, ends: [WsPeer, WsEnd][]) => (them: WsPeer, us: WsEnd) => {
@@ -171,7 +172,7 @@ onEachCarrier("overflow: 'pause': nobody is cut off, and all comes in the end", 
   await until(() => raw.frames.length === 1_000)
   t.ok(raw.frames.every(({ payload }) => payload.equals(message)), carrier)
   raw.destroy()
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })
 
 onEachCarrier('the high-water mark: a session whose answers do not go hears nothing more', async (t, start) => {
   const program = start((program) => server((them, us) => endpoint.subscriber(wsChannel(them, us, _), program.notes(
@@ -191,7 +192,7 @@ onEachCarrier('the high-water mark: a session whose answers do not go hears noth
   await until(() => raw.frames.length === 1_000)
   t.equal(program.messages('session').length, 1_000)
   raw.destroy()
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })
 
 onEachCarrier('a broadcast reaches all, each in order, with what else each was sent', async (t, start) => {
   const ends: [WsPeer, WsEnd][] = []
@@ -248,4 +249,4 @@ onEachCarrier('a very long message goes in parts, and arrives whole', async (t, 
   await until(() => raw.texts.length === 1)
   t.same(raw.texts, ['in three parts'])
   raw.destroy()
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })

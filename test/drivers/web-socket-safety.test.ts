@@ -351,7 +351,7 @@ onEachCarrier('silence: pings, and the end of who does not answer', async (t, st
   t.ok(pings >= 2, `${pings} pings`)
   t.equal(program.all('session', 'absence').length, 1, 'who answers stays')
   alive.terminate()
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })
 
 onEachCarrier('compression: both ways; a bomb is no way around the limit', async (t, start) => {
   const program = echoServer(start, { compression: { threshold: 100 }, maxPayload: 1_000_000 })
@@ -484,4 +484,4 @@ onEachCarrier('shutdown with 1,000 sockets: all are told, and it is over', async
   await until(() => clients.every(({ ended }) => ended))
   t.equal(program.all('session', 'absence').length, 1_000)
   t.ok(program.all('session', 'absence').every(({ reason }) => wsClosed.is(reason) && reason.code === 1001))
-}, { timeout: 60_000 })
+}, { timeout: patient(60_000) })

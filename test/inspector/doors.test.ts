@@ -8,6 +8,7 @@ import { WebSocket } from 'ws'
 import { endpoint, inspector, spawn } from 'marketplace-native'
 import { spawnSync } from 'node:child_process'
 import { Client, inspected, type Answer } from './program.js'
+import { patient } from '../support/patience.js'
 
 /** The status of a request with these headers. */
 async function statusOf(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<number> {
@@ -67,7 +68,7 @@ t.test('what is no address at all ends nothing, and needs no token to be refused
   t.ok(await client.ask('tree'))
 })
 
-t.test('a client that is refused and does not go keeps no descriptor', { timeout: 30_000 }, async (t) => {
+t.test('a client that is refused and does not go keeps no descriptor', { timeout: patient(30_000) }, async (t) => {
   const { url } = await inspected(t, () => undefined)
   const { port, host } = new URL(url)
   const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true })

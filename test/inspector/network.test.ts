@@ -6,8 +6,9 @@ import { groundVm, portCarrier, relay, serving, endpoint } from 'marketplace-nat
 import { client as dial } from '../support/util.js'
 import { module, quiet, skip } from '../workers/start.js'
 import { Client, inspected, type Answer } from './program.js'
+import { patient } from '../support/patience.js'
 
-const TIME = { timeout: 60_000 }
+const TIME = { timeout: patient(60_000) }
 
 t.test('workers: their state, connections, counters; and each of their VMs', { skip, ...TIME }, async (t) => {
   quiet(t)
@@ -111,7 +112,7 @@ t.test('with redact, workers are not looked into: nothing would keep values back
   t.same([code, reason.toString()], [1008, 'with redact, workers are not looked into'])
 })
 
-t.test('nodes: what a relay knows of them', { timeout: 30_000 }, async (t) => {
+t.test('nodes: what a relay knows of them', { timeout: patient(30_000) }, async (t) => {
   const { port1, port2 } = new MessageChannel()
   const other = groundVm(() => [
     relay({ node: 'there', carrier: portCarrier({ here: port2 }), topics: ['room'] }),

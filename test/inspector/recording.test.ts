@@ -98,7 +98,7 @@ async function ended(file: string, args: readonly string[], signal?: NodeJS.Sign
   return `${text}${code ?? ''} ${by ?? ''}`.trim()
 }
 
-t.test('the file', { timeout: 120_000 }, async (t) => {
+t.test('the file', { timeout: patient(120_000) }, async (t) => {
   const file = join(t.testdir(), 'trace.json')
   const has = (): unknown => {
     const { recording } = JSON.parse(readFileSync(file, 'utf8')) as { recording: { version: number } }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MAIN } from '../support/cli.js'
 import { client } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const PROGRAM = fileURLToPath(new URL('./replayed-program.js', import.meta.url))
 
@@ -54,7 +55,7 @@ const LINES = [
   ['inside', 'inside 6'], ['four', '8 four'], ['end', ''],
 ] as const
 
-void t.test('what is recorded can be replayed', { timeout: 120_000 }, async (t) => {
+void t.test('what is recorded can be replayed', { timeout: patient(120_000) }, async (t) => {
   const file = await recorded(t, LINES)
 
   await t.test('by the same program: nothing differs', async (t) => {
@@ -141,7 +142,7 @@ void t.test('what is recorded can be replayed', { timeout: 120_000 }, async (t) 
   })
 })
 
-void t.test('a failure is recorded, and happens again', { timeout: 60_000 }, async (t) => {
+void t.test('a failure is recorded, and happens again', { timeout: patient(60_000) }, async (t) => {
   const file = await recorded(t, [['one', '1 one'], ['fail', ''], ['end', '']])
   const { code, out } = await run([MAIN, 'replay', '--as-recorded', file])
   t.match(out, /nothing differs/)

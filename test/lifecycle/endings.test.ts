@@ -4,8 +4,9 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { VARIANTS } from '../support/transports.js'
 import { quick } from '../support/quick.js'
+import { patient } from '../support/patience.js'
 
-const TIMEOUT = 120_000
+const TIMEOUT = patient(120_000)
 /** `MARKETPLACE_SOAK=1` takes more of everything, which is too long for each run of the tests. */
 const soak = process.env['MARKETPLACE_SOAK'] === '1'
 const AFTER = soak ? [1, 2, 3, 5, 41, 100, 300, 1000] : [41]

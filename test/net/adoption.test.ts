@@ -13,10 +13,11 @@ import {
 } from '../support/descriptors.js'
 import { hasNative } from '../../src/transport/choose.js'
 import { client, readAll, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const skip = process.platform === 'linux' && hasNative() ? false : 'the engine is not here'
 const isOurs = (of: object): boolean => '_nativeReader' in of || '_nativeHandOver' in of
-const timeout = 60_000
+const timeout = patient(60_000)
 
 function directory(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'marketplace-'))

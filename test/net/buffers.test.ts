@@ -4,9 +4,10 @@ import * as nodeNet from 'node:net'
 import t from 'tap'
 import * as ourNet from '../../src/net/index.js'
 import { until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 for (const [name, net] of [['node:net', nodeNet], ['marketplace-native/net', ourNet]] as const) {
-  void t.test(`${name}: each piece is in memory of its own`, { timeout: 30_000 }, async (t) => {
+  void t.test(`${name}: each piece is in memory of its own`, { timeout: patient(30_000) }, async (t) => {
     // Node's sockets have it so already.
     if (net === ourNet) ourNet.setBuffers('isolated')
     t.teardown(() => { ourNet.setBuffers('owned') })

@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { hasNative } from '../../src/transport/choose.js'
 import { client, readAll } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const skip = process.platform === 'linux' && hasNative() ? false : 'the engine is not here'
-const timeout = 60_000
+const timeout = patient(60_000)
 
 function directory(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'marketplace-'))

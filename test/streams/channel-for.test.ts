@@ -9,8 +9,9 @@ import {
 } from 'marketplace-native'
 import { Remote } from '../drivers/tcp-program.js'
 import { pattern, readAll, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
-const TIMEOUT = 20_000
+const TIMEOUT = patient(20_000)
 const them = streamEnd('them')
 const us = streamEnd('us')
 

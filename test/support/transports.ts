@@ -10,11 +10,12 @@ import type {
 import { VARIANTS, type Variant } from './variants.js'
 
 export { VARIANTS, type Variant } from './variants.js'
+import { patient } from './patience.js'
 
 export type Suite = (t: Test, open: (options?: TransportOptions) => Station) => void | Promise<void>
 
 /** Milliseconds after which a test has hung. */
-export const TIMEOUT = 30_000
+export const TIMEOUT = patient(30_000)
 
 export interface SuiteOptions {
   readonly timeout?: number

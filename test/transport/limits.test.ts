@@ -16,6 +16,7 @@ import type {
 } from '../../src/transport/seam/transport.js'
 import { onEveryTransport, portOf, type Handlers, type Station } from '../support/transports.js'
 import { collectGarbage, deferred, pattern, randomSource, sleep, until } from '../support/util.js'
+import { patient } from '../support/patience.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'marketplace-'))
 t.teardown(() => { rmSync(folder, { recursive: true }) })
@@ -388,7 +389,7 @@ onEveryTransport('10,000 that are refused: no more than one turn a second, and n
   await until(() => now() <= descriptors)
   for (const { socket } of held) socket.destroy()
   await until(() => listener.counts?.connections === 0)
-}, { timeout: 120_000 })
+}, { timeout: patient(120_000) })
 
 onEveryTransport('while the event loop is late, nothing is accepted', async (t, open) => {
   const station = open()
