@@ -50,7 +50,9 @@ os._exit(0)
   while (Date.now() < busy) Math.sqrt(busy)
   t.equal(await peer.ended(), 0)
   if (station.variant === 'node') {
-    // Node does not know its peer any more, and drops it; nobody was told of it.
+    // Node does not know its peer any more, and drops it; nobody was told of it. If the peer came late, as the machine
+    // is busy, it is a connection as any other.
+    if (seen.events.length > 0) await seen.closed
     t.ok(seen.events.length === 0 || seen.events.at(-1)?.startsWith('closed'))
     return
   }

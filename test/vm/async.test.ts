@@ -35,20 +35,27 @@ t.test('an async handler that rejects ends its process with that reason; neighbo
 })
 
 t.test('an async handler resolves to actions, with the state of its beginning', async (t) => {
+  let isQuickDone: () => void = () => undefined
+  const quickDone = new Promise<void>((resolve) => { isQuickDone = resolve })
   const { lines } = await run((print) => [
     spawn(() =>
       transition(
         1,
         endpoint.subscriber(['ask', _], {
           onMessage: async ([, n], state: number): Promise<ReturnType<typeof sendMessage>[]> => {
-            await sleep(n === 'slow' ? 10 : 1)
+            await (n === 'slow' ? quickDone : sleep(1))
             return [sendMessage(['answer', n, state]), sendMessage(['answer', n, 'again'])]
           },
         }),
         endpoint.subscriber(['set', _], { onMessage: ([, n]) => transition(n as number) }),
       ),
     ),
-    endpoint.subscriber(['answer', _, _], { onMessage: ([, n, state]) => print(n, state) }),
+    endpoint.subscriber(['answer', _, _], {
+      onMessage: ([, n, state]) => {
+        print(n, state)
+        if (n === 'quick' && state === 'again') isQuickDone()
+      },
+    }),
     yieldTurn(() => [sendMessage(['ask', 'slow']), sendMessage(['set', 2]), sendMessage(['ask', 'quick'])]),
   ])
   t.same(lines, ['quick 2', 'quick again', 'slow 1', 'slow again'])
