@@ -140,8 +140,13 @@ function beginsAs(bytes: Uint8Array, begin: Buffer): boolean {
  * @param bytes the first ones of a connection, as many as have come
  * @param needsChecksum whether one of version 2 without a checksum is wrong, as is any of version 1. A checksum that
  *   is there is looked at in any case
+ * @throws TypeError when they are no Buffer
  */
 export function readProxyHeader(bytes: Buffer, needsChecksum = false): ProxyRead {
+  if (!Buffer.isBuffer(bytes)) throw argumentError('readProxyHeader', 'bytes', 'a Buffer', bytes)
+  if (typeof needsChecksum !== 'boolean') {
+    throw argumentError('readProxyHeader', 'needsChecksum', 'a boolean', needsChecksum)
+  }
   if (beginsAs(bytes, V2_BEGIN)) return bytes.length < V2_FIXED ? PART : readV2(bytes, needsChecksum)
   if (!beginsAs(bytes, V1_BEGIN)) return OTHER
   const end = bytes.subarray(0, V1_MAX).indexOf('\r\n', 0, 'latin1')

@@ -15,6 +15,11 @@ import { eof, type Eof } from './tcp-records.js'
 /** The longest delay that Node's timers take: 2^31 - 1 ms. */
 const TIMEOUT_MAX = 0x7fffffff
 
+/** Whether it has what is called of it. */
+function hasMethods<T>(value: unknown, ...names: readonly (keyof T)[]): value is T {
+  return names.every((name) => typeof (value as Partial<T> | null | undefined)?.[name] === 'function')
+}
+
 /**
  * A signal of the operating system. While it is subscribed to, the signal does nothing else.
  *
@@ -42,7 +47,7 @@ export function lineSource(stream?: Readable): EventSource<string | Eof | Error>
 // What is given as `undefined` is a mistake, and not standard input.
 export function lineSource(...given: [stream?: Readable]): EventSource<string | Eof | Error> {
   const stream = given.length === 0 ? process.stdin : given[0] as Readable
-  if (typeof (stream as Partial<Readable> | null)?.on !== 'function') {
+  if (!hasMethods<Readable>(stream, 'on', 'off', 'pause', 'resume')) {
     throw argumentError('lineSource', 'stream', 'a readable stream', stream)
   }
   return eventSource<string | Eof | Error>('lines', (sink) => {
@@ -81,7 +86,7 @@ export function emitterSource<T = unknown>(
   event: string | symbol,
   map: (...args: never[]) => T = (first?: T) => first as T,
 ): EventSource<T> {
-  if (typeof (emitter as Partial<EventEmitter> | null)?.on !== 'function') {
+  if (!hasMethods<EventEmitter>(emitter, 'on', 'off')) {
     throw argumentError('emitterSource', 'emitter', 'an EventEmitter', emitter)
   }
   if (typeof event !== 'string' && typeof event !== 'symbol') {

@@ -5,7 +5,7 @@
  * nested VM timers of the VM around it, under labels of its own, so that relays don't meet each
  * other's timers.
  */
-import { asError } from '../support/errors.js'
+import { argumentError, asError } from '../support/errors.js'
 import { log } from '../support/log.js'
 import { endpoint } from '../dsl/index.js'
 import { _, isGround, mapKey } from '../topic/index.js'
@@ -51,7 +51,9 @@ function broken(error: unknown, _name: unknown, subject: unknown): ActionTree {
  * `timerExpired(label, _)`. Past deadlines fire at once, in the order of deadlines. What can't be done is
  * told as `timerError(label, error)`.
  */
-export function timerDriver(): Action {
+export function timerDriver(): Action
+export function timerDriver(...given: unknown[]): Action {
+  if (given.length > 0) throw argumentError('timerDriver', 'options', 'left out: there are none', given[0])
   return spawnDriver('timer', (setGuard) => {
     setGuard(broken)
     return driver()

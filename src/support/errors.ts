@@ -141,6 +141,15 @@ export function argumentError(call: string, argument: string, expected: string, 
   return fromCaller(Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' }))
 }
 
+/** An error of Node's for what was given to `call`, with its code: says which call, and begins where that was made. */
+export function callError(call: string, error: unknown): Error {
+  const reason = asError(error, call)
+  reason.message = `${call}: ${reason.message}`
+  // Node's frames and ours may be all that its stack has room for.
+  Error.captureStackTrace(reason)
+  return fromCaller(reason)
+}
+
 /** A RangeError for an argument of the right type and the wrong size. */
 export function rangeError(call: string, argument: string, expected: string, got: unknown): RangeError {
   const message = `${call}: ${argument} must be ${expected}; got ${show(got)}`

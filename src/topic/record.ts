@@ -265,7 +265,9 @@ function isOpen(field: unknown): boolean {
 }
 
 function miscount({ label, arity }: RecordKind, got: number): TypeError {
-  return fromCaller(new TypeError(`${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`))
+  const message = `${label}: expected ${arity} field${arity === 1 ? '' : 's'}; got ${got}`
+  const code = got < arity ? 'ERR_MISSING_ARGS' : 'ERR_INVALID_ARG_VALUE'
+  return fromCaller(Object.assign(new TypeError(message), { code }))
 }
 
 /** A constructor of records, as it is called. */

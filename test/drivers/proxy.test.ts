@@ -75,6 +75,9 @@ t.test('what is read, cut anywhere', async (t) => {
     t.match(read.is === 'header' && read.header, fields)
     for (let cut = 0; cut < bytes.length; cut++) t.equal(readProxyHeader(bytes.subarray(0, cut)).is, 'part')
   }
+  for (const bytes of [undefined, 'PROXY', new Uint8Array(8)]) {
+    t.throws(() => readProxyHeader(bytes as never), { message: /^readProxyHeader: bytes must be a Buffer; got/ })
+  }
   const ssl = Buffer.concat([
     hex('07 00000000 21 0007'), Buffer.from('TLSv1.3'), hex('22 0003'), Buffer.from('Ann'),
     hex('23 0016'), Buffer.from('TLS_AES_256_GCM_SHA384'),
@@ -149,7 +152,7 @@ t.test('what is no header, or a wrong one', async (t) => {
 
 t.test('wrong options', async (t) => {
   const proxied = (proxy: object) => () => tcpBare({ proxy: proxy as never })
-  t.throws(proxied([]), /proxy\.from must be an array/)
+  t.throws(proxied([]), /options\.proxy must be an object; got \[\]/)
   t.throws(proxied({}), /options\.proxy\.from must be an array/)
   t.throws(proxied({ from: '10.0.0.0/8' }), /proxy\.from must be an array.*got '10\.0\.0\.0\/8'/)
   t.throws(proxied({ from: [] }), /not empty/)

@@ -253,6 +253,8 @@ t.test('wrong arguments are told', async (t) => {
   })
   t.throws(() => signalSource('INT' as never), { name: 'TypeError', message: /^signalSource: name must be/ })
   t.throws(() => lineSource({} as never), { name: 'TypeError', message: /^lineSource: stream must be/ })
+  t.throws(() => lineSource({ on: () => undefined } as never), { message: /^lineSource: stream must be/ })
+  t.throws(() => emitterSource({ on: () => undefined } as never, 'x'), { message: /^emitterSource: emitter must be/ })
   t.throws(() => emitterSource(null as never, 'x'), { message: /^emitterSource: emitter must be/ })
   t.throws(() => emitterSource(new EventEmitter(), 'x', 5 as never), {
     name: 'TypeError', message: 'emitterSource: map must be a function; got 5',

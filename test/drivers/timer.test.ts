@@ -306,3 +306,9 @@ t.test('timers of a relay go with it, at any depth, and nobody else\'s', { timeo
   ])
   t.same(heard, ['mine'])
 })
+
+t.test('it has no options', async (t) => {
+  t.throws(() => (timerDriver as (options: unknown) => unknown)({ unref: true }), {
+    code: 'ERR_INVALID_ARG_TYPE', message: /^timerDriver: options must be left out/,
+  })
+})

@@ -644,6 +644,18 @@ t.test('options that are wrong', async (t) => {
     [true, /options\.tls/], [{ keys: '' }, /did you mean 'key'/], [{ ALPNProtocols: [''] }, /ALPNProtocols/],
     [{ handshakeTimeout: 0 }, /handshakeTimeout/], [{ SNICallback: 1 }, /SNICallback/], [{ key: 'x' }, /./],
     [{ cert: own.cert, key: authority.key }, /mismatch/], [{ ciphers: 'none' }, /./], [{ session: 'x' }, /session/],
+    [{ minVersion: 'TLSv2' }, /tls\.minVersion must be 'TLSv1'/], [{ maxVersion: 1n }, /tls\.maxVersion must be/],
   ]
   for (const [tls, message] of wrong) t.throws(() => tcpBare({ tls: tls as TlsOptions }), message)
+  // What Node finds wrong says whose it is, too, and where.
+  for (const make of [() => tlsCredentials({ key: 'no key' }), () => tlsCredentials({ key: 5 as never })]) {
+    let error: NodeJS.ErrnoException | undefined
+    try {
+      make()
+    } catch (thrown) {
+      error = thrown as NodeJS.ErrnoException
+    }
+    t.match(error, { message: /^tlsCredentials: /, code: /^ERR_/ })
+    t.match(error?.stack?.split('\n').find((line) => line.includes('    at ')), /drivers\/tls\.test/)
+  }
 })

@@ -13,8 +13,8 @@ import type {
 import { isPromise } from 'node:util/types'
 import { cryptoModule, tlsModule } from '../../support/builtins.js'
 import { setImmediate } from '../../support/real-time.js'
-import { checkOptions, integer, ofType, type Check } from '../../support/checks.js'
-import { argumentError, asError, show, socketError } from '../../support/errors.js'
+import { checkOptions, integer, oneOf, ofType, type Check } from '../../support/checks.js'
+import { argumentError, asError, callError, show, socketError } from '../../support/errors.js'
 import type { SocketError } from '../../support/socket-error.js'
 
 /** What can be renewed while connections go on: certificates, whom to trust, and the rules of the handshake. */
@@ -115,11 +115,13 @@ const checkSession: Check = (call, name, value) => {
   if (!(value instanceof Uint8Array)) throw argumentError(call, name, 'a Uint8Array', value)
 }
 
-/** Those of `TlsContextOptions`; Node checks what they are. */
+const version = oneOf('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
+
+/** Those of `TlsContextOptions`; Node and OpenSSL check what certificates, keys and lists of names are. */
 const contextChecks = {
   ca: any, cert: any, ciphers: any, crl: any, dhparam: any, ecdhCurve: any, honorCipherOrder: ofType('boolean'),
-  key: any, maxVersion: any, minVersion: any, passphrase: any, pfx: any, secureOptions: any, sessionIdContext: any,
-  sessionTimeout: any, sigalgs: any, ticketKeys: any,
+  key: any, maxVersion: version, minVersion: version, passphrase: any, pfx: any, secureOptions: any,
+  sessionIdContext: any, sessionTimeout: any, sigalgs: any, ticketKeys: any,
 } satisfies Record<keyof TlsContextOptions, Check>
 
 const tlsChecks = {
@@ -203,7 +205,7 @@ export class Credentials implements TlsCredentials {
       this.#options = before
       this.#made = made
       for (const [use, context] of contexts) this.#contexts.set(use, context)
-      throw error
+      throw callError('setSecureContext', error)
     }
   }
 
@@ -257,7 +259,11 @@ export function credentialsOf(call: string, name: string, value: unknown): Crede
     throw argumentError(call, name === '' ? 'options' : name, 'an object of options, or made by tlsCredentials', value)
   }
   checkOptions(call, value, tlsChecks, name === '' ? '' : `${name}.`)
-  return new Credentials(value).check()
+  try {
+    return new Credentials(value).check()
+  } catch (error) {
+    throw callError(name === '' ? call : `${call}: ${name}`, error)
+  }
 }
 
 /** As it goes over the wire: each behind a byte with its length. */
