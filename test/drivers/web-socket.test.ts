@@ -392,7 +392,8 @@ void t.test('in a thread uWebSockets.js is left alone: the process would end wit
   const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', main], {
     encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' },
   })
-  t.match(stdout, /^listening\n1\nuWebSockets\.js can't be used: this is a thread,.*\n1\n$/)
+  // The second one has nothing to do any more: it may end by itself before it is told to.
+  t.match(stdout, /^listening\n1\nuWebSockets\.js can't be used: this is a thread,.*\n[01]\n$/)
   t.notMatch(stderr, /open handles|Assertion/)
   t.equal(status, 0)
   t.end()

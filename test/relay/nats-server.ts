@@ -77,14 +77,17 @@ export class Proxy {
       this.#pairs.add(pair)
       for (const [from, other] of [pair, [far, near] as const]) {
         from.on('error', () => undefined)
+        const later = (what: () => void): void => {
+          if (this.delay === 0) what()
+          else setTimeout(what, this.delay)
+        }
         from.on('data', (bytes) => {
-          if (this.#swallows) return
-          if (this.delay === 0) other.write(bytes)
-          else setTimeout(() => { if (!other.destroyed) other.write(bytes) }, this.delay)
+          if (!this.#swallows) later(() => { if (!other.destroyed) other.write(bytes) })
         })
         from.on('close', () => {
-          other.destroy()
           this.#pairs.delete(pair)
+          // What was said before it comes first.
+          later(() => { other.destroy() })
         })
       }
     })
