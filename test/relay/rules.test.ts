@@ -839,7 +839,7 @@ t.test('who is lost makes room for another at once, though it is told for some t
   const next = new Node(network, 'next')
   await network.run(2 * H)
   t.strictSame(hub.monitor.peers.map(({ node }) => node), ['next'])
-  await stop(hub, next)
+  await stop(hub, lost, next)
 })
 
 t.test('what can\'t be read of those that are no nodes is told of once in a while, however much it is', async (t) => {
