@@ -4,7 +4,7 @@ import { Cli } from '../support/cli.js'
 import { patient } from '../support/patience.js'
 import { client, until } from '../support/util.js'
 
-const TIMEOUT = patient(60_000)
+const TIMEOUT = 60_000
 
 function start(t: Test, ...args: string[]): Cli {
   const cli = new Cli(args)
