@@ -963,6 +963,11 @@ napi_value close(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value collect_young_now(napi_env env, napi_callback_info /*info*/) {
+  napi_value result = nullptr;
+  return napi_get_boolean(env, collect_young(env), &result) == napi_ok ? result : nullptr;
+}
+
 napi_value shrink_heap_soon(napi_env env, napi_callback_info /*info*/) {
   napi_value result = nullptr;
   return napi_get_boolean(env, shrink_heap(), &result) == napi_ok ? result : nullptr;
@@ -1050,6 +1055,7 @@ napi_value initialize(napi_env env, napi_value exports) {
       function("acceptorClose", acceptor_close),
       function("info", info),
       function("setRef", set_ref),
+      function("collectYoung", collect_young_now),
       function("shrinkHeap", shrink_heap_soon),
       function("flush", flush),
       function("close", close),

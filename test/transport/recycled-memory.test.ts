@@ -2,7 +2,10 @@
  * Memory of slabs is used again once V8 has freed it: without page faults, not before, within its limits,
  * and given back in the end.
  */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { client, collectGarbage, pattern, sleep, until } from '../support/util.js'
@@ -297,4 +300,56 @@ void t.test('datagrams: memory comes back without page faults', {
     least = Math.min(least, (minorFaults() - before) / 16)
   }
   t.ok(least < 8, `${least} faults per MiB`)
+})
+
+/** Receives 512 MiB with a heap of between 8 and 9 MB, and says how often all of that was collected meanwhile. */
+const SMALL_HEAP = `
+  import { constants, PerformanceObserver } from 'node:perf_hooks'
+  import { getHeapStatistics } from 'node:v8'
+  import { _, endpoint, groundVm, spawn, tcpBare, tcpChannel, tcpListener, tcpListening } from 'marketplace-native'
+  const used = () => { gc(); return getHeapStatistics().used_heap_size }
+  const kept = []
+  while (used() < 8.5e6) for (let i = 0; i < 1000; i++) kept.push({ i })
+  const whole = [constants.NODE_PERFORMANCE_GC_MAJOR, constants.NODE_PERFORMANCE_GC_INCREMENTAL]
+  let collections = 0
+  let bytes = 0
+  const count = (list) => { for (const { detail } of list.getEntries()) if (whole.includes(detail.kind)) collections++ }
+  const end = () => { console.log(collections, kept.length > 0); process.exit() }
+  await groundVm(() => [
+    tcpBare({ host: '127.0.0.1' }),
+    spawn(() => [
+      endpoint.subscriber(tcpListening(_, _), { onPresence: ({ address }) => { console.log(address.port) } }),
+      endpoint.subscriber(tcpChannel(_, tcpListener(0), _), {
+        interest: 'observer',
+        onPresence: ({ source, destination }) => {
+          new PerformanceObserver(count).observe({ entryTypes: ['gc'] })
+          return spawn(() => endpoint.subscriber(tcpChannel(source, destination, _), {
+            onMessage: ({ subpacket }) => {
+              bytes += subpacket.length
+              if (bytes === 512 * 2 ** 20) setTimeout(end, 50)
+            },
+          }))
+        },
+      }),
+    ]),
+  ])`
+
+void t.test('a small heap is not collected again and again for what is received', {
+  skip: VARIANTS.some(({ name, skip }) => name !== 'node' && !skip) ? false : 'the engine is not here',
+  timeout: patient(60_000),
+}, async (t) => {
+  const library = JSON.stringify(new URL('../../src/index.js', import.meta.url).href)
+  const program = SMALL_HEAP.replace("'marketplace-native'", library)
+  const child = spawn(process.execPath, ['--expose-gc', '--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_OPTIONS: '' },
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const socket = await client(Number((await lines.next()).value))
+  socket.on('error', () => undefined)
+  const block = Buffer.alloc(MEBIBYTE)
+  for (let i = 0; i < 512; i++) if (!socket.write(block)) await once(socket, 'drain')
+  const [collections] = String((await lines.next()).value).split(' ').map(Number)
+  t.ok(collections <= 4, `${collections} times`)
+  socket.destroy()
 })

@@ -27,6 +27,7 @@ export interface SlabCalls {
   idleMemory(handle: object): number
   addSlab(handle: object, buffer: ArrayBufferLike, purpose: number): number
   reclaim(handle: object, press: boolean): void
+  collectYoung(): boolean
 }
 
 /** What the engine is told of slabs. */
@@ -88,6 +89,12 @@ const CALM = 256
 const PATIENCE = 20
 const SHARE = 10
 
+/**
+ * With so many bytes of slabs since the last time, V8 is asked to collect young garbage, among which spent ones are.
+ * By itself it does that at 32 MiB, and collects the old generation as often: see `collect_young` of the addon.
+ */
+const YOUNG_MAX = 6 * 1024 * 1024
+
 export class Slab {
   /** All of it, for who looks at single bytes: made when it is asked for first. */
   #bytes: Uint8Array | undefined
@@ -135,6 +142,8 @@ export class Slabs implements SlabCounts {
   /** None before short datagrams came. */
   readonly #tiny = new Kind(Purpose.tinyInput, TINY_SIZE, 0, 32)
   #lent = 0
+  /** Bytes of slabs since young garbage was collected for them. */
+  #young = 0
   #lookAt = 0
   #timer: NodeJS.Timeout | undefined
   #stalled = false
@@ -251,6 +260,11 @@ export class Slabs implements SlabCounts {
   #add(kind: Kind): boolean {
     // A pool is worth its work for memory of many pages.
     const buffer = receiveMemory(kind.size, kind === this.#tiny ? () => undefined : this.#recycle)
+    this.#young += kind.size
+    if (this.#young >= YOUNG_MAX) {
+      this.#young = 0
+      this.#addon.collectYoung()
+    }
     const id = this.#addon.addSlab(this.#handle, buffer, kind.purpose)
     // The handle is closed.
     if (id < 0) return false
