@@ -111,8 +111,10 @@ function writeTypes() {
   const typesOf = (path) => path.replace(/^src/, `${OUT}/types`).replace(/\.d\.ts$/, '.d.cts')
   for (const path of todo) {
     // Without the imports that are for what they do, and without the name of a map that isn't packed.
-    const text = readFileSync(join(ROOT, 'dist', path), 'utf8')
+    const whole = readFileSync(join(ROOT, 'dist', path), 'utf8')
       .replace(/^import '.*';\n/gm, '').replace(/\n\/\/# sourceMappingURL=.*/, '')
+    // Programs see nothing of the native transport itself: what is said there is for its source.
+    const text = path.startsWith('src/transport/native/') ? whole.replace(/^ *\/\*\*[^]*?\*\/\n/gm, '') : whole
     const relativeImport = /(from |import\()(['"])(\.[^'"]+)\.js\2/g
     // TypeScript 6 looks for no types of its own accord.
     const node = entries.includes(path) ? '/// <reference types="node" />\n' : ''

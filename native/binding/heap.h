@@ -11,14 +11,14 @@ namespace marketplace::binding {
 bool shrink_heap();
 
 // Collects the young generation, and with it the memory that only its garbage holds. V8 does so by
-// itself when young ArrayBuffers have 32 MiB together. But it counts those among what the old
-// generation has gained since it was collected last, too, for which a heap of 8 to 11 MB has less
-// room than that: so it would collect the old generation, of which nothing is garbage, as often as
-// it sees 32 MiB. Collected earlier, there never are as many.
+// itself when young ArrayBuffers have 32 MiB together (128 in Node 24). But it counts those among
+// what the old generation has gained since it was collected last, too, for which a heap of 8 to 11
+// MB has less room than that: so it would collect the old generation, of which nothing is garbage,
+// as often as it sees 32 MiB. Collected earlier, there never are as many.
 //
-// The way is V8's own: an ArrayBuffer that large is there (as address space; it isn't touched), and
-// another one is made. What it counts is put right meanwhile. False without address space: then
-// nothing has happened.
+// The way is V8's own: ArrayBuffers that large are there (as address space; it isn't touched), and
+// another one is made. What it counts is put right meanwhile. False when nothing was collected, as
+// there is no address space, or this V8 has other rules.
 bool collect_young(napi_env env);
 
 }  // namespace marketplace::binding

@@ -144,6 +144,6 @@ export function checkImport({ directory, env, node }) {
   }
   const { 'marketplace-native': main, 'node:net': net } = least
   say(`import: ${main.toFixed(1)} ms of CPU, ${(main / net).toFixed(1)} times node:net (${net.toFixed(1)} ms)`)
-  const most = budget('import of the main module')
+  const most = budget('import of the main module, CPU')
   expect(`import within ${most} times node:net's`, main <= most * net)
 }
