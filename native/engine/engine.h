@@ -204,8 +204,8 @@ class Engine final : private BackendSink {
   // Whether the process at the other end of a Unix socket is of the same user: 1, 0, or negative
   // errno.
   int same_user(uint32_t id);
-  // From now on what arrives on this connection over a Unix socket may carry descriptors; to be
-  // called before anything is received.
+  // What arrives on this connection over a Unix socket may carry descriptors; to be called before
+  // it is connected.
   int carry_descriptors(uint32_t id);
   // Those that have arrived, from the first on: how many. They are the caller's.
   size_t take_descriptors(uint32_t id, int* out, size_t most);

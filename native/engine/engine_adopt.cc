@@ -124,6 +124,8 @@ int Engine::carry_descriptors(uint32_t id) {
   Connection* connection = sockets_.find<Connection>(id);
   if (connection == nullptr) return -ENOTCONN;
   if (!connection->unix_domain) return -EOPNOTSUPP;
+  // Later, a request of the ring's could be on its way that receives bytes and drops descriptors.
+  if (connection->halves.established()) return -EISCONN;
   connection->carries_descriptors = true;
   return 0;
 }

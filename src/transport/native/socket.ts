@@ -564,6 +564,7 @@ export class NativeConnection implements TransportConnection, EngineSocket {
       (address) => {
         const id = this.#attempt(address, options)
         if (id <= 0) return attemptError(id, address, options)
+        if (this.dial?.carriesDescriptors === true) this.#link.carryDescriptors(id)
         const attempt = new Attempt(id, this.account, this)
         attempts.set(id, attempt)
         this.account.entered(attempt)
@@ -805,7 +806,9 @@ export class NativeConnection implements TransportConnection, EngineSocket {
   }
 
   carryDescriptors(): number {
-    return this.established ? this.#link.carryDescriptors(this.id) : ENOTCONN
+    if (this.dial === undefined) return this.established ? this.#link.carryDescriptors(this.id) : ENOTCONN
+    this.dial.carriesDescriptors = true
+    return 0
   }
 
   sendDescriptors(data: Uint8Array, descriptors: readonly number[]): number {

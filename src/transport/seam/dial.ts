@@ -33,6 +33,8 @@ export class Dial {
   shutdown = false
   closing = false
   paused = false
+  /** What arrives may carry descriptors. */
+  carriesDescriptors = false
   expectsInput = true
 
   readonly #attempt: (address: SocketAddress) => number | SocketError

@@ -391,10 +391,10 @@ export interface TransportConnection {
    */
   sameUser?(): number
   /**
-   * From now on what arrives on this connection over a Unix socket may carry descriptors: to be called before anything
-   * is received.
+   * What arrives on this connection over a Unix socket may carry descriptors: to be called before it is connected, as a
+   * request that receives may be on its way after that, and the kernel drops the descriptors of what that receives.
    *
-   * @returns 0, or a negative errno
+   * @returns 0, or a negative errno: EISCONN if it is too late
    */
   carryDescriptors?(): number
   /**
