@@ -1,5 +1,5 @@
 /** The rules of the relay, one by one, on a network in memory and in virtual time. */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import {
   _, atMetaLevel, deleteEndpoint, endpoint, eventRelay, eventSource, groundVm, LOG_CHANNEL, nestedVm, quit,
@@ -800,8 +800,8 @@ t.test('a node that leaves and comes again and again has no more snapshots than 
   await stop(a, b)
 })
 
-t.test('no more nodes than maxNodes are heard; who has left makes room', async (t) => {
-  const network = new Network()
+/** What is logged until the test ends. */
+function warnings(t: Test): readonly string[] {
   const messages: string[] = []
   const hear = (record: unknown): void => { messages.push((record as LogRecord).message) }
   setLogLevel('warning')
@@ -810,6 +810,12 @@ t.test('no more nodes than maxNodes are heard; who has left makes room', async (
     unsubscribe(LOG_CHANNEL, hear)
     setLogLevel('off')
   })
+  return messages
+}
+
+t.test('no more nodes than maxNodes are heard; who has left makes room', async (t) => {
+  const network = new Network()
+  const messages = warnings(t)
   const hub = new Node(network, 'hub', { maxNodes: 2 })
   const others = ['a', 'b', 'c'].map((name) => new Node(network, name))
   await network.run(3 * H)
@@ -844,14 +850,7 @@ t.test('who is lost makes room for another at once, though it is told for some t
 
 t.test('what can\'t be read of those that are no nodes is told of once in a while, however much it is', async (t) => {
   const network = new Network()
-  const messages: string[] = []
-  const hear = (record: unknown): void => { messages.push((record as LogRecord).message) }
-  setLogLevel('warning')
-  subscribe(LOG_CHANNEL, hear)
-  t.teardown(() => {
-    unsubscribe(LOG_CHANNEL, hear)
-    setLogLevel('off')
-  })
+  const messages = warnings(t)
   const hub = new Node(network, 'hub')
   await network.run(3 * H)
   const flood = (): void => {
