@@ -1,5 +1,5 @@
-// The one call to V8 that Node-API has no counterpart for, and one that it has none for, but means;
-// see heap.h.
+// What Node-API has no call for: one of V8's own, and what makes V8 do another one by itself; see
+// heap.h.
 #include "heap.h"
 
 #include <dlfcn.h>
@@ -28,7 +28,16 @@ constexpr int moderate = 1;
 constexpr size_t large_size = size_t{33} * 1024 * 1024;
 constexpr size_t large_most = 4;
 
-// Garbage; what is said of it is whether it was collected. Null when that can't be had.
+// False if there is no room for it.
+bool make_buffer(napi_env env, size_t size, napi_value& out) {
+  if (napi_create_arraybuffer(env, size, nullptr, &out) == napi_ok) return true;
+  napi_value error = nullptr;
+  static_cast<void>(napi_get_and_clear_last_exception(env, &error));
+  return false;
+}
+
+// A weak reference to an object that nothing else refers to: it tells of a collection. Null when
+// there is none to be had.
 napi_ref make_garbage(napi_env env) {
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return nullptr;
@@ -64,22 +73,16 @@ bool collect_young(napi_env env) {
   size_t made = 0;
   int64_t total = 0;
   bool collected = false;
-  while (!collected && made < large_most) {
-    if (napi_create_arraybuffer(env, large_size, nullptr, &large[made]) != napi_ok) {
-      napi_value error = nullptr;
-      napi_get_and_clear_last_exception(env, &error);
-      break;
-    }
+  while (!collected && made < large_most && make_buffer(env, large_size, large[made])) {
     made += 1;
     // Before V8 looks, and never below what there was: the lowest total since the last collection
     // of the old generation is what it compares with.
     napi_adjust_external_memory(env, -bytes, &total);
-    napi_value small = nullptr;
-    if (napi_create_arraybuffer(env, 1, nullptr, &small) != napi_ok) break;
-    // With a handle to it, it would not be garbage: in a scope of its own.
     napi_handle_scope scope = nullptr;
     if (napi_open_handle_scope(env, &scope) != napi_ok) break;
-    collected = is_collected(env, garbage);
+    napi_value small = nullptr;
+    // A handle to the garbage goes with its scope: with one, the next collection would spare it.
+    collected = make_buffer(env, 1, small) && is_collected(env, garbage);
     napi_close_handle_scope(env, scope);
   }
   for (size_t i = 0; i < made; ++i) {

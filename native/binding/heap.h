@@ -17,8 +17,9 @@ bool shrink_heap();
 // as often as it sees 32 MiB. Collected earlier, there never are as many.
 //
 // The way is V8's own: ArrayBuffers that large are there (as address space; it isn't touched), and
-// another one is made. What it counts is put right meanwhile. False when nothing was collected, as
-// there is no address space, or this V8 has other rules.
+// another one is made. What it counts is put right meanwhile. False when nothing was collected:
+// there is no address space, or this engine of JavaScript has other rules, and is not to be asked
+// again.
 bool collect_young(napi_env env);
 
 }  // namespace marketplace::binding

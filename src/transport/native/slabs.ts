@@ -142,7 +142,7 @@ export class Slabs implements SlabCounts {
   /** None before short datagrams came. */
   readonly #tiny = new Kind(Purpose.tinyInput, TINY_SIZE, 0, 32)
   #lent = 0
-  /** Bytes of slabs since young garbage was collected for them. */
+  /** Bytes of slabs since young garbage was collected for them; NaN where that can't be done. */
   #young = 0
   #lookAt = 0
   #timer: NodeJS.Timeout | undefined
@@ -261,10 +261,7 @@ export class Slabs implements SlabCounts {
     // A pool is worth its work for memory of many pages.
     const buffer = receiveMemory(kind.size, kind === this.#tiny ? () => undefined : this.#recycle)
     this.#young += kind.size
-    if (this.#young >= YOUNG_MAX) {
-      this.#young = 0
-      this.#addon.collectYoung()
-    }
+    if (this.#young >= YOUNG_MAX) this.#young = this.#addon.collectYoung() ? 0 : NaN
     const id = this.#addon.addSlab(this.#handle, buffer, kind.purpose)
     // The handle is closed.
     if (id < 0) return false
