@@ -66,8 +66,6 @@ class Taker implements TakenOver {
   readonly #reject: (error: Error) => void
   readonly #transport: Transport = openTransport('native', { closeTimeout: 1000 })
   #exchange: Exchange | undefined
-  /** Whether descriptors can be received: 0, or a negative errno. */
-  #carries = -constants.errno.ENOTSUP
   #fds: number[] = []
   #listed: readonly ListedSocket[] | undefined
   #complete = false
@@ -87,8 +85,9 @@ class Taker implements TakenOver {
 
   start(): void {
     this.#transport.open((events) => { for (const event of events) this.#happened(event) })
-    const connection = this.#transport.connect({ path: this.#path, connectTimeout: this.#deadline })
-    this.#carries = connection.carryDescriptors?.() ?? this.#carries
+    const connection = this.#transport.connect({
+      path: this.#path, connectTimeout: this.#deadline, carriesDescriptors: true,
+    })
     this.#exchange = new Exchange(
       connection, LIST_MAX, (line) => { this.#said(line) },
       () => { this.#end(this.#error('EPROTO', 'what came is no line of the protocol')) },
@@ -126,8 +125,6 @@ class Taker implements TakenOver {
     const same = connection.sameUser?.() ?? -constants.errno.ENOTSUP
     if (same !== 1) {
       this.#end(this.#error('EACCES', 'the process there is of another user'))
-    } else if (this.#carries < 0) {
-      this.#end(this.#error('ENOTSUP', 'descriptors cannot be received'))
     } else {
       exchange.say({ protocol: PROTOCOL, version: VERSION, pid: process.pid })
       exchange.limit(this.#deadline)

@@ -7,7 +7,9 @@ import type { FdListener, TcpHandle, TcpListener, UnixListener } from './tcp-rec
 import { busyPollCheck, slabChecks, sleepInCheck } from '../transport/seam/transport-options.js'
 import type { ChangeableLimits, ListenerLimits } from '../transport/seam/limits.js'
 import type { TransportName } from '../transport/choose.js'
-import { checkTogether, dialChecks, listenerChecks, socketChecks } from '../transport/seam/socket-options.js'
+import {
+  checkTogether, dialChecks, listenerChecks, socketChecks, type ConnectTarget,
+} from '../transport/seam/socket-options.js'
 import { defaultBuffers } from '../transport/seam/buffers-option.js'
 import { credentialsOf, type TlsCredentials, type TlsOptions } from '../transport/seam/tls.js'
 import type { BufferLifetime, ConnectOptions, ListenOptions, SleepIn, Transport } from '../transport/seam/transport.js'
@@ -21,7 +23,7 @@ export type LocalEnd = TcpListener | UnixListener | FdListener | TcpHandle
  */
 export interface TcpOptions
   extends Omit<ListenOptions, 'port' | 'path' | 'fd' | 'bound'>,
-  Omit<ConnectOptions, 'host' | 'port' | 'path' | 'fd'> {
+  Omit<ConnectOptions, ConnectTarget> {
   /** `native`, `node` (node:net), or `auto`: native where it can be loaded. Default `auto`. */
   readonly transport?: TransportName | undefined
   /** Name or address that listeners bind to. Default: all interfaces. */

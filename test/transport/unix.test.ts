@@ -1,9 +1,10 @@
 /** Unix sockets, with a file and abstract: whatever TCP does, they do, but for resets. */
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { listeningDescriptor } from '../support/descriptors.js'
 import { ECHO, onEveryTransport, type Handlers, type Station } from '../support/transports.js'
 import { deferred, pattern, readAll, until } from '../support/util.js'
 import type {
@@ -179,4 +180,33 @@ onEveryTransport('unix: options work as on TCP', async (t, open) => {
   await until(() => events.length === 2)
   t.strictSame(events, ['patience', 'ETIMEDOUT'])
   socket.destroy()
+}, { skip })
+
+onEveryTransport('descriptors that are sent at once come with their bytes', async (t, open) => {
+  const station = open()
+  // Node has no way to receive them.
+  if (station.variant === 'node') return
+  const { fd: sent } = await listeningDescriptor()
+  const { file } = addresses(t)
+  const listener = await listen(station, file, {
+    // The other side has not heard yet that it is connected.
+    accepted: (connection) => { t.equal(connection.sendDescriptors?.(Buffer.from('here'), [sent]), 4) },
+  })
+  for (let i = 0; i < 20; i++) {
+    const { promise, resolve } = deferred<readonly [string, number]>()
+    const connection = station.connect({ path: file, carriesDescriptors: true }, {
+      data: (connection, data) => {
+        const descriptors = connection.takeDescriptors?.() ?? []
+        for (const fd of descriptors) closeSync(fd)
+        resolve([data.toString(), descriptors.length])
+      },
+    })
+    t.strictSame(await promise, ['here', 1])
+    connection.close()
+  }
+  t.throws(() => station.transport.connect({ host: '127.0.0.1', port: 1, carriesDescriptors: true }), {
+    message: 'connect: carriesDescriptors must be false without a path; got true',
+  })
+  listener.close()
+  closeSync(sent)
 }, { skip })

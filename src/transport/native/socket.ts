@@ -564,12 +564,14 @@ export class NativeConnection implements TransportConnection, EngineSocket {
       (address) => {
         const id = this.#attempt(address, options)
         if (id <= 0) return attemptError(id, address, options)
-        if (this.dial?.carriesDescriptors === true) this.#link.carryDescriptors(id)
         const attempt = new Attempt(id, this.account, this)
         attempts.set(id, attempt)
         this.account.entered(attempt)
         this.account.attempts(1)
-        return id
+        const refused = options.carriesDescriptors === true ? this.#link.carryDescriptors(id) : 0
+        if (refused === 0) return id
+        attempt.giveUp()
+        return attemptError(refused, address, options)
       },
       (id) => { attempts.get(id)?.giveUp() },
       (error) => { this.#dialEnded(error) },
@@ -803,12 +805,6 @@ export class NativeConnection implements TransportConnection, EngineSocket {
 
   sameUser(): number {
     return this.established ? this.#link.sameUser(this.id) : ENOTCONN
-  }
-
-  carryDescriptors(): number {
-    if (this.dial === undefined) return this.established ? this.#link.carryDescriptors(this.id) : ENOTCONN
-    this.dial.carriesDescriptors = true
-    return 0
   }
 
   sendDescriptors(data: Uint8Array, descriptors: readonly number[]): number {

@@ -33,8 +33,6 @@ export class Dial {
   shutdown = false
   closing = false
   paused = false
-  /** What arrives may carry descriptors. */
-  carriesDescriptors = false
   expectsInput = true
 
   readonly #attempt: (address: SocketAddress) => number | SocketError

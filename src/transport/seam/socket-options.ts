@@ -100,14 +100,17 @@ export const listenerChecks = {
   pauseOnAccept: ofType('boolean'),
 } satisfies Record<Exclude<keyof ListenOptions, keyof SocketOptions | 'port' | 'path' | 'fd' | 'bound'>, Check>
 
-/** Those of an outbound connection, but for where it goes. */
+/** Options of an outbound connection that say where it goes, and what comes from there; none of them is a driver's. */
+export type ConnectTarget = 'host' | 'port' | 'path' | 'fd' | 'carriesDescriptors'
+
+/** The others. */
 export const dialChecks = {
   localAddress: checkLocalAddress,
   localPort: checkPort,
   connectTimeout: integer(0, LONGEST, 'milliseconds'),
   attemptDelay: integer(ATTEMPT_DELAY_MIN, LONGEST, 'milliseconds'),
   lookup: ofType('function'),
-} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | 'host' | 'port' | 'path' | 'fd'>, Check>
+} satisfies Record<Exclude<keyof ConnectOptions, keyof SocketOptions | ConnectTarget>, Check>
 
 /** Of a descriptor's number. */
 export const checkDescriptor = integer(0, 0x7fffffff)
@@ -116,7 +119,8 @@ const listenChecks: Checks = {
   port: checkPort, path: checkPath, fd: checkDescriptor, bound: ofType('boolean'), ...listenerChecks, ...socketChecks,
 }
 const connectChecks: Checks = {
-  host: hostName, port: checkPort, path: checkPath, fd: checkDescriptor, ...dialChecks, ...socketChecks,
+  host: hostName, port: checkPort, path: checkPath, fd: checkDescriptor, carriesDescriptors: ofType('boolean'),
+  ...dialChecks, ...socketChecks,
 }
 
 /** A Unix socket has neither host nor port; what is there already has no path, either. */
@@ -149,6 +153,10 @@ export function checkListenOptions(options: ListenOptions): void {
 /** @throws TypeError or RangeError for the first option that is unknown or wrong */
 export function checkConnectOptions(options: ConnectOptions): void {
   checkOptions('connect', options, connectChecks)
+  const { carriesDescriptors = false } = options
+  if (carriesDescriptors && options.path === undefined) {
+    throw argumentError('connect', 'carriesDescriptors', 'false without a path', carriesDescriptors)
+  }
   if (options.path !== undefined || options.fd !== undefined) {
     checkAlone('connect', options)
     return

@@ -172,6 +172,12 @@ export interface ConnectOptions extends SocketOptions {
   /** Connects to a Unix socket instead: as the `path` of a listener. */
   readonly path?: string | undefined
   /**
+   * With a `path`: what arrives may carry descriptors, which `takeDescriptors` has then. Only the native transport has
+   * it. It can't be said later: once the connection is there, a request that receives may be on its way, and the kernel
+   * drops the descriptors of what that receives.
+   */
+  readonly carriesDescriptors?: boolean | undefined
+  /**
    * Adopts a connected socket that others have opened, TCP or Unix, by its descriptor. Has no `host`, `port` and
    * `path`. Once it is connected, the transport owns the descriptor, and closes it; one that can't be adopted stays the
    * caller's.
@@ -387,16 +393,9 @@ export interface TransportConnection {
   duplicate?(): number
   /**
    * Whether the process at the other end of a Unix socket runs for the same user: 1, 0, or a negative errno. Only the
-   * native transport has it, and the next three.
+   * native transport has it, and the next two.
    */
   sameUser?(): number
-  /**
-   * What arrives on this connection over a Unix socket may carry descriptors: to be called before it is connected, as a
-   * request that receives may be on its way after that, and the kernel drops the descriptors of what that receives.
-   *
-   * @returns 0, or a negative errno: EISCONN if it is too late
-   */
-  carryDescriptors?(): number
   /**
    * Sends bytes now, the first of which carries descriptors, at most 253.
    *
